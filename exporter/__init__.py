@@ -1,0 +1,3 @@
+"""telnyx-session-exporter."""
+
+__version__ = "0.1.0"
