@@ -8,6 +8,9 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+UNKNOWN, NONE, OTHER = "unknown", "none", "other"
+"""Label values where the API says nothing understandable; where nothing applies; where many are folded into one."""
+
 
 class SessionRef(Struct, frozen=True, order=True):
     """The name of a session at the API: what a source finds and a poll asks for."""

@@ -1,0 +1,202 @@
+"""Which nodes are the same event, and whether the sums that the API states hold.
+
+Owns identity within one tree (`duplicate_id`) and the checks made on a complete one: `event_sum`, `root_cumulative`,
+`node_cumulative`, `event_count`, `currency`. It changes no cost: a failed check is reported, the event costs stand.
+The surprising fact: two nodes may carry the same key and yet be two events, and only the sum above them tells.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from msgspec import Struct
+
+from exporter.model import Mismatch
+from exporter.money import ZERO, add, amount_text, places, subtract, total
+from exporter.tree.walk import Flat
+
+_HALF = Decimal("0.5")
+
+
+class Stated(Struct, frozen=True):
+    """What the answer says of the whole session."""
+
+    total: Decimal | None
+    event_count: int | None
+
+
+class Identified(Struct, frozen=True):
+    """`ordinals[i]` tells twins apart; `repeats` are the rows whose event stands at an earlier row already."""
+
+    ordinals: Sequence[int]
+    repeats: frozenset[int]
+    mismatches: tuple[Mismatch, ...]
+
+
+def identify(rows: Sequence[Flat]) -> Identified:
+    """The same key is one event, unless the roll-up above its nodes needs each of them."""
+    found: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        found[row.key].append(index)
+    ordinals = [0] * len(rows)
+    mismatches: list[Mismatch] = []
+    if len(found) < len(rows):
+        for indexes in found.values():
+            if len(indexes) > 1:
+                mismatches += _number(indexes, rows, ordinals)
+    return Identified(ordinals, _repeats(rows, ordinals), tuple(mismatches[:1]))
+
+
+def _repeats(rows: Sequence[Flat], ordinals: Sequence[int]) -> frozenset[int]:
+    seen: set[tuple[object, int]] = set()
+    repeats = []
+    for index, row in enumerate(rows):
+        event = (row.key, ordinals[index])
+        if event in seen and row.id:
+            repeats.append(index)
+        seen.add(event)
+    return frozenset(repeats)
+
+
+def _number(indexes: list[int], rows: Sequence[Flat], ordinals: list[int]) -> list[Mismatch]:
+    """Give the nodes of one key their ordinals; what can't be told apart keeps the same and is reported."""
+    by_parent: dict[int, list[int]] = defaultdict(list)
+    for index in indexes:
+        by_parent[rows[index].parent].append(index)
+    doubtful = False
+    for parent, twins in by_parent.items():
+        if len(twins) > 1:
+            doubtful |= not _number_twins(parent, twins, rows, ordinals)
+    for index in indexes:
+        above = _same_key_above(index, rows)
+        if above is not None and _nested_are_two(above, index, rows):
+            ordinals[index] = ordinals[above] + 1
+    costs_of: dict[int, set[Decimal | None]] = defaultdict(set)
+    for index in indexes:
+        costs_of[ordinals[index]].add(rows[index].cost)
+    if doubtful or any(len(costs) > 1 for costs in costs_of.values()):
+        first = rows[indexes[0]]
+        return [Mismatch("duplicate_id", f"{first.record_type} {first.id}: {len(indexes)} nodes, no reading fits all")]
+    return []
+
+
+def _number_twins(parent: int, twins: list[int], rows: Sequence[Flat], ordinals: list[int]) -> bool:
+    """Twins below one parent: one event if that fits the parent's sum, else one each; False if neither fits."""
+    above = rows[parent]
+    beside = [row for row in rows if row.parent == parent and row.edge_rolls_up and row.key != rows[twins[0]].key]
+    amounts = [rows[index].cumulative or ZERO for index in twins]
+    if above.cumulative is None or not rows[twins[0]].edge_rolls_up:
+        return len({rows[index].cost for index in twins}) == 1
+    rest = subtract(above.cumulative, add(above.cost or ZERO, total(row.cumulative or ZERO for row in beside)))
+    if len(set(amounts)) == 1 and rest == amounts[0]:
+        return True
+    if rest != total(amounts):
+        return False
+    for ordinal, index in enumerate(twins):
+        ordinals[index] = ordinal
+    return True
+
+
+def _same_key_above(index: int, rows: Sequence[Flat]) -> int | None:
+    above = rows[index].parent
+    while above >= 0 and rows[above].key != rows[index].key:
+        above = rows[above].parent
+    return above if above >= 0 else None
+
+
+def _nested_are_two(above: int, below: int, rows: Sequence[Flat]) -> bool:
+    """A root may share its key with the leg below it: two events if the sum at the upper one includes both."""
+    upper, lower = rows[above], rows[below]
+    if upper.cost == lower.cost == ZERO or upper.cumulative is None:
+        return False
+    children = [row for row in rows if row.parent == above and row.edge_rolls_up]
+    return upper.cumulative == add(upper.cost or ZERO, total(row.cumulative or ZERO for row in children))
+
+
+def verify(rows: Sequence[Flat], identified: Identified, stated: Stated) -> tuple[Mismatch, ...]:
+    """The checks that failed on a complete tree, each at most once, with what differed by how much."""
+    currencies = {row.currency for row in rows if row.cost}
+    if len(currencies) > 1:  # then no sum over the tree means anything
+        return (Mismatch("currency", f"one session in {', '.join(sorted(currencies))}"), *_check_count(rows, stated))
+    return (
+        *_check_sum(rows, identified, stated),
+        *_check_root(rows, stated),
+        *_check_nodes(rows, identified),
+        *_check_count(rows, stated),
+    )
+
+
+def _check_sum(rows: Sequence[Flat], identified: Identified, stated: Stated) -> list[Mismatch]:
+    if stated.total is None:
+        return []
+    events = [row for index, row in enumerate(rows) if index not in identified.repeats]
+    readings = (events, [row for row in events if row.rolled_up], rows, [row for row in rows if row.rolled_up])
+    sums = [total(row.cost or ZERO for row in reading) for reading in readings]
+    tolerance = _tolerance(len(rows), [stated.total, *_costs(rows)])
+    if any(abs(subtract(amount, stated.total)) <= tolerance for amount in sums):
+        return []
+    return [Mismatch("event_sum", _differ("the events add up to", sums[0], "cost.total is", stated.total))]
+
+
+def _check_root(rows: Sequence[Flat], stated: Stated) -> list[Mismatch]:
+    cumulative = rows[0].cumulative
+    if stated.total is None or cumulative is None:
+        return []
+    if abs(subtract(cumulative, stated.total)) <= _tolerance(len(rows), [stated.total, cumulative]):
+        return []
+    return [Mismatch("root_cumulative", _differ("the root's is", cumulative, "cost.total is", stated.total))]
+
+
+def _check_nodes(rows: Sequence[Flat], identified: Identified) -> list[Mismatch]:
+    sums, sizes = _sums_below(rows, identified)
+    failed = [
+        index
+        for index, row in enumerate(rows)
+        if row.cumulative is not None
+        and sums[index] != row.cumulative
+        and abs(subtract(sums[index], row.cumulative)) > _tolerance(sizes[index], [row.cumulative, *_costs(rows)])
+    ]
+    if not failed:
+        return []
+    row = rows[failed[0]]
+    detail = _differ(f"below {row.record_type} {row.id} is", sums[failed[0]], "its cumulative_cost is", row.cumulative)
+    return [Mismatch("node_cumulative", detail + (f"; {len(failed)} nodes in all" if len(failed) > 1 else ""))]
+
+
+def _sums_below(rows: Sequence[Flat], identified: Identified) -> tuple[list[Decimal], list[int]]:
+    """Per row: the sum of the distinct events whose cost rolls up to it, its own included, and their number."""
+    sums, sizes = [ZERO] * len(rows), [0] * len(rows)
+    counted: set[tuple[int, tuple[str, str, str], int]] = set()
+    for index, row in enumerate(rows):
+        at = index
+        while True:
+            event = (at, row.key, identified.ordinals[index])
+            if not identified.repeats or event not in counted:
+                sums[at] = add(sums[at], row.cost or ZERO)
+                sizes[at] += 1
+                if identified.repeats:
+                    counted.add(event)
+            if not rows[at].edge_rolls_up or rows[at].parent < 0:
+                break
+            at = rows[at].parent
+    return sums, sizes
+
+
+def _check_count(rows: Sequence[Flat], stated: Stated) -> list[Mismatch]:
+    if stated.event_count is None or stated.event_count == len(rows):
+        return []
+    return [Mismatch("event_count", f"{len(rows)} nodes in the tree, meta.event_count is {stated.event_count}")]
+
+
+def _costs(rows: Sequence[Flat]) -> list[Decimal]:
+    return [row.cost for row in rows if row.cost is not None]
+
+
+def _tolerance(count: int, amounts: Iterable[Decimal]) -> Decimal:
+    """Each printed amount may be half a unit of its last place away from what it was computed from."""
+    return count * _HALF.scaleb(-max(map(places, amounts)))
+
+
+def _differ(left: str, one: Decimal, right: str, other: Decimal | None) -> str:
+    other = other or ZERO
+    return f"{left} {amount_text(one)}, {right} {amount_text(other)}: {amount_text(subtract(one, other))} apart"

@@ -1,0 +1,160 @@
+"""An answer -> a `Session`, asking for what was cut.
+
+Owns the order of it: decode, see the cuts, ask again at each, graft, identify, verify. A generator: it yields the
+subtrees to ask for and is sent the answers, so the network stays outside. The surprising fact: an answer never says
+that it was cut; a leaf at the asked depth whose cumulative cost exceeds its own, or a count of events that the nodes
+don't reach, is all there is to see. What could not be completed is never guessed: the session says so.
+"""
+
+from collections.abc import Callable, Generator, Iterable
+
+from msgspec import Struct
+
+from exporter.errors import TreeError
+from exporter.model import Event, Session, SessionRef
+from exporter.money import ZERO, read_amount
+from exporter.record_types import RecordTypes
+from exporter.tree.decode import Answer, Decoder, Node
+from exporter.tree.rollup import Identified, Stated, identify, verify
+from exporter.tree.walk import Flat, Limits, flatten
+
+
+class Subtree(Struct, frozen=True):
+    """What the stitching asks for: the tree below this event."""
+
+    record_type: str
+    event_id: str
+
+
+Stitching = Generator[Subtree, bytes | None, Session]
+"""Yields the subtrees to ask for, is sent each answer (None: it could not be had), returns the session."""
+
+
+class Reader:
+    """Reads the answers of one configuration: its record fields, the known record types, its limits."""
+
+    def __init__(self, record_fields: Iterable[str], record_types: RecordTypes, limits: Limits) -> None:
+        self.record_types = record_types
+        self._decoder = Decoder(record_fields)
+        self._limits = limits
+
+    def session(self, ref: SessionRef, body: bytes, max_depth: int) -> Stitching:
+        """The session in an answer that was asked with `max_depth`; TreeError if it can't be read at all."""
+        answer = self._decoder.answer(body)
+        stitch = _Stitch(self, answer, max_depth)
+        yield from stitch.complete()
+        rows = stitch.rows
+        identified = identify(rows)
+        complete = not stitch.unresolved
+        stated = Stated(read_amount(answer.cost.total) if answer.cost else None, answer.event_count)
+        failed = verify(rows, identified, stated) if complete else ()
+        return Session(
+            ref=ref,
+            events=self._events(rows, identified),
+            complete=complete,
+            mismatches=identified.mismatches + failed,
+            cuts=stitch.cuts,
+            cuts_unresolved=stitch.unresolved,
+        )
+
+    def rows(self, root: Node) -> list[Flat]:
+        return flatten(root, self.record_types, self._limits)
+
+    def answer(self, body: bytes) -> Answer:
+        return self._decoder.answer(body)
+
+    @property
+    def subtrees_max(self) -> int:
+        return self._limits.subtrees_max
+
+    def _events(self, rows: list[Flat], identified: Identified) -> tuple[Event, ...]:
+        record = self._decoder.record
+        return tuple(
+            Event(
+                product=row.product,
+                event_name=row.event_name,
+                id=row.id,
+                ordinal=ordinal,
+                record_type=row.record_type,
+                parent=row.parent,
+                cost=row.cost,
+                cumulative=row.cumulative,
+                currency=row.currency,
+                record=record(row.node),
+            )
+            for row, ordinal in zip(rows, identified.ordinals, strict=True)
+        )
+
+
+class _Edge(Struct, frozen=True):
+    """A leaf at the asked depth: perhaps the tree goes on below it. `path` holds the cuts above, to see a cycle."""
+
+    leaf: Flat
+    path: frozenset[tuple[str, str]]
+
+    @property
+    def subtree(self) -> Subtree:
+        return Subtree(self.leaf.record_type, self.leaf.id)
+
+    @property
+    def surely_cut(self) -> bool:
+        return self.leaf.cumulative is not None and self.leaf.cumulative != (self.leaf.cost or ZERO)
+
+
+class _Stitch:
+    """The work on one answer: `rows` is the tree so far; `cuts` were found, `unresolved` of them stayed open."""
+
+    def __init__(self, reader: Reader, answer: Answer, max_depth: int) -> None:
+        self._reader = reader
+        self._max_depth = max_depth
+        self._event_count = answer.event_count or 0
+        self._bodies: dict[Subtree, bytes | None] = {}
+        self.cuts = 0
+        self.unresolved = 0
+        self._root = answer.root
+        self.rows = reader.rows(answer.root)
+        self._edges = self._edges_of(self.rows, frozenset())
+
+    def complete(self) -> Generator[Subtree, bytes | None, None]:
+        """Ask where sums say that something is missing; then, while the count says so, at the other edges too."""
+        while edge := self._next(lambda edge: edge.surely_cut):
+            yield from self._graft(edge)
+        known = self._reader.record_types
+        while self._event_count > len(self.rows) and (
+            edge := self._next(lambda edge: known.may_have_children(edge.leaf.record_type))
+        ):
+            yield from self._graft(edge)
+
+    def _next(self, wanted: Callable[[_Edge], bool]) -> _Edge | None:
+        for place, edge in enumerate(self._edges):
+            if wanted(edge):
+                return self._edges.pop(place)
+        return None
+
+    def _edges_of(self, rows: list[Flat], path: frozenset[tuple[str, str]]) -> list[_Edge]:
+        return [_Edge(row, path) for row in rows if row.depth >= self._max_depth and not row.node.children]
+
+    def _graft(self, edge: _Edge) -> Generator[Subtree, bytes | None, None]:
+        self.cuts += 1
+        subtree = edge.subtree
+        key = (subtree.record_type, subtree.event_id)
+        askable = subtree.event_id and key not in edge.path
+        if askable and subtree not in self._bodies and len(self._bodies) < self._reader.subtrees_max:
+            self._bodies[subtree] = yield subtree
+        body = self._bodies.get(subtree) if askable else None
+        if body is None or not self._attach(edge, body, edge.path | {key}):
+            self.unresolved += 1
+
+    def _attach(self, edge: _Edge, body: bytes, path: frozenset[tuple[str, str]]) -> bool:
+        """Hang the answer's children below the cut; False if it doesn't fit what the cut node said of itself."""
+        try:
+            root = self._reader.answer(body).root
+            below = self._reader.rows(root)
+        except TreeError:
+            return False
+        if below[0].id != edge.leaf.id:
+            return False
+        edge.leaf.node.children = root.children
+        self._edges += self._edges_of(below, path)
+        self.rows = self._reader.rows(self._root)
+        return below[0].cumulative == edge.leaf.cumulative  # else it was amended between the two answers

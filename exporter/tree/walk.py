@@ -1,0 +1,111 @@
+"""Nodes -> a flat list in pre-order, with what the roll-up and the accounting need of each.
+
+Owns the limits of depth and size, and the canonical naming of nodes. Walks with a list, not by recursion, so that a
+deep tree is an error of that tree and never of the process.
+"""
+
+from decimal import Decimal
+
+from msgspec import Struct
+
+from exporter.errors import TreeError
+from exporter.model import UNKNOWN
+from exporter.money import read_amount
+from exporter.record_types import RecordTypes
+from exporter.tree.decode import Cost, Node
+
+ID_MAX = 500
+"""Longest id that is booked; Telnyx's are UUIDs, and an id is kept with every event."""
+
+NAME_MAX = 100
+"""Longest product, event name or currency that is believed."""
+
+_UNPRICED = Cost()
+
+
+class Limits(Struct, frozen=True):
+    """Bounds of one session; reaching one fails that poll or leaves a cut unresolved."""
+
+    nodes_max: int = 20_000
+    subtrees_max: int = 200
+    depth_max: int = 64
+
+
+class Flat(Struct, frozen=True):
+    """One node of the flat tree."""
+
+    node: Node
+    product: str
+    event_name: str
+    id: str
+    record_type: str
+    parent: int
+    depth: int
+    cost: Decimal | None
+    cumulative: Decimal | None
+    currency: str
+    edge_rolls_up: bool
+    """The metadata says that the parent's cumulative cost includes this node's."""
+    rolled_up: bool
+    """Every edge up to the root rolls up."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.product, self.event_name, self.id)
+
+
+def flatten(root: Node, record_types: RecordTypes, limits: Limits) -> list[Flat]:
+    """All nodes below `root`, parents before children; `parent` is an index into the list, -1 at the root."""
+    rows: list[Flat] = []
+    waiting = [(root, -1)]
+    while waiting:
+        node, parent = waiting.pop()
+        row = _flat(node, parent, rows[parent] if parent >= 0 else None, record_types)
+        _check_limits(row, len(rows), limits)
+        waiting += [(child, len(rows)) for child in reversed(node.children or ())]
+        rows.append(row)
+    return rows
+
+
+def _flat(node: Node, parent: int, above: Flat | None, record_types: RecordTypes) -> Flat:
+    cost = node.cost or _UNPRICED
+    product, event_name = _name(node.product), _name(node.event_name)
+    record_type = record_types.canonical(product, event_name, _link(node))
+    edge_rolls_up = above is None or record_types.rolls_up(above.record_type, record_type)
+    return Flat(
+        node=node,
+        product=product,
+        event_name=event_name,
+        id=_identifier(node.id),
+        record_type=record_type,
+        parent=parent,
+        depth=1 if above is None else above.depth + 1,
+        cost=read_amount(cost.event_cost),
+        cumulative=read_amount(cost.cumulative_cost),
+        currency=_name(cost.currency) or UNKNOWN,
+        edge_rolls_up=edge_rolls_up,
+        rolled_up=edge_rolls_up and (above is None or above.rolled_up),
+    )
+
+
+def _check_limits(row: Flat, count: int, limits: Limits) -> None:
+    if row.depth > limits.depth_max:
+        raise TreeError("too_deep", f"the tree is deeper than tree.depth_max ({limits.depth_max})")
+    if count >= limits.nodes_max:
+        raise TreeError("too_many_nodes", f"the tree has more nodes than tree.nodes_max ({limits.nodes_max})")
+
+
+def _name(value: object) -> str:
+    return value if isinstance(value, str) and len(value) <= NAME_MAX else ""
+
+
+def _identifier(value: object) -> str:
+    """The id as text; empty if there is none that could be booked."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return value if isinstance(value, str) and len(value) <= ID_MAX else ""
+
+
+def _link(node: Node) -> str | None:
+    link = node.links.own if node.links is not None else None
+    return link if isinstance(link, str) else None
