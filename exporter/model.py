@@ -62,3 +62,81 @@ class Session(Struct, frozen=True):
     cuts: int
     """How many nodes were cut at max_depth."""
     cuts_unresolved: int
+
+
+Labels = tuple[tuple[str, str], ...]
+"""Label names with their values, in the order of the family's labels."""
+
+
+class Facts(Struct, frozen=True):
+    """What the records say of one event: its labels, and the usage it was billed for."""
+
+    labels: Labels
+    """account, record_type, product, model (`none` unless an LLM turn), then the configured extra labels."""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    billed_seconds: Decimal | None = None
+    at: float | None = None
+    """When the event happened, by its own record."""
+
+
+class Profile(Struct, frozen=True):
+    """What a session is as a whole; distinct events only."""
+
+    root_record_type: str
+    session_kind: str
+    events: int
+    inference_turns: int
+    duration_seconds: float | None
+
+
+class Exemplar(Struct, frozen=True):
+    """One observation that a bucket points to."""
+
+    event_id: str
+    value: float
+    at: float
+
+
+class Total(Struct, frozen=True):
+    """One row of the ledger's totals, absolute: a counter, a gauge or a histogram."""
+
+    row: int
+    family: str
+    labels: Labels
+    value: Decimal
+    """Of a histogram: the sum of its observations."""
+    released: bool
+    """False: the series must be scraped at 0 before the value may be shown."""
+    bounds: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    """Of a histogram: observations per bucket, not cumulative, the last one for +Inf."""
+    exemplars: tuple[Exemplar | None, ...] = ()
+
+
+class Receipt(Struct, frozen=True):
+    """What one commit of the ledger changed, ready to be shown."""
+
+    totals: tuple[Total, ...] = ()
+    followed: tuple["Followed", ...] = ()
+    log: tuple["Notice", ...] = ()
+
+
+class Followed(Struct, frozen=True):
+    """One session as the bounded per-session gauges show it."""
+
+    ref: SessionRef
+    events: int
+    inference_turns: int
+    changed_at: float
+    costs: tuple[tuple[str, str, Decimal], ...]
+    """Net cost by (product, currency)."""
+    configured: bool
+
+
+class Notice(Struct, frozen=True):
+    """Something an operator may want to know: a check that began to fail, a bad record. Goes to the log."""
+
+    ref: SessionRef
+    what: str
+    detail: str

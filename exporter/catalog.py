@@ -1,0 +1,258 @@
+"""Every metric family the exporter exposes, one row each.
+
+Owns names, kinds, labels, HELP texts and default buckets; the exposition, docs/metrics.md and the README's table are
+built from these rows, and nothing is exposed that has no row. Holds no values. `home` says how a family lives:
+*ledger* families are kept in the ledger and exact across restarts, *process* families start at 0 with the process.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+Kind = Literal["counter", "gauge", "histogram"]
+Home = Literal["ledger", "process"]
+
+
+class Family(Struct, frozen=True):
+    """One metric family."""
+
+    name: str
+    kind: Kind
+    home: Home
+    labels: tuple[str, ...]
+    help: str
+    extra: bool = False
+    """Carries the labels configured under metrics.labels as well."""
+    buckets: tuple[float, ...] = ()
+    """Default upper bounds of a histogram, without +Inf."""
+
+
+def _ledger(name: str, kind: Kind, labels: str, text: str, *, extra: bool = False) -> Family:
+    return Family(name, kind, "ledger", ("account", *labels.split()), text, extra)
+
+
+def _process(name: str, kind: Kind, labels: str, text: str, buckets: tuple[float, ...] = ()) -> Family:
+    return Family(name, kind, "process", tuple(labels.split()), text, buckets=buckets)
+
+
+def _session(name: str, labels: str, text: str, buckets: tuple[float, ...]) -> Family:
+    return Family(name, "histogram", "ledger", ("account", *labels.split()), text, buckets=buckets)
+
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LAG = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+_ROOT = "root_record_type session_kind"
+
+FAMILIES: tuple[Family, ...] = (
+    _ledger(
+        "telnyx_cost_total",
+        "counter",
+        "record_type product currency",
+        "Event costs booked, in units of the currency; polled in the background. Net cost is this minus the credits.",
+        extra=True,
+    ),
+    _ledger(
+        "telnyx_cost_credits_total",
+        "counter",
+        "record_type product currency",
+        "Event costs taken back by downward amendments, in units of the currency.",
+        extra=True,
+    ),
+    _ledger("telnyx_events_total", "counter", "record_type product", "Distinct events seen.", extra=True),
+    _ledger("telnyx_events_awaiting_price", "gauge", "record_type product", "Events now without a readable cost."),
+    _ledger(
+        "telnyx_events_settled_unpriced_total",
+        "counter",
+        "record_type product",
+        "Events that still had no cost when their session first settled.",
+    ),
+    _ledger(
+        "telnyx_events_priced_late_total",
+        "counter",
+        "record_type product",
+        "Events that got a cost after they were counted as settled without one.",
+    ),
+    _ledger("telnyx_inference_turns_total", "counter", "model", "LLM turns: events of type inference.", extra=True),
+    _ledger("telnyx_inference_cost_total", "counter", "model currency", "Costs booked for LLM turns.", extra=True),
+    _ledger(
+        "telnyx_inference_cost_credits_total",
+        "counter",
+        "model currency",
+        "Costs of LLM turns taken back by downward amendments.",
+        extra=True,
+    ),
+    _ledger(
+        "telnyx_inference_tokens_total",
+        "counter",
+        "model token_direction",
+        "Tokens of LLM turns, where their records carry counts.",
+    ),
+    _ledger(
+        "telnyx_billed_seconds_total",
+        "counter",
+        "record_type",
+        "Billed duration, where detail records carry one.",
+    ),
+    _ledger("telnyx_sessions_started_total", "counter", _ROOT, "Sessions whose tree was seen for the first time."),
+    _ledger(
+        "telnyx_sessions_settled_total", "counter", _ROOT, "Sessions whose bill stopped moving for the first time."
+    ),
+    _session(
+        "telnyx_session_cost",
+        f"{_ROOT} currency",
+        "Cost of a session when it first settled, in units of the currency.",
+        (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 100.0),
+    ),
+    _session(
+        "telnyx_session_duration_seconds",
+        _ROOT,
+        "Duration of a session as its detail records state it, when it first settled.",
+        (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0),
+    ),
+    _session(
+        "telnyx_session_events",
+        _ROOT,
+        "Events of a session when it first settled.",
+        (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0),
+    ),
+    _session(
+        "telnyx_session_inference_turns",
+        _ROOT,
+        "LLM turns of a session when it first settled.",
+        (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),
+    ),
+    _session(
+        "telnyx_session_settling_seconds",
+        "session_kind",
+        "Time from the first sight of a session to its settling: how late bills are.",
+        (600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 43200.0, 86400.0, 172800.0, 604800.0),
+    ),
+    _ledger("telnyx_sessions", "gauge", "state", "Sessions now in each state."),
+    _ledger("telnyx_unsettled_cost", "gauge", "currency", "Net cost booked for sessions whose bill may still move."),
+    _ledger(
+        "telnyx_unreleased_cost",
+        "gauge",
+        "currency",
+        "Net cost booked but not yet shown, because its series is new and must be scraped at 0 first.",
+    ),
+    _ledger(
+        "telnyx_followed_session_cost",
+        "gauge",
+        "root_record_type event_id product currency",
+        "Net cost of a session by product; bounded by metrics.followed_sessions_max.",
+    ),
+    _ledger("telnyx_followed_session_events", "gauge", "root_record_type event_id", "Events of a session; bounded."),
+    _ledger(
+        "telnyx_followed_session_inference_turns",
+        "gauge",
+        "root_record_type event_id",
+        "LLM turns of a session; bounded.",
+    ),
+    _ledger(
+        "telnyx_followed_session_last_change_timestamp_seconds",
+        "gauge",
+        "root_record_type event_id",
+        "When something of a session last changed; bounded.",
+    ),
+    _ledger(
+        "telnyx_reconciliation_failures_total",
+        "counter",
+        "check",
+        "Times that a check of a session's tree began to fail.",
+    ),
+    _ledger("telnyx_unreconciled_sessions", "gauge", "check", "Sessions whose last tree fails the check."),
+    _process("telnyx_trees_cut_total", "counter", "account", "Nodes at which a tree was cut at max_depth."),
+    _process(
+        "telnyx_trees_cut_unresolved_total",
+        "counter",
+        "account",
+        "Cut nodes whose subtree could not be had; asked for again with the next poll.",
+    ),
+    _process("telnyx_polls_total", "counter", "account", "Finished polls, failed ones included."),
+    _process("telnyx_poll_failures_total", "counter", "account reason", "Failed polls."),
+    _process("telnyx_poll_lag_seconds", "histogram", "", "How late after its due time a poll started.", _LAG),
+    Family("telnyx_due_sessions", "gauge", "ledger", (), "Sessions that are due and not being polled: the backlog."),
+    _ledger("telnyx_discovered_sessions_total", "counter", "source", "Sessions that a source was the first to name."),
+    _process(
+        "telnyx_api_requests_total",
+        "counter",
+        "account endpoint code",
+        "Requests to the API by status, or by what went wrong before one.",
+    ),
+    _process(
+        "telnyx_api_request_duration_seconds",
+        "histogram",
+        "account endpoint",
+        "Time from sending a request to having read its answer.",
+        _SECONDS,
+    ),
+    _process(
+        "telnyx_api_up", "gauge", "account", "1 if the last request to the API was answered and the key accepted."
+    ),
+    _process(
+        "telnyx_api_last_success_timestamp_seconds",
+        "gauge",
+        "account",
+        "When the API last answered a request successfully; 0 if it has not yet.",
+    ),
+    _process(
+        "telnyx_api_throttled_seconds_total", "counter", "account", "Time that requests were held back by pacing."
+    ),
+    _process("telnyx_api_quota_limit", "gauge", "account", "x-ratelimit-limit of the last answer."),
+    _process("telnyx_api_quota_remaining", "gauge", "account", "x-ratelimit-remaining of the last answer."),
+    _ledger("telnyx_label_overflows_total", "counter", "label", "Label values folded into other to bound the series."),
+    _process("telnyx_series", "gauge", "", "Sample lines of the business families now exposed."),
+    _process("telnyx_series_limit", "gauge", "", "The configured metrics.series_max."),
+    _process(
+        "telnyx_ledger_commit_duration_seconds",
+        "histogram",
+        "",
+        "Time to book a batch of polls durably.",
+        _SECONDS,
+    ),
+    _process("telnyx_ledger_commit_failures_total", "counter", "", "Batches that the ledger could not book."),
+    Family("telnyx_ledger_events", "gauge", "ledger", (), "Events kept in the ledger."),
+    Family("telnyx_ledger_size_bytes", "gauge", "ledger", (), "Size of the ledger's files."),
+    _process("telnyx_exporter_build_info", "gauge", "version python_version", "The running exporter; always 1."),
+    _process(
+        "telnyx_exporter_config_last_reload_successful",
+        "gauge",
+        "",
+        "1 if the configuration was last read without an error.",
+    ),
+    _process(
+        "telnyx_exporter_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        "",
+        "When the configuration was last read without an error.",
+    ),
+)
+
+BY_NAME: dict[str, Family] = {family.name: family for family in FAMILIES}
+
+COST, CREDITS = "telnyx_cost_total", "telnyx_cost_credits_total"
+INFERENCE_COST, INFERENCE_CREDITS = "telnyx_inference_cost_total", "telnyx_inference_cost_credits_total"
+
+BORN_TOGETHER = {COST: CREDITS, CREDITS: COST, INFERENCE_COST: INFERENCE_CREDITS, INFERENCE_CREDITS: INFERENCE_COST}
+"""A net amount is only right if both of its series exist."""
+
+STATES = ("discovered", "active", "settled", "missing", "denied")
+
+CHECKS = (
+    "event_sum",
+    "root_cumulative",
+    "node_cumulative",
+    "event_count",
+    "vanished_event",
+    "currency",
+    "duplicate_id",
+    "no_id",
+    "usage_decreased",
+    "forgotten",
+)
+"""`no_id`: a node without an id, which cannot be booked."""
+
+
+def labels_of(family: Family, extra: tuple[str, ...]) -> tuple[str, ...]:
+    """All label names of a family under a configuration with these extra labels."""
+    return family.labels + extra if family.extra else family.labels
