@@ -1,0 +1,32 @@
+"""Every setting, its default and its rule: YAML -> a frozen Config, or one ConfigError with the path and the cure.
+
+Read `settings` first: a field annotated with a Row is a setting, and everything else follows the rows (the reader, the
+reference page, the test that config.yaml is complete). `load` reads the file, then the keys it points to. The
+surprising fact: defaults are the records' own, so `Config()` is what runs without a file, but for the key.
+"""
+
+from exporter.config.load import load, parse, resolve_key
+from exporter.config.metrics import RESERVED_LABELS, Buckets, Label, Metrics
+from exporter.config.reference import dump, reference, setting_paths
+from exporter.config.secret import Secret
+from exporter.config.settings import Account, Config, ConfiguredSession, Ledger, Polling, Tree
+
+__all__ = [
+    "RESERVED_LABELS",
+    "Account",
+    "Buckets",
+    "Config",
+    "ConfiguredSession",
+    "Label",
+    "Ledger",
+    "Metrics",
+    "Polling",
+    "Secret",
+    "Tree",
+    "dump",
+    "load",
+    "parse",
+    "reference",
+    "resolve_key",
+    "setting_paths",
+]

@@ -1,0 +1,87 @@
+"""What settings must agree on with each other, one function per rule, in a list.
+
+Owns no single value: by the time these run, each setting has passed its own rule. Knows neither YAML nor the
+environment. Each check yields the path to mend and what to do about it; it never changes the configuration.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+
+from exporter.config.read import Problem
+from exporter.config.settings import Config
+from exporter.config.wording import bare, shown
+
+_DAY_SECONDS = 86_400
+
+
+def problems_between(config: Config) -> Iterator[Problem]:
+    """All problems of all checks."""
+    for check in CHECKS:
+        yield from check(config)
+
+
+def _account_names(config: Config) -> Iterator[Problem]:
+    return _used_twice("accounts", "account", (account.name for account in config.accounts))
+
+
+def _label_names(config: Config) -> Iterator[Problem]:
+    return _used_twice("metrics.labels", "label", (label.name for label in config.metrics.labels))
+
+
+def _used_twice(path: str, noun: str, names: Iterable[str]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield f"{path}[{index}].name", f"{shown(name)} is used twice; every {noun} needs its own name"
+        seen.add(name)
+
+
+def _session_accounts(config: Config) -> Iterator[Problem]:
+    names = [account.name for account in config.accounts]
+    for index, session in enumerate(config.sessions):
+        path = f"sessions[{index}].account"
+        if session.account is None and len(names) > 1:
+            yield path, f"missing; there are several accounts, so name one: {_listed(names)}"
+        elif session.account is not None and session.account not in names:
+            close = get_close_matches(session.account, names, n=1)
+            cure = f"did you mean {bare(close[0])}?" if close else f"there are {_listed(names)}"
+            yield path, f"no account is named {shown(session.account)}; {cure}"
+
+
+def _listed(names: list[str]) -> str:
+    return bare(", ".join(names))
+
+
+def _sessions_differ(config: Config) -> Iterator[Problem]:
+    first: dict[tuple[str, str, str], int] = {}
+    for index, ref in enumerate(config.session_refs()):
+        earlier = first.setdefault((ref.account, ref.record_type, ref.event_id), index)
+        if earlier != index:
+            yield f"sessions[{index}]", f"the same session as sessions[{earlier}]; keep one of the two"
+
+
+def _intervals(config: Config) -> Iterator[Problem]:
+    least, most = config.polling.min_interval_seconds, config.polling.max_interval_seconds
+    if most < least:
+        problem = f"expected at least polling.min_interval_seconds ({least:.15g}), got {most:.15g}"
+        yield "polling.max_interval_seconds", problem
+
+
+def _retention(config: Config) -> Iterator[Problem]:
+    polling, days = config.polling, config.ledger.retention_days
+    watched = (polling.settle_after_seconds + max(polling.recheck_after_seconds, default=0)) / _DAY_SECONDS
+    if days <= watched:
+        problem = (
+            f"expected more than {watched:.15g}, the days until the last of polling.recheck_after_seconds, got {days}"
+        )
+        yield "ledger.retention_days", problem
+
+
+CHECKS: tuple[Callable[[Config], Iterator[Problem]], ...] = (
+    _account_names,
+    _session_accounts,
+    _sessions_differ,
+    _label_names,
+    _intervals,
+    _retention,
+)

@@ -1,0 +1,85 @@
+"""A file and the environment -> the whole Config, keys included, or one ConfigError.
+
+Owns the order: syntax, then each setting, then what settings must agree on, then the files and variables that they
+name. The surprising fact: a syntax error stands alone, but each later stage reports all that it finds before the next
+one runs. Only this module and `secret` touch the disk, and only to read.
+"""
+
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from exporter.config.checks import problems_between
+from exporter.config.document import BYTES_MAX, read_document
+from exporter.config.read import Problem, raise_problems, read_record
+from exporter.config.secret import Secret, secret_from_environment, secret_from_file
+from exporter.config.settings import Account, Config
+from exporter.config.wording import shown
+from exporter.errors import ConfigError
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration in a file (None: the defaults), with every account's key read."""
+    config = parse(b"" if path is None else _content(path), str(path))
+    problems: list[Problem] = []
+    accounts: list[Account] = []
+    for index, account in enumerate(config.accounts):
+        try:
+            accounts.append(replace(account, key=resolve_key(account, environ)))
+        except ConfigError as error:
+            problems.append((f"accounts[{index}].{error.path}", error.problem))
+        problems.extend(_authorities(account, f"accounts[{index}].ca_file"))
+    raise_problems(problems)
+    raise_problems(_shared_keys(accounts))
+    return replace(config, accounts=tuple(accounts))
+
+
+def parse(content: bytes, name: str) -> Config:
+    """The configuration in a text, without the keys; `name` is what a syntax error calls the text."""
+    config = read_record(Config, read_document(content, name))
+    raise_problems(problems_between(config))
+    return config
+
+
+def resolve_key(account: Account, environ: Mapping[str, str]) -> Secret:
+    """The account's key as its variable or file holds it now; the error's path is the account's setting."""
+    source = "api_key_env" if account.api_key_file is None else "api_key_file"
+    try:
+        if account.api_key_file is None:
+            return secret_from_environment(account.api_key_env or "", environ)
+        return secret_from_file(account.api_key_file)
+    except ConfigError as error:
+        raise ConfigError(source, error.problem) from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(
+            str(path),
+            f"cannot be read ({error.strerror}); correct --config.file, or leave it out to run with the defaults",
+        ) from None
+
+
+def _authorities(account: Account, path: str) -> Iterator[Problem]:
+    """The problem of a CA file that TLS could not use, found now instead of at the first request."""
+    if account.ca_file is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(account.ca_file)
+    except OSError as error:  # SSLError is one too
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        yield path, f"cannot read {shown(str(account.ca_file))} ({reason}); it must hold certificates in PEM form"
+
+
+def _shared_keys(accounts: list[Account]) -> Iterator[Problem]:
+    first: dict[Secret, str] = {}
+    for index, account in enumerate(accounts):
+        earlier = first.setdefault(account.api_key(), account.name)
+        if earlier != account.name:
+            problem = f"has the API key of the account {shown(earlier)}; every event would be booked twice, so keep one"
+            yield f"accounts[{index}]", problem

@@ -1,0 +1,145 @@
+"""Plain values -> the frozen records, following the rows; every wrong setting is found, not only the first.
+
+Owns the walk and the two things that no rule can see from inside: unknown and missing keys. Knows no setting by name.
+The surprising fact: a section or list with nothing below its key has its default, because that is what is left when
+somebody comments out all of it; a single setting with nothing after its colon is an error.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, TypeVar
+
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields
+
+from exporter.config.rules import AnyRule, Each, Row, Rule, Section
+from exporter.config.wording import join, shown
+from exporter.errors import ConfigError
+
+Problem = tuple[str, str]
+"""The path of a setting, and what is wrong with it."""
+
+PROBLEMS_SHOWN_MAX = 20
+"""With more than that it is the wrong file, or one mistake made everywhere."""
+
+_Record = TypeVar("_Record", bound=Struct)
+
+
+class Setting(Struct, frozen=True):
+    """A row in its place: the key of a record, the field that keeps it, and the default, if it has one."""
+
+    key: str
+    field: str
+    row: Row
+    default: object
+
+    @property
+    def required(self) -> bool:
+        return self.default is NODEFAULT
+
+
+@cache
+def settings_of(record: type[Struct]) -> tuple[Setting, ...]:
+    """The settings of a record, in order; fields without a Row are none."""
+    return tuple(
+        Setting(field.encode_name, field.name, row, field.default)
+        for field in fields(record)
+        for row in getattr(field.type, "__metadata__", ())
+        if isinstance(row, Row)
+    )
+
+
+def read_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
+    """The record that the values describe; ConfigError with a line for each setting that is wrong."""
+    reader = _Reader()
+    result = reader.section(Section(record), values, "")
+    raise_problems(reader.problems)
+    assert isinstance(result, record)
+    return result
+
+
+def raise_problems(problems: Iterable[Problem]) -> None:
+    """Raise all problems as one error, if there are any."""
+    errors = [ConfigError(*problem) for problem in problems]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        more = len(errors) - PROBLEMS_SHOWN_MAX
+        lines = [*map(str, errors[:PROBLEMS_SHOWN_MAX]), *([f"and {more} more"] if more > 0 else [])]
+        raise ConfigError("", "\n".join(lines))
+
+
+class _Reader:
+    """One walk; each method returns the value as it is kept, or None and one problem more."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def _value(self, rule: AnyRule, value: Any, path: str) -> Any:
+        match rule:
+            case Section():
+                return self.section(rule, value, path)
+            case Each():
+                return self._list(rule, value, path)
+            case Rule():
+                return self._accepted(rule.take, value, path)
+
+    def section(self, rule: Section, value: Any, path: str) -> Struct | None:
+        if not isinstance(value, Mapping):
+            self._problem(path, f"expected {rule.expected}, got {shown(value)}")
+            return None
+        before = len(self.problems)
+        settings = settings_of(rule.record)
+        given = [setting for setting in settings if setting.key in value and not _is_empty(setting, value[setting.key])]
+        self._unknown(path, value, [setting.key for setting in settings])
+        for setting in settings:
+            if setting.required and setting not in given:
+                self._problem(join(path, setting.key), f"missing; expected {setting.row.rule.expected}")
+        kept = {
+            setting.field: self._value(setting.row.rule, value[setting.key], join(path, setting.key))
+            for setting in given
+        }
+        kept |= self._unchosen(path, [key for key in rule.one_of if key in kept], rule)
+        return rule.record(**kept) if len(self.problems) == before else None
+
+    def _list(self, rule: Each, value: Any, path: str) -> tuple[Any, ...] | None:
+        if not isinstance(value, list):
+            self._problem(path, f"expected {rule.expected}, got {shown(value)}")
+            return None
+        if not rule.at_least <= len(value) <= rule.at_most:
+            self._problem(path, f"expected {rule.at_least} to {rule.at_most} entries, got {len(value)}")
+            return None
+        before = len(self.problems)
+        entries = tuple(self._value(rule.rule, item, f"{path}[{index}]") for index, item in enumerate(value))
+        if len(self.problems) == before:
+            self._accepted(rule.check, entries, path)
+        return entries
+
+    def _accepted(self, take: Callable[[Any], Any], value: Any, path: str) -> Any:
+        try:
+            return take(value)
+        except ValueError as error:
+            self._problem(path, str(error))
+            return None
+
+    def _unknown(self, path: str, values: Mapping[str, Any], known: list[str]) -> None:
+        for key in values:
+            if key not in known:
+                close = get_close_matches(key, known, n=1)
+                cure = f"did you mean {close[0]}?" if close else f"known here are {', '.join(known)}"
+                self._problem(join(path, key), f"unknown key; {cure}")
+
+    def _unchosen(self, path: str, chosen: list[str], rule: Section) -> dict[str, None]:
+        """The other keys of `one_of` as None, so that no default stands beside the one that was given."""
+        for key in chosen[1:]:
+            self._problem(join(path, key), f"given beside {chosen[0]}; keep one of the two")
+        return dict.fromkeys(set(rule.one_of) - set(chosen)) if chosen else {}
+
+    def _problem(self, path: str, problem: str) -> None:
+        self.problems.append((path, problem))
+
+
+def _is_empty(setting: Setting, value: object) -> bool:
+    """Whether it is a section or list with nothing below its key."""
+    return value is None and not isinstance(setting.row.rule, Rule)

@@ -1,0 +1,77 @@
+"""The API key: where it is read, and the wrapper that keeps it out of logs.
+
+Owns the reading of one key from the environment or a file, at start and again whenever somebody rotates it. Knows
+nothing of YAML. A key is refused without being shown; the surprising fact is that the commonest bad key is a good one
+with a newline or a quote from somewhere in it, which would otherwise fail much later, as a header that cannot be sent.
+"""
+
+import hmac
+from collections.abc import Mapping
+from pathlib import Path
+
+from exporter.config.wording import bare, shown
+from exporter.errors import ConfigError
+
+_KEY_BYTES_MAX = 4096
+"""No key is longer; the bound is there for a path that names a huge file or a device."""
+
+
+class Secret:
+    """A text that shows itself only when asked by `reveal()`.
+
+    A plain class on purpose: serialisers refuse it, where they would write out the fields of a record.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+def secret_from_environment(variable: str, environ: Mapping[str, str]) -> Secret:
+    """The key in an environment variable; ConfigError, without a path, when there is none or an unusable one."""
+    value = environ.get(variable, "").strip()
+    if not value:
+        raise ConfigError(
+            "",
+            f"the environment variable {bare(variable)} is not set; export it with the account's API key, "
+            "or name another variable here, or a file in api_key_file",
+        )
+    return _checked(value, f"the environment variable {bare(variable)}")
+
+
+def secret_from_file(path: Path) -> Secret:
+    """The key in a file, surrounding white space removed; it may be called again after the file has changed."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_KEY_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(
+            "", f"cannot read {shown(str(path))} ({error.strerror}); create the file or correct the path"
+        ) from None
+    value = content.decode("utf-8", "replace").strip()
+    if not value:
+        raise ConfigError("", f"{shown(str(path))} is empty; write the account's API key into it")
+    return _checked(value, shown(str(path)))
+
+
+def _checked(value: str, place: str) -> Secret:
+    """The value as a Secret if it can be sent as an HTTP header: visible ASCII only."""
+    if len(value) > _KEY_BYTES_MAX or not all("!" <= character <= "~" for character in value):
+        raise ConfigError(
+            "",
+            f"what {place} holds is no API key (white space, control or non-ASCII characters, or too long); correct it",
+        )
+    return Secret(value)
