@@ -5,6 +5,7 @@ Money is `Decimal` in the major unit of its currency, times are seconds since th
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Literal
 
 from msgspec import Struct
 
@@ -119,7 +120,7 @@ class Receipt(Struct, frozen=True):
 
     totals: tuple[Total, ...] = ()
     followed: tuple["Followed", ...] = ()
-    log: tuple["Notice", ...] = ()
+    notices: tuple["Notice", ...] = ()
 
 
 class Followed(Struct, frozen=True):
@@ -140,3 +141,26 @@ class Notice(Struct, frozen=True):
     ref: SessionRef
     what: str
     detail: str
+
+
+class Claim(Struct, frozen=True):
+    """The right to poll a session once; a newer claim makes an older one stale."""
+
+    session: int
+    """The ledger's number of the session."""
+    number: int
+    """From one rising sequence: tells which of two polls was claimed later."""
+    ref: SessionRef
+    due_at: float
+
+
+class Poll(Struct, frozen=True):
+    """A finished poll, ready to be booked."""
+
+    claim: Claim
+    at: float
+    outcome: Literal["tree", "gone", "denied", "failed"]
+    reason: str = ""
+    session: Session | None = None
+    facts: tuple[Facts, ...] = ()
+    profile: Profile | None = None

@@ -6,6 +6,7 @@ without a word, and `Decimal()` reads `1_000` and Arabic digits, which no invoic
 """
 
 import re
+from collections.abc import Iterable
 from decimal import Clamped, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from functools import lru_cache
 
@@ -57,7 +58,7 @@ def subtract(left: Decimal, right: Decimal) -> Decimal:
     return CONTEXT.subtract(left, right)
 
 
-def total(amounts: list[Decimal]) -> Decimal:
+def total(amounts: Iterable[Decimal]) -> Decimal:
     result = ZERO
     for amount in amounts:
         result = CONTEXT.add(result, amount)

@@ -1,0 +1,20 @@
+"""What is durable: followed sessions, booked events, totals.
+
+Owns every read and write of them; whoever wants something booked hands over finished polls and gets a receipt of
+absolute totals. Performs no requests and shows nothing itself. Read `booking.Batch.book` first: it is one transaction
+of accounting from top to bottom. The surprising fact: nothing outside keeps a number of its own; memory is an image
+of the totals table and is thrown away after any error.
+"""
+
+from pathlib import Path
+
+from exporter.ledger.sqlite import SqliteLedger
+from exporter.ledger.totals import Settings
+from exporter.lifecycle import Policy
+
+__all__ = ["Settings", "SqliteLedger", "open_ledger"]
+
+
+def open_ledger(url: str, policy: Policy, settings: Settings) -> SqliteLedger:
+    """Open the ledger at a `sqlite:///` URL; creates the file if there is none."""
+    return SqliteLedger(Path(url.removeprefix("sqlite:///")), policy, settings)

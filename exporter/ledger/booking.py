@@ -1,0 +1,362 @@
+"""Booking a batch of polls, within one transaction.
+
+Owns the order of the accounting across sessions: which poll may change an event, who owns it, what vanished, when a
+session counts as started and settled. The rule for one event is `costs.book`, the pace is `lifecycle.step`. The
+surprising fact: a poll that was claimed earlier may finish later, and then never changes what a later one booked.
+"""
+
+import hashlib
+import json
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from decimal import Decimal
+from sqlite3 import Connection
+
+from msgspec.structs import replace
+
+from exporter import costs, lifecycle
+from exporter.costs import Booked, Entry
+from exporter.ledger.rows import EventRow, SessionRow, read_events, read_sessions, write_events, write_sessions
+from exporter.ledger.totals import Totals
+from exporter.model import Event, Exemplar, Facts, Followed, Labels, Notice, Poll, Receipt, Session
+from exporter.money import ZERO, add, amount_text
+
+_ONE = Decimal(1)
+POLLS_KEPT = 10
+"""Polls that a session's history shows."""
+AMENDMENTS_KEPT = 100
+"""Amendments kept per session; a bill that moves more often is one to look at from its newest end."""
+
+WHOLE_TREE_CHECKS = ("event_sum", "root_cumulative", "node_cumulative", "event_count", "vanished_event")
+"""Checks that an incomplete tree says nothing about: they keep their last verdict."""
+
+
+def event_key(account: str, event: Event) -> bytes:
+    """16 bytes that name an event for ever, wherever in however many trees it is seen."""
+    name = "\0".join((account, event.product, event.event_name, event.id, str(event.ordinal)))
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class Batch:
+    """One batch of polls being booked; used once."""
+
+    def __init__(self, connection: Connection, totals: Totals, policy: lifecycle.Policy) -> None:
+        self._connection = connection
+        self._totals = totals
+        self._policy = policy
+        self._sessions: dict[int, SessionRow] = {}
+        self._events: dict[bytes, EventRow] = {}
+        self._dirty: set[bytes] = set()
+        self._followed: list[Followed] = []
+        self._notices: list[Notice] = []
+
+    def book(self, polls: Iterable[Poll]) -> Receipt:
+        """Book all polls whose claim is still theirs, in the order of their claims."""
+        ordered = sorted(polls, key=lambda poll: poll.claim.number)
+        self._sessions = read_sessions(self._connection, [poll.claim.session for poll in ordered])
+        current = [poll for poll in ordered if self._holds(poll)]
+        keyed = [(poll, _distinct(poll)) for poll in current]
+        self._events = read_events(self._connection, {key for _, events in keyed for key in events})
+        owners = {row.owner for row in self._events.values()} - self._sessions.keys()
+        self._sessions |= read_sessions(self._connection, owners)
+        for poll, events in keyed:
+            self._book_poll(poll, events)
+        self._flush()
+        write_sessions(self._connection, [self._sessions[poll.claim.session] for poll in current])
+        return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices))
+
+    def _holds(self, poll: Poll) -> bool:
+        row = self._sessions.get(poll.claim.session)
+        return row is not None and row.claim == poll.claim.number
+
+    def _book_poll(self, poll: Poll, events: dict[bytes, tuple[Event, Facts]]) -> None:
+        row = self._sessions[poll.claim.session]
+        before = row
+        outcome: lifecycle.Outcome = poll.outcome if poll.outcome != "tree" else "unchanged"
+        if poll.session is not None and poll.profile is not None:
+            row, outcome = self._book_tree(row, poll, poll.session, events)
+        jitter = (poll.claim.number * 2654435761 % 2**32) / 2**31 - 1  # spread evenly, and the same in every run
+        standing, due_at = lifecycle.step(row.standing, outcome, poll.at, self._policy, jitter)
+        polls = [*json.loads(row.polls), [round(poll.at, 3), outcome, poll.reason]][-POLLS_KEPT:]
+        row = replace(row, standing=standing, due_at=due_at, claim=0, polls=json.dumps(polls))
+        self._sessions[row.id] = row
+        self._move_state(before, row, poll)
+
+    # The tree
+
+    def _book_tree(
+        self, row: SessionRow, poll: Poll, session: Session, events: dict[bytes, tuple[Event, Facts]]
+    ) -> tuple[SessionRow, lifecycle.Outcome]:
+        failed: list[tuple[str, str]] = [(m.check, m.detail) for m in session.mismatches]
+        if any(not event.id for event in session.events):
+            failed.append(("no_id", "a node without an id cannot be booked"))
+        root = event_key(row.ref.account, session.events[0])
+        changed, met = False, 0
+        for key, (event, facts) in events.items():
+            change, problems = self._book_event(row, poll, key, event, facts)
+            changed |= change
+            failed += problems
+            self._events[key] = self._marked(key, nested=key != root)
+            met += self._events[key].owner == row.id
+        row = self._sessions[row.id]
+        if session.complete and met < row.owned:
+            failed.append(("vanished_event", f"{row.owned - met} booked events are no longer in the tree"))
+        row = self._judge(row, failed, complete=session.complete)
+        if changed or row.summary is None:
+            row = self._remember(row, poll, session, events)
+        outcome: lifecycle.Outcome = "changed" if changed else "unchanged"
+        return row, outcome if changed or session.complete else "incomplete"
+
+    def _book_event(
+        self, row: SessionRow, poll: Poll, key: bytes, event: Event, facts: Facts
+    ) -> tuple[bool, list[tuple[str, str]]]:
+        known = self._events.get(key)
+        if known is not None and known.claim > poll.claim.number:
+            return False, []
+        before = self._booked(known) if known is not None else None
+        booking = costs.book(before, event.cost, event.currency, self._interned(facts))
+        for entry in booking.entries:
+            self._totals.enter(entry)
+        failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
+        owner = known.owner if known is not None else row.id
+        if known is None:
+            self._own(row.id, +1)
+        elif owner != row.id and self._settled(owner) and not self._settled(row.id):
+            owner = self._take_over(known, row)
+        if known is None or booking.after != before or owner != known.owner:
+            self._put(key, booking.after, owner, poll.claim.number, known.nested if known is not None else False)
+        if not self._settled(owner):
+            self._move_unsettled(row.ref.account, costs.net(booking.entries))
+        if before is not None and before.cost is not None and booking.after.cost != before.cost:
+            self._amend(row, poll.at, event, before)
+        return known is None or bool(booking.entries), failed
+
+    def _interned(self, facts: Facts) -> Facts:
+        number = self._totals.intern(facts.labels)
+        return replace(facts, labels=self._totals.labels(number))
+
+    def _booked(self, row: EventRow) -> Booked:
+        cost_labels = self._totals.labels(row.cost_labels) if row.cost_labels is not None else None
+        return Booked(
+            self._totals.labels(row.labels),
+            cost_labels,
+            row.cost,
+            row.currency,
+            row.input_tokens,
+            row.output_tokens,
+            row.billed_seconds,
+            row.at,
+            row.settled_unpriced,
+        )
+
+    def _put(self, key: bytes, booked: Booked, owner: int, claim: int, nested: bool) -> None:  # noqa: FBT001 - a fact
+        cost_labels = self._totals.intern(booked.cost_labels) if booked.cost_labels is not None else None
+        self._events[key] = EventRow(
+            key,
+            owner,
+            claim,
+            self._totals.intern(booked.labels),
+            cost_labels,
+            booked.cost,
+            booked.currency,
+            booked.input_tokens,
+            booked.output_tokens,
+            booked.billed_seconds,
+            booked.at,
+            booked.settled_unpriced,
+            nested,
+        )
+        self._dirty.add(key)
+
+    def _marked(self, key: bytes, *, nested: bool) -> EventRow:
+        """Remember that the event stands below another one: followed on its own, its session is absorbed."""
+        row = self._events[key]
+        if nested and not row.nested:
+            self._dirty.add(key)
+            return replace(row, nested=True)
+        return row
+
+    # Owners and unsettled money
+
+    def _settled(self, session: int) -> bool:
+        row = self._sessions.get(session)
+        return row is None or row.standing.state == "settled"
+
+    def _own(self, session: int, change: int) -> None:
+        row = self._sessions.get(session)
+        if row is not None:
+            self._sessions[session] = replace(row, owned=row.owned + change)
+
+    def _take_over(self, event: EventRow, row: SessionRow) -> int:
+        """A live session takes an event over from a settled one; its money is unsettled again."""
+        self._own(event.owner, -1)
+        self._own(row.id, +1)
+        if event.owner in self._sessions:
+            write_sessions(self._connection, [self._sessions[event.owner]])
+        if event.cost is not None:
+            self._move_unsettled(row.ref.account, [(event.currency, event.cost)])
+        return row.id
+
+    def _move_unsettled(self, account: str, amounts: Iterable[tuple[str, Decimal]]) -> None:
+        for currency, amount in amounts:
+            self._totals.add("telnyx_unsettled_cost", (("account", account), ("currency", currency)), amount)
+
+    def _owned_net(self, session: int) -> list[tuple[str, Decimal]]:
+        self._flush()
+        found = self._connection.execute("SELECT currency, cost FROM events WHERE owner = ?", (session,))
+        nets: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        for currency, cost in found:
+            if cost is not None:
+                nets[currency] = add(nets[currency], Decimal(cost))
+        return list(nets.items())
+
+    # Checks
+
+    def _judge(self, row: SessionRow, failed: list[tuple[str, str]], *, complete: bool) -> SessionRow:
+        before = set(filter(None, row.failing.split(",")))
+        now = {check for check, _ in failed}
+        if not complete:
+            now |= before.intersection(WHOLE_TREE_CHECKS)
+        account = row.ref.account
+        for check in sorted(now - before):
+            self._totals.add("telnyx_reconciliation_failures_total", (("account", account), ("check", check)), _ONE)
+            self._notices += [Notice(row.ref, check, detail) for name, detail in failed if name == check][:1]
+        for check in sorted(now ^ before):
+            change = _ONE if check in now else -_ONE
+            self._totals.add("telnyx_unreconciled_sessions", (("account", account), ("check", check)), change)
+        return replace(row, failing=",".join(sorted(now)))
+
+    def _amend(self, row: SessionRow, at: float, event: Event, before: Booked) -> None:
+        amounts = (before.cost, event.cost)
+        texts = [amount_text(amount) if amount is not None else None for amount in amounts]
+        self._connection.execute(
+            "INSERT INTO amendments (session, at, record_type, event_id, before, after, currency)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (row.id, at, event.record_type, event.id, *texts, event.currency),
+        )
+        self._connection.execute(
+            "DELETE FROM amendments WHERE session = ? AND id <="
+            " (SELECT id FROM amendments WHERE session = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (row.id, row.id, AMENDMENTS_KEPT),
+        )
+
+    # The session as a whole
+
+    def _remember(
+        self, row: SessionRow, poll: Poll, session: Session, events: dict[bytes, tuple[Event, Facts]]
+    ) -> SessionRow:
+        nets: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
+        for event, _ in events.values():
+            if event.cost is not None:
+                place = (event.product, event.currency)
+                nets[place] = add(nets[place], event.cost)
+        spent = tuple((product, currency, amount) for (product, currency), amount in sorted(nets.items()))
+        profile = poll.profile
+        turns, count = (profile.inference_turns, profile.events) if profile is not None else (0, 0)
+        self._followed.append(Followed(row.ref, count, turns, poll.at, spent, row.standing.configured))
+        summary = {"events": count, "turns": turns, "costs": [(p, c, amount_text(a)) for p, c, a in spent]}
+        self._connection.execute(
+            "INSERT INTO trees (session, body) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET body = excluded.body",
+            (row.id, zlib.compress(_tree_text(session), 1)),
+        )
+        return replace(row, summary=json.dumps(summary))
+
+    def _move_state(self, before: SessionRow, row: SessionRow, poll: Poll) -> None:
+        old, new = before.standing, row.standing
+        account = row.ref.account
+        if old.state != new.state:
+            self._totals.add("telnyx_sessions", (("account", account), ("state", old.state)), -_ONE)
+            self._totals.add("telnyx_sessions", (("account", account), ("state", new.state)), _ONE)
+        profile = poll.profile
+        if profile is None or poll.session is None:
+            return
+        root = (
+            ("account", account),
+            ("root_record_type", profile.root_record_type),
+            ("session_kind", profile.session_kind),
+        )
+        absorbed = self._absorbed(row, poll.session)
+        if old.first_tree_at is None and not absorbed:
+            self._totals.add("telnyx_sessions_started_total", root, _ONE)
+        if (old.state == "settled") != (new.state == "settled"):
+            sign = -1 if new.state == "settled" else 1
+            self._move_unsettled(account, [(currency, sign * amount) for currency, amount in self._owned_net(row.id)])
+        if new.state == "settled" and not row.observed:
+            self._settle_first(row, poll, root, absorbed=absorbed)
+
+    def _absorbed(self, row: SessionRow, session: Session) -> bool:
+        event = self._events.get(event_key(row.ref.account, session.events[0]))
+        return event is not None and event.nested
+
+    def _settle_first(self, row: SessionRow, poll: Poll, root: Labels, *, absorbed: bool) -> None:
+        self._sessions[row.id] = replace(row, observed=1)
+        self._count_unpriced(row)
+        profile, session = poll.profile, poll.session
+        if absorbed or profile is None or session is None:
+            return
+        self._totals.add("telnyx_sessions_settled_total", root, _ONE)
+
+        def observe(family: str, labels: Labels, value: Decimal | float) -> None:
+            amount = value if isinstance(value, Decimal) else Decimal(repr(value))
+            self._totals.observe(family, labels, amount, Exemplar(session.events[0].id, float(amount), poll.at))
+
+        observe("telnyx_session_events", root, profile.events)
+        observe("telnyx_session_inference_turns", root, profile.inference_turns)
+        if profile.duration_seconds is not None:
+            observe("telnyx_session_duration_seconds", root, profile.duration_seconds)
+        settling = round(poll.at - row.standing.followed_at, 3)
+        observe("telnyx_session_settling_seconds", (root[0], root[2]), settling)
+        for currency, cost in _cost_by_currency(session).items():
+            observe("telnyx_session_cost", (*root, ("currency", currency)), max(cost, ZERO))
+
+    def _count_unpriced(self, row: SessionRow) -> None:
+        self._flush()
+        found = self._connection.execute(
+            "SELECT key FROM events WHERE owner = ? AND cost IS NULL", (row.id,)
+        ).fetchall()
+        for key, event in read_events(self._connection, {key for (key,) in found}).items():
+            if not event.settled_unpriced:
+                labels = self._totals.labels(event.labels)
+                self._totals.enter(Entry("telnyx_events_settled_unpriced_total", labels, (), _ONE))
+                self._events[key] = replace(event, settled_unpriced=True)
+                self._dirty.add(key)
+
+    def _flush(self) -> None:
+        write_events(self._connection, [self._events[key] for key in sorted(self._dirty)])
+        self._dirty.clear()
+
+
+def _distinct(poll: Poll) -> dict[bytes, tuple[Event, Facts]]:
+    """The session's events by key, each once: the first node of an event stands for it."""
+    if poll.session is None:
+        return {}
+    account = poll.session.ref.account
+    found: dict[bytes, tuple[Event, Facts]] = {}
+    for event, facts in zip(poll.session.events, poll.facts, strict=True):
+        if event.id:
+            found.setdefault(event_key(account, event), (event, facts))
+    return found
+
+
+def _cost_by_currency(session: Session) -> dict[str, Decimal]:
+    costs_of: dict[str, Decimal] = {}
+    seen: Counter[tuple[str, str, str, int]] = Counter()
+    for event in session.events:
+        name = (event.product, event.event_name, event.id, event.ordinal)
+        seen[name] += 1
+        if event.cost is not None and event.id and seen[name] == 1:
+            costs_of[event.currency] = add(costs_of.get(event.currency, ZERO), event.cost)
+    return costs_of
+
+
+def _tree_text(session: Session) -> bytes:
+    nodes = [
+        (event.id, event.parent, event.record_type, _text(event.cost), _text(event.cumulative), event.currency)
+        for event in session.events
+    ]
+    return json.dumps(nodes, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else amount_text(amount)

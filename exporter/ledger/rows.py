@@ -1,0 +1,158 @@
+"""Rows of the two big tables, read and written in bulk.
+
+Owns the order of their columns and nothing else; statements are prepared once by the driver and run through it,
+because booking spends most of its time here.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from decimal import Decimal
+from sqlite3 import Connection
+from typing import Any
+
+from msgspec import Struct
+
+from exporter.lifecycle import Standing
+from exporter.model import SessionRef
+from exporter.money import amount_text
+
+_CHUNK = 500
+"""Keys per SELECT: SQLite allows 32,766 variables, and longer lists are not faster."""
+
+
+class EventRow(Struct, frozen=True):
+    """One row of `events`."""
+
+    key: bytes
+    owner: int
+    claim: int
+    labels: int
+    cost_labels: int | None
+    cost: Decimal | None
+    currency: str
+    input_tokens: int
+    output_tokens: int
+    billed_seconds: Decimal
+    at: float | None
+    settled_unpriced: bool
+    nested: bool
+
+
+class SessionRow(Struct, frozen=True):
+    """One row of `sessions`, as far as booking is concerned."""
+
+    id: int
+    ref: SessionRef
+    standing: Standing
+    due_at: float | None
+    claim: int
+    observed: int
+    owned: int
+    failing: str
+    polls: str
+    summary: str | None
+
+
+_EVENT = (
+    "key, owner, claim, labels, cost_labels, cost, currency, input_tokens, output_tokens, billed_seconds, at, flags"
+)
+_SESSION = (
+    "id, account, record_type, event_id, date_time, followed_at, state, configured, interval, first_tree_at,"
+    " changed_at, rested_at, rechecks, due_at, claim, observed, owned, failing, polls, summary"
+)
+_SETTLED_UNPRICED, _NESTED = 1, 2
+
+
+def read_events(connection: Connection, keys: Collection[bytes]) -> dict[bytes, EventRow]:
+    return {row[0]: _event(row) for row in _select(connection, _EVENT, "events", "key", sorted(keys))}
+
+
+def read_sessions(connection: Connection, ids: Collection[int]) -> dict[int, SessionRow]:
+    return {row[0]: _session(row) for row in _select(connection, _SESSION, "sessions", "id", sorted(ids))}
+
+
+def _select(
+    connection: Connection, columns: str, table: str, key: str, wanted: Sequence[object]
+) -> Iterator[tuple[Any, ...]]:
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        marks = ",".join("?" * len(chunk))
+        query = f"SELECT {columns} FROM {table} WHERE {key} IN ({marks})"  # noqa: S608 - literals of this module
+        yield from connection.execute(query, chunk)
+
+
+def write_events(connection: Connection, rows: Iterable[EventRow]) -> None:
+    marks = ",".join("?" * len(_EVENT.split(",")))
+    statement = f"INSERT OR REPLACE INTO events ({_EVENT}) VALUES ({marks})"  # noqa: S608 - literals of this module
+    connection.executemany(statement, map(_event_values, rows))
+
+
+def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
+    connection.executemany(
+        "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, rested_at = ?, rechecks = ?,"
+        " due_at = ?, claim = ?, observed = ?, owned = ?, failing = ?, polls = ?, summary = ? WHERE id = ?",
+        map(_session_values, rows),
+    )
+
+
+def _event(row: tuple[Any, ...]) -> EventRow:
+    key, owner, claim, labels, cost_labels, cost, currency, tokens_in, tokens_out, seconds, at, flags = row
+    return EventRow(
+        key,
+        owner,
+        claim,
+        labels,
+        cost_labels,
+        Decimal(cost) if cost is not None else None,
+        currency,
+        tokens_in,
+        tokens_out,
+        Decimal(seconds),
+        at,
+        bool(flags & _SETTLED_UNPRICED),
+        bool(flags & _NESTED),
+    )
+
+
+def _event_values(row: EventRow) -> tuple[object, ...]:
+    return (
+        row.key,
+        row.owner,
+        row.claim,
+        row.labels,
+        row.cost_labels,
+        amount_text(row.cost) if row.cost is not None else None,
+        row.currency,
+        row.input_tokens,
+        row.output_tokens,
+        amount_text(row.billed_seconds),
+        row.at,
+        _SETTLED_UNPRICED * row.settled_unpriced + _NESTED * row.nested,
+    )
+
+
+def _session(row: tuple[Any, ...]) -> SessionRow:
+    number, account, record_type, event_id, date_time, followed_at, state, configured, interval = row[:9]
+    first_tree_at, changed_at, rested_at, rechecks, due_at, claim, observed, owned, failing, polls, summary = row[9:]
+    standing = Standing(followed_at, state, bool(configured), interval, first_tree_at, changed_at, rested_at, rechecks)
+    ref = SessionRef(account, record_type, event_id, date_time)
+    return SessionRow(number, ref, standing, due_at, claim, observed, owned, failing, polls, summary)
+
+
+def _session_values(row: SessionRow) -> tuple[object, ...]:
+    standing = row.standing
+    return (
+        standing.state,
+        standing.interval,
+        standing.first_tree_at,
+        standing.changed_at,
+        standing.rested_at,
+        standing.rechecks,
+        row.due_at,
+        row.claim,
+        row.observed,
+        row.owned,
+        row.failing,
+        row.polls,
+        row.summary,
+        row.id,
+    )

@@ -1,0 +1,137 @@
+"""The tables of the ledger, one schema for every engine.
+
+Owns names, types and the schema's version. Money is never a float: a money column is canonical decimal text in
+SQLite, which must never SUM it, and NUMERIC in PostgreSQL. Times are seconds since the epoch. The surprising fact:
+the sessions table is the queue; whoever is due is found by its index.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from exporter.money import amount_text
+
+SCHEMA_VERSION = 1
+
+
+class Money(TypeDecorator[Decimal]):
+    """An exact amount: SQLAlchemy's own Numeric would store a float in SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric())
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        return amount_text(value) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ARG002 - the signature is SQLAlchemy's
+        return None if value is None else Decimal(value)
+
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+"""schema_version, ledger_id, claims (the last claim number given)."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("record_type", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("date_time", Text),
+    Column("source", Text, nullable=False),
+    Column("configured", Integer, nullable=False),
+    Column("due_at", Float),
+    Column("claim", Integer, nullable=False, default=0),
+    Column("state", Text, nullable=False),
+    Column("interval", Float, nullable=False),
+    Column("followed_at", Float, nullable=False),
+    Column("first_tree_at", Float),
+    Column("changed_at", Float),
+    Column("rested_at", Float),
+    Column("rechecks", Integer, nullable=False),
+    Column("observed", Integer, nullable=False),  # 1: it has settled once and stands in the histograms
+    Column("owned", Integer, nullable=False),  # events that this session owns
+    Column("failing", Text, nullable=False),  # checks that its last tree fails, joined by commas
+    Column("polls", Text, nullable=False),  # its last polls as JSON: [at, outcome, reason]
+    Column("summary", Text),  # JSON: what the per-session gauges show
+    UniqueConstraint("account", "record_type", "event_id"),
+    Index("sessions_due", "account", "due_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("key", LargeBinary(16), primary_key=True),
+    Column("owner", Integer, nullable=False, index=True),
+    Column("claim", Integer, nullable=False),  # of the poll that last changed it
+    Column("labels", Integer, nullable=False),
+    Column("cost_labels", Integer),
+    Column("cost", Money),
+    Column("currency", Text, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("billed_seconds", Money, nullable=False),
+    Column("at", Float),
+    Column("flags", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+label_sets = Table(
+    "label_sets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("labels", Text, nullable=False, unique=True),  # JSON: [[name, value], ...]
+)
+
+totals = Table(
+    "totals",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("family", Text, nullable=False),
+    Column("labels", Text, nullable=False),  # JSON: [[name, value], ...]
+    Column("value", Money, nullable=False),
+    Column("released", Integer, nullable=False),
+    Column("bounds", Text),
+    Column("counts", Text),
+    Column("exemplars", Text),
+    UniqueConstraint("family", "labels"),
+)
+
+trees = Table(
+    "trees",
+    metadata,
+    Column("session", Integer, primary_key=True),
+    Column("body", LargeBinary, nullable=False),  # the last tree without records, compressed JSON
+)
+
+amendments = Table(
+    "amendments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session", Integer, nullable=False, index=True),
+    Column("at", Float, nullable=False),
+    Column("record_type", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("before", Money),
+    Column("after", Money),
+    Column("currency", Text, nullable=False),
+)

@@ -1,0 +1,240 @@
+"""The writer's image of the totals: entries are added here, and what changed is written and shown.
+
+Owns the rows of the totals table and of the label sets while the ledger is open, so that booking reads neither. It is
+thrown away and read again after any error. The surprising fact: a label set past the series budget is folded into
+`other` here, at booking, which is why sums stay right whatever is folded.
+"""
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import lru_cache
+from sqlite3 import Connection
+
+from msgspec.structs import replace
+
+from exporter.catalog import BORN_TOGETHER, BY_NAME, labels_of
+from exporter.costs import Entry
+from exporter.model import NONE, OTHER, Exemplar, Labels, Total
+from exporter.money import ZERO, add, amount_text
+
+_ONE = Decimal(1)
+OVERFLOWS = "telnyx_label_overflows_total"
+
+
+class Settings:
+    """What of the configuration shapes the totals."""
+
+    def __init__(
+        self,
+        extra: tuple[str, ...] = (),
+        values_max: dict[str, int] | None = None,
+        series_max: int = 20_000,
+        buckets: dict[str, tuple[float, ...]] | None = None,
+    ) -> None:
+        self.extra = extra
+        self.values_max = values_max or {}
+        self.series_max = series_max
+        self.buckets = buckets or {}
+
+    def bounds(self, family: str) -> tuple[float, ...]:
+        return self.buckets.get(family, BY_NAME[family].buckets)
+
+
+class Totals:
+    """All totals and label sets of one ledger."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._rows: dict[tuple[str, Labels], Total] = {}
+        self._projected: dict[tuple[str, Labels, Labels], Labels] = {}
+        self._changed: dict[int, Total] = {}
+        self._born: set[int] = set()
+        self._next = 1
+        self.lines = 0
+        for total in _read(connection):
+            self._rows[total.family, total.labels] = total
+            self._next = max(self._next, total.row + 1)
+            self.lines += _lines(total)
+        sets = connection.execute("SELECT id, labels FROM label_sets").fetchall()
+        self._sets: dict[Labels, int] = {_labels(text): number for number, text in sets}
+        self._by_number: dict[int, Labels] = {number: labels for labels, number in self._sets.items()}
+        self._values: dict[str, set[str]] = {name: set() for name in settings.values_max}
+        for labels in self._sets:
+            self._remember(labels)
+
+    def all(self) -> tuple[Total, ...]:
+        return tuple(self._rows.values())
+
+    # Label sets
+
+    def intern(self, labels: Labels) -> int:
+        """The number of a label set; a new one past the budget is folded into `other`, extra labels first."""
+        number = self._sets.get(labels)
+        if number is not None:
+            return number
+        folded = self._fold(labels)
+        if folded not in self._sets:
+            number = max(self._by_number, default=0) + 1
+            self._connection.execute("INSERT INTO label_sets VALUES (?, ?)", (number, _text(folded)))
+            self._sets[folded] = number
+            self._by_number[number] = folded
+            self._remember(folded)
+        return self._sets[folded]
+
+    def labels(self, number: int) -> Labels:
+        return self._by_number[number]
+
+    def _remember(self, labels: Labels) -> None:
+        for name, value in labels:
+            if name in self._values:
+                self._values[name].add(value)
+
+    def _fold(self, labels: Labels) -> Labels:
+        extra = set(self._settings.extra)
+        crowded = {
+            name
+            for name, value in labels
+            if name in self._values
+            and value not in self._values[name]
+            and value not in {NONE, OTHER}
+            and len(self._values[name]) >= self._settings.values_max[name]
+        }
+        for candidates in (crowded, extra, {"model"}, {"product"}, {"record_type"}):
+            labels = self._fold_names(labels, candidates if candidates is crowded or self._full(labels) else set())
+        return labels
+
+    def _full(self, labels: Labels) -> bool:
+        return labels not in self._sets and self.lines >= self._settings.series_max
+
+    def _fold_names(self, labels: Labels, names: set[str]) -> Labels:
+        folded = []
+        for name, value in labels:
+            fold = name in names and value not in {NONE, OTHER}
+            if fold:
+                self.add(OVERFLOWS, (("account", dict(labels)["account"]), ("label", name)), _ONE)
+            folded.append((name, OTHER if fold else value))
+        return tuple(folded)
+
+    # Values
+
+    def enter(self, entry: Entry) -> None:
+        key = (entry.family, entry.labels, entry.further)
+        labels = self._projected.get(key)
+        if labels is None:
+            known = dict(entry.labels + entry.further)
+            names = labels_of(BY_NAME[entry.family], self._settings.extra)
+            labels = self._projected[key] = tuple((name, known.get(name, NONE)) for name in names)
+        self.add(entry.family, labels, entry.amount)
+
+    def add(self, family: str, labels: Labels, amount: Decimal) -> None:
+        """Add to a counter or gauge; a net amount's two series are born together."""
+        total = self._row(family, labels)
+        if family in BORN_TOGETHER:
+            self._row(BORN_TOGETHER[family], labels)
+        if amount:
+            self._put(replace(total, value=add(total.value, amount)))
+
+    def observe(self, family: str, labels: Labels, value: Decimal, exemplar: Exemplar) -> None:
+        total = self._row(family, labels)
+        place = bisect_left(_exact(total.bounds), value)
+        counts = tuple(count + (i == place) for i, count in enumerate(total.counts))
+        exemplars = tuple(exemplar if i == place else kept for i, kept in enumerate(total.exemplars))
+        self._put(replace(total, value=add(total.value, value), counts=counts, exemplars=exemplars))
+
+    def release(self, rows: Iterable[int]) -> None:
+        wanted = set(rows)
+        for total in [total for total in self._rows.values() if total.row in wanted]:
+            self._put(replace(total, released=True))
+
+    def born(self, family: str, labels: Labels) -> None:
+        """Have the series exist, at 0 if it is new."""
+        self._row(family, labels)
+
+    def _row(self, family: str, labels: Labels) -> Total:
+        total = self._rows.get((family, labels))
+        if total is None:
+            kind = BY_NAME[family].kind
+            bounds = self._settings.bounds(family) if kind == "histogram" else ()
+            cells = len(bounds) + 1 if kind == "histogram" else 0
+            total = Total(self._next, family, labels, ZERO, kind == "gauge", bounds, (0,) * cells, (None,) * cells)
+            self._next += 1
+            self._born.add(total.row)
+            self.lines += _lines(total)
+            self._put(total)
+        return total
+
+    def _put(self, total: Total) -> None:
+        self._rows[total.family, total.labels] = total
+        self._changed[total.row] = total
+
+    def write(self) -> tuple[Total, ...]:
+        """Write what changed since the last call, within the caller's transaction."""
+        changed = tuple(self._changed.values())
+        self._connection.executemany(
+            "INSERT INTO totals (id, family, labels, value, released, bounds, counts, exemplars)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [_values(total) for total in changed if total.row in self._born],
+        )
+        self._connection.executemany(
+            "UPDATE totals SET value = ?, released = ?, counts = ?, exemplars = ? WHERE id = ?",
+            [
+                (*_values(total)[3:5], *_values(total)[6:], total.row)
+                for total in changed
+                if total.row not in self._born
+            ],
+        )
+        self._changed, self._born = {}, set()
+        return changed
+
+
+@lru_cache(maxsize=256)
+def _exact(bounds: tuple[float, ...]) -> tuple[Decimal, ...]:
+    """The bounds as they are printed: 0.3 belongs into the bucket of 0.3, which no float is."""
+    return tuple(Decimal(repr(bound)) for bound in bounds)
+
+
+def _lines(total: Total) -> int:
+    """Sample lines that a row is exposed with: a histogram has its buckets, a sum and a count."""
+    return len(total.counts) + 2 if total.counts else 1
+
+
+def _text(labels: Labels) -> str:
+    return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
+
+
+def _labels(text: str) -> Labels:
+    return tuple((name, value) for name, value in json.loads(text))
+
+
+def _values(total: Total) -> tuple[object, ...]:
+    histogram = bool(total.counts)
+    exemplars = [(e.event_id, e.value, e.at) if e else None for e in total.exemplars]
+    return (
+        total.row,
+        total.family,
+        _text(total.labels),
+        amount_text(total.value),
+        int(total.released),
+        json.dumps(total.bounds) if histogram else None,
+        json.dumps(total.counts) if histogram else None,
+        json.dumps(exemplars) if histogram else None,
+    )
+
+
+def _read(connection: Connection) -> Iterable[Total]:
+    rows = connection.execute("SELECT id, family, labels, value, released, bounds, counts, exemplars FROM totals")
+    for row, family, labels, value, released, bounds, counts, exemplars in rows:
+        if family in BY_NAME:
+            yield Total(
+                row,
+                family,
+                _labels(labels),
+                Decimal(value),
+                bool(released),
+                tuple(json.loads(bounds)) if bounds else (),
+                tuple(json.loads(counts)) if counts else (),
+                tuple(Exemplar(*e) if e else None for e in json.loads(exemplars)) if exemplars else (),
+            )

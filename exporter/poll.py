@@ -1,0 +1,306 @@
+"""One session's journey: due -> asked for -> read -> booked -> shown. The file to read first.
+
+Owns the order of the steps and how many sessions travel at once; each step itself lives in its own room. `Poller.tick`
+takes what is due, `Journey.poll` carries one session from its claim to a finished poll, `Booker` commits finished
+polls in groups and shows what they changed. A failed poll is an outcome like any other: it is counted, booked into
+the session's history, and the session is due again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+from exporter.client import Client
+from exporter.errors import Denied, Gone, LedgerError, PollError
+from exporter.labels import Labeller
+from exporter.ledger import SqliteLedger
+from exporter.ledger.thread import LedgerThread
+from exporter.log import facts
+from exporter.metrics import Metrics
+from exporter.model import Claim, Poll, Receipt, Session, SessionRef
+from exporter.tree import Reader, Subtree
+
+log = logging.getLogger(__name__)
+
+BATCH_POLLS_MAX, BATCH_EVENTS_MAX = 200, 2_000
+"""A commit holds no more: it stays short, and a webhook waits for at most one."""
+BATCH_SECONDS = 0.005
+"""How long the first finished poll waits for company; a commit costs about as much."""
+RETRY_SECONDS = 1.0
+"""After the ledger failed: how long until the same batch is tried again."""
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Session time, seconds since the epoch; may be simulated, and may step."""
+
+    def monotonic(self) -> float:
+        """Real time; only differences mean something."""
+
+
+class Journey:
+    """Carries the sessions of one account."""
+
+    def __init__(
+        self, client: Client, reader: Callable[[], Reader], labeller: Labeller, *, max_depth: int, expand: bool
+    ) -> None:
+        self._client = client
+        self._reader = reader
+        self._labeller = labeller
+        self._max_depth = max_depth
+        self._expand = expand
+
+    async def poll(self, claim: Claim, now: Callable[[], float]) -> Poll:
+        """One poll, from its claim to what can be booked; never raises for what the API did."""
+        try:
+            session = await self._session(claim.ref)
+        except Gone:
+            return Poll(claim, now(), "gone")
+        except Denied as error:
+            return Poll(claim, now(), "denied", error.reason)
+        except PollError as error:
+            log.warning("poll failed", extra=facts(**named(claim.ref), reason=error.reason, error=str(error)))
+            return Poll(claim, now(), "failed", error.reason)
+        found = self._labeller.facts(session)
+        return Poll(claim, now(), "tree", "", session, found, self._labeller.profile(session, found))
+
+    async def _session(self, ref: SessionRef) -> Session:
+        if ref.date_time is None:
+            return await self._tree(ref)
+        try:
+            return await self._tree(ref)
+        except Gone:  # which a wrong date_time looks like as well
+            return await self._tree(SessionRef(ref.account, ref.record_type, ref.event_id))
+
+    async def _tree(self, ref: SessionRef) -> Session:
+        body = await self._ask(Subtree(ref.record_type, ref.event_id), ref.date_time)
+        stitching = self._reader().session(ref, body, self._max_depth)
+        try:
+            subtree = next(stitching)
+            while True:
+                subtree = stitching.send(await self._ask_below(subtree))
+        except StopIteration as done:
+            session: Session = done.value
+            return session
+
+    async def _ask_below(self, subtree: Subtree) -> bytes | None:
+        """A cut subtree; without it the session is incomplete, not failed."""
+        try:
+            return await self._ask(subtree, None)
+        except PollError:
+            return None
+
+    async def _ask(self, subtree: Subtree, date_time: str | None) -> bytes:
+        return await self._client.tree(
+            subtree.record_type,
+            subtree.event_id,
+            max_depth=self._max_depth,
+            expand=self._expand,
+            date_time=date_time,
+        )
+
+
+class Lane(Struct):
+    """The polls of one account under way, so that a slow account takes no place from another."""
+
+    journey: Journey
+    slots: int
+    running: set[asyncio.Task[None]]
+    more: bool = False
+    """The last claim filled all free slots: more is due."""
+
+
+class Poller:
+    """Takes what is due and keeps a bounded number of polls under way."""
+
+    def __init__(
+        self, lanes: Mapping[str, Lane], ledger: LedgerThread, booker: "Booker", metrics: Metrics, clock: Clock
+    ) -> None:
+        self._lanes = lanes
+        self._ledger = ledger
+        self._booker = booker
+        self._metrics = metrics
+        self._clock = clock
+        self._claiming = asyncio.Lock()
+        self._claimed: dict[int, Claim] = {}
+        self._stopping = False
+        self.ticked_at: float | None = None
+        """Monotonic time of the last tick that ended."""
+        self.claimed_once = False
+
+    async def tick(self) -> None:
+        """Claim due sessions for every free slot and start their polls."""
+        if self._claiming.locked():
+            return  # a claim is under way and will fill the same slots
+        async with self._claiming:
+            free = {name: lane.slots - len(lane.running) for name, lane in self._lanes.items()}
+            free = {name: count for name, count in free.items() if count > 0}
+            if free and not self._stopping and not self._booker.failing:
+                await self._claim(free)
+            self.ticked_at = self._clock.monotonic()
+
+    async def _claim(self, free: Mapping[str, int]) -> None:
+        try:
+            claims = await self._ledger.run(SqliteLedger.claim, self._clock.now(), free)
+        except LedgerError as error:
+            self._booker.failed(error)
+            return
+        self.claimed_once = True
+        taken = dict.fromkeys(free, 0)
+        for claim in claims:
+            taken[claim.ref.account] += 1
+            self._start(claim)
+        for name, count in taken.items():
+            self._lanes[name].more = count == free[name]
+
+    def _start(self, claim: Claim) -> None:
+        lane = self._lanes[claim.ref.account]
+        self._claimed[claim.number] = claim
+        self._metrics.observe("telnyx_poll_lag_seconds", (), max(0.0, self._clock.now() - claim.due_at))
+        task = asyncio.get_running_loop().create_task(self._travel(lane, claim))
+        lane.running.add(task)
+        task.add_done_callback(lambda task: self._arrived(lane, claim, task))
+
+    async def _travel(self, lane: Lane, claim: Claim) -> None:
+        try:
+            poll = await lane.journey.poll(claim, self._clock.now)
+        except Exception:  # one session must not stop the others, whatever is wrong with it
+            log.exception("poll failed by a defect of the exporter", extra=facts(**named(claim.ref)))
+            poll = Poll(claim, self._clock.now(), "failed", "internal")
+        self._count(poll)
+        await self._booker.book(poll)
+
+    def _arrived(self, lane: Lane, claim: Claim, task: asyncio.Task[None]) -> None:
+        lane.running.discard(task)
+        if not task.cancelled():
+            self._claimed.pop(claim.number, None)
+        if lane.more and 2 * len(lane.running) <= lane.slots and not self._stopping:
+            lane.more = False
+            refill = asyncio.get_running_loop().create_task(self.tick())
+            lane.running.add(refill)
+            refill.add_done_callback(lane.running.discard)
+
+    def _count(self, poll: Poll) -> None:
+        account = poll.claim.ref.account
+        self._metrics.inc("telnyx_polls_total", (account,))
+        if poll.outcome in {"failed", "denied"}:
+            self._metrics.inc("telnyx_poll_failures_total", (account, poll.reason))
+        if poll.session is not None and poll.session.cuts:
+            self._metrics.inc("telnyx_trees_cut_total", (account,), poll.session.cuts)
+            self._metrics.inc("telnyx_trees_cut_unresolved_total", (account,), poll.session.cuts_unresolved)
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Finish what is under way within the time, give the rest back."""
+        self._stopping = True
+        running = {task for lane in self._lanes.values() for task in lane.running}
+        if running:
+            _, late = await asyncio.wait(running, timeout=timeout_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+
+class Booker:
+    """Commits finished polls in groups, and shows a commit only after it is durable."""
+
+    def __init__(self, ledger: LedgerThread, metrics: Metrics, clock: Clock) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._clock = clock
+        self._waiting: list[tuple[Poll, asyncio.Future[None]]] = []
+        self._arrived = asyncio.Event()
+        self.failing: str | None = None
+        """What is wrong with the ledger, while something is."""
+
+    async def book(self, poll: Poll) -> None:
+        """Returns when the poll is durable and shown."""
+        booked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((poll, booked))
+        self._arrived.set()
+        await booked
+
+    async def run(self) -> None:
+        """Book until cancelled."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(BATCH_SECONDS)
+            batch = self._take()
+            try:
+                await self._commit([poll for poll, _ in batch])
+            except LedgerError as error:
+                self.failed(error)
+                self._waiting = batch + self._waiting
+                await asyncio.sleep(RETRY_SECONDS)
+                await self._recover()
+                continue
+            for _, booked in batch:
+                if not booked.done():
+                    booked.set_result(None)
+            if not self._waiting:
+                self._arrived.clear()
+
+    def _take(self) -> list[tuple[Poll, asyncio.Future[None]]]:
+        count = events = 0
+        for poll, _ in self._waiting[:BATCH_POLLS_MAX]:
+            events += len(poll.facts)
+            if count and events > BATCH_EVENTS_MAX:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    async def _commit(self, polls: list[Poll]) -> None:
+        started = self._clock.monotonic()
+        try:
+            receipt = await self._ledger.run(SqliteLedger.record, polls)
+        except LedgerError:
+            raise
+        except Exception:
+            await self._commit_one_by_one(polls)
+            return
+        self._metrics.observe("telnyx_ledger_commit_duration_seconds", (), self._clock.monotonic() - started)
+        self.show(receipt)
+
+    async def _commit_one_by_one(self, polls: list[Poll]) -> None:
+        """Something in the batch can't be booked: book the others, and that one as a failed poll."""
+        for poll in polls:
+            try:
+                self.show(await self._ledger.run(SqliteLedger.record, [poll]))
+            except LedgerError:
+                raise
+            except Exception:
+                log.exception("poll could not be booked", extra=facts(**named(poll.claim.ref)))
+                self._metrics.inc("telnyx_ledger_commit_failures_total", ())
+                self._metrics.inc("telnyx_poll_failures_total", (poll.claim.ref.account, "internal"))
+                bare = Poll(poll.claim, poll.at, "failed", "internal")
+                self.show(await self._ledger.run(SqliteLedger.record, [bare]))
+
+    def show(self, receipt: Receipt) -> None:
+        """Swap in what a commit changed, and say what it noticed."""
+        self.failing = None
+        self._metrics.apply(receipt)
+        self._metrics.follow(receipt.followed, self._clock.now())
+        for notice in receipt.notices:
+            log.warning("check failed", extra=facts(**named(notice.ref), check=notice.what, detail=notice.detail))
+
+    def failed(self, error: LedgerError) -> None:
+        """Say that the ledger can't be written; nothing is lost, polls wait."""
+        self._metrics.inc("telnyx_ledger_commit_failures_total", ())
+        if self.failing is None:
+            log.error("ledger failed; polling waits until it can be written", extra=facts(error=str(error)))
+        self.failing = str(error)
+
+    async def _recover(self) -> None:
+        """After an error memory is what the ledger says."""
+        try:
+            self._metrics.load(await self._ledger.run(SqliteLedger.totals))
+        except LedgerError as error:
+            self.failed(error)
+
+
+def named(ref: SessionRef) -> dict[str, str]:
+    """The session as facts of a log line."""
+    return {"account": ref.account, "record_type": ref.record_type, "event_id": ref.event_id}
