@@ -9,6 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from exporter.costs import COST, CREDITS, INFERENCE_COST, INFERENCE_CREDITS
+
 Kind = Literal["counter", "gauge", "histogram"]
 Home = Literal["ledger", "process"]
 
@@ -24,7 +26,7 @@ class Family(Struct, frozen=True):
     extra: bool = False
     """Carries the labels configured under metrics.labels as well."""
     buckets: tuple[float, ...] = ()
-    """Default upper bounds of a histogram, without +Inf."""
+    """Upper bounds of a process histogram, without +Inf; those of the ledger's are configured."""
 
 
 def _ledger(name: str, kind: Kind, labels: str, text: str, *, extra: bool = False) -> Family:
@@ -33,10 +35,6 @@ def _ledger(name: str, kind: Kind, labels: str, text: str, *, extra: bool = Fals
 
 def _process(name: str, kind: Kind, labels: str, text: str, buckets: tuple[float, ...] = ()) -> Family:
     return Family(name, kind, "process", tuple(labels.split()), text, buckets=buckets)
-
-
-def _session(name: str, labels: str, text: str, buckets: tuple[float, ...]) -> Family:
-    return Family(name, "histogram", "ledger", ("account", *labels.split()), text, buckets=buckets)
 
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -97,35 +95,35 @@ FAMILIES: tuple[Family, ...] = (
     _ledger(
         "telnyx_sessions_settled_total", "counter", _ROOT, "Sessions whose bill stopped moving for the first time."
     ),
-    _session(
+    _ledger(
         "telnyx_session_cost",
+        "histogram",
         f"{_ROOT} currency",
         "Cost of a session when it first settled, in units of the currency.",
-        (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 100.0),
     ),
-    _session(
+    _ledger(
         "telnyx_session_duration_seconds",
+        "histogram",
         _ROOT,
         "Duration of a session as its detail records state it, when it first settled.",
-        (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0),
     ),
-    _session(
+    _ledger(
         "telnyx_session_events",
+        "histogram",
         _ROOT,
         "Events of a session when it first settled.",
-        (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0),
     ),
-    _session(
+    _ledger(
         "telnyx_session_inference_turns",
+        "histogram",
         _ROOT,
         "LLM turns of a session when it first settled.",
-        (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),
     ),
-    _session(
+    _ledger(
         "telnyx_session_settling_seconds",
+        "histogram",
         "session_kind",
         "Time from the first sight of a session to its settling: how late bills are.",
-        (600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 43200.0, 86400.0, 172800.0, 604800.0),
     ),
     _ledger("telnyx_sessions", "gauge", "state", "Sessions now in each state."),
     _ledger("telnyx_unsettled_cost", "gauge", "currency", "Net cost booked for sessions whose bill may still move."),
@@ -229,9 +227,6 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 BY_NAME: dict[str, Family] = {family.name: family for family in FAMILIES}
-
-COST, CREDITS = "telnyx_cost_total", "telnyx_cost_credits_total"
-INFERENCE_COST, INFERENCE_CREDITS = "telnyx_inference_cost_total", "telnyx_inference_cost_credits_total"
 
 BORN_TOGETHER = {COST: CREDITS, CREDITS: COST, INFERENCE_COST: INFERENCE_CREDITS, INFERENCE_CREDITS: INFERENCE_COST}
 """A net amount is only right if both of its series exist."""

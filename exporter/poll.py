@@ -76,7 +76,7 @@ class Journey:
             return await self._tree(SessionRef(ref.account, ref.record_type, ref.event_id))
 
     async def _tree(self, ref: SessionRef) -> Session:
-        body = await self._ask(Subtree(ref.record_type, ref.event_id), ref.date_time)
+        body = await self._ask(Subtree(ref.record_type, ref.event_id, self._max_depth), ref.date_time)
         stitching = self._reader().session(ref, body, self._max_depth)
         try:
             subtree = next(stitching)
@@ -97,7 +97,7 @@ class Journey:
         return await self._client.tree(
             subtree.record_type,
             subtree.event_id,
-            max_depth=self._max_depth,
+            max_depth=subtree.max_depth,
             expand=self._expand,
             date_time=date_time,
         )
@@ -125,7 +125,6 @@ class Poller:
         self._metrics = metrics
         self._clock = clock
         self._claiming = asyncio.Lock()
-        self._claimed: dict[int, Claim] = {}
         self._stopping = False
         self.ticked_at: float | None = None
         """Monotonic time of the last tick that ended."""
@@ -158,11 +157,10 @@ class Poller:
 
     def _start(self, claim: Claim) -> None:
         lane = self._lanes[claim.ref.account]
-        self._claimed[claim.number] = claim
         self._metrics.observe("telnyx_poll_lag_seconds", (), max(0.0, self._clock.now() - claim.due_at))
         task = asyncio.get_running_loop().create_task(self._travel(lane, claim))
         lane.running.add(task)
-        task.add_done_callback(lambda task: self._arrived(lane, claim, task))
+        task.add_done_callback(lambda task: self._arrived(lane, task))
 
     async def _travel(self, lane: Lane, claim: Claim) -> None:
         try:
@@ -173,10 +171,8 @@ class Poller:
         self._count(poll)
         await self._booker.book(poll)
 
-    def _arrived(self, lane: Lane, claim: Claim, task: asyncio.Task[None]) -> None:
+    def _arrived(self, lane: Lane, task: asyncio.Task[None]) -> None:
         lane.running.discard(task)
-        if not task.cancelled():
-            self._claimed.pop(claim.number, None)
         if lane.more and 2 * len(lane.running) <= lane.slots and not self._stopping:
             lane.more = False
             refill = asyncio.get_running_loop().create_task(self.tick())
@@ -193,7 +189,7 @@ class Poller:
             self._metrics.inc("telnyx_trees_cut_unresolved_total", (account,), poll.session.cuts_unresolved)
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Finish what is under way within the time, give the rest back."""
+        """Finish what is under way within the time; what is cancelled stays due: the next start frees all claims."""
         self._stopping = True
         running = {task for lane in self._lanes.values() for task in lane.running}
         if running:
@@ -258,7 +254,7 @@ class Booker:
             receipt = await self._ledger.run(SqliteLedger.record, polls)
         except LedgerError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - a defect in one poll; the next step finds which
             await self._commit_one_by_one(polls)
             return
         self._metrics.observe("telnyx_ledger_commit_duration_seconds", (), self._clock.monotonic() - started)

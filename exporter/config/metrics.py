@@ -119,6 +119,14 @@ class Metrics(Struct, frozen=True, kw_only=True):
             "`other`: sums stay right, the scrape stays small, `telnyx_label_overflows_total` counts.",
         ),
     ] = 20_000
+    followed_sessions_max: Annotated[
+        int,
+        Row(
+            whole(0, 10_000),
+            "The most sessions that have series of their own (`telnyx_followed_session_*`): configured ones, and the "
+            "dearest and the longest of those that changed in the last six hours. 0: none.",
+        ),
+    ] = 50
     birth_seconds: Annotated[
         float,
         Row(

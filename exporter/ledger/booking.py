@@ -122,6 +122,7 @@ class Batch:
         owner = known.owner if known is not None else row.id
         if known is None:
             self._own(row.id, +1)
+            self._totals.add("telnyx_ledger_events", (), _ONE)
         elif owner != row.id and self._settled(owner) and not self._settled(row.id):
             owner = self._take_over(known, row)
         if known is None or booking.after != before or owner != known.owner:

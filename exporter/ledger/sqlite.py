@@ -156,13 +156,6 @@ class SqliteLedger:
         polls = list(polls)
         return self._transact(lambda: Batch(self._connection, self._totals, self._policy).book(polls))
 
-    def abandon(self, claims: Iterable[Claim]) -> None:
-        """Give claims back unused: the sessions stay as due as they were."""
-        rows = [(claim.session, claim.number) for claim in claims]
-        self._transact(
-            lambda: self._connection.executemany("UPDATE sessions SET claim = 0 WHERE id = ? AND claim = ?", rows)
-        )
-
     # Showing
 
     def totals(self) -> tuple[Total, ...]:
@@ -197,13 +190,20 @@ class SqliteLedger:
         )
         return tuple(_followed(row) for row in found)
 
-    def due(self, now: float) -> int:
-        """How many sessions are due and not claimed."""
-        query = "SELECT count(*) FROM sessions WHERE claim = 0 AND (due_at <= ? OR due_at > ?)"
-        return int(self._connection.execute(query, (now, now + self._policy.longest)).fetchone()[0])
+    def due(self, now: float, accounts: Iterable[str]) -> int:
+        """How many sessions of these accounts are due and not claimed."""
+        query = "SELECT count(*) FROM sessions WHERE account = ? AND claim = 0 AND (due_at <= ? OR due_at > ?)"
+        far = now + self._policy.longest
+        return sum(self._connection.execute(query, (account, now, far)).fetchone()[0] for account in accounts)
 
-    def event_count(self) -> int:
-        return int(self._connection.execute("SELECT count(*) FROM events").fetchone()[0])
+    def keep(self, key: str, value: str) -> None:
+        """Keep a small text for the next start."""
+        statement = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        self._transact(lambda: self._connection.execute(statement, (key, value)))
+
+    def kept(self, key: str) -> str | None:
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
 
     def size_bytes(self) -> int:
         """Size of the file and its write-ahead log."""

@@ -7,14 +7,16 @@ thrown away and read again after any error. The surprising fact: a label set pas
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from sqlite3 import Connection
 
+from msgspec import Struct, structs
 from msgspec.structs import replace
 
 from exporter.catalog import BORN_TOGETHER, BY_NAME, labels_of
+from exporter.config import Metrics
 from exporter.costs import Entry
 from exporter.model import NONE, OTHER, Exemplar, Labels, Total
 from exporter.money import ZERO, add, amount_text
@@ -23,23 +25,26 @@ _ONE = Decimal(1)
 OVERFLOWS = "telnyx_label_overflows_total"
 
 
-class Settings:
+class Settings(Struct, frozen=True):
     """What of the configuration shapes the totals."""
 
-    def __init__(
-        self,
-        extra: tuple[str, ...] = (),
-        values_max: dict[str, int] | None = None,
-        series_max: int = 20_000,
-        buckets: dict[str, tuple[float, ...]] | None = None,
-    ) -> None:
-        self.extra = extra
-        self.values_max = values_max or {}
-        self.series_max = series_max
-        self.buckets = buckets or {}
+    extra: tuple[str, ...]
+    """Names of the configured labels."""
+    values_max: Mapping[str, int]
+    series_max: int
+    bounds: Mapping[str, tuple[float, ...]]
+    """Upper bounds of the buckets, by family."""
 
-    def bounds(self, family: str) -> tuple[float, ...]:
-        return self.buckets.get(family, BY_NAME[family].buckets)
+    @classmethod
+    def of(cls, metrics: Metrics) -> "Settings":
+        return cls(
+            extra=tuple(label.name for label in metrics.labels),
+            values_max={label.name: label.values_max for label in metrics.labels},
+            series_max=metrics.series_max,
+            bounds={
+                f"telnyx_{name}": tuple(map(float, bounds)) for name, bounds in structs.asdict(metrics.buckets).items()
+            },
+        )
 
 
 class Totals:
@@ -157,7 +162,7 @@ class Totals:
         total = self._rows.get((family, labels))
         if total is None:
             kind = BY_NAME[family].kind
-            bounds = self._settings.bounds(family) if kind == "histogram" else ()
+            bounds = self._settings.bounds[family] if kind == "histogram" else ()
             cells = len(bounds) + 1 if kind == "histogram" else 0
             total = Total(self._next, family, labels, ZERO, kind == "gauge", bounds, (0,) * cells, (None,) * cells)
             self._next += 1

@@ -24,6 +24,7 @@ class Subtree(Struct, frozen=True):
 
     record_type: str
     event_id: str
+    max_depth: int
 
 
 Stitching = Generator[Subtree, bytes | None, Session]
@@ -93,10 +94,6 @@ class _Edge(Struct, frozen=True):
     path: frozenset[tuple[str, str]]
 
     @property
-    def subtree(self) -> Subtree:
-        return Subtree(self.leaf.record_type, self.leaf.id)
-
-    @property
     def surely_cut(self) -> bool:
         return self.leaf.cumulative is not None and self.leaf.cumulative != (self.leaf.cost or ZERO)
 
@@ -114,6 +111,7 @@ class _Stitch:
         self._root = answer.root
         self.rows = reader.rows(answer.root)
         self._edges = self._edges_of(self.rows, frozenset())
+        self._max_depth = max(2, max_depth)  # with 1 an answer is its root alone, and asking again leads nowhere
 
     def complete(self) -> Generator[Subtree, bytes | None, None]:
         """Ask where sums say that something is missing; then, while the count says so, at the other edges too."""
@@ -136,7 +134,7 @@ class _Stitch:
 
     def _graft(self, edge: _Edge) -> Generator[Subtree, bytes | None, None]:
         self.cuts += 1
-        subtree = edge.subtree
+        subtree = Subtree(edge.leaf.record_type, edge.leaf.id, self._max_depth)
         key = (subtree.record_type, subtree.event_id)
         askable = subtree.event_id and key not in edge.path
         if askable and subtree not in self._bodies and len(self._bodies) < self._reader.subtrees_max:

@@ -1,0 +1,353 @@
+"""Config -> running exporter: objects, jobs, threads, and their end.
+
+Owns the wiring and the only real clock. Nothing here decides about money or sessions; it hands the rooms to each
+other and sees that each job is called. Start-up doesn't wait for the API, and the API's state never decides whether
+the exporter is healthy. The surprising fact: the web surface has a thread and loop of its own, and gets finished
+pages, so a scrape never waits for a poll.
+"""
+
+import asyncio
+import contextlib
+import logging
+import platform
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import httpx
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from exporter import __version__
+from exporter.catalog import CHECKS, STATES
+from exporter.client import Answered, Client, Limits
+from exporter.config import Account, Config
+from exporter.errors import LedgerError, PollError
+from exporter.labels import Labeller
+from exporter.ledger import Settings, SqliteLedger, open_ledger
+from exporter.ledger.thread import LedgerThread
+from exporter.lifecycle import Policy
+from exporter.log import facts
+from exporter.metrics import Metrics
+from exporter.model import Labels
+from exporter.pacing import Pacer
+from exporter.poll import Booker, Clock, Journey, Lane, Poller
+from exporter.record_types import RecordTypes
+from exporter.transport import open_transport
+from exporter.tree import Limits as TreeLimits
+from exporter.tree import Reader
+from exporter.web import Status, WebServer
+
+log = logging.getLogger(__name__)
+
+PUBLISH_SECONDS = 0.1
+"""A new page is published at most this often."""
+RELEASE_SECONDS = 0.5
+GAUGES_SECONDS = 5.0
+METADATA_SECONDS = 86_400.0
+STOP_SECONDS = 10.0
+"""Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
+FOLLOWED_SECONDS = 6 * 3600.0
+
+Transport = Callable[[Path | None, int], httpx.AsyncBaseTransport]
+
+
+class SystemClock:
+    """The real clock."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class App:
+    """One running exporter; `run` returns when `stop` was called and everything is durable."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        listen: str,
+        clock: Clock,
+        transport: Transport = open_transport,
+        seed: int | None = None,
+    ) -> None:
+        self.config = config
+        self._clock = clock
+        self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
+        self._record_types = RecordTypes.documented()
+        self._labeller = Labeller(config.metrics.labels)
+        self._reader = self._new_reader()
+        self._policy = _policy(config)
+        self.ledger = LedgerThread()
+        self.metrics = Metrics(config.metrics)
+        self._booker = Booker(self.ledger, self.metrics, clock)
+        self._pacers: dict[str, Pacer] = {}
+        self._clients: dict[str, Client] = {}
+        lanes = {account.name: self._lane(account, transport) for account in config.accounts}
+        self.poller = Poller(lanes, self.ledger, self._booker, self.metrics, clock)
+        self._stop = asyncio.Event()
+        self._died: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open = False
+        self.web = WebServer(
+            listen,
+            status=self._status,
+            scraped=lambda: self.metrics.scraped(clock.monotonic()),
+            died=self._thread_died,
+        )
+
+    def _new_reader(self) -> Reader:
+        tree = self.config.tree
+        limits = TreeLimits(tree.nodes_max, tree.subtrees_max, tree.depth_max)
+        return Reader(self._labeller.record_fields, self._record_types, limits)
+
+    def _lane(self, account: Account, transport: Transport) -> Lane:
+        pacer = self._pacers[account.name] = Pacer(account.requests_per_second, account.max_in_flight)
+        client = self._clients[account.name] = Client(
+            name=account.name,
+            base_url=account.base_url,
+            api_key=lambda: account.api_key().reveal(),
+            pacer=pacer,
+            limits=Limits(
+                self.config.tree.body_bytes_max,
+                self.config.polling.timeout_seconds,
+                self.config.polling.attempts_max,
+            ),
+            transport=transport(account.ca_file, account.max_in_flight),
+            monotonic=self._clock.monotonic,
+            sleep=asyncio.sleep,
+            random=self._random,
+            observe=lambda answered: self._observe(account.name, answered),
+        )
+        journey = Journey(
+            client,
+            lambda: self._reader,
+            self._labeller,
+            max_depth=self.config.tree.max_depth,
+            expand=self.config.tree.expand != "none",
+        )
+        return Lane(journey, 2 * account.max_in_flight, set())
+
+    # Running
+
+    async def run(self) -> None:
+        """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
+        self._loop = asyncio.get_running_loop()
+        await self.ledger.open(
+            lambda: open_ledger(self.config.ledger.url, self._policy, Settings.of(self.config.metrics))
+        )
+        try:
+            await self._recover()
+            self.web.start()
+            log.info("listening", extra=facts(port=self.web.port, version=__version__))
+            await self._work()
+        finally:
+            self.web.stop(STOP_SECONDS)
+            await self.ledger.close()
+            for client in self._clients.values():
+                await client.aclose()
+        if self._died is not None:
+            raise self._died
+
+    def stop(self) -> None:
+        """Have `run` end; from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    async def _recover(self) -> None:
+        """Memory is what the ledger says; then come the configured sessions and the series known in advance."""
+        now = self._clock.now()
+        self.metrics.load(await self.ledger.run(SqliteLedger.totals))
+        known = await self.ledger.run(SqliteLedger.followed, now - FOLLOWED_SECONDS, 1000)
+        self.metrics.follow(known, now)
+        await self._extend_record_types(await self.ledger.run(SqliteLedger.kept, "metadata"))
+        self._booker.show(await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now))
+        self._booker.show(await self.ledger.run(SqliteLedger.born, list(self._known_series())))
+        self._zero_process_series()
+        self._open = True
+
+    async def _work(self) -> None:
+        booking = asyncio.create_task(self._booker.run())
+        booking.add_done_callback(self._task_died)
+        publishing = asyncio.create_task(self._publish())
+        publishing.add_done_callback(self._task_died)
+        scheduler = self._schedule()
+        scheduler.start()
+        await self._stop.wait()
+        log.info("stopping")
+        scheduler.shutdown(wait=False)
+        await self.poller.stop(STOP_SECONDS)
+        for task in (booking, publishing):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+    def _schedule(self) -> AsyncIOScheduler:
+        # The library's own defaults drop a run that is a second late, without a word.
+        defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        scheduler = AsyncIOScheduler(timezone="UTC", job_defaults=defaults)
+        for job, seconds in (
+            (self.poller.tick, self.config.polling.tick_seconds),
+            (self._release, RELEASE_SECONDS),
+            (self._gauges, GAUGES_SECONDS),
+        ):
+            scheduler.add_job(job, "interval", seconds=seconds, id=job.__name__)
+        scheduler.add_job(self._fetch_metadata, "interval", seconds=METADATA_SECONDS, id="metadata")
+        scheduler.add_job(self._fetch_metadata, id="metadata at start")
+        scheduler.add_job(self._gauges, id="gauges at start")
+        return scheduler
+
+    async def _publish(self) -> None:
+        while True:
+            page = self.metrics.page()
+            if page is not None:
+                self.web.publish(page)
+            await asyncio.sleep(PUBLISH_SECONDS)
+
+    async def _release(self) -> None:
+        """Series that were scraped at 0 for long enough show their value: first the mark, then the page."""
+        rows = self.metrics.ripe(self._clock.monotonic())
+        if rows:
+            try:
+                self._booker.show(await self.ledger.run(SqliteLedger.release, rows))
+            except LedgerError as error:
+                self._booker.failed(error)
+
+    async def _gauges(self) -> None:
+        """Facts that no receipt carries."""
+        for name, pacer in self._pacers.items():
+            self.metrics.set("telnyx_api_throttled_seconds_total", (name,), pacer.throttled_seconds)
+            if pacer.quota_limit is not None:
+                self.metrics.set("telnyx_api_quota_limit", (name,), pacer.quota_limit)
+            if pacer.quota_remaining is not None:
+                self.metrics.set("telnyx_api_quota_remaining", (name,), pacer.quota_remaining)
+        try:
+            due = await self.ledger.run(SqliteLedger.due, self._clock.now(), list(self._clients))
+            self.metrics.set("telnyx_due_sessions", (), due)
+            self.metrics.set("telnyx_ledger_size_bytes", (), await self.ledger.run(SqliteLedger.size_bytes))
+        except LedgerError as error:
+            self._booker.failed(error)
+
+    # The API's metadata
+
+    async def _fetch_metadata(self) -> None:
+        """Learn record types that came after this version; any account's answer will do."""
+        for name, client in self._clients.items():
+            try:
+                metadata = (await client.metadata()).decode("utf-8", "replace")
+                await self._extend_record_types(metadata)
+                await self.ledger.run(SqliteLedger.keep, "metadata", metadata)
+            except (PollError, LedgerError) as error:
+                log.warning("metadata not fetched", extra=facts(account=name, error=str(error)))
+            else:
+                return
+
+    async def _extend_record_types(self, metadata: str | None) -> None:
+        if metadata is not None:
+            self._record_types = RecordTypes.documented().extended(metadata.encode())
+            self._reader = self._new_reader()
+
+    # Series that exist from the start
+
+    def _known_series(self) -> Iterable[tuple[str, Labels]]:
+        """Ledger series whose labels are known before anything is booked."""
+        for account in self.config.accounts:
+            name = ("account", account.name)
+            for state in STATES:
+                yield "telnyx_sessions", (name, ("state", state))
+            for check in CHECKS:
+                yield "telnyx_reconciliation_failures_total", (name, ("check", check))
+                yield "telnyx_unreconciled_sessions", (name, ("check", check))
+            for currency in account.currencies:
+                yield "telnyx_unsettled_cost", (name, ("currency", currency))
+            yield "telnyx_discovered_sessions_total", (name, ("source", "config"))
+            if not self.config.metrics.labels:
+                yield from self._known_costs(account)
+        yield "telnyx_ledger_events", ()
+
+    def _known_costs(self, account: Account) -> Iterable[tuple[str, Labels]]:
+        """Events and costs of the record types that the account's configured sessions can have."""
+        roots = {ref.record_type for ref in self.config.session_refs() if ref.account == account.name}
+        for record_type in self._reachable(roots):
+            known = self._record_types.get(record_type)
+            if known is None:
+                continue
+            product = known.product or record_type
+            labels = (("account", account.name), ("record_type", record_type), ("product", product))
+            yield "telnyx_events_total", labels
+            for currency in account.currencies:
+                yield "telnyx_cost_total", (*labels, ("currency", currency))
+                yield "telnyx_cost_credits_total", (*labels, ("currency", currency))
+
+    def _reachable(self, roots: Iterable[str]) -> list[str]:
+        found: set[str] = set()
+        waiting = list(roots)
+        while waiting:
+            record_type = waiting.pop()
+            known = self._record_types.get(record_type)
+            if record_type not in found and known is not None:
+                found.add(record_type)
+                waiting += [child.child for child in known.children]
+        return sorted(found)
+
+    def _zero_process_series(self) -> None:
+        for account in self.config.accounts:
+            for family in (
+                "telnyx_polls_total",
+                "telnyx_trees_cut_total",
+                "telnyx_trees_cut_unresolved_total",
+                "telnyx_api_throttled_seconds_total",
+            ):
+                self.metrics.inc(family, (account.name,), 0)
+            self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
+        self.metrics.inc("telnyx_ledger_commit_failures_total", (), 0)
+        self.metrics.set("telnyx_series_limit", (), self.config.metrics.series_max)
+        self.metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
+        self.metrics.set("telnyx_exporter_config_last_reload_successful", (), 1)
+        self.metrics.set("telnyx_exporter_config_last_reload_success_timestamp_seconds", (), self._clock.now())
+
+    def _observe(self, account: str, answered: Answered) -> None:
+        """One request to the API ended."""
+        self.metrics.inc("telnyx_api_requests_total", (account, answered.endpoint, answered.code))
+        self.metrics.observe("telnyx_api_request_duration_seconds", (account, answered.endpoint), answered.seconds)
+        up = answered.code.isdigit() and answered.code != "401" and not answered.code.startswith("5")
+        self.metrics.set("telnyx_api_up", (account,), int(up))
+        if answered.code == "200":
+            self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account,), self._clock.now())
+
+    # Health
+
+    def _status(self) -> Status:
+        """Called from the web thread: reads references, changes nothing."""
+        late = 10 * self.config.polling.tick_seconds + 30
+        ticked = self.poller.ticked_at
+        stuck = ticked is not None and self._clock.monotonic() - ticked > late
+        healthy = "no tick of the scheduler for long" if stuck else None
+        if not self._open or not self.poller.claimed_once:
+            return Status(healthy, "starting: the first sessions were not claimed yet")
+        return Status(healthy, f"ledger: {self._booker.failing}" if self._booker.failing else None)
+
+    def _task_died(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._thread_died(task.exception())
+
+    def _thread_died(self, error: BaseException | None) -> None:
+        """A part of the exporter ended that must not: end the process, so that its supervisor starts it again."""
+        log.critical("a thread died; the exporter ends", extra=facts(error=repr(error)))
+        self._died = error
+        self.stop()
+
+
+def _policy(config: Config) -> Policy:
+    polling = config.polling
+    return Policy(
+        min_interval=polling.min_interval_seconds,
+        max_interval=polling.max_interval_seconds,
+        settle_after=polling.settle_after_seconds,
+        recheck_after=polling.recheck_after_seconds,
+        give_up_after=polling.give_up_after_seconds,
+        configured_recheck=polling.configured_recheck_seconds,
+    )

@@ -1,0 +1,345 @@
+"""The edge to the Telnyx API: one request in, decoded JSON bytes or one of our errors out.
+
+Owns authorization, retries, the tables that turn a status or a broken exchange into an error, and the limit on a
+body; refuses to know what a tree is. The surprising fact: there is no httpx.AsyncClient here. A prepared
+`httpx.Request` goes straight to an `httpx.AsyncBaseTransport`, and a redirect is an error.
+"""
+
+import asyncio
+import random
+import re
+import ssl
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import NamedTuple
+from urllib.parse import quote, urlencode
+
+import httpx
+import msgspec
+
+from exporter import __version__
+from exporter.errors import ConfigError, Denied, Gone, KeyRefused, PollError, Transient, TreeError
+from exporter.pacing import Pacer, retry_after_seconds
+
+MESSAGE_CHARS_MAX = 300
+"""What somebody else says is quoted this far, so that no page of HTML gets into a log line."""
+
+ERROR_BODY_BYTES_MAX = 16_384
+"""Telnyx's error bodies have a few hundred bytes; of a longer one nothing is quoted."""
+
+RETRY_WAIT_SECONDS_MAX = 60.0
+"""Who is asked to wait longer gives up: the session's next poll comes later anyway, and a place in flight is scarce."""
+
+BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
+"""Upper ends of the random waits between attempts, as Telnyx advises."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """How one HTTP request ended: `code` is the status, or timeout, connect, tls, read, decode."""
+
+    endpoint: str
+    code: str
+    seconds: float
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one answer may cost: decoded bytes, seconds per attempt, attempts."""
+
+    body_bytes_max: int
+    timeout_seconds: float
+    attempts_max: int = 5
+
+
+class Verdict(NamedTuple):
+    """What a status means: our error, its reason, whether to ask again at once, and the cure where there is one."""
+
+    error: type[PollError]
+    reason: str
+    again: bool
+    cure: str = ""
+
+
+STATUSES: Mapping[int, Verdict] = {
+    400: Verdict(Denied, "bad_request", again=False),
+    401: Verdict(KeyRefused, "key_refused", again=False, cure="check the API key of this account"),
+    403: Verdict(Denied, "forbidden", again=False),
+    404: Verdict(Gone, "not_found", again=False),
+    408: Verdict(Transient, "timeout", again=True),
+    409: Verdict(Transient, "conflict", again=True),
+    429: Verdict(Transient, "throttled", again=True),
+}
+STATUS_CLASSES: Mapping[int, Verdict] = {
+    3: Verdict(Transient, "redirect", again=False, cure="redirects are not followed; check base_url"),
+    5: Verdict(Transient, "server_error", again=True),
+}
+UNEXPECTED_STATUS = Verdict(Transient, "unexpected_status", again=True)
+
+BREAKS: Mapping[type[Exception], str] = {
+    TimeoutError: "timeout",  # ours, over the whole attempt
+    httpx.TimeoutException: "timeout",
+    httpx.ConnectTimeout: "timeout",
+    httpx.ReadTimeout: "timeout",
+    httpx.WriteTimeout: "timeout",
+    httpx.PoolTimeout: "timeout",
+    httpx.ConnectError: "connect",
+    httpx.ProxyError: "connect",
+    httpx.UnsupportedProtocol: "connect",
+    httpx.NetworkError: "read",
+    httpx.ReadError: "read",
+    httpx.WriteError: "read",
+    httpx.CloseError: "read",
+    httpx.ProtocolError: "read",
+    httpx.LocalProtocolError: "read",
+    httpx.RemoteProtocolError: "read",
+    httpx.TransportError: "read",
+    httpx.RequestError: "read",
+    httpx.DecodingError: "decode",
+    OSError: "read",  # a transport that doesn't translate
+    zlib.error: "decode",
+}
+"""What a broken exchange is called; one whose chain holds an `ssl.SSLError` is `tls`."""
+
+REASONS = tuple(
+    sorted(
+        {verdict.reason for verdict in (*STATUSES.values(), *STATUS_CLASSES.values(), UNEXPECTED_STATUS)}
+        | {*BREAKS.values(), "tls", "body_too_large", "not_json"}
+    )
+)
+"""Every `PollError.reason` that is born here."""
+
+HEADERS: Mapping[str, str] = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "User-Agent": f"telnyx-session-exporter/{__version__}",
+}
+
+_KEY = re.compile(r"[!-~]+")
+
+
+class _Failure(NamedTuple):
+    error: PollError
+    again: bool
+    asked_seconds: float | None = None
+
+
+class Client:
+    """Asks for one account. Every argument that acts (transport, clock, sleep, chance, observer) is the caller's."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        api_key: Callable[[], str],
+        pacer: Pacer,
+        limits: Limits,
+        transport: httpx.AsyncBaseTransport,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        random: random.Random,
+        observe: Callable[[Answered], None],
+    ) -> None:
+        self._name = name
+        self._base_url = base_url.rstrip("/")
+        self._api_key = api_key
+        self._pacer = pacer
+        self._limits = limits
+        self._transport = transport
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._random = random
+        self._observe = observe
+        self._in_flight = asyncio.Semaphore(pacer.max_in_flight)
+
+    async def tree(
+        self, record_type: str, event_id: str, *, max_depth: int, expand: bool, date_time: str | None
+    ) -> bytes:
+        """The JSON of `GET /session_analysis/{record_type}/{event_id}`; errors as of `get`."""
+        params = {"max_depth": str(max_depth), "expand": "record" if expand else "none"}
+        if date_time is not None:
+            params["date_time"] = date_time
+        return await self.get("session", ("session_analysis", record_type, event_id), params)
+
+    async def metadata(self) -> bytes:
+        """The JSON of `GET /session_analysis/metadata`; errors as of `get`."""
+        return await self.get("metadata", ("session_analysis", "metadata"), {})
+
+    async def get(self, endpoint: str, path_segments: Sequence[str], params: Mapping[str, str]) -> bytes:
+        """The body of a 200, unpacked; `endpoint` is what it is observed as, path and query are encoded here.
+
+        Raises Transient when all attempts that make sense have failed, KeyRefused, Denied, Gone or TreeError at once,
+        and ConfigError when the key cannot be sent.
+        """
+        url = self._url(path_segments, params)
+        attempt = 1
+        while True:
+            async with self._in_flight:
+                await self._slot()
+                outcome = await self._attempt(endpoint, url)
+            if isinstance(outcome, bytes):
+                return outcome
+            patient = outcome.asked_seconds is None or outcome.asked_seconds <= RETRY_WAIT_SECONDS_MAX
+            if not (outcome.again and patient and attempt < self._limits.attempts_max):
+                raise outcome.error
+            await self._back_off(attempt, outcome.asked_seconds)
+            attempt += 1
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    def _url(self, path_segments: Sequence[str], params: Mapping[str, str]) -> httpx.URL:
+        path = "/".join(map(_segment, path_segments))
+        query = "?" + urlencode(params, quote_via=quote, errors="surrogatepass") if params else ""
+        try:
+            return httpx.URL(f"{self._base_url}/{path}{query}")
+        except httpx.InvalidURL as error:  # longer than any URL may be
+            raise Denied("bad_request", f"{self._name}: no request can be made of this name: {error}") from error
+
+    async def _slot(self) -> None:
+        """Wait for a slot, and for another one when meanwhile a 429 to somebody else has stopped the account."""
+        while True:
+            wait = self._pacer.reserve(self._monotonic())
+            if wait > 0:
+                await self._sleep(wait)
+            if not self._pacer.held(self._monotonic()):
+                return
+
+    async def _back_off(self, attempt: int, asked_seconds: float | None) -> None:
+        if asked_seconds is None:
+            await self._sleep(self._random.uniform(0, BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS)) - 1]))
+        elif not self._pacer.held(self._monotonic()):  # a 429 holds the whole account: its next slot is late enough
+            await self._sleep(asked_seconds)
+
+    async def _attempt(self, endpoint: str, url: httpx.URL) -> bytes | _Failure:
+        request = httpx.Request("GET", url, headers=self._headers())
+        started = self._monotonic()
+        try:
+            async with asyncio.timeout(self._limits.timeout_seconds):
+                response = await self._transport.handle_async_request(request)
+                self._pacer.saw(response.headers, response.status_code, self._monotonic())
+                async with aclosing(_stream(response)):
+                    outcome = await self._outcome(request, response)
+            code = str(response.status_code)
+        except tuple(BREAKS) as error:
+            code = _reason(error)
+            outcome = _Failure(self._broken(request, code, error), again=True)
+        self._observe(Answered(endpoint, code, self._monotonic() - started))
+        return outcome
+
+    def _headers(self) -> httpx.Headers:
+        key = self._api_key()
+        if not _KEY.fullmatch(key):
+            problem = "the API key is empty or holds a line break, a space or another character that no key has"
+            raise ConfigError(f"accounts[{self._name}]", f"{problem}; write the key alone into its variable or file")
+        return httpx.Headers({**HEADERS, "Authorization": f"Bearer {key}"})
+
+    async def _outcome(self, request: httpx.Request, response: httpx.Response) -> bytes | _Failure:
+        if response.status_code != httpx.codes.OK:
+            return await self._refused(request, response)
+        kind = response.headers.get("content-type", "application/json")
+        if not kind.partition(";")[0].strip().lower().endswith("json"):
+            return self._unreadable(request, "not_json", f"200 with {kind} instead of JSON")
+        body = await _read(response, self._limits.body_bytes_max)
+        if body is None:
+            problem = f"the answer has more than {self._limits.body_bytes_max} bytes (tree.body_bytes_max)"
+            return self._unreadable(request, "body_too_large", problem)
+        return body or self._unreadable(request, "not_json", "200 with an empty body")
+
+    async def _refused(self, request: httpx.Request, response: httpx.Response) -> _Failure:
+        status = response.status_code
+        verdict = STATUSES.get(status) or STATUS_CLASSES.get(status // 100, UNEXPECTED_STATUS)
+        words = (str(status), _said(await _read_quietly(response)), verdict.cure)
+        error = verdict.error(verdict.reason, self._message(request, ": ".join(filter(None, words))))
+        again = {"true": True, "false": False}.get(response.headers.get("x-should-retry", "").lower(), verdict.again)
+        return _Failure(error, again, retry_after_seconds(response.headers))
+
+    def _unreadable(self, request: httpx.Request, reason: str, problem: str) -> _Failure:
+        return _Failure(TreeError(reason, self._message(request, problem)), again=False)
+
+    def _broken(self, request: httpx.Request, reason: str, cause: Exception) -> Transient:
+        """Without a chain: the causes quote what the other side sent, and aiohttp's repr shows our headers."""
+        late = f"no complete answer within {self._limits.timeout_seconds:g} s"
+        problem = late if reason == "timeout" else str(cause) or type(cause).__name__
+        return Transient(reason, self._message(request, f"{reason}: {problem}"))
+
+    def _message(self, request: httpx.Request, problem: str) -> str:
+        """Account, path and problem; bounded, printable, and without the key even where the other side repeats it."""
+        path = request.url.raw_path.decode("ascii").partition("?")[0]
+        key = request.headers["authorization"].removeprefix("Bearer ")
+        return f"{self._name}: GET {_bounded(path)}: {_bounded(problem.replace(key, '***'))}"
+
+
+def _segment(text: str) -> str:
+    """One path part: nothing in it can end the part, and `..` climbs nowhere (RFC 3986 leaves dots unencoded)."""
+    return quote(text, safe="", errors="surrogatepass") if text.strip(".") else "%2E" * len(text)
+
+
+def _bounded(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MESSAGE_CHARS_MAX]
+
+
+def _reason(error: BaseException) -> str:
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, ssl.SSLError):
+            return "tls"
+        link = link.__cause__ or link.__context__
+    return next(BREAKS[kind] for kind in type(error).__mro__ if kind in BREAKS)
+
+
+def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    return response.stream
+
+
+async def _read(response: httpx.Response, bytes_max: int) -> bytes | None:
+    """The body, unpacked; None as soon as it is longer than `bytes_max`, without reading on."""
+    body = bytearray()
+    gzip = _unpacker(response.headers.get("content-encoding", "").lower())
+    async for chunk in _stream(response):
+        body += gzip.decompress(chunk, bytes_max + 1 - len(body)) if gzip else chunk
+        if len(body) > bytes_max:
+            return None
+        if gzip and gzip.unused_data:
+            raise zlib.error("data behind the end of the gzip stream")
+    if gzip and not gzip.eof:
+        raise zlib.error("the gzip stream is cut off")
+    return bytes(body)
+
+
+def _unpacker(encoding: str) -> "zlib._Decompress | None":
+    if encoding in {"", "identity"}:
+        return None
+    if encoding not in {"gzip", "x-gzip"}:
+        raise zlib.error(f"content-encoding {encoding} was not asked for")
+    return zlib.decompressobj(wbits=31)  # a gzip header is demanded
+
+
+async def _read_quietly(response: httpx.Response) -> bytes:
+    """A body that only explains a status already known: how reading it fails is of no interest."""
+    try:
+        return await _read(response, ERROR_BODY_BYTES_MAX) or b""
+    except tuple(BREAKS):
+        return b""
+
+
+class _TelnyxError(msgspec.Struct):
+    code: object = None
+    title: object = None
+    message: object = None
+    detail: object = None
+
+
+class _TelnyxErrors(msgspec.Struct):
+    errors: tuple[_TelnyxError, ...] = ()
+
+
+def _said(body: bytes) -> str:
+    """What an error body says: Session Analysis has `message` where the rest of the API has `title`."""
+    try:
+        errors = msgspec.json.decode(body, type=_TelnyxErrors).errors
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    texts = [(error.code, error.title or error.message, error.detail) for error in errors]
+    return "; ".join(" ".join(str(part) for part in text if part) for text in texts)

@@ -1,0 +1,80 @@
+"""Whom the transport trusts: public roots, or the file that the operator names."""
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import pytest
+
+from exporter.client import Limits
+from exporter.errors import ConfigError, PollError, Transient
+from exporter.transport import open_transport
+from tests.faulty_server import ROOT_PEM, Bench, FaultyServer, answer, ask, serving
+
+BODY = b'{"root": {}}'
+GOOD = answer(200, BODY)
+ONCE = Limits(body_bytes_max=1000, timeout_seconds=10, attempts_max=1)
+
+
+def trusting(root: Path | None, directory: Path) -> bytes | PollError:
+    async def run() -> bytes | PollError:
+        async with serving(GOOD, tls_directory=directory) as server:
+            client = Bench(server).client(limits=ONCE, transport=open_transport(root, 1), scheme="https")
+            try:
+                return await ask(client)
+            except PollError as error:
+                return error
+
+    return asyncio.run(run())
+
+
+def test_ca_file(tmp_path: Path) -> None:
+    """A root that lacks what Python 3.13 demands is trusted when the operator names it."""
+    (tmp_path / "root.pem").write_text(ROOT_PEM)
+    assert trusting(tmp_path / "root.pem", tmp_path) == BODY
+
+
+def test_unknown_root(tmp_path: Path) -> None:
+    """A server that nobody vouches for is a TLS failure, not a connection failure, and nothing is sent to it."""
+    error = trusting(None, tmp_path)
+    assert isinstance(error, Transient)
+    assert error.reason == "tls"
+    assert "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def test_no_tls_there() -> None:
+    """A server that speaks no TLS is a TLS failure."""
+
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(400))
+        writer.close()
+
+    async def run() -> str:
+        listener = await asyncio.start_server(connected, "127.0.0.1", 0)
+        async with listener:
+            server = FaultyServer([], port=listener.sockets[0].getsockname()[1])
+            with pytest.raises(Transient) as caught:
+                await ask(Bench(server).client(limits=ONCE, transport=open_transport(None, 1), scheme="https"))
+            return caught.value.reason
+
+    assert asyncio.run(run()) == "tls"
+
+
+def test_ca_file_is_one_behaviour_on_every_python(tmp_path: Path) -> None:
+    """A named file replaces the public roots; no extension is demanded of it, and an intermediate may be the anchor."""
+    (tmp_path / "root.pem").write_text(ROOT_PEM)
+    transport = open_transport(tmp_path / "root.pem", 1)
+    context = vars(transport)["_context"]
+    assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+    assert context.verify_flags & ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert len(context.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"\x30\x82\x01\x0a"])
+def test_useless_ca_file(content: bytes | None, tmp_path: Path) -> None:
+    """A CA file that is missing or holds no certificate is a ConfigError that names it."""
+    path = tmp_path / "root.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"accounts\[\]\.ca_file: cannot read certificates from .*root\.pem"):
+        open_transport(path, 1)

@@ -1,0 +1,288 @@
+"""Reading trees: decoding tolerantly, telling events apart, checking sums, stitching cuts."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.errors import TreeError
+from exporter.model import Session
+from exporter.tree import Limits, Subtree
+from tests.trees import answer, api, body, count, cut, node, read
+
+
+def checks(session: Session) -> list[str]:
+    return sorted({mismatch.check for mismatch in session.mismatches})
+
+
+def costs(session: Session) -> dict[str, Decimal | None]:
+    return {event.id: event.cost for event in session.events}
+
+
+def call() -> dict[str, Any]:
+    """An AI call of four levels."""
+    turns = [node(f"inference:i{n}", f"0.00{n}1") for n in range(3)]
+    assistant = node("ai-voice-assistant:a", "0.1800", *turns)
+    return node(
+        "call-session:root", "0.0000", node("call-control:c", "0.0052", assistant), node("recording:r", "0.0051")
+    )
+
+
+def test_a_whole_tree_is_read_as_it_is() -> None:
+    """Events come in pre-order with their parents, costs and canonical record types, and no check fails."""
+    session = read(answer(call()))
+    assert [(e.record_type, e.id, e.parent) for e in session.events] == [
+        ("call-session", "root", -1),
+        ("call-control", "c", 0),
+        ("ai-voice-assistant", "a", 1),
+        ("inference", "i0", 2),
+        ("inference", "i1", 2),
+        ("inference", "i2", 2),
+        ("recording", "r", 0),
+    ]
+    assert (session.complete, session.cuts, session.mismatches) == (True, 0, ())
+    assert sum(e.cost or 0 for e in session.events) == Decimal("0.1936")
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "abc", "NaN", "Infinity", "1_000", "٣", [], {}, True, "1" * 13, "0." + "1" * 13]
+)
+def test_what_is_no_price_leaves_the_event_unpriced(value: object) -> None:
+    """Missing, null and unreadable costs are unpriced, which is not zero, and fail nothing else."""
+    session = read(answer(node("message:m", value, cumulative="0")))
+    assert costs(session) == {"m": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "cost"), [("0.009800", "0.0098"), (0.0052, "0.0052"), (3, "3"), ("-1.50", "-1.5"), ("1E-3", "0.001")]
+)
+def test_prices_are_exact_whether_text_or_number(value: object, cost: str) -> None:
+    """A JSON number is no float on the way."""
+    session = read(answer(node("message:m", value, cumulative=value), total=value))
+    assert costs(session) == {"m": Decimal(cost)}
+    assert checks(session) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("record", None),
+        ("record", []),
+        ("record", "text"),
+        ("links", None),
+        ("links", []),
+        ("cost", None),
+        ("cost", "0.1"),
+        ("children", None),
+        ("children", "none"),
+        ("children", [1, None, "x"]),
+        ("product", 7),
+        ("event_name", None),
+    ],
+)
+def test_a_field_of_another_shape_costs_only_itself(field: str, value: object) -> None:
+    """One bad part of one node never fails the tree: its sibling is read as ever."""
+    bad = node("recording:bad", "0.1") | {field: value}
+    session = read(
+        answer(node("call-session:root", "0", bad, node("call-control:c", "0.2"), cumulative="0.3"), event_count=3),
+        fields=("a",),
+    )
+    assert costs(session)["c"] == Decimal("0.2")
+    assert len(session.events) == 3
+
+
+@pytest.mark.parametrize("missing", ["record", "links", "cost", "children", "relationship", "event_name"])
+def test_a_missing_field_never_fails_a_tree(missing: str) -> None:
+    """Everything but the root itself may be absent."""
+    whole = answer(node("message:m", "0.1"))
+    del whole["root"][missing]
+    assert len(read(whole).events) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not_json"),
+        (b"<html>", "not_json"),
+        (b'{"root": {"id": "a", "chil', "not_json"),
+        (b"\xff\xfe", "not_json"),
+        (b"null", "malformed"),
+        (b"[]", "malformed"),
+        (b"{}", "malformed"),
+        (b'{"root": 3}', "malformed"),
+        (b'{"root": ' + b'{"children": [' * 3000 + b"]}" * 3000 + b"}", "too_deep"),
+    ],
+)
+def test_what_is_no_tree_is_refused_with_its_reason(content: bytes, reason: str) -> None:
+    """The whole answer is unreadable: a TreeError names why, and nothing else is raised."""
+    with pytest.raises(TreeError) as caught:
+        read(content)
+    assert caught.value.reason == reason
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_session_or_a_tree_error(content: bytes) -> None:
+    """No answer raises anything but TreeError."""
+    try:
+        session = read(content)
+    except TreeError:
+        return
+    assert session.events
+
+
+def test_records_are_read_only_where_asked_for() -> None:
+    """Only the configured fields are decoded, with numbers as exact decimals."""
+    root = node("message:m", "0.1", record={"rate": 0.10, "tags": ["a"], "other": 1})
+    assert read(answer(root), fields=("rate", "tags", "absent")).events[0].record == {
+        "rate": Decimal("0.10"),
+        "tags": ["a"],
+    }
+    assert read(answer(root)).events[0].record == {}
+
+
+# Cuts
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+def test_flattening_after_stitching_is_the_identity_on_any_cut(depth: int) -> None:
+    """However deep the API lets us look at once, the session is the same."""
+    whole = call()
+    session = read(answer(cut(whole, depth), event_count=count(whole)), api(whole), max_depth=depth)
+    assert session.events == read(answer(whole)).events
+    assert (session.complete, session.cuts_unresolved, checks(session)) == (True, 0, [])
+
+
+@st.composite
+def trees(draw: st.DrawFn, depth: int = 6) -> dict[str, Any]:
+    """Random trees, deeper than the API shows at once, free nodes and credits included."""
+    counter = iter(range(10_000))
+
+    def build(level: int) -> dict[str, Any]:
+        cost = Decimal(draw(st.integers(-50, 5000))).scaleb(-draw(st.sampled_from([4, 6])))
+        width = draw(st.integers(0, 3)) if level < depth else 0
+        kind = draw(st.sampled_from(["call-control", "recording", "inference", "new-type"]))
+        name = f"{kind}:{next(counter)}"
+        return node(name, str(cost), *[build(level + 1) for _ in range(width)])
+
+    return build(1)
+
+
+@given(trees(), st.integers(1, 5))
+def test_any_tree_survives_any_cut(whole: dict[str, Any], depth: int) -> None:
+    """Every priced event is found again, whatever the shape of the tree and the depth of the cut."""
+    session = read(answer(cut(whole, depth), event_count=count(whole)), api(whole), max_depth=depth)
+    wanted = read(answer(whole))
+    assert session.complete
+    if session.events != wanted.events:  # only what the metadata rules out below a leaf may stay unseen, and is said
+        assert "event_count" in checks(session)
+
+
+def test_a_missing_subtree_leaves_the_session_incomplete() -> None:
+    """What is there is read, what is absent is not guessed, and no sum is judged."""
+    whole = call()
+    session = read(answer(cut(whole, 2), event_count=count(whole)), lambda _: None, max_depth=2)
+    assert (session.complete, session.cuts_unresolved, checks(session)) == (False, 1, [])
+    assert set(costs(session)) == {"root", "c", "r"}
+
+
+def test_a_subtree_that_changed_meanwhile_is_read_but_not_trusted() -> None:
+    """Its sum differs from the cut node's: events are taken, checks wait for the next poll."""
+    whole, later = call(), node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.2000"))
+    asked = read(answer(cut(whole, 2), event_count=count(whole)), api(later), max_depth=2)
+    assert (asked.complete, asked.cuts_unresolved) == (False, 1)
+    assert costs(asked)["a"] == Decimal("0.2000")
+
+
+def test_a_cycle_ends() -> None:
+    """A node that claims to stand below itself is asked for once and left unresolved."""
+    loop = node("call-control:x", "1", node("call-control:x", "1", cumulative="9"), cumulative="9")
+    asked: list[Subtree] = []
+
+    def ask(subtree: Subtree) -> bytes:
+        asked.append(subtree)
+        return body(answer(loop, event_count=2))
+
+    session = read(
+        answer(node("call-session:root", "0", node("call-control:x", "1", cumulative="9"))), ask, max_depth=2
+    )
+    assert len(asked) == 1
+    assert not session.complete
+
+
+def test_limits_bound_a_session() -> None:
+    """Too many nodes or levels fail the poll by name; too many subtrees leave cuts unresolved."""
+    wide = node("call-session:root", "0", *[node(f"recording:{n}", "1") for n in range(20)])
+    with pytest.raises(TreeError, match="nodes_max"):
+        read(answer(wide), limits=Limits(nodes_max=20))
+    with pytest.raises(TreeError, match="depth_max"):
+        read(answer(call()), limits=Limits(depth_max=3))
+    cuts = node("call-session:root", "0", *[node(f"call-control:{n}", "1", node(f"amd:{n}a", "1")) for n in range(5)])
+    session = read(answer(cut(cuts, 2), event_count=11), api(cuts), max_depth=2, limits=Limits(subtrees_max=3))
+    assert (session.cuts, session.cuts_unresolved) == (5, 2)
+
+
+# Identity
+
+
+def test_twins_are_two_events_if_the_sum_needs_both() -> None:
+    """The parent's cumulative cost tells two events of one id from one event shown twice."""
+    twins = [node("recording:t", "0.1"), node("recording:t", "0.1")]
+    two = read(answer(node("call-session:root", "0", *twins)))
+    assert [(e.id, e.ordinal) for e in two.events] == [("root", 0), ("t", 0), ("t", 1)]
+    one = read(answer(node("call-session:root", "0", *twins, cumulative="0.1")))
+    assert [(e.id, e.ordinal) for e in one.events] == [("root", 0), ("t", 0), ("t", 0)]
+    assert checks(two) == checks(one) == []
+
+
+def test_twins_that_fit_no_sum_are_one_event_and_said() -> None:
+    """If neither reading fits, one is booked and duplicate_id is reported."""
+    twins = [node("recording:t", "0.1"), node("recording:t", "0.1")]
+    session = read(answer(node("call-session:root", "0", *twins, cumulative="0.7")))
+    assert {e.ordinal for e in session.events} == {0}
+    assert "duplicate_id" in checks(session)
+
+
+def test_one_event_below_two_parents_is_one_event() -> None:
+    """The same key under different parents is one event."""
+    shared = node("conference-participant:p", "0.2")
+    root = node("call-session:root", "0", node("call-control:a", "0.1", shared), node("call-control:b", "0.1", shared))
+    session = read(answer(root, total="0.4"))
+    assert {e.ordinal for e in session.events} == {0}
+    assert "duplicate_id" not in checks(session)
+
+
+def test_a_root_may_share_its_key_with_its_leg() -> None:
+    """Where the root's sum includes both, they are two events and no cent is lost."""
+    leg = node("sip-trunking:same", "0.0052")
+    root = node("call-session:same", "0.0000", leg) | {"product": leg["product"], "event_name": leg["event_name"]}
+    session = read(answer(root))
+    assert [(e.cost, e.ordinal) for e in session.events] == [(Decimal("0.0000"), 0), (Decimal("0.0052"), 1)]
+
+
+# Checks
+
+
+@pytest.mark.parametrize(
+    ("content", "failed"),
+    [
+        (answer(call(), total="0.2"), ["event_sum", "root_cumulative"]),
+        (answer(node("call-session:root", "0", node("recording:r", "1", cumulative="2"), cumulative="1")), ["node_cumulative"]),
+        (answer(call(), event_count=6), ["event_count"]),
+        (answer(node("call-session:r", "1", node("recording:x", "1") | {"cost": {"event_cost": "1", "cumulative_cost": "1", "currency": "EUR"}}, cumulative="2")), ["currency"]),
+    ],
+)  # fmt: skip
+def test_a_failed_check_is_named(content: dict[str, Any], failed: list[str]) -> None:
+    """Each sum that doesn't hold is reported by its name; the events stand."""
+    assert checks(read(content)) == failed
+
+
+def test_rounding_of_printed_places_is_no_mismatch() -> None:
+    """Each amount may be half a unit of its last printed place off; a unit more is a mismatch."""
+    turns = [node(f"inference:{n}", "0.0001") for n in range(4)]
+    assert checks(read(answer(node("ai-voice-assistant:a", "0.0000", *turns, cumulative="0.0002")))) == []
+    assert checks(read(answer(node("ai-voice-assistant:a", "0.0000", *turns, cumulative="0.0009")))) == [
+        "event_sum",
+        "node_cumulative",
+    ]
