@@ -263,14 +263,17 @@ def test_a_root_may_share_its_key_with_its_leg() -> None:
 
 # Checks
 
+DOUBLED = node("recording:r", "1", cumulative="2")
+EUROS = node("recording:x", "1") | {"cost": {"event_cost": "1", "cumulative_cost": "1", "currency": "EUR"}}
+
 
 @pytest.mark.parametrize(
     ("content", "failed"),
     [
         (answer(call(), total="0.2"), ["event_sum", "root_cumulative"]),
-        (answer(node("call-session:root", "0", node("recording:r", "1", cumulative="2"), cumulative="1")), ["node_cumulative"]),
+        (answer(node("call-session:root", "0", DOUBLED, cumulative="1")), ["node_cumulative"]),
         (answer(call(), event_count=6), ["event_count"]),
-        (answer(node("call-session:r", "1", node("recording:x", "1") | {"cost": {"event_cost": "1", "cumulative_cost": "1", "currency": "EUR"}}, cumulative="2")), ["currency"]),
+        (answer(node("call-session:r", "1", EUROS, cumulative="2")), ["currency"]),
     ],
 )  # fmt: skip
 def test_a_failed_check_is_named(content: dict[str, Any], failed: list[str]) -> None:

@@ -85,12 +85,12 @@ def read(
     ask: Callable[[Subtree], bytes | None] = lambda _: None,
     *,
     max_depth: int = 5,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
     fields: tuple[str, ...] = (),
 ) -> Session:
     """The session in an answer; `ask` stands for the API where the tree was cut."""
     data = content if isinstance(content, bytes) else body(content)
-    stitching: Generator[Subtree, bytes | None, Session] = Reader(fields, RECORD_TYPES, limits).session(
+    stitching: Generator[Subtree, bytes | None, Session] = Reader(fields, RECORD_TYPES, limits or Limits()).session(
         REF, data, max_depth
     )
     try:

@@ -1,0 +1,113 @@
+"""When a session is looked at again: slower while nothing changes, at once slower no more when something does."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.lifecycle import JITTER, Outcome, Policy, Standing, step
+
+POLICY = Policy(
+    min_interval=30,
+    max_interval=3600,
+    settle_after=21_600,
+    recheck_after=(86_400, 604_800),
+    give_up_after=172_800,
+    configured_recheck=86_400,
+)
+OUTCOMES: list[Outcome] = ["changed", "unchanged", "incomplete", "gone", "denied", "failed"]
+
+
+def live(outcomes: Sequence[str], *, configured: bool = False) -> tuple[list[Standing], list[float | None]]:
+    """A session that is polled whenever it is due, with these outcomes."""
+    standing, due = Standing(followed_at=0.0, configured=configured), 0.0
+    standings: list[Standing] = []
+    dues: list[float | None] = []
+    for outcome in outcomes:
+        standing, next_due = step(standing, cast(Outcome, outcome), due, POLICY, 0)
+        standings.append(standing)
+        dues.append(next_due)
+        if next_due is None:
+            break
+        due = next_due
+    return standings, dues
+
+
+def test_intervals_double_while_nothing_changes_and_snap_back() -> None:
+    """30 s after a change, then 60, 120, ... up to the maximum; a change starts over."""
+    _, dues = live(["changed", *["unchanged"] * 9, "changed"])
+    waits = [(after or 0) - (before or 0) for before, after in pairwise([0.0, *dues])]
+    assert waits == [30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600, 30]
+
+
+def test_a_session_settles_when_nothing_changed_for_long() -> None:
+    """It is looked at exactly when settle_after has passed, settles then, and is due a day later."""
+    standings, dues = live(["changed", *["unchanged"] * 30])
+    settled = next(i for i, standing in enumerate(standings) if standing.state == "settled")
+    assert standings[settled].rested_at == 21_600
+    assert dues[settled] == 21_600 + 86_400
+    assert dues[settled + 1] == 21_600 + 604_800
+    assert dues[settled + 2] is None
+
+
+def test_a_late_amendment_makes_a_settled_session_active_again() -> None:
+    """Whatever changes is followed closely until it rests once more."""
+    standings, dues = live(["changed", *["unchanged"] * 13, "changed"])
+    assert (standings[-2].state, standings[-1].state) == ("settled", "active")
+    assert dues[-1] == (dues[-2] or 0) + 30
+
+
+def test_an_incomplete_tree_never_settles() -> None:
+    """What could not be read completely is asked for again, however long it takes."""
+    standings, _ = live(["changed", *["incomplete"] * 50])
+    assert {standing.state for standing in standings} == {"active"}
+
+
+def test_a_session_nobody_knows_is_given_up_and_rechecked() -> None:
+    """404 for longer than give_up_after makes it missing, which is rechecked like a settled one."""
+    standings, dues = live(["gone"] * 80)
+    missing = next(i for i, standing in enumerate(standings) if standing.state == "missing")
+    rested = standings[missing].rested_at
+    assert rested is not None
+    assert rested >= 172_800
+    assert dues[missing] == rested + 86_400
+    assert dues[-1] is None
+
+
+def test_a_denied_session_rests_at_once() -> None:
+    """400 and 403 are not asked again and again, but at each recheck."""
+    standings, dues = live(["denied", "denied", "denied"])
+    assert [standing.state for standing in standings] == ["denied"] * 3
+    assert dues == [86_400, 604_800, None]
+
+
+def test_a_configured_session_is_looked_at_daily_for_ever() -> None:
+    """As long as the configuration names it, a settled session stays due once a day."""
+    _, dues = live(["changed", *["unchanged"] * 40], configured=True)
+    waits = [(b or 0) - (a or 0) for a, b in pairwise(dues[20:])]
+    assert set(waits) == {86_400}
+
+
+@pytest.mark.parametrize("outcome", ["gone", "failed"])
+def test_a_failure_after_a_tree_keeps_the_state(outcome: Outcome) -> None:
+    """A session that was seen stays what it was while the API has nothing better to say."""
+    standings, dues = live(["changed", outcome])
+    assert (standings[-1].state, dues[-1]) == ("active", 30 + 60)
+
+
+@given(st.lists(st.sampled_from(OUTCOMES), max_size=60), st.floats(-1, 1), st.booleans())
+def test_no_session_is_due_in_the_past_nor_beyond_the_longest_interval(
+    outcomes: list[Outcome], jitter: float, configured: bool
+) -> None:
+    """Whatever happens, the next look is later than now and no later than the policy's longest."""
+    standing, now = Standing(followed_at=0.0, configured=configured), 0.0
+    for outcome in outcomes:
+        standing, due = step(standing, outcome, now, POLICY, jitter)
+        if due is None:
+            assert standing.state in {"settled", "missing", "denied"}
+            break
+        assert now + (1 - JITTER) * POLICY.min_interval <= due <= now + POLICY.longest
+        now = due
