@@ -54,11 +54,13 @@ class SqliteLedger:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=5, check_same_thread=False)
+        empty = _inspected(connection, self.path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -8192")
         connection.execute("BEGIN IMMEDIATE")
-        _prepare(connection, self.path)
+        if empty:
+            _create(connection)
         connection.execute("UPDATE sessions SET claim = 0 WHERE claim <> 0")
         connection.execute("COMMIT")
         return connection
@@ -223,18 +225,12 @@ def _followed(row: tuple[Any, ...]) -> Followed:
     return Followed(ref, known["events"], known["turns"], at or 0.0, costs, bool(configured))
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in an empty file; refuse what is no ledger or a newer one."""
+def _inspected(connection: sqlite3.Connection, path: Path) -> bool:
+    """True if the file is empty; refuses, before a byte is written, what is no ledger or a newer one."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
-        for table in metadata.sorted_tables:
-            connection.execute(str(CreateTable(table).compile(dialect=dialect.dialect())))
-            for index in table.indexes:
-                connection.execute(str(CreateIndex(index).compile(dialect=dialect.dialect())))
-        values = {"schema_version": str(SCHEMA_VERSION), "ledger_id": uuid.uuid4().hex, "claims": "0"}
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", list(values.items()))
-        return
-    if "meta" not in tables or "totals" not in tables:
+        return True
+    if not tables >= {"meta", "totals"}:
         raise LedgerCorrupt(f"{path} is a database, but not a ledger of this exporter; set ledger.url to another file")
     version = int(connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0])
     if version > SCHEMA_VERSION:
@@ -242,6 +238,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by a newer version of the exporter (schema {version}, this one knows"
             f" {SCHEMA_VERSION}); run that version, or restore an older copy"
         )
+    return False
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for table in metadata.sorted_tables:
+        connection.execute(str(CreateTable(table).compile(dialect=dialect.dialect())))
+        for index in table.indexes:
+            connection.execute(str(CreateIndex(index).compile(dialect=dialect.dialect())))
+    values = {"schema_version": str(SCHEMA_VERSION), "ledger_id": uuid.uuid4().hex, "claims": "0"}
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", list(values.items()))
 
 
 def _translated(error: sqlite3.Error, path: Path) -> LedgerError:

@@ -1,0 +1,346 @@
+"""The ledger: what is booked is durable, exact and booked once, in any order of polls."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config import Metrics
+from exporter.errors import LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
+from exporter.ledger import Settings, SqliteLedger, open_ledger
+from exporter.lifecycle import Policy
+from exporter.model import Claim, Facts, Poll, Profile, Receipt, Session, SessionRef
+from tests.trees import answer, node, read
+
+POLICY = Policy(
+    min_interval=30,
+    max_interval=600,
+    settle_after=3600,
+    recheck_after=(86_400,),
+    give_up_after=7200,
+    configured_recheck=86_400,
+)
+SETTINGS = Settings.of(Metrics())
+ALL = {"main": 100}
+
+
+def ref(event_id: str) -> SessionRef:
+    return SessionRef("main", "call-session", event_id)
+
+
+def opened(path: Path, settings: Settings = SETTINGS) -> SqliteLedger:
+    return open_ledger(f"sqlite:///{path}", POLICY, settings)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
+    ledger = opened(tmp_path / "ledger.sqlite")
+    yield ledger
+    ledger.close()
+
+
+def poll(claim: Claim, tree: dict[str, Any] | None, at: float, **stated: Any) -> Poll:
+    if tree is None:
+        return Poll(claim, at, "gone")
+    session = read(answer(tree, **stated))
+    session = Session(claim.ref, session.events, session.complete, session.mismatches, session.cuts, 0)
+    facts = tuple(
+        Facts((("account", "main"), ("record_type", e.record_type), ("product", e.product), ("model", "none")))
+        for e in session.events
+    )
+    turns = sum(e.record_type == "inference" for e in session.events)
+    profile = Profile(session.events[0].record_type, "voice", len(session.events), turns, 12.5)
+    return Poll(claim, at, "tree", "", session, facts, profile)
+
+
+def values(ledger: SqliteLedger, family: str, *wanted: str) -> dict[tuple[str, ...], Decimal]:
+    """The values of a family by these labels."""
+    found: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
+    for total in ledger.totals():
+        if total.family == family:
+            labels = dict(total.labels)
+            found[tuple(labels[name] for name in wanted)] += total.value
+    return dict(found)
+
+
+def net(ledger: SqliteLedger) -> dict[tuple[str, ...], Decimal]:
+    costs = values(ledger, "telnyx_cost_total", "record_type", "currency")
+    credits = values(ledger, "telnyx_cost_credits_total", "record_type", "currency")
+    return {key: costs[key] - credits[key] for key in costs}
+
+
+def state(ledger: SqliteLedger) -> dict[str, int]:
+    return {key[0]: int(value) for key, value in values(ledger, "telnyx_sessions", "state").items() if value}
+
+
+def book(ledger: SqliteLedger, tree: dict[str, Any] | None, now: float, **stated: Any) -> Receipt:
+    (claim,) = ledger.claim(now, ALL)
+    return ledger.record([poll(claim, tree, now, **stated)])
+
+
+CALL = node("call-session:s", "0", node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.18")))
+
+
+def test_a_followed_session_is_due_at_once_and_once(ledger: SqliteLedger) -> None:
+    """It is inserted if it is new, claimed by one poll at a time, and not due until its next time."""
+    ledger.follow([ref("s"), ref("s")], "file", 100.0)
+    ledger.follow([ref("s")], "webhook", 101.0)
+    (claim,) = ledger.claim(101.0, ALL)
+    assert ledger.claim(101.0, ALL) == []
+    ledger.record([poll(claim, CALL, 101.0)])
+    assert ledger.claim(102.0, ALL) == []
+    assert len(ledger.claim(140.0, ALL)) == 1
+    assert values(ledger, "telnyx_discovered_sessions_total", "source") == {("file",): Decimal(1)}
+
+
+def test_the_same_tree_again_books_nothing(ledger: SqliteLedger) -> None:
+    """Totals and events move only by what changed."""
+    ledger.follow([ref("s")], "file", 0.0)
+    book(ledger, CALL, 0.0)
+    before = net(ledger)
+    book(ledger, CALL, 100.0)
+    assert net(ledger) == before
+    assert values(ledger, "telnyx_events_total", "record_type")["call-control",] == 1
+    assert values(ledger, "telnyx_ledger_events") == {(): Decimal(3)}
+
+
+def test_a_late_answer_never_undoes_a_later_one(ledger: SqliteLedger) -> None:
+    """Two roots share an event: the poll that was claimed first and finished last changes nothing of it."""
+    ledger.follow([ref("s"), ref("t")], "file", 0.0)
+    first, second = ledger.claim(0.0, ALL)
+    shared = "call-control:shared"
+    ledger.record([poll(second, node("call-session:t", "0", node(shared, "0.7")), 1.0)])
+    ledger.record([poll(first, node("call-session:s", "0", node(shared, "0.2")), 2.0)])
+    assert net(ledger)["call-control", "USD"] == Decimal("0.7")
+    assert values(ledger, "telnyx_cost_credits_total", "record_type")["call-control",] == 0
+
+
+def test_a_stale_claim_books_nothing(ledger: SqliteLedger) -> None:
+    """A poll whose claim was booked already is dropped: a batch may be handed over twice."""
+    ledger.follow([ref("s")], "file", 0.0)
+    (claim,) = ledger.claim(0.0, ALL)
+    ledger.record([poll(claim, CALL, 0.0)])
+    receipt = ledger.record([poll(claim, node("call-session:s", "9"), 1.0)])
+    assert receipt.totals == ()
+    assert net(ledger)["call-session", "USD"] == 0
+
+
+def test_money_settles_and_becomes_unsettled_again(ledger: SqliteLedger) -> None:
+    """telnyx_unsettled_cost is the net of the sessions whose bill may still move."""
+    ledger.follow([ref("s")], "file", 0.0)
+    book(ledger, CALL, 0.0)
+    assert values(ledger, "telnyx_unsettled_cost", "currency") == {("USD",): Decimal("0.1852")}
+    book(ledger, CALL, 3601.0)
+    assert state(ledger) == {"settled": 1}
+    assert values(ledger, "telnyx_unsettled_cost", "currency") == {("USD",): Decimal(0)}
+    book(ledger, node("call-session:s", "0", node("call-control:c", "0.0040")), 100_000.0)
+    assert state(ledger) == {"active": 1}
+    assert values(ledger, "telnyx_unsettled_cost", "currency") == {("USD",): Decimal("0.1840")}
+
+
+def test_a_session_is_observed_once_at_its_first_settling(ledger: SqliteLedger) -> None:
+    """Each histogram counts a session when it first settles, and never again."""
+    ledger.follow([ref("s")], "file", 0.0)
+    for at, tree in (
+        (0.0, CALL),
+        (3601.0, CALL),
+        (100_000.0, node("call-session:s", "1")),
+        (200_000.0, node("call-session:s", "1")),
+    ):
+        book(ledger, tree, at)
+    histograms = {total.family: total for total in ledger.totals() if total.counts}
+    assert {family: sum(total.counts) for family, total in histograms.items()} == dict.fromkeys(histograms, 1)
+    assert histograms["telnyx_session_cost"].value == Decimal("0.1852")
+    assert histograms["telnyx_session_events"].value == 3
+    assert histograms["telnyx_session_settling_seconds"].value == 3601
+    exemplars = [exemplar for exemplar in histograms["telnyx_session_cost"].exemplars if exemplar]
+    assert [exemplar.event_id for exemplar in exemplars] == ["s"]
+    assert values(ledger, "telnyx_sessions_settled_total", "session_kind") == {("voice",): Decimal(1)}
+
+
+def test_an_absorbed_root_is_counted_only_through_the_outer_session(ledger: SqliteLedger) -> None:
+    """A leg that is followed on its own and stands in another session's tree is no session of its own."""
+    ledger.follow([ref("s")], "file", 0.0)
+    book(ledger, CALL, 0.0)
+    inner = SessionRef("main", "call-control", "c")
+    ledger.follow([inner], "file", 1.0)
+    (claim,) = ledger.claim(1.0, ALL)
+    leg = node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.18"))
+    ledger.record([poll(claim, leg, 1.0)])
+    assert sum(values(ledger, "telnyx_sessions_started_total", "root_record_type").values()) == 1
+    assert sum(net(ledger).values()) == Decimal("0.1852")
+
+
+def test_a_vanished_event_keeps_its_money_and_is_said(ledger: SqliteLedger) -> None:
+    """What disappears from a complete tree stays booked and fails the check vanished_event, once."""
+    ledger.follow([ref("s")], "file", 0.0)
+    book(ledger, CALL, 0.0)
+    bare = node("call-session:s", "0")
+    first, again = book(ledger, bare, 100.0), book(ledger, bare, 200.0)
+    assert [notice.what for notice in first.notices] == ["vanished_event"]
+    assert again.notices == ()
+    assert sum(net(ledger).values()) == Decimal("0.1852")
+    assert values(ledger, "telnyx_reconciliation_failures_total", "check") == {("vanished_event",): Decimal(1)}
+    assert values(ledger, "telnyx_unreconciled_sessions", "check") == {("vanished_event",): Decimal(1)}
+    book(ledger, CALL, 400.0)
+    assert values(ledger, "telnyx_unreconciled_sessions", "check") == {("vanished_event",): Decimal(0)}
+
+
+def test_a_clock_set_back_heals_itself(ledger: SqliteLedger) -> None:
+    """A session due later than any interval allows is due now."""
+    ledger.follow([ref("s")], "file", 10**9)
+    assert ledger.claim(10**9 - 50_000_000, ALL) != []
+
+
+def test_one_account_takes_no_place_from_another(ledger: SqliteLedger) -> None:
+    """Claims are bounded by account, the longest due first."""
+    other = SessionRef("other", "message", "m")
+    ledger.follow([ref("a"), ref("b"), ref("c"), other], "file", 0.0)
+    claims = ledger.claim(5.0, {"main": 2, "other": 2})
+    assert [claim.ref.event_id for claim in claims] == ["a", "b", "m"]
+
+
+def test_series_past_the_budget_fold_and_sums_stay_right(tmp_path: Path) -> None:
+    """A label set past series_max becomes `other`, is counted, and no cent is lost."""
+    tight = Settings(extra=(), values_max={}, series_max=12, bounds=SETTINGS.bounds)
+    ledger = opened(tmp_path / "l.sqlite", tight)
+    ledger.follow([ref("s")], "file", 0.0)
+    book(ledger, node("call-session:s", "0", *[node(f"type{n}:{n}", "0.1") for n in range(20)]), 0.0)
+    assert sum(net(ledger).values()) == Decimal(2)
+    assert net(ledger)["other", "USD"] > 1
+    assert values(ledger, "telnyx_label_overflows_total", "label")["record_type",] > 0
+    ledger.close()
+
+
+# Laws
+
+
+amounts = st.none() | st.integers(-1000, 10**6).map(lambda number: str(Decimal(number).scaleb(-6)))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.dictionaries(st.integers(0, 5), amounts, min_size=1), st.booleans()),
+        min_size=1,
+        max_size=15,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_net_is_what_was_last_seen_of_every_event(
+    tmp_path_factory: pytest.TempPathFactory, snapshots: list[tuple[int, dict[int, str | None], bool]], random: Any
+) -> None:
+    """Overlapping roots, amendments, late answers, restarts and shuffled batches: the net is the last claim's word."""
+    path = tmp_path_factory.mktemp("ledger") / "l.sqlite"
+    ledger = opened(path)
+    ledger.follow([ref(f"r{n}") for n in range(3)], "file", 0.0)
+    last: dict[str, tuple[int, Decimal]] = {}
+    now, batch = 0.0, []
+    for root, seen, restart in snapshots:
+        now += 100_000.0
+        claims = {claim.ref.event_id: claim for claim in ledger.claim(now, ALL)}
+        claim = claims.get(f"r{root}")
+        batch = [poll(other, None, now) for name, other in claims.items() if name != f"r{root}"]
+        if claim is not None:
+            tree = node(f"call-session:r{root}", "0", *[node(f"recording:e{n}", cost) for n, cost in seen.items()])
+            batch.append(poll(claim, tree, now))
+            for n, cost in seen.items():
+                if cost is not None:
+                    last[f"e{n}"] = (claim.number, Decimal(cost))
+        random.shuffle(batch)
+        before = values(ledger, "telnyx_cost_total", "record_type")
+        ledger.record(batch)
+        after = values(ledger, "telnyx_cost_total", "record_type")
+        assert all(after[key] >= value for key, value in before.items())
+        if restart:
+            ledger.close()
+            ledger = opened(path)
+    assert net(ledger).get(("recording", "USD"), Decimal(0)) == sum(cost for _, cost in last.values())
+    ledger.close()
+
+
+# The file
+
+
+def test_totals_survive_a_restart(tmp_path: Path) -> None:
+    """What a receipt carried is what the next process loads, released marks included."""
+    ledger = opened(tmp_path / "l.sqlite")
+    ledger.follow([ref("s")], "file", 0.0)
+    book(ledger, CALL, 0.0)
+    ledger.release([total.row for total in ledger.totals()][:3])
+    before = {total.row: total for total in ledger.totals()}
+    ledger.close()
+    again = opened(tmp_path / "l.sqlite")
+    assert {total.row: total for total in again.totals()} == before
+    again.close()
+
+
+def test_a_claim_of_a_dead_process_is_free_again(tmp_path: Path) -> None:
+    """The file's lock proves that nobody polls, so a start frees every claim."""
+    ledger = opened(tmp_path / "l.sqlite")
+    ledger.follow([ref("s")], "file", 0.0)
+    ledger.claim(0.0, ALL)
+    ledger.close()
+    again = opened(tmp_path / "l.sqlite")
+    assert len(again.claim(0.0, ALL)) == 1
+    again.close()
+
+
+def test_a_second_process_is_refused_with_the_first_ones_pid(ledger: SqliteLedger) -> None:
+    """One exporter per ledger; the message names who holds it."""
+    program = (
+        "import sys; from tests.test_ledger import opened; from pathlib import Path\n"
+        "try: opened(Path(sys.argv[1]))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    run = subprocess.run([sys.executable, "-c", program, str(ledger.path)], capture_output=True, text=True, check=True)
+    assert LedgerLocked.__name__ in run.stdout
+    assert f"process {os.getpid()}" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        (b"not a database at all, but long enough to be looked at" * 40, LedgerCorrupt, "not a SQLite file"),
+        ("CREATE TABLE cats (name TEXT)", LedgerCorrupt, "not a ledger"),
+    ],
+)
+def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, content: bytes | str, error: type, words: str) -> None:
+    """Nothing is written into somebody else's file."""
+    path = tmp_path / "l.sqlite"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        connection = sqlite3.connect(path)
+        connection.execute(content)
+        connection.close()
+    before = path.read_bytes()
+    with pytest.raises(error, match=words):
+        opened(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
+    """A schema from the future is not touched."""
+    path = tmp_path / "l.sqlite"
+    opened(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE meta SET value = '999' WHERE key = 'schema_version'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(LedgerTooNew, match="newer version"):
+        opened(path)
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    """The message says which path and what it needs."""
+    with pytest.raises(LedgerError, match="nowhere"):
+        opened(tmp_path / "nowhere" / "l.sqlite")
