@@ -1,16 +1,21 @@
 # Two commands matter: `make demo` and `make test`. Each makes .venv from the lock it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: demo test test-full check lint docs lock clean
+.PHONY: help demo test test-full check docs lock clean
+
+help:  ## what can be made
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
 
 demo: .venv/.runtime  ## the simulator and the exporter in one go
 	@$(BIN)/python -m exporter demo $(ARGS)
 
-test: .venv/.dev check  ## everything that CI runs
+test: check  ## everything that CI runs; ARGS="-k ledger" for a part of the tests
 	$(BIN)/pytest $(ARGS)
 
-test-full: .venv/.dev check  ## the same tests with more rounds; longer than CI has time for
+test-full: check  ## the same tests with more rounds; longer than CI has time for
 	FULL=1 $(BIN)/pytest $(ARGS)
 
 check: .venv/.dev  ## formatting, lint, types
@@ -22,21 +27,22 @@ docs: .venv/.dev  ## write the generated parts of docs/ and README.md again
 	$(BIN)/python -m tests.generate_docs
 
 lock: .venv/.dev  ## resolve the pinned versions again
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
-clean:
+clean:  ## forget everything that make made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.venv/bin/python:
+# Not bin/python: where Debian's python3-venv is missing, that file is left behind by the attempt.
+.venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv .venv
 
-.venv/.runtime: requirements.txt | .venv/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.txt
+.venv/.runtime: requirements.txt | .venv/bin/pip
+	$(PIP) install --require-hashes --only-binary :all: -r requirements.txt
 	@touch $@
 
-.venv/.dev: requirements-dev.txt pyproject.toml | .venv/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+.venv/.dev: requirements-dev.txt pyproject.toml | .venv/bin/pip
+	$(PIP) install --require-hashes -r requirements-dev.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@ .venv/.runtime

@@ -29,7 +29,7 @@ from exporter.ledger.thread import LedgerThread
 from exporter.lifecycle import Policy
 from exporter.log import facts
 from exporter.metrics import Metrics
-from exporter.model import Labels
+from exporter.model import Labels, SessionRef
 from exporter.pacing import Pacer
 from exporter.poll import Booker, Clock, Journey, Lane, Poller
 from exporter.record_types import RecordTypes
@@ -78,16 +78,22 @@ class App:
         self._clock = clock
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._record_types = RecordTypes.documented()
-        self._labeller = Labeller(config.metrics.labels)
+        self.labeller = Labeller(config.metrics.labels)
         self._reader = self._new_reader()
-        self._policy = _policy(config)
+        self._policy = policy(config)
         self.ledger = LedgerThread()
         self.metrics = Metrics(config.metrics)
         self._booker = Booker(self.ledger, self.metrics, clock)
         self._pacers: dict[str, Pacer] = {}
         self._clients: dict[str, Client] = {}
-        lanes = {account.name: self._lane(account, transport) for account in config.accounts}
+        self.journeys = {account.name: self._journey(account, transport) for account in config.accounts}
+        lanes = {
+            account.name: Lane(self.journeys[account.name], 2 * account.max_in_flight, set())
+            for account in config.accounts
+        }
         self.poller = Poller(lanes, self.ledger, self._booker, self.metrics, clock)
+        self.started = asyncio.Event()
+        """Set when the web surface listens."""
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -102,9 +108,9 @@ class App:
     def _new_reader(self) -> Reader:
         tree = self.config.tree
         limits = TreeLimits(tree.nodes_max, tree.subtrees_max, tree.depth_max)
-        return Reader(self._labeller.record_fields, self._record_types, limits)
+        return Reader(self.labeller.record_fields, self._record_types, limits)
 
-    def _lane(self, account: Account, transport: Transport) -> Lane:
+    def _journey(self, account: Account, transport: Transport) -> Journey:
         pacer = self._pacers[account.name] = Pacer(account.requests_per_second, account.max_in_flight)
         client = self._clients[account.name] = Client(
             name=account.name,
@@ -122,14 +128,13 @@ class App:
             random=self._random,
             observe=lambda answered: self._observe(account.name, answered),
         )
-        journey = Journey(
+        return Journey(
             client,
             lambda: self._reader,
-            self._labeller,
+            self.labeller,
             max_depth=self.config.tree.max_depth,
             expand=self.config.tree.expand != "none",
         )
-        return Lane(journey, 2 * account.max_in_flight, set())
 
     # Running
 
@@ -143,12 +148,12 @@ class App:
             await self._recover()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
+            self.started.set()
             await self._work()
         finally:
             self.web.stop(STOP_SECONDS)
             await self.ledger.close()
-            for client in self._clients.values():
-                await client.aclose()
+            await self.close_clients()
         if self._died is not None:
             raise self._died
 
@@ -156,6 +161,14 @@ class App:
         """Have `run` end; from any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
+
+    async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
+        """Have these sessions followed; returns when that is durable."""
+        self._booker.show(await self.ledger.run(SqliteLedger.follow, list(refs), source, self._clock.now()))
+
+    async def close_clients(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
 
     async def _recover(self) -> None:
         """Memory is what the ledger says; then come the configured sessions and the series known in advance."""
@@ -341,7 +354,7 @@ class App:
         self.stop()
 
 
-def _policy(config: Config) -> Policy:
+def policy(config: Config) -> Policy:
     polling = config.polling
     return Policy(
         min_interval=polling.min_interval_seconds,

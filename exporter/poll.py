@@ -56,7 +56,7 @@ class Journey:
     async def poll(self, claim: Claim, now: Callable[[], float]) -> Poll:
         """One poll, from its claim to what can be booked; never raises for what the API did."""
         try:
-            session = await self._session(claim.ref)
+            session = await self.session(claim.ref)
         except Gone:
             return Poll(claim, now(), "gone")
         except Denied as error:
@@ -67,7 +67,8 @@ class Journey:
         found = self._labeller.facts(session)
         return Poll(claim, now(), "tree", "", session, found, self._labeller.profile(session, found))
 
-    async def _session(self, ref: SessionRef) -> Session:
+    async def session(self, ref: SessionRef) -> Session:
+        """The whole session as the API shows it now; raises PollError."""
         if ref.date_time is None:
             return await self._tree(ref)
         try:

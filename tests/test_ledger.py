@@ -74,8 +74,8 @@ def values(ledger: SqliteLedger, family: str, *wanted: str) -> dict[tuple[str, .
 
 def net(ledger: SqliteLedger) -> dict[tuple[str, ...], Decimal]:
     costs = values(ledger, "telnyx_cost_total", "record_type", "currency")
-    credits = values(ledger, "telnyx_cost_credits_total", "record_type", "currency")
-    return {key: costs[key] - credits[key] for key in costs}
+    credited = values(ledger, "telnyx_cost_credits_total", "record_type", "currency")
+    return {key: costs[key] - credited[key] for key in costs}
 
 
 def state(ledger: SqliteLedger) -> dict[str, int]:

@@ -27,7 +27,7 @@ def live(outcomes: Sequence[str], *, configured: bool = False) -> tuple[list[Sta
     standings: list[Standing] = []
     dues: list[float | None] = []
     for outcome in outcomes:
-        standing, next_due = step(standing, cast(Outcome, outcome), due, POLICY, 0)
+        standing, next_due = step(standing, cast("Outcome", outcome), due, POLICY, 0)
         standings.append(standing)
         dues.append(next_due)
         if next_due is None:

@@ -1,0 +1,65 @@
+"""When a new series may show its value: after it was scraped at 0.
+
+Owns the totals that are not released yet and since when each is on a page at 0. `increase()` loses whatever a series
+has when it is first scraped, so a value waits for `birth_seconds` and for a scrape. The surprising fact: a birth begins
+only at the first question after a page that has the series, for a scrape of an older page proves nothing.
+"""
+
+from collections.abc import Iterable
+
+
+class Births:
+    """Rows of the ledger's totals on their way to being shown; times are monotonic."""
+
+    def __init__(self, birth_seconds: float) -> None:
+        self._birth_seconds = birth_seconds
+        self._new: set[int] = set()
+        """Not on any page."""
+        self._exposed: set[int] = set()
+        """On a page since the last question."""
+        self._since: dict[int, float] = {}
+        self._scraped_at: float | None = None
+
+    def put(self, row: int, *, released: bool) -> None:
+        """Take note of a total, as often as one likes."""
+        if released:
+            self._new.discard(row)
+            self._exposed.discard(row)
+            self._since.pop(row, None)
+        elif row not in self._since and row not in self._exposed:
+            self._new.add(row)
+
+    def keep(self, rows: set[int]) -> None:
+        """Forget every row but these: the ledger was read again."""
+        self._new &= rows
+        self._exposed &= rows
+        self._since = {row: since for row, since in self._since.items() if row in rows}
+
+    def exposed(self) -> None:
+        """A page was finished that has all series known by now."""
+        self._exposed |= self._new
+        self._new.clear()
+
+    def scraped(self, now: float) -> None:
+        """Prometheus was served a page; may be called from another thread, so it only stores."""
+        self._scraped_at = now
+
+    def ripe(self, now: float) -> list[int]:
+        """Rows that may be released now."""
+        if self._birth_seconds <= 0:
+            return sorted({*self._new, *self._exposed, *self._since})
+        self._since.update(dict.fromkeys(self._exposed, now))
+        self._exposed.clear()
+        scraped_at = self._scraped_at
+        if scraped_at is None:
+            return []
+        latest = min(now - self._birth_seconds, scraped_at)
+        return self._before(latest)
+
+    def _before(self, latest: float) -> list[int]:
+        return [row for row, since in self._since.items() if since <= latest]
+
+    def unreleased(self) -> Iterable[int]:
+        yield from self._new
+        yield from self._exposed
+        yield from self._since

@@ -1,0 +1,88 @@
+"""The ledger's totals under the labels and buckets that are configured now.
+
+Owns which totals make up which series, and what a series shows. The ledger never rewrites a total, so one booked under
+other labels is projected: a label that it lacks is `none`, one that is no longer configured is summed away. The
+surprising fact: a series may be the sum of totals of which some may be shown and some not yet; the latter count as 0.
+"""
+
+from bisect import bisect_left
+from decimal import Decimal
+
+from exporter.catalog import Family
+from exporter.metrics.block import Block, Cells, Values
+from exporter.model import NONE, Exemplar, Total
+from exporter.money import ZERO, add, total
+
+
+class Projection:
+    """One family of the ledger: its totals by the series that they are shown in."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self._parts: dict[Values, dict[int, Total]] = {}
+        self._series: dict[int, Values] = {}
+
+    def put(self, row: Total) -> None:
+        """Swap in the absolute value of one total; the labels of a row never change."""
+        labels = self._series.get(row.row)
+        if labels is None:
+            labels = self._series[row.row] = _projected(row, self.block.labels)
+        parts = self._parts.setdefault(labels, {})
+        parts[row.row] = row
+        self.block.put(labels, self._shown(list(parts.values())))
+
+    def load(self, rows: list[Total]) -> None:
+        """Swap in all totals of the family; a series of which no total is left ends."""
+        before = self._parts.keys()
+        self._parts, self._series = {}, {}
+        for row in rows:
+            labels = self._series[row.row] = _projected(row, self.block.labels)
+            self._parts.setdefault(labels, {})[row.row] = row
+        for labels, parts in self._parts.items():
+            self.block.put(labels, self._shown(list(parts.values())))
+        for labels in before - self._parts.keys():
+            self.block.drop(labels)
+
+    def _shown(self, rows: list[Total]) -> Decimal | Cells:
+        if self.block.family.kind != "histogram":
+            return total([row.value for row in rows if may_show(row, self.block.family)])
+        cells = Cells((0,) * (len(self.block.bounds) + 1), ZERO, (None,) * (len(self.block.bounds) + 1))
+        for row in rows:
+            if row.released:
+                cells = _merged(cells, rebucketed(row, self.block.bounds))
+        return cells
+
+
+def may_show(row: Total, family: Family) -> bool:
+    """Whether the value is shown yet; a gauge has nothing to be born with."""
+    return row.released or family.kind == "gauge"
+
+
+def rebucketed(row: Total, bounds: tuple[float, ...]) -> Cells:
+    """A histogram under other bounds: what lay in a bucket goes to the narrowest that surely holds it."""
+    if row.bounds == bounds:
+        return Cells(row.counts, row.value, row.exemplars)
+    counts = [0] * (len(bounds) + 1)
+    exemplars: list[Exemplar | None] = [None] * (len(bounds) + 1)
+    for index, count in enumerate(row.counts):
+        place = bisect_left(bounds, row.bounds[index]) if index < len(row.bounds) else len(bounds)
+        counts[place] += count
+        exemplars[place] = _latest(exemplars[place], row.exemplars[index] if row.exemplars else None)
+    return Cells(tuple(counts), row.value, tuple(exemplars))
+
+
+def _projected(row: Total, names: tuple[str, ...]) -> Values:
+    known = dict(row.labels)
+    return tuple(known.get(name, NONE) for name in names)
+
+
+def _merged(left: Cells, right: Cells) -> Cells:
+    return Cells(
+        tuple(map(sum, zip(left.counts, right.counts, strict=True))),
+        add(Decimal(left.sum), Decimal(right.sum)),
+        tuple(map(_latest, left.exemplars, right.exemplars)),
+    )
+
+
+def _latest(left: Exemplar | None, right: Exemplar | None) -> Exemplar | None:
+    return max(filter(None, (left, right)), key=lambda found: found.at, default=None)

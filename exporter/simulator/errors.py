@@ -1,0 +1,36 @@
+"""What the simulated API says when it refuses, in Telnyx's shape.
+
+Owns codes, titles and details. The surprising fact: Session Analysis calls the short text `message`; what stands
+before it, the gateway that counts requests, calls it `title`.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+
+class Refusal(Exception):
+    """The request is answered with this status and body instead of a tree."""
+
+    def __init__(self, kind: "Kind", detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = kind.status
+        self.headers = dict(headers or {})
+        self.body = msgspec.json.encode({"errors": [{"code": kind.code, kind.key: kind.text, "detail": detail}]})
+
+
+class Kind(Struct, frozen=True):
+    status: int
+    code: str
+    text: str
+    key: str = "message"
+
+
+BAD_RECORD_TYPE = Kind(400, "10015", "Invalid record_type")
+BAD_EVENT_ID = Kind(400, "10015", "Invalid event_id")
+BAD_PARAMETER = Kind(400, "10015", "Invalid parameter")
+UNAUTHORIZED = Kind(401, "10009", "Authentication failed")
+NOT_FOUND = Kind(404, "10005", "Resource not found")
+METHOD_NOT_ALLOWED = Kind(405, "10006", "Method not allowed")
+TOO_MANY_REQUESTS = Kind(429, "10011", "Too many requests", key="title")

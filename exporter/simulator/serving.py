@@ -1,0 +1,119 @@
+"""A simulator at work: a world, its clock and its API, put together and served.
+
+Owns the assembly and the server, in the foreground or in a thread. The surprising fact: nobody waits for the server to
+start. The socket listens before the thread runs, so the first request simply lies there until it is read.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from exporter.simulator.api import SessionAnalysis, refused
+from exporter.simulator.clock import AcceleratedClock
+from exporter.simulator.control import Control
+from exporter.simulator.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Refusal
+from exporter.simulator.settings import Settings
+from exporter.simulator.tree import BASE_PATH
+from exporter.simulator.world import World
+
+LOOPBACK = "127.0.0.1"
+_BACKLOG = 1024
+_CLOSING_SECONDS = 2
+
+
+class Simulator:
+    """A world and the ASGI app that shows it; `monotonic` is the only clock it is given."""
+
+    def __init__(self, settings: Settings, monotonic: Callable[[], float]) -> None:
+        self.settings = settings
+        self.clock = AcceleratedClock(settings.start, settings.speed, monotonic)
+        self.world = World(settings, self.clock)
+        self.app = Starlette(
+            routes=[
+                *SessionAnalysis(self.world, settings, monotonic).routes(),
+                *Control(self.world, self.clock).routes(),
+            ],
+            exception_handlers={Refusal: _refused, HTTPException: _no_such_route},
+        )
+
+
+class Running:
+    """A simulator that is being served at `url`, the base URL of its API."""
+
+    def __init__(self, simulator: Simulator, origin: str) -> None:
+        self.origin = origin
+        """Where the control plane is."""
+        self.url = origin + BASE_PATH
+        self.api_key = simulator.settings.api_key
+        self.world = simulator.world
+        self.clock = simulator.clock
+
+
+def serve(settings: Settings, host: str, port: int, monotonic: Callable[[], float]) -> None:
+    """Serve until SIGINT or SIGTERM. Raises OSError when the address can't be had."""
+    with _listening(host, port) as listener:
+        _server(Simulator(settings, monotonic)).run([listener])
+
+
+@contextmanager
+def running(settings: Settings, monotonic: Callable[[], float], port: int = 0) -> Iterator[Running]:
+    """Serve in a thread on the loopback for as long as the block lasts; port 0 is any free one."""
+    simulator = Simulator(settings, monotonic)
+    with _listening(LOOPBACK, port) as listener:
+        server = _server(simulator)
+        thread = threading.Thread(target=server.run, args=([listener],), name="simulator", daemon=True)
+        thread.start()
+        try:
+            yield Running(simulator, f"http://{LOOPBACK}:{listener.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A listening socket that says it is TCP: of any other kind asyncio doesn't switch off Nagle's algorithm.
+
+    That costs 40 ms per answer; socket.create_server leaves the protocol open.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _server(simulator: Simulator) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            simulator.app,
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=_CLOSING_SECONDS,
+        )
+    )
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return refused(error, {})
+
+
+async def _no_such_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = METHOD_NOT_ALLOWED if error.status_code == METHOD_NOT_ALLOWED.status else NOT_FOUND
+    return refused(Refusal(kind, error.detail), error.headers or {})

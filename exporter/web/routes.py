@@ -1,0 +1,101 @@
+"""What can be asked, as one list, and the answers.
+
+Owns the routes, their headers and status codes. It answers from references that the main thread swaps and from two
+callables that must be cheap, and never waits. The surprising fact: before the first page there is no empty page but a
+503, since Prometheus would read an empty one as the end of every series.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from exporter.exposition import Page, accepts_gzip, negotiate
+from exporter.web.bodies import Bodies
+from exporter.web.landing import CONTENT_SECURITY_POLICY, NAME, landing_html
+
+BODY_BYTES_MAX = 65_536
+"""No route reads a body yet; what is larger is refused with 413 instead of being taken in."""
+
+SCRAPER = "x-prometheus-scrape-timeout-seconds"
+"""The header by which a scrape of Prometheus differs from a look with curl."""
+
+Scraped = Callable[[int], None]
+"""Takes the version of a page that was sent to a scraper; called on the web thread."""
+
+
+class Status(Struct, frozen=True):
+    """How the exporter is: in each case None, or the problem in a few words."""
+
+    healthy: str | None
+    ready: str | None
+
+
+class Surface:
+    """The handlers and what they answer from."""
+
+    def __init__(self, *, status: Callable[[], Status], scraped: Scraped) -> None:
+        self.page: Page | None = None
+        """Swapped by the main thread; read once per request."""
+        self._status = status
+        self._scraped = scraped
+        self._bodies = Bodies()
+
+    def app(self) -> Starlette:
+        app = Starlette(
+            routes=[
+                Route("/", self.landing),
+                Route("/metrics", self.metrics),
+                Route("/-/healthy", self.healthy),
+                Route("/-/ready", self.ready),
+            ],
+            max_body_size=BODY_BYTES_MAX,
+        )
+        app.router.redirect_slashes = False  # a redirect would be built from the Host header, which anyone can choose
+        return app
+
+    async def landing(self, _: Request) -> Response:
+        return HTMLResponse(landing_html(), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+
+    async def metrics(self, request: Request) -> Response:
+        page = self.page
+        if page is None:
+            return _problem("no metrics yet: the ledger is being read")
+        form = negotiate(_header(request, "accept"))
+        gzip = accepts_gzip(_header(request, "accept-encoding"))
+        headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
+        if gzip:
+            headers["Content-Encoding"] = "gzip"
+        counts = request.method == "GET" and SCRAPER in request.headers
+        return Response(
+            self._bodies.body(page, form, gzip=gzip),
+            headers=headers,
+            background=BackgroundTask(self._note_scrape, page.version) if counts else None,
+        )
+
+    async def healthy(self, _: Request) -> Response:
+        return _state(self._status().healthy, f"{NAME} is healthy.")
+
+    async def ready(self, _: Request) -> Response:
+        return _state(self._status().ready, f"{NAME} is ready.")
+
+    async def _note_scrape(self, version: int) -> None:
+        """Runs once the page has been sent."""
+        self._scraped(version)
+
+
+def _state(problem: str | None, good: str) -> Response:
+    return PlainTextResponse(f"{good}\n") if problem is None else _problem(problem)
+
+
+def _problem(problem: str) -> Response:
+    return PlainTextResponse(f"{problem}\n", status_code=503)
+
+
+def _header(request: Request, name: str) -> str:
+    """A list header, which may be spread over several lines."""
+    return ",".join(request.headers.getlist(name))

@@ -1,0 +1,137 @@
+"""The web surface's thread: sockets, event loop, server, and their end.
+
+Owns starting and stopping, and what a client may cost (connections, time, size). Knows nothing of what is served. The
+surprising fact: sockets listen before the thread exists, so a taken port is the caller's error and not a dead thread.
+"""
+
+import asyncio
+import math
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import uvicorn
+from msgspec import Struct
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from exporter.exposition import Page
+from exporter.web.address import listen
+from exporter.web.routes import Scraped, Status, Surface
+
+HEAD_BYTES_MAX = 16_384
+"""A request's line and headers; Prometheus sends about 600 bytes."""
+
+HEADERS = [
+    ("Cache-Control", "no-store"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+]
+"""On every answer, errors included."""
+
+
+STOP_SLACK_SECONDS = 2.0
+"""The server looks for its end ten times a second, and closing takes a moment too."""
+
+
+class Limits(Struct, frozen=True):
+    """What clients may take."""
+
+    connections_max: int = 128
+    """More get 503; a few scrapers and probes hold one each, so this many means that somebody leaks them."""
+    idle_seconds: int = 75
+    """Longer than a scrape interval of a minute, so that a scraper's connection lives on from one to the next."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class WebServer:
+    """Serves the surface on all the given addresses until stopped."""
+
+    def __init__(
+        self,
+        *addresses: str,
+        status: Callable[[], Status],
+        scraped: Scraped,
+        died: Callable[[BaseException], None],
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """`status`, `scraped` and `died` are called on the web thread; the first two must be cheap."""
+        self._addresses = addresses
+        self._surface = Surface(status=status, scraped=scraped)
+        self._died = died
+        self._sockets = list[socket.socket]()
+        self._server = uvicorn.Server(_settings(self._surface, limits))
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """That of the first address, once started."""
+        return int(self._sockets[0].getsockname()[1])
+
+    def publish(self, page: Page) -> None:
+        """Serve this page from now on."""
+        self._surface.page = page
+
+    def start(self) -> None:
+        """Listen, then serve; raises ConfigError if an address can't be listened on."""
+        with ExitStack() as opened:
+            self._sockets = [opened.enter_context(listen(address)) for address in self._addresses]
+            opened.pop_all()
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Take no more requests, finish those under way, and cut off what is not done by then."""
+        if self._thread.is_alive():
+            self._server.config.timeout_graceful_shutdown = math.ceil(timeout_seconds)
+            self._server.should_exit = True
+            self._thread.join(math.ceil(timeout_seconds) + STOP_SLACK_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - nobody else would hear of it, not even of a SystemExit
+            self._died(error)
+
+    async def _serve(self) -> None:
+        try:
+            await self._server.serve(sockets=self._sockets)
+        finally:
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+            for opened in self._sockets:
+                opened.close()
+
+
+class _Connection(H11Protocol):
+    """uvicorn's own, whose clock for idle connections starts only with the end of a first request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the parent
+        super().connection_made(transport)
+        self.loop.call_later(self.timeout_keep_alive, self._cut_if_silent)
+
+    def _cut_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()  # type: ignore[unreachable]  # annotated as never None, and None until a request
+
+
+def _settings(surface: Surface, limits: Limits) -> uvicorn.Config:
+    return uvicorn.Config(
+        surface.app(),
+        http=_Connection,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        headers=HEADERS,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        limit_concurrency=limits.connections_max,
+        timeout_keep_alive=limits.idle_seconds,
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+    )

@@ -1,0 +1,46 @@
+"""What the tests share: real server programs, a port, and how hard hypothesis tries."""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# CI runs the same examples each time; FULL=1 searches further, and prints how to repeat what it finds.
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
+settings.register_profile("full", print_blob=True, deadline=None, max_examples=2000)
+settings.load_profile("full" if os.environ.get("FULL") == "1" else "ci")
+
+
+def _program(name: str, package: str) -> Path:
+    """Where the program is; without it the test is skipped, or fails if REQUIRE_REAL=1."""
+    found = shutil.which(name)
+    if found is not None:
+        return Path(found)
+    reason = f"the program {name} is absent; on Debian: apt-get install --no-install-recommends {package}"
+    if os.environ.get("REQUIRE_REAL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Path:
+    """The Prometheus server."""
+    return _program("prometheus", "prometheus")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus's checker of pages, rules and configurations."""
+    return _program("promtool", "prometheus")
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that nothing listens on, for a program that cannot choose one itself."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

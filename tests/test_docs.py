@@ -1,0 +1,83 @@
+"""What the pages say is so: generated parts are current, examples are accepted, names exist."""
+
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from exporter import config
+from exporter.catalog import BY_NAME, FAMILIES, Family
+from tests.generate_docs import TOP, pages, topics_of
+
+README = (TOP / "README.md").read_text()
+
+SAMPLE_SUFFIX = re.compile(r"_(bucket|sum|count)$")
+
+
+def examples(language: str) -> list[str]:
+    """The README's code blocks in one language."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", README)
+
+
+def yaml_example(key: str) -> str:
+    """The README's YAML block that has this key at the top."""
+    (found,) = [text for text in examples("yaml") if key in yaml.safe_load(text)]
+    return found
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_generated_pages_are_current(path: Path) -> None:
+    """Each generated file is what its rows say now; `make docs` writes it."""
+    assert path.read_text() == pages()[path]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_family_has_a_topic(family: Family) -> None:
+    """Each metric family stands in the pages exactly once."""
+    assert len(topics_of(family)) == 1
+
+
+def test_make_targets_exist() -> None:
+    """Every `make` command in the README is a target."""
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (TOP / "Makefile").read_text()))
+    named = set(re.findall(r"(?m)(?:^|`)make ([a-z-]+)", README))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link in the README names a file of the repository."""
+    links = [urlsplit(link) for link in re.findall(r"\]\(([^)]+)\)", README)]
+    assert [link.path for link in links if not link.scheme and not (TOP / link.path).exists()] == []
+
+
+def test_example_config() -> None:
+    """The README's config is accepted, and names a session."""
+    assert list(config.parse(yaml_example("sessions").encode(), "README.md").session_refs())
+
+
+def test_example_scrape_config(promtool: Path, tmp_path: Path) -> None:
+    """Prometheus accepts the README's scrape config."""
+    file = tmp_path / "prometheus.yml"
+    file.write_text(yaml_example("scrape_configs"))
+    checked = subprocess.run([promtool, "check", "config", file], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_example_queries(promtool: Path, tmp_path: Path) -> None:
+    """Prometheus can parse every query in the README."""
+    rules = [{"record": "readme:example:query", "expr": query} for query in examples("promql")]
+    assert rules
+    file = tmp_path / "rules.yml"
+    for rule in rules:
+        file.write_text(yaml.safe_dump({"groups": [{"name": "readme", "rules": [rule]}]}))
+        checked = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_named_metrics_exist() -> None:
+    """Every metric that the README names is in the catalogue."""
+    named = set(re.findall(r"\btelnyx_[a-z_]+\b", README))
+    assert {name for name in named if name not in BY_NAME and SAMPLE_SUFFIX.sub("", name) not in BY_NAME} == set()

@@ -1,0 +1,207 @@
+"""What the web surface answers, over real HTTP."""
+
+import base64
+import gzip
+import hashlib
+import re
+import subprocess
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import httpx
+import prometheus_client.openmetrics.parser
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from exporter import __version__
+from exporter.exposition import Format
+from exporter.web import Status
+from tests.web_surface import FAMILY, page, running
+
+OPENMETRICS = {"Accept": "application/openmetrics-text"}
+SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
+
+
+def families(body: str, *, openmetrics: bool) -> dict[str, list[float]]:
+    """What client_python reads from a page: the values of each family."""
+    read = prometheus_client.openmetrics.parser.text_string_to_metric_families if openmetrics else read_text
+    return {family.name: [float(sample.value) for sample in family.samples] for family in read(body)}
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_metrics(openmetrics: bool, encoding: str) -> None:
+    """/metrics is the published page and the process's own families, in both formats, compressed or not."""
+    with running(published=page(7)) as exporter:
+        headers = {"Accept-Encoding": encoding, **(OPENMETRICS if openmetrics else {})}
+        answer = httpx.get(f"{exporter.url}/metrics", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == (Format.OPENMETRICS if openmetrics else Format.TEXT).value
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+    assert answer.headers.get("content-encoding") == (None if encoding == "identity" else encoding)
+    assert answer.text.endswith("# EOF\n") is openmetrics
+    found = families(answer.text, openmetrics=openmetrics)
+    assert found[FAMILY.name.removesuffix("_total")] == [7, 7, 7]
+    assert found["python_info"] == [1]
+    assert found["process_cpu_seconds"][0] > 0
+    assert len(found["python_gc_collections"]) == 3
+
+
+def test_gzip_is_one_member() -> None:
+    """A compressed page is one ordinary gzip stream, at every scrape: some clients stop reading after a first member."""
+    with running(published=page(7)) as exporter:
+        for _ in range(3):
+            request = Request(f"{exporter.url}/metrics", headers={"Accept-Encoding": "gzip"})
+            with urlopen(request) as answer:
+                body = answer.read()
+            stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            read = stream.decompress(body)
+            assert (stream.eof, stream.unused_data) == (True, b"")
+            assert read == gzip.decompress(body)
+            assert read.startswith(page(7).text)
+
+
+def test_new_page_is_served_compressed_too() -> None:
+    """What was compressed for an older page is not served for a newer one, in neither format."""
+    with running() as exporter:
+        for version in (1, 2, 2, 3):
+            exporter.server.publish(page(version))
+            for openmetrics in (False, True):
+                answer = httpx.get(f"{exporter.url}/metrics", headers=OPENMETRICS if openmetrics else {})
+                assert answer.headers["content-encoding"] == "gzip"
+                assert families(answer.text, openmetrics=openmetrics)["telnyx_cost"] == [version] * 3
+
+
+def test_head() -> None:
+    """HEAD has the headers of GET and no body."""
+    with running(published=page(7)) as exporter:
+        answer = httpx.head(f"{exporter.url}/metrics")
+    assert answer.status_code == 200
+    assert answer.content == b""
+    assert int(answer.headers["content-length"]) > 0
+    assert answer.headers["content-type"] == Format.TEXT.value
+
+
+def test_no_page_yet() -> None:
+    """Before the first page a scrape fails instead of showing that all series ended."""
+    with running() as exporter:
+        answer = httpx.get(f"{exporter.url}/metrics", headers=SCRAPER)
+        assert exporter.heard.scraped.empty()
+    assert (answer.status_code, answer.text) == (503, "no metrics yet: the ledger is being read\n")
+
+
+def test_scrapes_are_told() -> None:
+    """A GET that names a scrape's timeout is told with the version it got; a look with curl, or a HEAD, is not."""
+    with running(published=page(41)) as exporter, httpx.Client(base_url=exporter.url) as client:
+        client.get("/metrics")
+        client.head("/metrics", headers=SCRAPER)
+        client.get("/-/ready", headers=SCRAPER)
+        exporter.server.publish(page(42))
+        client.get("/metrics", headers=SCRAPER)
+        assert exporter.heard.scraped.get(timeout=10) == 42
+        assert exporter.heard.scraped.empty()
+
+
+def test_pages_are_swapped_whole() -> None:
+    """However many scrape while pages are published: each answer is one page, and none is older than the one before."""
+    lines, scrapes, scrapers = 500, 15, 4
+    version = 1
+    with running(published=page(version, lines)) as exporter:
+
+        def scrape(number: int) -> list[float]:
+            openmetrics = number % 2 == 1
+            seen = []
+            with httpx.Client(headers=OPENMETRICS if openmetrics else {}) as client:
+                for _ in range(scrapes):
+                    body = client.get(f"{exporter.url}/metrics").text
+                    values = families(body, openmetrics=openmetrics)["telnyx_cost"]
+                    assert len(values) == lines
+                    seen.extend(set(values))
+            return seen
+
+        with ThreadPoolExecutor(scrapers) as pool:
+            results = [pool.submit(scrape, number) for number in range(scrapers)]
+            while not all(result.done() for result in results):
+                version += 1
+                exporter.server.publish(page(version, lines))
+        for result in results:
+            seen = result.result()
+            assert len(seen) == scrapes
+            assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "text"),
+    [
+        ("/-/healthy", Status(None, "starting"), 200, "telnyx-session-exporter is healthy.\n"),
+        ("/-/ready", Status(None, "starting"), 503, "starting\n"),
+        ("/-/healthy", Status("stuck", None), 503, "stuck\n"),
+        ("/-/ready", Status("stuck", None), 200, "telnyx-session-exporter is ready.\n"),
+        ("/metrics/", Status(None, None), 404, "Not Found"),
+        ("/favicon.ico", Status(None, None), 404, "Not Found"),
+    ],
+)
+def test_plain_answers(path: str, status: Status, code: int, text: str) -> None:
+    """Healthy and ready are two questions, each answered with its reason; an unknown path is no redirect."""
+    with running(status=status) as exporter:
+        answer = httpx.get(f"{exporter.url}{path}")
+    assert (answer.status_code, answer.text) == (code, text)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
+def test_other_methods(path: str) -> None:
+    """Everything is for reading: other methods are refused, naming those that work."""
+    with running() as exporter:
+        answer = httpx.post(f"{exporter.url}{path}")
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+def test_landing() -> None:
+    """The landing page tells name and version, links only to what exists, and may load nothing but its own style."""
+    with running(published=page(1)) as exporter:
+        answer = httpx.get(exporter.url)
+        links = re.findall(r'href="([^"]+)"', answer.text)
+        assert [httpx.get(f"{exporter.url}{link}").status_code for link in links] == [200, 200, 200]
+    assert links == ["/metrics", "/-/healthy", "/-/ready"]
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert f"Version {__version__}." in answer.text
+    (style,) = re.findall("<style>(.*)</style>", answer.text, re.DOTALL)
+    named = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = answer.headers["content-security-policy"].split("; ")
+    assert policy[:2] == ["default-src 'none'", f"style-src 'sha256-{named}'"]
+    assert "prefers-color-scheme" in style or "color-scheme:light dark" in style
+    assert "<script" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/nowhere"])
+def test_headers(path: str) -> None:
+    """Every answer is hardened, is not to be kept, and doesn't name the server software."""
+    with running(published=page(1)) as exporter:
+        headers = httpx.get(f"{exporter.url}{path}").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-store"
+    assert "server" not in headers
+
+
+def test_promtool_accepts_the_whole_page(promtool: Path) -> None:
+    """Prometheus's linter has nothing to say about what is served, the process's families included."""
+    with running(published=page(1)) as exporter:
+        body = httpx.get(f"{exporter.url}/metrics").content
+    done = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_scrapes_run_beside_the_main_thread() -> None:
+    """Answers come from a thread of its own: the main thread can wait for one."""
+    with running(published=page(1)) as exporter:
+        assert httpx.get(f"{exporter.url}/metrics").status_code == 200
+        assert "web" in {thread.name for thread in threading.enumerate()}
+    assert "web" not in {thread.name for thread in threading.enumerate()}
