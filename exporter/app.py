@@ -101,7 +101,7 @@ class App:
         self.web = WebServer(
             listen,
             status=self._status,
-            scraped=lambda: self.metrics.scraped(clock.monotonic()),
+            scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
         )
 

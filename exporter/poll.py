@@ -131,6 +131,11 @@ class Poller:
         """Monotonic time of the last tick that ended."""
         self.claimed_once = False
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way."""
+        return not any(lane.running for lane in self._lanes.values())
+
     async def tick(self) -> None:
         """Claim due sessions for every free slot and start their polls."""
         if self._claiming.locked():

@@ -1,11 +1,9 @@
 """When a new series may show its value: after it was scraped at 0.
 
-Owns the totals that are not released yet and since when each is on a page at 0. `increase()` loses whatever a series
-has when it is first scraped, so a value waits for `birth_seconds` and for a scrape. The surprising fact: a birth begins
-only at the first question after a page that has the series, for a scrape of an older page proves nothing.
+Owns since when each unreleased total is on a page at 0. `increase()` loses whatever a series has when it is first
+scraped, so a value waits for `birth_seconds` and for a scrape. The surprising fact: a birth begins only at the first
+question after a page that has the series, for a scrape of an older page proves nothing.
 """
-
-from collections.abc import Iterable
 
 
 class Births:
@@ -14,7 +12,7 @@ class Births:
     def __init__(self, birth_seconds: float) -> None:
         self._birth_seconds = birth_seconds
         self._new: set[int] = set()
-        """Not on any page."""
+        """Not on any page yet."""
         self._exposed: set[int] = set()
         """On a page since the last question."""
         self._since: dict[int, float] = {}
@@ -45,21 +43,12 @@ class Births:
         self._scraped_at = now
 
     def ripe(self, now: float) -> list[int]:
-        """Rows that may be released now."""
+        """Rows that may be released now; with no birth_seconds at once, without a scrape."""
         if self._birth_seconds <= 0:
             return sorted({*self._new, *self._exposed, *self._since})
         self._since.update(dict.fromkeys(self._exposed, now))
         self._exposed.clear()
-        scraped_at = self._scraped_at
-        if scraped_at is None:
+        if self._scraped_at is None:
             return []
-        latest = min(now - self._birth_seconds, scraped_at)
-        return self._before(latest)
-
-    def _before(self, latest: float) -> list[int]:
-        return [row for row, since in self._since.items() if since <= latest]
-
-    def unreleased(self) -> Iterable[int]:
-        yield from self._new
-        yield from self._exposed
-        yield from self._since
+        born_by = min(now - self._birth_seconds, self._scraped_at)
+        return [row for row, since in self._since.items() if since <= born_by]

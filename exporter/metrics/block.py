@@ -25,11 +25,12 @@ class Cells(Struct, frozen=True):
     counts: tuple[int, ...]
     """Observations per bucket, not cumulative, +Inf last."""
     sum: Decimal | float
-    exemplars: tuple[Exemplar | None, ...] = ()
+    exemplars: tuple[Exemplar | None, ...]
 
     @classmethod
     def empty(cls, bounds: tuple[float, ...]) -> "Cells":
-        return cls((0,) * (len(bounds) + 1), 0)
+        cells = len(bounds) + 1
+        return cls((0,) * cells, 0, (None,) * cells)
 
 
 Value = Decimal | float | Cells
@@ -84,18 +85,19 @@ class Block:
             self._finished = None
 
     def add(self, labels: Values, amount: float) -> None:
-        """Count further; for values that nobody else keeps."""
+        """Count further; for counters that nobody else keeps."""
         known = self._values.get(labels, 0)
-        assert not isinstance(known, (Cells, Decimal)), f"{self.family.name} is kept by the ledger"
+        assert isinstance(known, (int, float)), f"{self.family.name} is kept by the ledger"
         self.put(labels, known + amount)
 
     def observe(self, labels: Values, value: float) -> None:
         """Count one observation; for histograms that nobody else keeps."""
         known = self._values.get(labels) or Cells.empty(self.bounds)
         assert isinstance(known, Cells)
-        place = bisect_left(self.bounds, value)
-        counts = (*known.counts[:place], known.counts[place] + 1, *known.counts[place + 1 :])
-        self.put(labels, Cells(counts, float(known.sum) + value))
+        assert not isinstance(known.sum, Decimal), f"{self.family.name} is kept by the ledger"
+        counts = list(known.counts)
+        counts[bisect_left(self.bounds, value)] += 1
+        self.put(labels, Cells(tuple(counts), known.sum + value, known.exemplars))
 
     def finished(self) -> tuple[bytes, bytes]:
         """The family in text 0.0.4 and in OpenMetrics, heads included."""

@@ -6,50 +6,55 @@ surprising fact: a series may be the sum of totals of which some may be shown an
 """
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from decimal import Decimal
 
 from exporter.catalog import Family
 from exporter.metrics.block import Block, Cells, Values
 from exporter.model import NONE, Exemplar, Total
-from exporter.money import ZERO, add, total
+from exporter.money import add, total
 
 
 class Projection:
     """One family of the ledger: its totals by the series that they are shown in."""
 
     def __init__(self, block: Block) -> None:
-        self.block = block
+        self._block = block
         self._parts: dict[Values, dict[int, Total]] = {}
         self._series: dict[int, Values] = {}
+        self._stale: set[Values] = set()
 
     def put(self, row: Total) -> None:
         """Swap in the absolute value of one total; the labels of a row never change."""
         labels = self._series.get(row.row)
         if labels is None:
-            labels = self._series[row.row] = _projected(row, self.block.labels)
-        parts = self._parts.setdefault(labels, {})
-        parts[row.row] = row
-        self.block.put(labels, self._shown(list(parts.values())))
+            labels = self._series[row.row] = _projected(row, self._block.labels)
+        self._parts.setdefault(labels, {})[row.row] = row
+        self._stale.add(labels)
 
-    def load(self, rows: list[Total]) -> None:
+    def load(self, rows: Iterable[Total]) -> None:
         """Swap in all totals of the family; a series of which no total is left ends."""
         before = self._parts.keys()
-        self._parts, self._series = {}, {}
+        self._parts, self._series, self._stale = {}, {}, set()
         for row in rows:
-            labels = self._series[row.row] = _projected(row, self.block.labels)
-            self._parts.setdefault(labels, {})[row.row] = row
-        for labels, parts in self._parts.items():
-            self.block.put(labels, self._shown(list(parts.values())))
+            self.put(row)
         for labels in before - self._parts.keys():
-            self.block.drop(labels)
+            self._block.drop(labels)
 
-    def _shown(self, rows: list[Total]) -> Decimal | Cells:
-        if self.block.family.kind != "histogram":
-            return total([row.value for row in rows if may_show(row, self.block.family)])
-        cells = Cells((0,) * (len(self.block.bounds) + 1), ZERO, (None,) * (len(self.block.bounds) + 1))
-        for row in rows:
-            if row.released:
-                cells = _merged(cells, rebucketed(row, self.block.bounds))
+    def refresh(self) -> None:
+        """Bring the block up to date; once per page, since a series may be the sum of many totals."""
+        for labels in self._stale:
+            self._block.put(labels, self._shown(self._parts[labels].values()))
+        self._stale.clear()
+
+    def _shown(self, rows: Iterable[Total]) -> Decimal | Cells:
+        family = self._block.family
+        shown = [row for row in rows if may_show(row, family)]
+        if family.kind != "histogram":
+            return total([row.value for row in shown])
+        cells = Cells.empty(self._block.bounds)
+        for row in shown:
+            cells = _merged(cells, rebucketed(row, self._block.bounds))
         return cells
 
 

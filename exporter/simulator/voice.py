@@ -13,7 +13,7 @@ from exporter.simulator.drafting import Draft
 from exporter.simulator.tariffs import MODELS, Model
 
 TURNS_MAX = 60
-_TURNS_MEAN = 9
+_TURNS_MEAN = 12
 _TURN_SECONDS = (5, 20)
 
 CONNECTIONS = (

@@ -63,14 +63,11 @@ class WebServer:
         self._addresses = addresses
         self._surface = Surface(status=status, scraped=scraped)
         self._died = died
+        self.port = 0
+        """That of the first address, once started."""
         self._sockets = list[socket.socket]()
         self._server = uvicorn.Server(_settings(self._surface, limits))
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """That of the first address, once started."""
-        return int(self._sockets[0].getsockname()[1])
 
     def publish(self, page: Page) -> None:
         """Serve this page from now on."""
@@ -81,6 +78,7 @@ class WebServer:
         with ExitStack() as opened:
             self._sockets = [opened.enter_context(listen(address)) for address in self._addresses]
             opened.pop_all()
+        self.port = int(self._sockets[0].getsockname()[1])
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> None:

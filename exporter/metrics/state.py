@@ -1,0 +1,192 @@
+"""All that /metrics shows, kept by one thread and handed out as finished pages.
+
+Owns one block per family of the catalogue and sees to it that a page is what was committed: totals of the ledger come
+through projections, what the process counts goes straight into its block. Reads no clock. The surprising fact: money
+that is booked but held back by a birth is itself a metric, so the page always says how much it does not show yet.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from decimal import Decimal
+
+from msgspec import structs
+
+from exporter.catalog import BY_NAME, COST, CREDITS, FAMILIES, Family, Kind, labels_of
+from exporter.config import Metrics as Settings
+from exporter.exposition import Page
+from exporter.metrics.births import Births
+from exporter.metrics.block import Block, Cells, Value, Values
+from exporter.metrics.followed import Places
+from exporter.metrics.projection import Projection, may_show
+from exporter.model import UNKNOWN, Followed, Receipt, Total
+from exporter.money import ZERO, add
+
+SERIES, UNRELEASED = "telnyx_series", "telnyx_unreleased_cost"
+_FOLLOWED_COST = "telnyx_followed_session_cost"
+_FOLLOWED_COUNTS = (
+    ("telnyx_followed_session_events", "events"),
+    ("telnyx_followed_session_inference_turns", "inference_turns"),
+    ("telnyx_followed_session_last_change_timestamp_seconds", "changed_at"),
+)
+_SIGNS = {COST: 1, CREDITS: -1}
+
+NO_LABELS: Values = ()
+
+
+class Metrics:
+    """The metric state of one process; all calls but `scraped` come from one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        extra = tuple(label.name for label in settings.labels)
+        bounds = _bounds(settings)
+        self._blocks = {
+            family.name: Block(family, labels_of(family, extra), bounds.get(family.name, family.buckets))
+            for family in FAMILIES
+        }
+        self._projections = {
+            family.name: Projection(self._blocks[family.name]) for family in FAMILIES if family.home == "ledger"
+        }
+        self._births = Births(settings.birth_seconds)
+        self._held: dict[int, Total] = {}
+        """Costs and credits that are not released."""
+        self._currencies: set[tuple[str, str]] = set()
+        """Accounts with the currencies in which they have costs."""
+        self._places = Places(settings.followed_sessions_max)
+        self._followed_moved = False
+        self._version = 0
+        for family in FAMILIES:
+            if family.home == "process" and not family.labels:
+                self._zero(family)
+
+    def _zero(self, family: Family) -> None:
+        """A counter or histogram without labels exists from the start; a gauge only once something was measured."""
+        if family.kind == "counter":
+            self._blocks[family.name].put(NO_LABELS, 0)
+        elif family.kind == "histogram":
+            self._blocks[family.name].put(NO_LABELS, Cells.empty(family.buckets))
+
+    # What the ledger keeps
+
+    def load(self, totals: Iterable[Total]) -> None:
+        """Swap in all totals of the ledger: at start, and after a ledger error."""
+        by_family: dict[str, list[Total]] = defaultdict(list)
+        for row in totals:
+            by_family[row.family].append(row)
+        for name, projection in self._projections.items():
+            projection.load(by_family[name])
+        self._held.clear()
+        rows = [row for rows in by_family.values() for row in rows]
+        self._births.keep({row.row for row in rows})
+        for row in rows:
+            self._note(row)
+
+    def apply(self, receipt: Receipt) -> None:
+        """Swap in the totals that a commit changed."""
+        for row in receipt.totals:
+            self._projections[row.family].put(row)
+            self._note(row)
+
+    def _note(self, row: Total) -> None:
+        released = may_show(row, BY_NAME[row.family])
+        self._births.put(row.row, released=released)
+        if row.family in _SIGNS:
+            self._currencies.add(_account_currency(row))
+            if released:
+                self._held.pop(row.row, None)
+            else:
+                self._held[row.row] = row
+
+    def follow(self, followed: Iterable[Followed], now: float) -> None:
+        """Take note of sessions as they are now; `now` is session time."""
+        self._places.follow(followed, now)
+        self._followed_moved = True
+
+    # What the process counts
+
+    def inc(self, family: str, labels: Values, amount: float = 1) -> None:
+        """Count; an amount of 0 makes the series exist."""
+        if amount < 0:
+            raise ValueError(f"{family} is a counter and can't go down by {-amount}")
+        self._block(family, "counter").add(labels, amount)
+
+    def set(self, family: str, labels: Values, value: Decimal | float) -> None:
+        """Set to an absolute value: a gauge, or a counter that another room keeps."""
+        self._block(family, "gauge", "counter").put(labels, value)
+
+    def observe(self, family: str, labels: Values, value: float) -> None:
+        """Count one observation of a histogram."""
+        self._block(family, "histogram").observe(labels, value)
+
+    def _block(self, name: str, *kinds: Kind) -> Block:
+        block = self._blocks[name]
+        if block.family.kind not in kinds:
+            raise ValueError(f"{name} is a {block.family.kind}, not a {' or '.join(kinds)}")
+        return block
+
+    # Births
+
+    def scraped(self, now: float) -> None:
+        """Prometheus was served a page; from any thread, monotonic time."""
+        self._births.scraped(now)
+
+    def ripe(self, now: float) -> list[int]:
+        """Totals whose value may be shown once the ledger has them as released; monotonic time."""
+        return self._births.ripe(now)
+
+    # The page
+
+    def page(self) -> Page | None:
+        """The whole exposition; None if nothing has changed since the last one."""
+        for projection in self._projections.values():
+            projection.refresh()
+        self._show_unreleased()
+        if self._followed_moved:
+            self._show_followed(self._places.choose())
+        self._blocks[SERIES].put(NO_LABELS, sum(self._blocks[name].sample_lines for name in self._projections))
+        changed = any(block.changed for block in self._blocks.values())
+        self._births.exposed()
+        if not changed:
+            return None
+        self._version += 1
+        text, openmetrics = zip(*(block.finished() for block in self._blocks.values()), strict=True)
+        return Page(self._version, b"".join(text), b"".join(openmetrics))
+
+    def _show_unreleased(self) -> None:
+        sums = dict.fromkeys(self._currencies, ZERO)
+        for row in self._held.values():
+            place = _account_currency(row)
+            sums[place] = add(sums[place], _SIGNS[row.family] * row.value)
+        for place, amount in sums.items():
+            self._blocks[UNRELEASED].put(place, amount)
+
+    def _show_followed(self, followed: Iterable[Followed]) -> None:
+        shown: dict[str, dict[Values, Value]] = {name: {} for name, _ in _FOLLOWED_COUNTS}
+        costs: dict[Values, Decimal] = {}
+        for each in followed:
+            session = (each.ref.account, each.ref.record_type, each.ref.event_id)
+            for name, field in _FOLLOWED_COUNTS:
+                shown[name][session] = getattr(each, field)
+            for product, currency, amount in each.costs:
+                labels = (*session, product or UNKNOWN, currency)
+                costs[labels] = add(costs.get(labels, ZERO), amount)
+        for name, series in {**shown, _FOLLOWED_COST: costs}.items():
+            self._replace(name, series)
+        self._followed_moved = False
+
+    def _replace(self, name: str, series: "dict[Values, Value] | dict[Values, Decimal]") -> None:
+        block = self._blocks[name]
+        for labels in [labels for labels in block.values() if labels not in series]:
+            block.drop(labels)
+        for labels, value in series.items():
+            block.put(labels, value)
+
+
+def _bounds(settings: Settings) -> dict[str, tuple[float, ...]]:
+    """The configured bucket bounds by family."""
+    buckets = structs.asdict(settings.buckets)
+    return {f"telnyx_{name}": tuple(map(float, bounds)) for name, bounds in buckets.items()}
+
+
+def _account_currency(row: Total) -> tuple[str, str]:
+    known = dict(row.labels)
+    return known["account"], known["currency"]

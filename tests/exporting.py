@@ -1,0 +1,143 @@
+"""An exporter under test: the real app on the simulator's clock, driven from a test's own loop."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.app import App
+from exporter.config import Account, Config, Ledger, Metrics, Polling, Secret
+from exporter.ledger import SqliteLedger
+from exporter.model import SessionRef
+from exporter.simulator import Running
+
+PATIENCE_SECONDS = 60.0
+"""A test that waits longer for something that must come has failed; what it waits for takes milliseconds."""
+
+SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
+
+
+def config(simulated: Running, folder: Path, **changes: Any) -> Config:
+    """An exporter of the simulator, at a pace for simulated time; births are shown at once."""
+    account = Account(
+        name="main", base_url=simulated.url, key=Secret(simulated.api_key), requests_per_second=1000, max_in_flight=20
+    )
+    plain = Config(
+        accounts=(account,),
+        polling=Polling(tick_seconds=0.05, min_interval_seconds=600.0, settle_after_seconds=21_600.0, timeout_seconds=5),
+        metrics=Metrics(birth_seconds=0),
+        ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
+    )
+    return replace(plain, **changes)
+
+
+class Exporting:
+    """A running exporter and its scraper."""
+
+    def __init__(self, app: App, simulated: Running, http: httpx.AsyncClient) -> None:
+        self.app = app
+        self.simulated = simulated
+        self.http = http
+        self.origin = f"http://127.0.0.1:{app.web.port}"
+        self._begun = 0.0
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        return await self.http.get(self.origin + path, headers=headers)
+
+    async def samples(self) -> Samples:
+        """Everything on /metrics, as a scrape of Prometheus sees it."""
+        page = await self.http.get(f"{self.origin}/metrics", headers=SCRAPER)
+        return read(page.text)
+
+    async def truth(self) -> dict[str, Any]:
+        answer: dict[str, Any] = (await self.http.get(f"{self.simulated.origin}/_truth")).json()
+        return answer
+
+    async def follow_begun(self) -> None:
+        """Have every session followed that the simulator began since the last call."""
+        params = {"since": self._begun}
+        listed = (await self.http.get(f"{self.simulated.origin}/_sessions", params=params)).json()
+        if listed:
+            self._begun = listed[-1]["begun"]
+            await self.app.follow([SessionRef("main", s["record_type"], s["event_id"]) for s in listed], "file")
+
+    async def drained(self) -> None:
+        """Until nothing is due, nothing under way, nothing held back, and the page shows all of it."""
+        await self.until(lambda: self._idle())
+        page = self.app.metrics.page()
+        if page is not None:
+            self.app.web.publish(page)
+
+    async def _idle(self) -> bool:
+        due = await self.app.ledger.run(SqliteLedger.due, self.simulated.clock.now(), ["main"])
+        held = self.app.metrics.ripe(self.simulated.clock.monotonic())
+        return due == 0 and not held and self.app.poller.idle
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Until an (async) condition holds; what is waited for is other threads' work, not time."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not await condition():
+            assert time.monotonic() < deadline, "what was waited for did not come"
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def exporting(config: Config, simulated: Running) -> AsyncIterator[Exporting]:
+    """Run the exporter for as long as the block lasts; it must end by itself when told to."""
+    app = App(config, listen="127.0.0.1:0", clock=simulated.clock, seed=1)
+    running = asyncio.create_task(app.run())
+    started = asyncio.create_task(app.started.wait())
+    await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        started.cancel()
+        await running
+    async with httpx.AsyncClient(timeout=30) as http:
+        try:
+            yield Exporting(app, simulated, http)
+        finally:
+            app.stop()
+            await running
+
+
+def read(page: str) -> Samples:
+    """Samples of a text page by name and sorted labels; values as printed, for comparison to the last digit."""
+    families = text_string_to_metric_families(page)
+    return {(s.name, tuple(sorted(s.labels.items()))): Decimal(repr(s.value)) for f in families for s in f.samples}
+
+
+def net(samples: Samples) -> dict[tuple[str, str], Decimal]:
+    """Net cost by (record type, currency)."""
+    found: dict[tuple[str, str], Decimal] = {}
+    for (name, labels), value in samples.items():
+        sign = {"telnyx_cost_total": 1, "telnyx_cost_credits_total": -1}.get(name)
+        if sign is not None:
+            by = dict(labels)
+            key = (by["record_type"], by["currency"])
+            found[key] = found.get(key, Decimal(0)) + sign * value
+    return found
+
+
+def stated(truth: dict[str, Any]) -> dict[tuple[str, str], Decimal]:
+    """The simulator's truth by (record type, currency)."""
+    found: dict[tuple[str, str], Decimal] = {}
+    for total in truth["totals"]:
+        key = (total["record_type"], total["currency"])
+        found[key] = found.get(key, Decimal(0)) + Decimal(total["cost"])
+    return found
+
+
+def same(left: dict[tuple[str, str], Decimal], right: dict[tuple[str, str], Decimal]) -> bool:
+    """Equal to six places, series at 0 aside."""
+
+    def rounded(sums: dict[tuple[str, str], Decimal]) -> dict[tuple[str, str], Decimal]:
+        return {key: value for key, value in ((k, round(v, 6)) for k, v in sums.items()) if value}
+
+    return rounded(left) == rounded(right)
