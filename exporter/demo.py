@@ -51,7 +51,7 @@ def config(simulated: Running, folder: Path, **metrics: float) -> Config:
             tick_seconds=0.1,
             min_interval_seconds=600.0,
             max_interval_seconds=3600.0,
-            settle_after_seconds=14_400.0,
+            settle_after_seconds=7200.0,
         ),
         metrics=Metrics(birth_seconds=metrics.get("birth_seconds", BIRTH_SECONDS)),
         ledger=Ledger(url=f"sqlite:///{folder / 'demo.sqlite'}"),
@@ -106,4 +106,5 @@ def progress(page: str) -> str:
     held = sums.get("telnyx_unreleased_cost", Decimal(0))
     live = sum(int(sums.get(state, 0)) for state in ("discovered", "active"))
     settled, events = int(sums.get("settled", 0)), int(sums.get("telnyx_events_total", 0))
-    return f"{live} sessions live, {settled} settled, {events} events, {spent:.4f} USD booked, {held:.4f} being born   "
+    shown = f"{spent:.4f} USD shown, {held:.4f} more being born"
+    return f"{live} sessions live, {settled} settled, {events} events, {shown}   "

@@ -26,7 +26,11 @@ VALUE_MAX = 128
 TIME_MIN = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 """What claims to be older is a placeholder, such as Go's year 1; believed, it would make the event too old to book."""
 
-TOKENS_MAX = 10**12
+TOKENS_MAX = SECONDS_MAX = 10**12
+"""No event has so many; a larger number is something else."""
+
+_NUMBER_LIMIT = 10**40
+"""A UUID written as a number stays below it; Python refuses to print what is much longer."""
 
 
 class Names(Struct, frozen=True):
@@ -99,12 +103,9 @@ class Labeller:
 
     def facts(self, session: Session) -> tuple[Facts, ...]:
         """What the records say of each event, in the order of the session's events."""
-        account = ("account", session.ref.account)
+        account = (("account", session.ref.account),)
         extras = self._extras(session.events)
-        return tuple(
-            _facts(event, (account, *_own_labels(event), *extra))
-            for event, extra in zip(session.events, extras, strict=True)
-        )
+        return tuple(_facts(account, event, extra) for event, extra in zip(session.events, extras, strict=True))
 
     def profile(self, session: Session, facts: tuple[Facts, ...]) -> Profile:
         """The session as a whole; an event without an id can't be told from others and isn't counted."""
@@ -147,14 +148,13 @@ class Labeller:
         return own
 
 
-def _facts(event: Event, labels: Labels) -> Facts:
+def _facts(account: Labels, event: Event, extra: Labels) -> Facts:
     record = event.record
-    if not record:
-        return Facts(labels)
     names = _names_in(tuple(record))
     turn = event.record_type == INFERENCE
+    model = (_first(record, names.model, _readable) or UNKNOWN) if turn else NONE
     return Facts(
-        labels,
+        account + _own_labels(event.record_type, event.product, model) + extra,
         _first(record, names.input_tokens, _tokens) if turn else None,
         _first(record, names.output_tokens, _tokens) if turn else None,
         _first(record, names.billed_seconds, _seconds),
@@ -162,13 +162,11 @@ def _facts(event: Event, labels: Labels) -> Facts:
     )
 
 
-def _own_labels(event: Event) -> Labels:
-    model = NONE
-    if event.record_type == INFERENCE:
-        model = _first(event.record, _names_in(tuple(event.record)).model, _readable) or UNKNOWN
+@lru_cache(maxsize=4096)  # few exist, and every event of every poll has some
+def _own_labels(record_type: str, product: str, model: str) -> Labels:
     return (
-        ("record_type", _clean(event.record_type) or UNKNOWN),
-        ("product", _clean(event.product) or UNKNOWN),
+        ("record_type", _clean(record_type) or UNKNOWN),
+        ("product", _clean(product) or UNKNOWN),
         ("model", model),
     )
 
@@ -181,11 +179,14 @@ def _kind(root_record_type: str, events: tuple[Event, ...]) -> str:
 
 def _duration(events: tuple[Event, ...]) -> float | None:
     """What the root says, else the longest that any event says: a call lasts at least as long as its legs."""
-    stated = (_first(e.record, _names_in(tuple(e.record)).duration_seconds, _seconds) for e in events if e.record)
-    root = events[0].record
-    own = _first(root, _names_in(tuple(root)).duration_seconds, _seconds)
-    longest = own if own is not None else max((found for found in stated if found is not None), default=None)
-    return None if longest is None else float(longest)
+    own = _stated_duration(events[0])
+    if own is None:
+        own = max((found for event in events if (found := _stated_duration(event)) is not None), default=None)
+    return None if own is None else float(own)
+
+
+def _stated_duration(event: Event) -> Decimal | None:
+    return _first(event.record, _names_in(tuple(event.record)).duration_seconds, _seconds)
 
 
 # Values
@@ -216,6 +217,8 @@ def _tokens(value: object) -> int | None:
 
 
 def _seconds(value: object) -> Decimal | None:
+    if type(value) is int and 0 <= value < SECONDS_MAX:  # the usual case, and the quick one
+        return Decimal(value)
     seconds = read_amount(value)
     return seconds if seconds is not None and seconds >= 0 else None
 
@@ -252,7 +255,9 @@ def _scalar(value: object) -> str:
         return _clean(value) if len(value) <= VALUE_MAX else _clean(value.lstrip()[:VALUE_MAX])
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, Decimal)):
+    if isinstance(value, int):
+        return str(value) if abs(value) < _NUMBER_LIMIT else ""
+    if isinstance(value, Decimal):
         amount = read_amount(value)  # refuses what would be too long to print
         return "" if amount is None else amount_text(amount)
     return ""

@@ -26,7 +26,7 @@ LEVELS: Mapping[str, int] = MappingProxyType(
     {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 )
 
-QUIET = ("apscheduler", "asyncio", "uvicorn")
+QUIET = ("apscheduler", "asyncio", "httpcore", "httpx", "uvicorn")
 """Libraries that tell of every job or request at info; below warn they are heard only at debug."""
 
 Fact = str | int | float | Decimal | None

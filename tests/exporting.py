@@ -32,7 +32,7 @@ def config(simulated: Running, folder: Path, **changes: Any) -> Config:
     )
     plain = Config(
         accounts=(account,),
-        polling=Polling(tick_seconds=0.05, min_interval_seconds=600.0, settle_after_seconds=21_600.0, timeout_seconds=5),
+        polling=Polling(tick_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1),
         metrics=Metrics(birth_seconds=0),
         ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
@@ -71,7 +71,7 @@ class Exporting:
 
     async def drained(self) -> None:
         """Until nothing is due, nothing under way, nothing held back, and the page shows all of it."""
-        await self.until(lambda: self._idle())
+        await self.until(self._idle)
         page = self.app.metrics.page()
         if page is not None:
             self.app.web.publish(page)

@@ -66,6 +66,8 @@ class FaultyServer:
     """What the server was asked, and where it listens."""
 
     answers: list[Answer]
+    by_id: Mapping[str, Answer] = field(default_factory=dict)
+    """Instead of the script, to every request for the event of this id."""
     port: int = 0
     heads: list[str] = field(default_factory=list)
     """The heads of all requests, in order of arrival."""
@@ -92,7 +94,7 @@ class FaultyServer:
         self.heads.append(head)
         self._in_flight += 1
         self.in_flight_most = max(self.in_flight_most, self._in_flight)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        answer = self._next(head)
         try:
             if not isinstance(answer, bytes):
                 await answer(writer)
@@ -103,11 +105,19 @@ class FaultyServer:
         finally:
             self._in_flight -= 1
 
+    def _next(self, head: str) -> Answer:
+        for event_id, answer in self.by_id.items():
+            if f"/{event_id}?" in head:
+                return answer
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
 
 @asynccontextmanager
-async def serving(*answers: Answer, tls_directory: Path | None = None) -> AsyncIterator[FaultyServer]:
+async def serving(
+    *answers: Answer, tls_directory: Path | None = None, by_id: Mapping[str, Answer] | None = None
+) -> AsyncIterator[FaultyServer]:
     """Serve the answers in turn, the last one for ever; over TLS where its certificate may be put into a directory."""
-    server = FaultyServer(list(answers))
+    server = FaultyServer(list(answers), by_id or {})
     context = None
     if tls_directory is not None:
         chain = tls_directory / "server.pem"

@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter import __version__
 from exporter.exposition import Format
-from exporter.web import Status
-from tests.web_surface import FAMILY, Running, page, running
+from exporter.web import Status, WebServer
+from tests.web_surface import FAMILY, FINE, LOOPBACK, Running, page, running
 
 OPENMETRICS = {"Accept": "application/openmetrics-text"}
 SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
@@ -98,15 +98,29 @@ def test_no_page_yet() -> None:
 
 
 def test_scrapes_are_told() -> None:
-    """A GET that names a scrape's timeout is told with the version it got; a look with curl, or a HEAD, is not."""
-    with running(published=page(41)) as exporter, httpx.Client(base_url=exporter.url) as client:
-        client.get("/metrics")
-        client.head("/metrics", headers=SCRAPER)
-        client.get("/-/ready", headers=SCRAPER)
-        exporter.server.publish(page(42))
-        client.get("/metrics", headers=SCRAPER)
-        assert exporter.heard.scraped.get(timeout=10) == 42
-        assert exporter.heard.scraped.empty()
+    """A GET of the metrics that names a scrape's timeout is told, once; a look with curl, a HEAD, or a probe is not."""
+    with running(published=page(1)) as exporter:
+        httpx.get(f"{exporter.url}/metrics")
+        httpx.head(f"{exporter.url}/metrics", headers=SCRAPER)
+        httpx.get(f"{exporter.url}/-/ready", headers=SCRAPER)
+        assert exporter.heard.scraped.qsize() == 0
+        httpx.get(f"{exporter.url}/metrics", headers=SCRAPER)
+        assert exporter.heard.scraped.qsize() == 1
+
+
+def test_scrapes_are_told_before_the_page_is_taken() -> None:
+    """A scrape gets at least what was published when it was told: births count scrapes by that moment."""
+    server = WebServer(
+        LOOPBACK,
+        status=lambda: FINE,
+        scraped=lambda: server.publish(page(2)),
+        died=lambda error: pytest.fail(str(error)),
+    )
+    server.publish(page(1))
+    server.start()
+    answer = httpx.get(f"http://127.0.0.1:{server.port}/metrics", headers=SCRAPER)
+    server.stop(5)
+    assert families(answer.text, openmetrics=False)["telnyx_cost"] == [2, 2, 2]
 
 
 def test_pages_are_swapped_whole() -> None:

@@ -50,7 +50,7 @@ class Block:
         """Lines with exemplars, where they differ from those without."""
         self._prefixes: dict[Values, bytes] = {}
         self._histogram_prefixes: dict[Values, HistogramPrefix] = {}
-        self._stale: set[Values] = set()
+        self._stale: dict[Values, None] = {}
         self._finished: tuple[bytes, bytes] | None = None
 
     @property
@@ -73,7 +73,7 @@ class Block:
             raise ValueError(f"{self.family.name} has the labels {self.labels}, not {labels}")
         if known is None or known != value:
             self._values[labels] = value
-            self._stale.add(labels)
+            self._stale[labels] = None
             self._finished = None
 
     def drop(self, labels: Values) -> None:
@@ -81,7 +81,7 @@ class Block:
         if self._values.pop(labels, None) is not None:
             for kept in (self._lines, self._marked, self._prefixes, self._histogram_prefixes):
                 kept.pop(labels, None)
-            self._stale.discard(labels)
+            self._stale.pop(labels, None)
             self._finished = None
 
     def add(self, labels: Values, amount: float) -> None:

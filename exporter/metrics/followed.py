@@ -19,7 +19,7 @@ from exporter.money import ZERO, add
 CHANGED_WITHIN_SECONDS = 6 * 3600.0
 PLACE_KEPT_SECONDS = 15 * 60.0
 
-KNOWN_PER_PLACE = 20
+KNOWN_PER_PLACE = 8
 """Candidates kept in memory for each place; one that is let go comes back with its next change."""
 
 Key = tuple[str, str, str]
@@ -59,6 +59,10 @@ class Places:
         self._since: dict[Key, float] = {}
         """Who holds a place, and since when."""
         self._now = 0.0
+
+    def __len__(self) -> int:
+        """How many candidates are remembered."""
+        return len(self._candidates)
 
     def follow(self, followed: Iterable[Followed], now: float) -> None:
         """Take note of sessions as they are now."""

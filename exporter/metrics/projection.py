@@ -22,7 +22,7 @@ class Projection:
         self._block = block
         self._parts: dict[Values, dict[int, Total]] = {}
         self._series: dict[int, Values] = {}
-        self._stale: set[Values] = set()
+        self._stale: dict[Values, None] = {}
 
     def put(self, row: Total) -> None:
         """Swap in the absolute value of one total; the labels of a row never change."""
@@ -30,12 +30,12 @@ class Projection:
         if labels is None:
             labels = self._series[row.row] = _projected(row, self._block.labels)
         self._parts.setdefault(labels, {})[row.row] = row
-        self._stale.add(labels)
+        self._stale[labels] = None
 
     def load(self, rows: Iterable[Total]) -> None:
         """Swap in all totals of the family; a series of which no total is left ends."""
         before = self._parts.keys()
-        self._parts, self._series, self._stale = {}, {}, set()
+        self._parts, self._series, self._stale = {}, {}, {}
         for row in rows:
             self.put(row)
         for labels in before - self._parts.keys():

@@ -6,13 +6,14 @@ that is booked but held back by a birth is itself a metric, so the page always s
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from msgspec import structs
 
-from exporter.catalog import BY_NAME, COST, CREDITS, FAMILIES, Family, Kind, labels_of
+from exporter.catalog import BY_NAME, FAMILIES, Family, Kind, labels_of
 from exporter.config import Metrics as Settings
+from exporter.costs import COST, CREDITS
 from exporter.exposition import Page
 from exporter.metrics.births import Births
 from exporter.metrics.block import Block, Cells, Value, Values
@@ -49,6 +50,7 @@ class Metrics:
         self._births = Births(settings.birth_seconds)
         self._held: dict[int, Total] = {}
         """Costs and credits that are not released."""
+        self._held_moved = True
         self._currencies: set[tuple[str, str]] = set()
         """Accounts with the currencies in which they have costs."""
         self._places = Places(settings.followed_sessions_max)
@@ -74,7 +76,7 @@ class Metrics:
             by_family[row.family].append(row)
         for name, projection in self._projections.items():
             projection.load(by_family[name])
-        self._held.clear()
+        self._held, self._held_moved = {}, True
         rows = [row for rows in by_family.values() for row in rows]
         self._births.keep({row.row for row in rows})
         for row in rows:
@@ -90,6 +92,7 @@ class Metrics:
         released = may_show(row, BY_NAME[row.family])
         self._births.put(row.row, released=released)
         if row.family in _SIGNS:
+            self._held_moved = True
             self._currencies.add(_account_currency(row))
             if released:
                 self._held.pop(row.row, None)
@@ -139,7 +142,8 @@ class Metrics:
         """The whole exposition; None if nothing has changed since the last one."""
         for projection in self._projections.values():
             projection.refresh()
-        self._show_unreleased()
+        if self._held_moved:
+            self._show_unreleased()
         if self._followed_moved:
             self._show_followed(self._places.choose())
         self._blocks[SERIES].put(NO_LABELS, sum(self._blocks[name].sample_lines for name in self._projections))
@@ -158,6 +162,7 @@ class Metrics:
             sums[place] = add(sums[place], _SIGNS[row.family] * row.value)
         for place, amount in sums.items():
             self._blocks[UNRELEASED].put(place, amount)
+        self._held_moved = False
 
     def _show_followed(self, followed: Iterable[Followed]) -> None:
         shown: dict[str, dict[Values, Value]] = {name: {} for name, _ in _FOLLOWED_COUNTS}
@@ -169,11 +174,12 @@ class Metrics:
             for product, currency, amount in each.costs:
                 labels = (*session, product or UNKNOWN, currency)
                 costs[labels] = add(costs.get(labels, ZERO), amount)
-        for name, series in {**shown, _FOLLOWED_COST: costs}.items():
+        for name, series in shown.items():
             self._replace(name, series)
+        self._replace(_FOLLOWED_COST, costs)
         self._followed_moved = False
 
-    def _replace(self, name: str, series: "dict[Values, Value] | dict[Values, Decimal]") -> None:
+    def _replace(self, name: str, series: Mapping[Values, Value]) -> None:
         block = self._blocks[name]
         for labels in [labels for labels in block.values() if labels not in series]:
             block.drop(labels)

@@ -114,7 +114,7 @@ class Draft:
     def _delay(self, tariff: Tariff) -> float:
         drawn = self.rng.lognormvariate(math.log(DELAY_SECONDS_MEDIAN), 1.0)
         delay = min(max(drawn, DELAY_SECONDS_MIN), DELAY_SECONDS_MAX) * self._delay_scale
-        return delay if tariff.rate else delay * GROUPING_DELAY
+        return delay * GROUPING_DELAY if tariff.groups else delay
 
 
 def iso(time: float) -> str:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 MINUTES = "minutes"
+SESSION = "session"
 
 
 class Tariff(Struct, frozen=True):
@@ -20,6 +21,11 @@ class Tariff(Struct, frozen=True):
     """Names of the duration in a record; one that begins with `billed` is rounded up to what is billed."""
     began: str = "created_at"
     ended: str | None = None
+
+    @property
+    def groups(self) -> bool:
+        """The event costs nothing itself, it holds others together."""
+        return self.measured_in == SESSION
 
     def units(self, seconds: int) -> int:
         return max(1, -(-seconds // 60)) if self.measured_in == MINUTES else 1
@@ -53,7 +59,7 @@ def _by_minute(rate: str, *durations: str, began: str = "started_at", ended: str
 
 
 TARIFFS = {
-    "call-session": _tariff("0.0000", "session", "duration_sec", began="started_at", ended="ended_at"),
+    "call-session": _tariff("0.0000", SESSION, "duration_sec", began="started_at", ended="ended_at"),
     "call-control": _by_minute("0.0020", "call_sec", "billed_sec"),
     "sip-trunking": _by_minute("0.00350", "call_sec", "billed_sec"),
     "webrtc": _by_minute("0.0020", "duration_sec", "billed_duration_sec"),
@@ -73,10 +79,10 @@ TARIFFS = {
     "forking": _by_minute("0.0010", "duration_sec"),
     "siprec-client": _by_minute("0.0025", "duration_sec"),
     "fax-api": _tariff("0.0070", "page", "call_duration_sec"),
-    "conference": _tariff("0.0000", "conference", "call_sec", began="started_at", ended="ended_at"),
+    "conference": _tariff("0.0000", SESSION, "call_sec", began="started_at", ended="ended_at"),
     "conference-participant": _by_minute("0.0020", "call_sec", "billed_sec", began="joined_at", ended="left_at"),
     "message": _tariff("0.00400", "message part", began="sent_at", ended="completed_at"),
-    "room-session-event": _tariff("0.0000", "session", "duration_sec", began="started_at", ended="ended_at"),
+    "room-session-event": _tariff("0.0000", SESSION, "duration_sec", began="started_at", ended="ended_at"),
     "room-session-participant-event": _by_minute("0.0020", "duration_sec", began="joined_at", ended="left_at"),
     "room-session-recording-event": _by_minute("0.0040", "duration_sec"),
     "room-session-composition-event": _by_minute("0.0050", "duration_sec"),

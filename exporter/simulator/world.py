@@ -204,7 +204,7 @@ def _changes(event: Event, currency: str) -> list[_Change]:
 
 def _documented_session() -> Session:
     """The guide's call; every event of it exists as soon as it has ended."""
-    rng = random.Random(0)  # noqa: S311 - nothing of it is drawn, but a draft has one
+    rng = random.Random(0)  # noqa: S311 - always the same numbers
     draft = Draft(_DOCUMENTED_BEGUN, lambda index: f"{DOCUMENTED_ID[:-12]}{index:012x}", rng, delay_scale=0.0)
     documented_call(draft, DOCUMENTED_ID)
     return draft.finish()

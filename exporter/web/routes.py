@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from msgspec import Struct
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -24,9 +23,6 @@ BODY_BYTES_MAX = 65_536
 SCRAPER = "x-prometheus-scrape-timeout-seconds"
 """The header by which a scrape of Prometheus differs from a look with curl."""
 
-Scraped = Callable[[int], None]
-"""Takes the version of a page that was sent to a scraper; called on the web thread."""
-
 
 class Status(Struct, frozen=True):
     """How the exporter is: in each case None, or the problem in a few words."""
@@ -38,9 +34,9 @@ class Status(Struct, frozen=True):
 class Surface:
     """The handlers and what they answer from."""
 
-    def __init__(self, *, status: Callable[[], Status], scraped: Scraped) -> None:
+    def __init__(self, *, status: Callable[[], Status], scraped: Callable[[], None]) -> None:
         self.page: Page | None = None
-        """Swapped by the main thread; read once per request."""
+        """Swapped by the main thread; None only before the first."""
         self._status = status
         self._scraped = scraped
         self._bodies = Bodies()
@@ -62,30 +58,23 @@ class Surface:
         return HTMLResponse(landing_html(), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
     async def metrics(self, request: Request) -> Response:
-        page = self.page
-        if page is None:
+        if self.page is None:
             return _problem("no metrics yet: the ledger is being read")
+        if request.method == "GET" and SCRAPER in request.headers:
+            self._scraped()  # before the page is taken: what was published by now, this scrape will see
+        page = self.page
         form = negotiate(_header(request, "accept"))
         gzip = accepts_gzip(_header(request, "accept-encoding"))
         headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
         if gzip:
             headers["Content-Encoding"] = "gzip"
-        counts = request.method == "GET" and SCRAPER in request.headers
-        return Response(
-            self._bodies.body(page, form, gzip=gzip),
-            headers=headers,
-            background=BackgroundTask(self._note_scrape, page.version) if counts else None,
-        )
+        return Response(self._bodies.body(page, form, gzip=gzip), headers=headers)
 
     async def healthy(self, _: Request) -> Response:
         return _state(self._status().healthy, f"{NAME} is healthy.")
 
     async def ready(self, _: Request) -> Response:
         return _state(self._status().ready, f"{NAME} is ready.")
-
-    async def _note_scrape(self, version: int) -> None:
-        """Runs once the page has been sent."""
-        self._scraped(version)
 
 
 def _state(problem: str | None, good: str) -> Response:
