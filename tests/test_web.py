@@ -99,13 +99,14 @@ def test_no_page_yet() -> None:
 
 def test_scrapes_are_told() -> None:
     """A GET of the metrics that names a scrape's timeout is told, once; a look with curl, a HEAD, or a probe is not."""
-    with running(published=page(1)) as exporter:
+    with running(published=page(42)) as exporter:
         httpx.get(f"{exporter.url}/metrics")
         httpx.head(f"{exporter.url}/metrics", headers=SCRAPER)
         httpx.get(f"{exporter.url}/-/ready", headers=SCRAPER)
-        assert exporter.heard.scraped.qsize() == 0
+        assert exporter.heard.scraped.empty()
         httpx.get(f"{exporter.url}/metrics", headers=SCRAPER)
-        assert exporter.heard.scraped.qsize() == 1
+        assert exporter.heard.scraped.get_nowait() == 42
+        assert exporter.heard.scraped.empty()
 
 
 def test_scrapes_are_told_before_the_page_is_taken() -> None:
@@ -113,7 +114,7 @@ def test_scrapes_are_told_before_the_page_is_taken() -> None:
     server = WebServer(
         LOOPBACK,
         status=lambda: FINE,
-        scraped=lambda: server.publish(page(2)),
+        scraped=lambda version: server.publish(page(version + 1)),
         died=lambda error: pytest.fail(str(error)),
     )
     server.publish(page(1))

@@ -27,7 +27,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def new_server(*addresses: str) -> WebServer:
-    return WebServer(*addresses, status=lambda: FINE, scraped=lambda: None, died=lambda _: None)
+    return WebServer(*addresses, status=lambda: FINE, scraped=lambda _: None, died=lambda _: None)
 
 
 # Addresses
@@ -140,7 +140,9 @@ def test_stop_cuts_off_who_does_not_read() -> None:
 def test_a_dead_thread_is_told() -> None:
     """When the web thread ends for any reason but `stop`, the owner is told why."""
     died: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-    server = WebServer(LOOPBACK, status=lambda: FINE, scraped=lambda: asyncio.get_running_loop().stop(), died=died.put)
+    server = WebServer(
+        LOOPBACK, status=lambda: FINE, scraped=lambda _: asyncio.get_running_loop().stop(), died=died.put
+    )
     server.publish(page(1))
     server.start()
     with connect(server) as client:
@@ -161,7 +163,7 @@ def test_a_failing_answer_is_no_dead_thread(caplog: pytest.LogCaptureFixture) ->
         return outcome
 
     died: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-    server = WebServer(LOOPBACK, status=status, scraped=lambda: None, died=died.put)
+    server = WebServer(LOOPBACK, status=status, scraped=lambda _: None, died=died.put)
     server.start()
     url = f"http://127.0.0.1:{server.port}/-/ready"
     first, second = httpx.get(url), httpx.get(url)

@@ -26,7 +26,7 @@ def page(version: int, lines: int = 3) -> Page:
 class Heard(Struct, frozen=True):
     """What the server told."""
 
-    scraped: queue.SimpleQueue[bool]
+    scraped: queue.SimpleQueue[int]
     died: queue.SimpleQueue[BaseException]
 
 
@@ -46,7 +46,7 @@ def running(
     server = WebServer(
         *(addresses or (LOOPBACK,)),
         status=lambda: status,
-        scraped=lambda: heard.scraped.put(True),
+        scraped=heard.scraped.put,
         died=heard.died.put,
         limits=limits or Limits(),
     )

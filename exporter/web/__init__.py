@@ -5,7 +5,7 @@ and python_* families, compression). It renders no metric and changes nothing: i
 thread swaps, so a scrape waits for no poll. Read `routes` first.
 """
 
-from exporter.web.routes import Status
+from exporter.web.routes import Scraped, Status
 from exporter.web.server import Limits, WebServer
 
-__all__ = ["Limits", "Status", "WebServer"]
+__all__ = ["Limits", "Scraped", "Status", "WebServer"]

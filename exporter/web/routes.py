@@ -24,6 +24,10 @@ SCRAPER = "x-prometheus-scrape-timeout-seconds"
 """The header by which a scrape of Prometheus differs from a look with curl."""
 
 
+Scraped = Callable[[int], None]
+"""Told the version of a page before it, or a newer one, is sent to a scraper."""
+
+
 class Status(Struct, frozen=True):
     """How the exporter is: in each case None, or the problem in a few words."""
 
@@ -34,7 +38,7 @@ class Status(Struct, frozen=True):
 class Surface:
     """The handlers and what they answer from."""
 
-    def __init__(self, *, status: Callable[[], Status], scraped: Callable[[], None]) -> None:
+    def __init__(self, *, status: Callable[[], Status], scraped: Scraped) -> None:
         self.page: Page | None = None
         """Swapped by the main thread; None only before the first."""
         self._status = status
@@ -61,7 +65,7 @@ class Surface:
         if self.page is None:
             return _problem("no metrics yet: the ledger is being read")
         if request.method == "GET" and SCRAPER in request.headers:
-            self._scraped()  # before the page is taken: what was published by now, this scrape will see
+            self._scraped(self.page.version)  # before the page is taken: this scrape sees what was published by now
         page = self.page
         form = negotiate(_header(request, "accept"))
         gzip = accepts_gzip(_header(request, "accept-encoding"))

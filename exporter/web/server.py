@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.exposition import Page
 from exporter.web.address import listen
-from exporter.web.routes import Status, Surface
+from exporter.web.routes import Scraped, Status, Surface
 
 HEAD_BYTES_MAX = 16_384
 """A request's line and headers; Prometheus sends about 600 bytes."""
@@ -55,14 +55,11 @@ class WebServer:
         self,
         *addresses: str,
         status: Callable[[], Status],
-        scraped: Callable[[], None],
+        scraped: Scraped,
         died: Callable[[BaseException], None],
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """`status`, `scraped` and `died` are called on the web thread; the first two must be cheap.
-
-        `scraped` tells that a page published before this moment, or a newer one, goes to a scraper.
-        """
+        """`status`, `scraped` and `died` are called on the web thread; the first two must be cheap."""
         self._addresses = addresses
         self._surface = Surface(status=status, scraped=scraped)
         self._died = died
