@@ -12,7 +12,7 @@ import logging
 import platform
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 
 import httpx
@@ -75,7 +75,7 @@ class App:
         seed: int | None = None,
     ) -> None:
         self.config = config
-        self._clock = clock
+        self.clock = clock
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._record_types = RecordTypes.documented()
         self.labeller = Labeller(config.metrics.labels)
@@ -96,6 +96,7 @@ class App:
         """Set when the web surface listens."""
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
+        self._jobs: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False
         self.web = WebServer(
@@ -123,7 +124,7 @@ class App:
                 self.config.polling.attempts_max,
             ),
             transport=transport(account.ca_file, account.max_in_flight),
-            monotonic=self._clock.monotonic,
+            monotonic=self.clock.monotonic,
             sleep=asyncio.sleep,
             random=self._random,
             observe=lambda answered: self._observe(account.name, answered),
@@ -164,7 +165,7 @@ class App:
 
     async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
         """Have these sessions followed; returns when that is durable."""
-        self._booker.show(await self.ledger.run(SqliteLedger.follow, list(refs), source, self._clock.now()))
+        self._booker.show(await self.ledger.run(SqliteLedger.follow, list(refs), source, self.clock.now()))
 
     async def close_clients(self) -> None:
         for client in self._clients.values():
@@ -172,7 +173,7 @@ class App:
 
     async def _recover(self) -> None:
         """Memory is what the ledger says; then come the configured sessions and the series known in advance."""
-        now = self._clock.now()
+        now = self.clock.now()
         self.metrics.load(await self.ledger.run(SqliteLedger.totals))
         known = await self.ledger.run(SqliteLedger.followed, now - FOLLOWED_SECONDS, 1000)
         self.metrics.follow(known, now)
@@ -189,10 +190,13 @@ class App:
         publishing.add_done_callback(self._task_died)
         scheduler = self._schedule()
         scheduler.start()
+        await self._start_job(self._fetch_metadata)
+        await self._start_job(self._gauges)
         await self._stop.wait()
         log.info("stopping")
         scheduler.shutdown(wait=False)
         await self.poller.stop(STOP_SECONDS)
+        await self._end_jobs()
         for task in (booking, publishing):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -206,12 +210,22 @@ class App:
             (self.poller.tick, self.config.polling.tick_seconds),
             (self._release, RELEASE_SECONDS),
             (self._gauges, GAUGES_SECONDS),
+            (self._fetch_metadata, METADATA_SECONDS),
         ):
-            scheduler.add_job(job, "interval", seconds=seconds, id=job.__name__)
-        scheduler.add_job(self._fetch_metadata, "interval", seconds=METADATA_SECONDS, id="metadata")
-        scheduler.add_job(self._fetch_metadata, id="metadata at start")
-        scheduler.add_job(self._gauges, id="gauges at start")
+            scheduler.add_job(self._start_job, "interval", (job,), seconds=seconds, id=job.__name__)
         return scheduler
+
+    async def _start_job(self, job: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Start a job unless its last run is still under way."""
+        running = self._jobs.get(job.__name__)
+        if running is None or running.done():
+            task = self._jobs[job.__name__] = asyncio.get_running_loop().create_task(job())
+            task.add_done_callback(_log_failure)
+
+    async def _end_jobs(self) -> None:
+        for task in self._jobs.values():
+            task.cancel()
+        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
 
     async def _publish(self) -> None:
         while True:
@@ -222,7 +236,7 @@ class App:
 
     async def _release(self) -> None:
         """Series that were scraped at 0 for long enough show their value: first the mark, then the page."""
-        rows = self.metrics.ripe(self._clock.monotonic())
+        rows = self.metrics.ripe(self.clock.monotonic())
         if rows:
             try:
                 self._booker.show(await self.ledger.run(SqliteLedger.release, rows))
@@ -238,7 +252,7 @@ class App:
             if pacer.quota_remaining is not None:
                 self.metrics.set("telnyx_api_quota_remaining", (name,), pacer.quota_remaining)
         try:
-            due = await self.ledger.run(SqliteLedger.due, self._clock.now(), list(self._clients))
+            due = await self.ledger.run(SqliteLedger.due, self.clock.now(), list(self._clients))
             self.metrics.set("telnyx_due_sessions", (), due)
             self.metrics.set("telnyx_ledger_size_bytes", (), await self.ledger.run(SqliteLedger.size_bytes))
         except LedgerError as error:
@@ -320,7 +334,7 @@ class App:
         self.metrics.set("telnyx_series_limit", (), self.config.metrics.series_max)
         self.metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
         self.metrics.set("telnyx_exporter_config_last_reload_successful", (), 1)
-        self.metrics.set("telnyx_exporter_config_last_reload_success_timestamp_seconds", (), self._clock.now())
+        self.metrics.set("telnyx_exporter_config_last_reload_success_timestamp_seconds", (), self.clock.now())
 
     def _observe(self, account: str, answered: Answered) -> None:
         """One request to the API ended."""
@@ -329,7 +343,7 @@ class App:
         up = answered.code.isdigit() and answered.code != "401" and not answered.code.startswith("5")
         self.metrics.set("telnyx_api_up", (account,), int(up))
         if answered.code == "200":
-            self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account,), self._clock.now())
+            self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account,), self.clock.now())
 
     # Health
 
@@ -337,7 +351,7 @@ class App:
         """Called from the web thread: reads references, changes nothing."""
         late = 10 * self.config.polling.tick_seconds + 30
         ticked = self.poller.ticked_at
-        stuck = ticked is not None and self._clock.monotonic() - ticked > late
+        stuck = ticked is not None and self.clock.monotonic() - ticked > late
         healthy = "no tick of the scheduler for long" if stuck else None
         if not self._open or not self.poller.claimed_once:
             return Status(healthy, "starting: the first sessions were not claimed yet")
@@ -352,6 +366,11 @@ class App:
         log.critical("a thread died; the exporter ends", extra=facts(error=repr(error)))
         self._died = error
         self.stop()
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a job failed; it runs again at its next time", exc_info=task.exception())
 
 
 def policy(config: Config) -> Policy:

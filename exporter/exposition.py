@@ -118,7 +118,7 @@ _EXPONENT_FROM = 1_000_000
 
 
 def bound_text(bound: float) -> str:
-    """The `le` of a bucket, as the client libraries for Go and Python print it: a series is known by these letters."""
+    """The `le` of a bucket as client_python prints it: a series is known by these letters."""
     if math.isinf(bound):
         return "+Inf"
     text = repr(float(bound))

@@ -197,7 +197,8 @@ class Poller:
     async def stop(self, timeout_seconds: float) -> None:
         """Finish what is under way within the time; what is cancelled stays due: the next start frees all claims."""
         self._stopping = True
-        running = {task for lane in self._lanes.values() for task in lane.running}
+        async with self._claiming:  # a claim under way still starts its polls
+            running = {task for lane in self._lanes.values() for task in lane.running}
         if running:
             _, late = await asyncio.wait(running, timeout=timeout_seconds)
             for task in late:

@@ -16,7 +16,7 @@ from exporter.app import App
 from exporter.config import Account, Config, Ledger, Metrics, Polling, Secret
 from exporter.ledger import SqliteLedger
 from exporter.model import SessionRef
-from exporter.simulator import Running
+from exporter.simulator import AcceleratedClock, Running
 
 PATIENCE_SECONDS = 60.0
 """A test that waits longer for something that must come has failed; what it waits for takes milliseconds."""
@@ -77,8 +77,8 @@ class Exporting:
             self.app.web.publish(page)
 
     async def _idle(self) -> bool:
-        due = await self.app.ledger.run(SqliteLedger.due, self.simulated.clock.now(), ["main"])
-        held = self.app.metrics.ripe(self.simulated.clock.monotonic())
+        due = await self.app.ledger.run(SqliteLedger.due, self.app.clock.now(), ["main"])
+        held = self.app.metrics.ripe(self.app.clock.monotonic())
         return due == 0 and not held and self.app.poller.idle
 
     async def until(self, condition: Callable[[], Any]) -> None:
@@ -90,9 +90,11 @@ class Exporting:
 
 
 @asynccontextmanager
-async def exporting(config: Config, simulated: Running) -> AsyncIterator[Exporting]:
-    """Run the exporter for as long as the block lasts; it must end by itself when told to."""
-    app = App(config, listen="127.0.0.1:0", clock=simulated.clock, seed=1)
+async def exporting(
+    config: Config, simulated: Running, clock: AcceleratedClock | None = None
+) -> AsyncIterator[Exporting]:
+    """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to."""
+    app = App(config, listen="127.0.0.1:0", clock=clock or simulated.clock, seed=1)
     running = asyncio.create_task(app.run())
     started = asyncio.create_task(app.started.wait())
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)

@@ -31,7 +31,6 @@ HEADERS = [
 ]
 """On every answer, errors included."""
 
-
 STOP_SLACK_SECONDS = 2.0
 """The server looks for its end ten times a second, and closing takes a moment too."""
 
