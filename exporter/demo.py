@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -30,10 +30,10 @@ SCRAPE_HEADERS = {"X-Prometheus-Scrape-Timeout-Seconds": "5"}
 SOURCE = "demo"
 
 
-def run(listen: str, speed: float, seconds: float | None) -> int:
+def run(listen: str, speed: float, seconds: float | None, monotonic: Callable[[], float]) -> int:
     """Run until Ctrl-C, or for so many seconds."""
     settings = Settings(speed=speed, history_seconds=3600.0, documented_example=True)
-    with tempfile.TemporaryDirectory(prefix="telnyx-demo-") as folder, running(settings, time.monotonic) as simulated:
+    with tempfile.TemporaryDirectory(prefix="telnyx-demo-") as folder, running(settings, monotonic) as simulated:
         app = App(config(simulated, Path(folder)), listen=listen, clock=simulated.clock)
         asyncio.run(_watch(app, simulated, seconds))
     print("\nended cleanly", file=sys.stderr)

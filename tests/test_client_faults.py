@@ -138,7 +138,7 @@ def test_any_bytes(sent: bytes) -> None:
         ({"Content-Type": ""}, False),
     ],
 )
-def test_content_types(headers: Mapping[str, str | None], read: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_content_types(headers: Mapping[str, str | None], read: bool) -> None:
     """JSON is read under any of its names, or under none; anything else is not, and the message says what came."""
     bench, outcome = met(answer(200, BODY, headers))
     assert bench.codes == ["200"]

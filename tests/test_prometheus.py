@@ -31,14 +31,12 @@ async def scraping(program: Path, folder: Path, target: int, port: int) -> Async
     """A Prometheus that scrapes the target every second; yields its origin once it is ready."""
     (folder / "prometheus.yml").write_text(CONFIG.format(port=target))
     with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                str(program),
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--enable-feature=exemplar-storage",
-            ],
+        process = await asyncio.create_subprocess_exec(
+            program,
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'tsdb'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--enable-feature=exemplar-storage",
             stdout=log,
             stderr=log,
         )
@@ -46,7 +44,7 @@ async def scraping(program: Path, folder: Path, target: int, port: int) -> Async
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        await process.wait()
 
 
 async def passed(clock: AcceleratedClock, moment: float) -> bool:

@@ -30,7 +30,7 @@ EDGES = (
         "app",
         "dashboards",
     ),
-    *("simulator", "cli", "__main__"),
+    *("explain", "simulator", "demo", "cli", "__main__"),
 )
 
 ORDER = (*CORE, *EDGES)
