@@ -19,6 +19,7 @@ import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from exporter import __version__
+from exporter.budgets import window
 from exporter.catalog import CHECKS, STATES
 from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
@@ -45,9 +46,13 @@ PUBLISH_SECONDS = 0.1
 RELEASE_SECONDS = 0.5
 GAUGES_SECONDS = 5.0
 METADATA_SECONDS = 86_400.0
+KEEP_SECONDS = 60.0
+PRUNE_SESSIONS_MAX = 200
+"""Per transaction, so that a batch of polls never waits long for a prune."""
 STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
 FOLLOWED_SECONDS = 6 * 3600.0
+DAY_SECONDS = 86_400.0
 
 Transport = Callable[[Path | None, int], httpx.AsyncBaseTransport]
 
@@ -142,9 +147,7 @@ class App:
     async def run(self) -> None:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
-        await self.ledger.open(
-            lambda: open_ledger(self.config.ledger.url, self._policy, Settings.of(self.config.metrics))
-        )
+        await self.ledger.open(lambda: open_ledger(self.config.ledger.url, self._policy, Settings.of(self.config)))
         try:
             await self._recover()
             self.web.start()
@@ -192,6 +195,7 @@ class App:
         scheduler.start()
         await self._start_job(self._fetch_metadata)
         await self._start_job(self._gauges)
+        await self._start_job(self._keep)
         await self._stop.wait()
         log.info("stopping")
         scheduler.shutdown(wait=False)
@@ -211,6 +215,7 @@ class App:
             (self._release, RELEASE_SECONDS),
             (self._gauges, GAUGES_SECONDS),
             (self._fetch_metadata, METADATA_SECONDS),
+            (self._keep, KEEP_SECONDS),
         ):
             scheduler.add_job(self._start_job, "interval", (job,), seconds=seconds, id=job.__name__)
         return scheduler
@@ -257,6 +262,25 @@ class App:
             self.metrics.set("telnyx_ledger_size_bytes", (), await self.ledger.run(SqliteLedger.size_bytes))
         except LedgerError as error:
             self._booker.failed(error)
+
+    async def _keep(self) -> None:
+        """Move the budgets' windows on, and forget what is older than the retention, in small steps."""
+        now = self.clock.now()
+        before = now - DAY_SECONDS * self.config.ledger.retention_days
+        try:
+            self._booker.show(await self.ledger.run(SqliteLedger.sum_up, now))
+            pruned = PRUNE_SESSIONS_MAX
+            while pruned == PRUNE_SESSIONS_MAX:
+                pruned, receipt = await self.ledger.run(SqliteLedger.prune, before, PRUNE_SESSIONS_MAX)
+                self._booker.show(receipt)
+        except LedgerError as error:
+            self._booker.failed(error)
+        for budget in self.config.budgets:
+            labels, current = (budget.name, budget.currency), window(budget, now)
+            length = budget.window if isinstance(budget.window, int) else current.end - current.start
+            self.metrics.set("telnyx_budget_limit", labels, budget.amount)
+            self.metrics.set("telnyx_budget_window_start_timestamp_seconds", labels, current.start)
+            self.metrics.set("telnyx_budget_window_seconds", labels, length)
 
     # The API's metadata
 

@@ -125,6 +125,12 @@ FAMILIES: tuple[Family, ...] = (
         "session_kind",
         "Time from the first sight of a session to its settling: how late bills are.",
     ),
+    _ledger(
+        "telnyx_sessions_over_threshold_total",
+        "counter",
+        f"threshold {_ROOT}",
+        "Sessions that went over a configured threshold while they were live, once per session and threshold.",
+    ),
     _ledger("telnyx_sessions", "gauge", "state", "Sessions now in each state."),
     _ledger("telnyx_unsettled_cost", "gauge", "currency", "Net cost booked for sessions whose bill may still move."),
     _ledger(
@@ -152,6 +158,35 @@ FAMILIES: tuple[Family, ...] = (
         "root_record_type event_id",
         "When something of a session last changed; bounded.",
     ),
+    Family(
+        "telnyx_budget_cost_total",
+        "counter",
+        "ledger",
+        ("budget", "currency"),
+        "Costs booked inside a budget's scope, whenever they were spent; for burn alerts.",
+    ),
+    Family(
+        "telnyx_budget_cost_credits_total",
+        "counter",
+        "ledger",
+        ("budget", "currency"),
+        "Costs inside a budget's scope that were taken back by downward amendments.",
+    ),
+    Family(
+        "telnyx_budget_spent",
+        "gauge",
+        "ledger",
+        ("budget", "currency"),
+        "Net cost by the events' own time in the budget's current window.",
+    ),
+    _process("telnyx_budget_limit", "gauge", "budget currency", "The configured amount of a budget."),
+    _process(
+        "telnyx_budget_window_start_timestamp_seconds",
+        "gauge",
+        "budget currency",
+        "When the budget's current window began.",
+    ),
+    _process("telnyx_budget_window_seconds", "gauge", "budget currency", "How long the budget's current window is."),
     _ledger(
         "telnyx_reconciliation_failures_total",
         "counter",
@@ -228,7 +263,15 @@ FAMILIES: tuple[Family, ...] = (
 
 BY_NAME: dict[str, Family] = {family.name: family for family in FAMILIES}
 
-BORN_TOGETHER = {COST: CREDITS, CREDITS: COST, INFERENCE_COST: INFERENCE_CREDITS, INFERENCE_CREDITS: INFERENCE_COST}
+BUDGET_COST, BUDGET_CREDITS, BUDGET_SPENT = (
+    "telnyx_budget_cost_total",
+    "telnyx_budget_cost_credits_total",
+    "telnyx_budget_spent",
+)
+
+_NETS = ((COST, CREDITS), (INFERENCE_COST, INFERENCE_CREDITS), (BUDGET_COST, BUDGET_CREDITS))
+
+BORN_TOGETHER = dict([*_NETS, *((credited, cost) for cost, credited in _NETS)])
 """A net amount is only right if both of its series exist."""
 
 STATES = ("discovered", "active", "settled", "missing", "denied")

@@ -6,11 +6,13 @@ running; 2: something the operator wrote must be mended, and the message says wh
 
 import argparse
 import asyncio
+import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from exporter import __version__, demo, simulator
@@ -18,12 +20,13 @@ from exporter.app import App, SystemClock
 from exporter.config import Config, load, parse
 from exporter.errors import ConfigError, ExporterError, LedgerError
 from exporter.explain import explain
-from exporter.log import configure
+from exporter.log import FORMATS, LEVELS, configure
 from exporter.record_types import RecordTypes
 
 PROG = "telnyx-session-exporter"
 DEFAULT_FILE = Path("config.yaml")
 WRONG = 2
+PORT_MAX = 65_535
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,8 +80,15 @@ def _simulate(arguments: argparse.Namespace) -> int:
         api_key=arguments.api_key,
         documented_example=True,
     )
-    print(f"simulator at http://{arguments.host}:{arguments.port}/v2, key {settings.api_key}, truth at /_truth")
-    simulator.serve(settings, arguments.host, arguments.port, time.monotonic)
+    host, port = arguments.host, arguments.port
+    print(f"simulator at http://{host}:{port}/v2, key {settings.api_key}, truth at /_truth", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both signals end it well
+    try:
+        with suppress(KeyboardInterrupt):
+            simulator.serve(settings, host, port, time.monotonic)
+    except OSError as error:
+        problem = f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port"
+        raise ConfigError("simulate", problem) from error
     return 0
 
 
@@ -87,7 +97,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError("--config.file", f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(str(path), f"cannot be read ({error.strerror}); correct --config.file") from error
     config = parse(content, str(path))
     print(f"{path}: ok, {len(config.accounts)} account(s), {len(config.sessions)} configured session(s)")
     return 0
@@ -131,48 +141,101 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--log.level", dest="log_level", choices=["debug", "info", "warn", "error"], default="info")
-    common.add_argument("--log.format", dest="log_format", choices=["logfmt", "json"], default="logfmt")
-    configured = argparse.ArgumentParser(add_help=False)
-    configured.add_argument(
+    parser = argparse.ArgumentParser(
+        prog=PROG,
+        description="A Prometheus exporter for Telnyx usage sessions.",
+        epilog=f"`{PROG} COMMAND --help` lists a command's flags.",
+    )
+    _add_version(parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, *shared: argparse.ArgumentParser, says: str, level: str = "info") -> argparse.ArgumentParser:
+        return commands.add_parser(name, parents=[*shared, _common(level)], help=says, description=f"{PROG}: {says}.")
+
+    configured = _configured("config.yaml if it exists, else the built-in defaults")
+    command("run", configured, _listening(), says="follow sessions and serve /metrics")
+    # The line of progress says what the log would, so the log keeps to what went wrong.
+    shown = command("demo", _listening(), says="the simulator and the exporter in one go", level="warn")
+    shown.add_argument(
+        "--speed", type=_positive, default=demo.SPEED, help="session seconds per second (default: %(default)g)"
+    )
+    shown.add_argument("--seconds", type=_positive, help="end after so many seconds (default: run until Ctrl-C)")
+    _add_simulated(command("simulate", says="serve a Telnyx look-alike"))
+    command("check-config", _configured("config.yaml"), says="say whether a configuration is right; no key is read")
+    session = command("session", configured, says="print one session's tree, and the metric samples it yields")
+    session.add_argument("record_type", metavar="RECORD_TYPE", help="such as call-session; `record-types` lists them")
+    session.add_argument("event_id", metavar="EVENT_ID", help="the id of the session's first event")
+    session.add_argument("--account", help="the account's name (default: the first one)")
+    command("record-types", says="the documented record types as a table")
+    return parser
+
+
+def _common(level: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=list(LEVELS),
+        default=level,
+        help="the least that is logged (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log.format", dest="log_format", choices=list(FORMATS), default="logfmt", help="(default: %(default)s)"
+    )
+    _add_version(parser)
+    return parser
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}", help="print the version")
+
+
+def _configured(default: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
         "--config.file",
         dest="config_file",
         type=Path,
         metavar="FILE",
-        help="the configuration (default: config.yaml if it exists, else the built-in defaults)",
+        help=f"the configuration (default: {default})",
     )
-    listening = argparse.ArgumentParser(add_help=False)
-    listening.add_argument(
+    return parser
+
+
+def _listening() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
         "--web.listen-address",
         dest="listen_address",
         default=":9464",
         metavar="HOST:PORT",
         help="where /metrics is served (default: %(default)s)",
     )
-    parser = argparse.ArgumentParser(prog=PROG, description="A Prometheus exporter for Telnyx usage sessions.")
-    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("run", parents=[common, configured, listening], help="follow sessions and serve /metrics")
-    shown = commands.add_parser("demo", parents=[common, listening], help="the simulator and the exporter in one go")
-    shown.add_argument(
-        "--speed", type=float, default=demo.SPEED, help="session seconds per second (default: %(default)g)"
-    )
-    shown.add_argument("--seconds", type=float, help="end after so many seconds (default: run until Ctrl-C)")
-    simulate = commands.add_parser("simulate", parents=[common], help="serve a Telnyx look-alike")
-    simulate.add_argument("--host", default="127.0.0.1")
-    simulate.add_argument("--port", type=int, default=9465)
-    simulate.add_argument("--seed", type=int, default=1)
-    simulate.add_argument("--speed", type=float, default=1.0, help="session seconds per second (default: %(default)g)")
-    simulate.add_argument("--now", action="store_true", help="session time starts now, not at a fixed date")
-    simulate.add_argument("--sessions-per-hour", type=float, default=120.0)
-    simulate.add_argument("--api-key", default="KEY-simulator")
-    commands.add_parser("check-config", parents=[common, configured], help="say whether a configuration is right")
-    session = commands.add_parser(
-        "session", parents=[common, configured], help="print one session's tree, and the metric samples it yields"
-    )
-    session.add_argument("record_type", metavar="RECORD_TYPE")
-    session.add_argument("event_id", metavar="EVENT_ID")
-    session.add_argument("--account", help="the account's name (default: the first one)")
-    commands.add_parser("record-types", parents=[common], help="the documented record types as a table")
     return parser
+
+
+def _add_simulated(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=9465, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="another number, other sessions (default: %(default)s)")
+    parser.add_argument(
+        "--speed", type=_positive, default=1.0, help="session seconds per second (default: %(default)g)"
+    )
+    parser.add_argument("--now", action="store_true", help="session time starts now, not at a fixed date")
+    parser.add_argument(
+        "--sessions-per-hour", type=_positive, default=120.0, metavar="N", help="(default: %(default)g)"
+    )
+    parser.add_argument("--api-key", default="KEY-simulator", help="the key that it accepts (default: %(default)s)")
+
+
+def _positive(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) <= PORT_MAX:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a port from 1 to {PORT_MAX}, got {text!r}")

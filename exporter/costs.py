@@ -48,6 +48,7 @@ class Booked(Struct, frozen=True):
     output_tokens: int = 0
     billed_seconds: Decimal = ZERO
     at: float | None = None
+    """When it happened, as first known; where its money counts as spent, so it never moves."""
     settled_unpriced: bool = False
     """It was counted as settled without a price."""
 
@@ -79,7 +80,7 @@ def book(before: Booked | None, cost: Decimal | None, currency: str, facts: Fact
         if before.cost is not None and before.currency != currency:
             failed.append(("currency", f"was in {before.currency}, is now in {currency}"))
     usage = _use(before, facts, entries, failed)
-    at = facts.at if facts.at is not None else before.at
+    at = before.at if before.at is not None else facts.at
     after = Booked(before.labels, cost_labels, cost, currency, *usage, at, before.settled_unpriced and cost is None)
     return Booking(after, tuple(entries), tuple(failed))
 

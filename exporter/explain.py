@@ -22,6 +22,8 @@ from exporter.money import ZERO, amount_text
 BOOKKEEPING = ("telnyx_sessions", "telnyx_ledger_events", "telnyx_discovered_sessions_total")
 """Families that speak of the ledger rather than of the session."""
 
+SAMPLES_HEADING = "on /metrics, once it has settled:"
+
 
 async def explain(config: Config, account: str | None, record_type: str, event_id: str) -> str:
     """The session's picture as text; raises PollError if the API doesn't give it."""
@@ -36,7 +38,7 @@ async def explain(config: Config, account: str | None, record_type: str, event_i
         await app.close_clients()
     found = app.labeller.facts(session)
     samples = _samples(config, session, found, app.labeller.profile(session, found))
-    return "\n".join([*tree_lines(session), "", *_check_lines(session), "", *samples, ""])
+    return "\n".join([*tree_lines(session), "", *_check_lines(session), "", SAMPLES_HEADING, *samples, ""])
 
 
 def tree_lines(session: Session) -> Iterator[str]:
@@ -73,7 +75,7 @@ def _check_lines(session: Session) -> Iterator[str]:
 def _samples(config: Config, session: Session, found: tuple[Facts, ...], profile: Profile) -> list[str]:
     pace = policy(config)
     with tempfile.TemporaryDirectory(prefix="telnyx-session-") as folder:
-        ledger = open_ledger(f"sqlite:///{Path(folder) / 'one.sqlite'}", pace, Settings.of(config.metrics))
+        ledger = open_ledger(f"sqlite:///{Path(folder) / 'one.sqlite'}", pace, Settings.of(config))
         try:
             for at in (0.0, pace.settle_after):
                 ledger.follow([session.ref], "config", at)

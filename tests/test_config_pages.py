@@ -32,7 +32,8 @@ def test_config_yaml_holds_every_setting() -> None:
 
 def _paths(value: object, path: str) -> list[str]:
     if isinstance(value, dict):
-        return [found for key in value for found in _paths(value[key], f"{path}.{key}" if path else key)]
+        below = [found for key in value for found in _paths(value[key], f"{path}.{key}" if path else key)]
+        return [path, *below]
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return [found for item in value for found in _paths(item, f"{path}[]")]
     return [path]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import Metrics
+from exporter.config import Config
 from exporter.errors import LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
 from exporter.ledger import Settings, SqliteLedger, open_ledger
 from exporter.lifecycle import Policy
@@ -29,7 +29,7 @@ POLICY = Policy(
     give_up_after=7200,
     configured_recheck=86_400,
 )
-SETTINGS = Settings.of(Metrics())
+SETTINGS = Settings.of(Config())
 ALL = {"main": 100}
 
 

@@ -12,7 +12,7 @@ TOP = TESTS.parent
 CORE = (
     *("", "errors", "model", "money", "config", "log", "record_types"),
     *("tree.decode", "tree.walk", "tree.rollup", "tree.stitch", "tree"),
-    *("costs", "lifecycle", "labels", "catalog"),
+    *("costs", "lifecycle", "labels", "catalog", "budgets"),
 )
 """The pure rooms; the first is exporter/__init__.py."""
 

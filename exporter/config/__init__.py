@@ -5,6 +5,7 @@ reference page, the test that config.yaml is complete). `load` reads the file, t
 surprising fact: defaults are the records' own, so `Config()` is what runs without a file, but for the key.
 """
 
+from exporter.config.limits import Budget, Threshold
 from exporter.config.load import load, parse, resolve_key
 from exporter.config.metrics import RESERVED_LABELS, Buckets, Label, Metrics
 from exporter.config.reference import dump, reference, setting_paths
@@ -15,6 +16,7 @@ __all__ = [
     "RESERVED_LABELS",
     "Account",
     "Buckets",
+    "Budget",
     "Config",
     "ConfiguredSession",
     "Label",
@@ -22,6 +24,7 @@ __all__ = [
     "Metrics",
     "Polling",
     "Secret",
+    "Threshold",
     "Tree",
     "dump",
     "load",

@@ -36,6 +36,29 @@ def _used_twice(path: str, noun: str, names: Iterable[str]) -> Iterator[Problem]
         seen.add(name)
 
 
+def _budget_names(config: Config) -> Iterator[Problem]:
+    return _used_twice("budgets", "budget", (budget.name for budget in config.budgets))
+
+
+def _budget_matches(config: Config) -> Iterator[Problem]:
+    known = {"account", "record_type", "product", "model", *(label.name for label in config.metrics.labels)}
+    for index, budget in enumerate(config.budgets):
+        for name, _ in budget.match:
+            if name not in known:
+                yield (
+                    f"budgets[{index}].match",
+                    f"no cost has a label {shown(name)}; there are {_listed(sorted(known))}",
+                )
+
+
+def _thresholds(config: Config) -> Iterator[Problem]:
+    thresholds = config.metrics.thresholds
+    yield from _used_twice("metrics.thresholds", "threshold", (threshold.name for threshold in thresholds))
+    for index, threshold in enumerate(thresholds):
+        if (threshold.cost is None) == (threshold.turns is None):
+            yield f"metrics.thresholds[{index}]", "expected one of cost and turns, got both or neither"
+
+
 def _session_accounts(config: Config) -> Iterator[Problem]:
     names = [account.name for account in config.accounts]
     for index, session in enumerate(config.sessions):
@@ -82,6 +105,9 @@ CHECKS: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _session_accounts,
     _sessions_differ,
     _label_names,
+    _budget_names,
+    _budget_matches,
+    _thresholds,
     _intervals,
     _retention,
 )

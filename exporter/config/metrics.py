@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
+from exporter.config.limits import Threshold
 from exporter.config.rules import Each, Row, Section, ascending, choice, distinct, money, number, printable, text, whole
 
 RESERVED_LABELS = (
@@ -127,6 +128,14 @@ class Metrics(Struct, frozen=True, kw_only=True):
             "dearest and the longest of those that changed in the last six hours. 0: none.",
         ),
     ] = 50
+    thresholds: Annotated[
+        tuple[Threshold, ...],
+        Row(
+            Each(Section(Threshold), at_most=20),
+            "What a single session should not go over while it is live, to find runaway agents: each session is "
+            "counted once per threshold, in `telnyx_sessions_over_threshold_total`.",
+        ),
+    ] = ()
     birth_seconds: Annotated[
         float,
         Row(

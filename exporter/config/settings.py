@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
+from exporter.config.limits import Budget
 from exporter.config.metrics import Metrics
 from exporter.config.rules import (
     Each,
@@ -248,6 +249,10 @@ class Config(Struct, frozen=True, kw_only=True):
     tree: Annotated[Tree, Row(Section(Tree), "How event trees are asked for, and what bounds them.")] = Tree()
     metrics: Annotated[Metrics, Row(Section(Metrics), "What /metrics shows.")] = Metrics()
     ledger: Annotated[Ledger, Row(Section(Ledger), "Where what was booked is kept.")] = Ledger()
+    budgets: Annotated[
+        tuple[Budget, ...],
+        Row(Each(Section(Budget), at_most=100), "What may be spent in a window of time, for dashboards and alerts."),
+    ] = ()
 
     def session_refs(self) -> Iterator[SessionRef]:
         """The configured sessions by the names that the API knows."""

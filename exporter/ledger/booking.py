@@ -17,9 +17,12 @@ from msgspec.structs import replace
 
 from exporter import costs, lifecycle
 from exporter.costs import Booked, Entry
+from exporter.labels import read_time
+from exporter.ledger.renaming import seeds
 from exporter.ledger.rows import EventRow, SessionRow, read_events, read_sessions, write_events, write_sessions
-from exporter.ledger.totals import Totals
-from exporter.model import Event, Exemplar, Facts, Followed, Labels, Notice, Poll, Receipt, Session
+from exporter.ledger.spend import Spend
+from exporter.ledger.totals import Settings, Totals
+from exporter.model import Event, Exemplar, Facts, Followed, Labels, Notice, Poll, Profile, Receipt, Session
 from exporter.money import ZERO, add, amount_text
 
 _ONE = Decimal(1)
@@ -32,19 +35,26 @@ WHOLE_TREE_CHECKS = ("event_sum", "root_cumulative", "node_cumulative", "event_c
 """Checks that an incomplete tree says nothing about: they keep their last verdict."""
 
 
-def event_key(account: str, event: Event) -> bytes:
-    """16 bytes that name an event for ever, wherever in however many trees it is seen."""
-    name = "\0".join((account, event.product, event.event_name, event.id, str(event.ordinal)))
+def event_key(seed: str, event: Event) -> bytes:
+    """16 bytes that name an event of an account for ever, wherever in however many trees it is seen."""
+    name = "\0".join((seed, event.product, event.event_name, event.id, str(event.ordinal)))
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Batch:
     """One batch of polls being booked; used once."""
 
-    def __init__(self, connection: Connection, totals: Totals, policy: lifecycle.Policy) -> None:
+    def __init__(
+        self, connection: Connection, totals: Totals, policy: lifecycle.Policy, settings: Settings, horizon: float
+    ) -> None:
+        """Events before `horizon` may have been booked and forgotten: one that is new is not booked again."""
         self._connection = connection
         self._totals = totals
         self._policy = policy
+        self._settings = settings
+        self._horizon = horizon
+        self._spend = Spend(connection, totals, settings.budgets)
+        self._seeds = seeds(connection)
         self._sessions: dict[int, SessionRow] = {}
         self._events: dict[bytes, EventRow] = {}
         self._dirty: set[bytes] = set()
@@ -56,15 +66,32 @@ class Batch:
         ordered = sorted(polls, key=lambda poll: poll.claim.number)
         self._sessions = read_sessions(self._connection, [poll.claim.session for poll in ordered])
         current = [poll for poll in ordered if self._holds(poll)]
-        keyed = [(poll, _distinct(poll)) for poll in current]
+        keyed = [(poll, self._distinct(poll)) for poll in current]
         self._events = read_events(self._connection, {key for _, events in keyed for key in events})
         owners = {row.owner for row in self._events.values()} - self._sessions.keys()
         self._sessions |= read_sessions(self._connection, owners)
         for poll, events in keyed:
             self._book_poll(poll, events)
         self._flush()
+        self._spend.write()
+        if current:
+            self._spend.sum_up(max(poll.at for poll in current))
         write_sessions(self._connection, [self._sessions[poll.claim.session] for poll in current])
         return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices))
+
+    def _key(self, account: str, event: Event) -> bytes:
+        return event_key(self._seeds.get(account, account), event)
+
+    def _distinct(self, poll: Poll) -> dict[bytes, tuple[Event, Facts]]:
+        """The session's events by key, each once: the first node of an event stands for it."""
+        if poll.session is None:
+            return {}
+        account = poll.session.ref.account
+        found: dict[bytes, tuple[Event, Facts]] = {}
+        for event, facts in zip(poll.session.events, poll.facts, strict=True):
+            if event.id:
+                found.setdefault(self._key(account, event), (event, facts))
+        return found
 
     def _holds(self, poll: Poll) -> bool:
         row = self._sessions.get(poll.claim.session)
@@ -91,7 +118,13 @@ class Batch:
         failed: list[tuple[str, str]] = [(m.check, m.detail) for m in session.mismatches]
         if any(not event.id for event in session.events):
             failed.append(("no_id", "a node without an id cannot be booked"))
-        root = event_key(row.ref.account, session.events[0])
+        root = self._key(row.ref.account, session.events[0])
+        latest = _latest(row, events)
+        self._sessions[row.id] = row = replace(row, latest_at=latest)
+        forgotten = self._forgotten(events, latest)
+        if forgotten:
+            failed.append(("forgotten", f"{len(forgotten)} events are older than what the ledger remembers"))
+            events = {key: seen for key, seen in events.items() if key not in forgotten}
         changed, met = False, 0
         for key, (event, facts) in events.items():
             change, problems = self._book_event(row, poll, key, event, facts)
@@ -105,6 +138,7 @@ class Batch:
         row = self._judge(row, failed, complete=session.complete)
         if changed or row.summary is None:
             row = self._remember(row, poll, session, events)
+            row = self._cross(row, poll, session)
         outcome: lifecycle.Outcome = "changed" if changed else "unchanged"
         return row, outcome if changed or session.complete else "incomplete"
 
@@ -115,7 +149,7 @@ class Batch:
         if known is not None and known.claim > poll.claim.number:
             return False, []
         before = self._booked(known) if known is not None else None
-        booking = costs.book(before, event.cost, event.currency, self._interned(facts))
+        booking = costs.book(before, event.cost, event.currency, self._placed(facts, row, poll))
         for entry in booking.entries:
             self._totals.enter(entry)
         failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
@@ -127,15 +161,30 @@ class Batch:
             owner = self._take_over(known, row)
         if known is None or booking.after != before or owner != known.owner:
             self._put(key, booking.after, owner, poll.claim.number, known.nested if known is not None else False)
-        if not self._settled(owner):
-            self._move_unsettled(row.ref.account, costs.net(booking.entries))
+        self._move_money(row.ref.account, booking, settled=self._settled(owner))
         if before is not None and before.cost is not None and booking.after.cost != before.cost:
             self._amend(row, poll.at, event, before)
         return known is None or bool(booking.entries), failed
 
-    def _interned(self, facts: Facts) -> Facts:
-        number = self._totals.intern(facts.labels)
-        return replace(facts, labels=self._totals.labels(number))
+    def _placed(self, facts: Facts, row: SessionRow, poll: Poll) -> Facts:
+        """The facts under their label set, folded if need be, and with a time: money is always spent some time."""
+        labels = self._totals.labels(self._totals.intern(facts.labels))
+        at = next(at for at in (facts.at, row.latest_at, poll.at) if at is not None)
+        return replace(facts, labels=labels, at=at)
+
+    def _forgotten(self, events: dict[bytes, tuple[Event, Facts]], latest: float | None) -> set[bytes]:
+        """New events that are older than what was pruned: they may have been booked already."""
+        dated = {key: latest if facts.at is None else facts.at for key, (_, facts) in events.items()}
+        return {key for key, at in dated.items() if key not in self._events and at is not None and at < self._horizon}
+
+    def _move_money(self, account: str, booking: costs.Booking, *, settled: bool) -> None:
+        moved = costs.net(booking.entries)
+        if not settled:
+            self._move_unsettled(account, moved)
+        after = booking.after
+        if after.cost_labels is not None and after.at is not None:
+            for currency, amount in moved:
+                self._spend.move(after.cost_labels, after.at, currency, amount)
 
     def _booked(self, row: EventRow) -> Booked:
         cost_labels = self._totals.labels(row.cost_labels) if row.cost_labels is not None else None
@@ -263,6 +312,21 @@ class Batch:
         )
         return replace(row, summary=json.dumps(summary))
 
+    def _cross(self, row: SessionRow, poll: Poll, session: Session) -> SessionRow:
+        """Count the thresholds that the session goes over, each once, while it is live."""
+        crossed, profile = set(filter(None, row.crossed.split(","))), poll.profile
+        if row.standing.state == "settled" or profile is None or self._absorbed(row, session):
+            return row
+        spent = _cost_by_currency(session)
+        for threshold in self._settings.thresholds:
+            too_dear = threshold.cost is not None and spent.get(threshold.currency, ZERO) > threshold.cost
+            too_long = threshold.turns is not None and profile.inference_turns > threshold.turns
+            if threshold.name not in crossed and (too_dear or too_long):
+                labels = (("account", row.ref.account), ("threshold", threshold.name), *_root(row, profile)[1:])
+                self._totals.add("telnyx_sessions_over_threshold_total", labels, _ONE)
+                crossed.add(threshold.name)
+        return replace(row, crossed=",".join(sorted(crossed)))
+
     def _move_state(self, before: SessionRow, row: SessionRow, poll: Poll) -> None:
         old, new = before.standing, row.standing
         account = row.ref.account
@@ -272,11 +336,7 @@ class Batch:
         profile = poll.profile
         if profile is None or poll.session is None:
             return
-        root = (
-            ("account", account),
-            ("root_record_type", profile.root_record_type),
-            ("session_kind", profile.session_kind),
-        )
+        root = _root(row, profile)
         absorbed = self._absorbed(row, poll.session)
         if old.first_tree_at is None and not absorbed:
             self._totals.add("telnyx_sessions_started_total", root, _ONE)
@@ -287,7 +347,7 @@ class Batch:
             self._settle_first(row, poll, root, absorbed=absorbed)
 
     def _absorbed(self, row: SessionRow, session: Session) -> bool:
-        event = self._events.get(event_key(row.ref.account, session.events[0]))
+        event = self._events.get(self._key(row.ref.account, session.events[0]))
         return event is not None and event.nested
 
     def _settle_first(self, row: SessionRow, poll: Poll, root: Labels, *, absorbed: bool) -> None:
@@ -328,16 +388,19 @@ class Batch:
         self._dirty.clear()
 
 
-def _distinct(poll: Poll) -> dict[bytes, tuple[Event, Facts]]:
-    """The session's events by key, each once: the first node of an event stands for it."""
-    if poll.session is None:
-        return {}
-    account = poll.session.ref.account
-    found: dict[bytes, tuple[Event, Facts]] = {}
-    for event, facts in zip(poll.session.events, poll.facts, strict=True):
-        if event.id:
-            found.setdefault(event_key(account, event), (event, facts))
-    return found
+def _root(row: SessionRow, profile: Profile) -> Labels:
+    return (
+        ("account", row.ref.account),
+        ("root_record_type", profile.root_record_type),
+        ("session_kind", profile.session_kind),
+    )
+
+
+def _latest(row: SessionRow, events: dict[bytes, tuple[Event, Facts]]) -> float | None:
+    """The latest readable time of the session: of its events, else of the reference that named it."""
+    named = read_time(row.ref.date_time)
+    times = [row.latest_at, *(facts.at for _, facts in events.values())]
+    return max((at for at in times if at is not None), default=named)
 
 
 def _cost_by_currency(session: Session) -> dict[str, Decimal]:

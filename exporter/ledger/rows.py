@@ -47,6 +47,8 @@ class SessionRow(Struct, frozen=True):
     claim: int
     observed: int
     owned: int
+    latest_at: float | None
+    crossed: str
     failing: str
     polls: str
     summary: str | None
@@ -57,7 +59,7 @@ _EVENT = (
 )
 _SESSION = (
     "id, account, record_type, event_id, date_time, followed_at, state, configured, interval, first_tree_at,"
-    " changed_at, rested_at, rechecks, due_at, claim, observed, owned, failing, polls, summary"
+    " changed_at, rested_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary"
 )
 _SETTLED_UNPRICED, _NESTED = 1, 2
 
@@ -89,7 +91,8 @@ def write_events(connection: Connection, rows: Iterable[EventRow]) -> None:
 def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
     connection.executemany(
         "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, rested_at = ?, rechecks = ?,"
-        " due_at = ?, claim = ?, observed = ?, owned = ?, failing = ?, polls = ?, summary = ? WHERE id = ?",
+        " due_at = ?, claim = ?, observed = ?, owned = ?, latest_at = ?, crossed = ?, failing = ?, polls = ?,"
+        " summary = ? WHERE id = ?",
         map(_session_values, rows),
     )
 
@@ -132,10 +135,13 @@ def _event_values(row: EventRow) -> tuple[object, ...]:
 
 def _session(row: tuple[Any, ...]) -> SessionRow:
     number, account, record_type, event_id, date_time, followed_at, state, configured, interval = row[:9]
-    first_tree_at, changed_at, rested_at, rechecks, due_at, claim, observed, owned, failing, polls, summary = row[9:]
+    first_tree_at, changed_at, rested_at, rechecks, due_at, claim, observed, owned = row[9:17]
+    latest_at, crossed, failing, polls, summary = row[17:]
     standing = Standing(followed_at, state, bool(configured), interval, first_tree_at, changed_at, rested_at, rechecks)
     ref = SessionRef(account, record_type, event_id, date_time)
-    return SessionRow(number, ref, standing, due_at, claim, observed, owned, failing, polls, summary)
+    return SessionRow(
+        number, ref, standing, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary
+    )
 
 
 def _session_values(row: SessionRow) -> tuple[object, ...]:
@@ -151,6 +157,8 @@ def _session_values(row: SessionRow) -> tuple[object, ...]:
         row.claim,
         row.observed,
         row.owned,
+        row.latest_at,
+        row.crossed,
         row.failing,
         row.polls,
         row.summary,

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from exporter.money import amount_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Money(TypeDecorator[Decimal]):
@@ -47,7 +47,7 @@ class Money(TypeDecorator[Decimal]):
 metadata = MetaData()
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
-"""schema_version, ledger_id, claims (the last claim number given)."""
+"""schema_version, ledger_id, claims (the last claim number given), horizon, metadata (of the API)."""
 
 sessions = Table(
     "sessions",
@@ -70,11 +70,14 @@ sessions = Table(
     Column("rechecks", Integer, nullable=False),
     Column("observed", Integer, nullable=False),  # 1: it has settled once and stands in the histograms
     Column("owned", Integer, nullable=False),  # events that this session owns
+    Column("latest_at", Float),  # the latest readable time of its events
+    Column("crossed", Text, nullable=False, server_default=""),  # thresholds it went over, joined by commas
     Column("failing", Text, nullable=False),  # checks that its last tree fails, joined by commas
     Column("polls", Text, nullable=False),  # its last polls as JSON: [at, outcome, reason]
     Column("summary", Text),  # JSON: what the per-session gauges show
     UniqueConstraint("account", "record_type", "event_id"),
     Index("sessions_due", "account", "due_at"),
+    Index("sessions_prunable", "latest_at"),
 )
 
 events = Table(
@@ -115,6 +118,17 @@ totals = Table(
     Column("exemplars", Text),
     UniqueConstraint("family", "labels"),
 )
+
+spend = Table(
+    "spend",
+    metadata,
+    Column("quarter", Integer, primary_key=True),  # the event's own time, in quarters of an hour since the epoch
+    Column("labels", Integer, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("amount", Money, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Net money by when it was spent rather than when it was booked: time zones are whole quarters of an hour apart."""
 
 trees = Table(
     "trees",

@@ -19,9 +19,14 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from exporter import lifecycle
 from exporter.errors import LedgerCorrupt, LedgerError, LedgerTooNew
+from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
 from exporter.ledger.lock import FileLock
+from exporter.ledger.migrations import migrate
+from exporter.ledger.pruning import horizon, prune
+from exporter.ledger.renaming import rename_account
 from exporter.ledger.schema import SCHEMA_VERSION, metadata
+from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
 from exporter.model import Claim, Followed, Labels, Poll, Receipt, SessionRef, Total
 
@@ -54,13 +59,15 @@ class SqliteLedger:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=5, check_same_thread=False)
-        empty = _inspected(connection, self.path)
+        version = _inspected(connection, self.path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -8192")
         connection.execute("BEGIN IMMEDIATE")
-        if empty:
+        if version is None:
             _create(connection)
+        elif version < SCHEMA_VERSION:
+            migrate(connection, version)
         connection.execute("UPDATE sessions SET claim = 0 WHERE claim <> 0")
         connection.execute("COMMIT")
         return connection
@@ -156,7 +163,45 @@ class SqliteLedger:
     def record(self, polls: Iterable[Poll]) -> Receipt:
         """Book finished polls, all or nothing."""
         polls = list(polls)
-        return self._transact(lambda: Batch(self._connection, self._totals, self._policy).book(polls))
+        return self._transact(lambda: self._batch().book(polls))
+
+    def _batch(self) -> Batch:
+        return Batch(self._connection, self._totals, self._policy, self._settings, horizon(self._connection))
+
+    # Keeping
+
+    def sum_up(self, now: float) -> Receipt:
+        """Sum up the budgets' current windows, which move on with time."""
+
+        def work() -> Receipt:
+            Spend(self._connection, self._totals, self._settings.budgets).sum_up(now)
+            return Receipt(self._totals.write())
+
+        return self._transact(work)
+
+    def prune(self, before: float, limit: int) -> tuple[int, Receipt]:
+        """Forget at most `limit` sessions at rest whose latest event is older, with their events; totals stay."""
+
+        def work() -> tuple[int, Receipt]:
+            pruned = prune(self._connection, self._totals, before, limit)
+            return pruned, Receipt(self._totals.write())
+
+        return self._transact(work)
+
+    def check(self) -> list[str]:
+        """What in the ledger doesn't agree with itself, a line each; empty when all is well."""
+        damage = [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
+        return [*damage, *differences(self._connection, self._totals)]
+
+    def rename_account(self, old: str, new: str) -> int:
+        """Give an account another name, with all it has booked; returns how many sessions it has."""
+
+        def work() -> int:
+            renamed = rename_account(self._connection, old, new)
+            self._totals = Totals(self._connection, self._settings)
+            return renamed
+
+        return self._transact(work)
 
     # Showing
 
@@ -225,11 +270,11 @@ def _followed(row: tuple[Any, ...]) -> Followed:
     return Followed(ref, known["events"], known["turns"], at or 0.0, costs, bool(configured))
 
 
-def _inspected(connection: sqlite3.Connection, path: Path) -> bool:
-    """True if the file is empty; refuses, before a byte is written, what is no ledger or a newer one."""
+def _inspected(connection: sqlite3.Connection, path: Path) -> int | None:
+    """The schema's version, None in an empty file; refuses, before a byte is written, what is no ledger of ours."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
-        return True
+        return None
     if not tables >= {"meta", "totals"}:
         raise LedgerCorrupt(f"{path} is a database, but not a ledger of this exporter; set ledger.url to another file")
     version = int(connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0])
@@ -238,7 +283,7 @@ def _inspected(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path} was written by a newer version of the exporter (schema {version}, this one knows"
             f" {SCHEMA_VERSION}); run that version, or restore an older copy"
         )
-    return False
+    return version
 
 
 def _create(connection: sqlite3.Connection) -> None:

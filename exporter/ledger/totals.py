@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from msgspec.structs import replace
 
 from exporter.catalog import BORN_TOGETHER, BY_NAME, labels_of
-from exporter.config import Metrics
+from exporter.config import Budget, Config, Threshold
 from exporter.costs import Entry
 from exporter.model import NONE, OTHER, Exemplar, Labels, Total
 from exporter.money import ZERO, add, amount_text
@@ -34,10 +34,15 @@ class Settings(Struct, frozen=True):
     series_max: int
     bounds: Mapping[str, tuple[float, ...]]
     """Upper bounds of the buckets, by family."""
+    thresholds: tuple[Threshold, ...] = ()
+    budgets: tuple[Budget, ...] = ()
 
     @classmethod
-    def of(cls, metrics: Metrics) -> "Settings":
+    def of(cls, config: Config) -> "Settings":
+        metrics = config.metrics
         return cls(
+            thresholds=metrics.thresholds,
+            budgets=config.budgets,
             extra=tuple(label.name for label in metrics.labels),
             values_max={label.name: label.values_max for label in metrics.labels},
             series_max=metrics.series_max,
@@ -54,7 +59,7 @@ class Totals:
         self._connection = connection
         self._settings = settings
         self._rows: dict[tuple[str, Labels], Total] = {}
-        self._projected: dict[tuple[str, Labels, Labels], Labels] = {}
+        self._projected: dict[tuple[str, Labels], Labels] = {}
         self._changed: dict[int, Total] = {}
         self._born: set[int] = set()
         self._next = 1
@@ -126,13 +131,17 @@ class Totals:
     # Values
 
     def enter(self, entry: Entry) -> None:
-        key = (entry.family, entry.labels, entry.further)
-        labels = self._projected.get(key)
-        if labels is None:
-            known = dict(entry.labels + entry.further)
-            names = labels_of(BY_NAME[entry.family], self._settings.extra)
-            labels = self._projected[key] = tuple((name, known.get(name, NONE)) for name in names)
-        self.add(entry.family, labels, entry.amount)
+        self.add(entry.family, self.projected(entry.family, entry.labels + entry.further), entry.amount)
+
+    def projected(self, family: str, labels: Labels) -> Labels:
+        """The labels that the family has, in its order, out of all that an event has."""
+        key = (family, labels)
+        projected = self._projected.get(key)
+        if projected is None:
+            known = dict(labels)
+            names = labels_of(BY_NAME[family], self._settings.extra)
+            projected = self._projected[key] = tuple((name, known.get(name, NONE)) for name in names)
+        return projected
 
     def add(self, family: str, labels: Labels, amount: Decimal) -> None:
         """Add to a counter or gauge; a net amount's two series are born together."""
@@ -141,6 +150,12 @@ class Totals:
             self._row(BORN_TOGETHER[family], labels)
         if amount:
             self._put(replace(total, value=add(total.value, amount)))
+
+    def set(self, family: str, labels: Labels, value: Decimal) -> None:
+        """Set a gauge."""
+        total = self._row(family, labels)
+        if total.value != value:
+            self._put(replace(total, value=value))
 
     def observe(self, family: str, labels: Labels, value: Decimal, exemplar: Exemplar) -> None:
         total = self._row(family, labels)

@@ -1,4 +1,4 @@
-"""The control plane of a simulated API: the truth, the sessions and the clock, for whoever checks or shows something.
+"""The control plane of a simulated API: the truth, the sessions, the clock and the faults, for whoever checks it all.
 
 Owns the paths that begin with `/_`, which the real API doesn't have and which need no key. The surprising fact: the
 truth is exact at its `now` only, so a comparison pauses the clock first.
@@ -14,6 +14,8 @@ from starlette.routing import Route
 
 from exporter.simulator.clock import AcceleratedClock
 from exporter.simulator.errors import BAD_PARAMETER, Refusal
+from exporter.simulator.faults import Misbehaving
+from exporter.simulator.settings import Faults
 from exporter.simulator.world import Total, World
 
 
@@ -23,9 +25,10 @@ class _Command(Struct, forbid_unknown_fields=True):
 
 
 class Control:
-    def __init__(self, world: World, clock: AcceleratedClock) -> None:
+    def __init__(self, world: World, clock: AcceleratedClock, misbehaving: Misbehaving) -> None:
         self._world = world
         self._clock = clock
+        self._misbehaving = misbehaving
 
     def routes(self) -> list[Route]:
         return [
@@ -33,6 +36,8 @@ class Control:
             Route("/_sessions", self._sessions),
             Route("/_clock", self._time),
             Route("/_clock", self._command, methods=["POST"]),
+            Route("/_faults", self._faults),
+            Route("/_faults", self._misbehave, methods=["POST"]),
         ]
 
     async def _truth(self, _: Request) -> Response:
@@ -65,6 +70,19 @@ class Control:
             self._clock.pause()
         else:
             self._clock.resume()
+
+    async def _faults(self, _: Request) -> Response:
+        """What is in force, how many requests there were, and how often each fault was one's answer."""
+        now = self._misbehaving
+        return _json({"faults": now.faults, "requests": now.requests, "counts": now.counts})
+
+    async def _misbehave(self, request: Request) -> Response:
+        """The faults from now on; what the body leaves out is at its default, so `{}` ends them all."""
+        try:
+            self._misbehaving.faults = msgspec.json.decode(await request.body(), type=Faults)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Refusal(BAD_PARAMETER, str(error)) from error
+        return await self._faults(request)
 
 
 def _total(total: Total) -> dict[str, Any]:

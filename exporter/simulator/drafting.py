@@ -71,7 +71,7 @@ class Draft:
         times = {tariff.began: iso(began)} | ({tariff.ended: iso(ended)} if tariff.ended else {})
         fields = {**self._facts(record_type, event_id, tariff), **times, **_durations(tariff, seconds, units)}
         rated = max([ended + self._delay(tariff), *(self._events[parent].exists_from for parent in parents[:1])])
-        bill = (Step(rated, tariff.rate * units if cost is None else cost),)
+        bill = (Step(rated, tariff.rate * units if cost is None else cost, self._currency),)
         product, event_name = naming(record_type)
         record = {**fields, **self.shared, **(record or {})}
         self._events.append(Event(event_id, record_type, product, event_name, bill, record))

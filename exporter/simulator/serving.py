@@ -1,24 +1,31 @@
 """A simulator at work: a world, its clock and its API, put together and served.
 
-Owns the assembly and the server, in the foreground or in a thread. The surprising fact: nobody waits for the server to
-start. The socket listens before the thread runs, so the first request simply lies there until it is read.
+Owns the assembly and the server, in the foreground or in a thread. The surprising facts: nobody waits for the server to
+start, for the socket listens before the thread runs and the first request simply lies there until it is read; and the
+app is handed the connection itself, since some faults can't be said in ASGI.
 """
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.simulator.api import SessionAnalysis, refused
 from exporter.simulator.clock import AcceleratedClock
 from exporter.simulator.control import Control
 from exporter.simulator.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Refusal
+from exporter.simulator.faults import WIRE, Faulty, Misbehaving
 from exporter.simulator.settings import Settings
 from exporter.simulator.tree import BASE_PATH
 from exporter.simulator.world import World
@@ -35,11 +42,13 @@ class Simulator:
         self.settings = settings
         self.clock = AcceleratedClock(settings.start, settings.speed, monotonic)
         self.world = World(settings, self.clock)
+        misbehaving = Misbehaving(settings.faults, settings.seed)
         self.app = Starlette(
             routes=[
                 *SessionAnalysis(self.world, settings, monotonic).routes(),
-                *Control(self.world, self.clock).routes(),
+                *Control(self.world, self.clock, misbehaving).routes(),
             ],
+            middleware=[Middleware(Faulty, misbehaving=misbehaving)],
             exception_handlers={Refusal: _refused, HTTPException: _no_such_route},
         )
 
@@ -100,12 +109,25 @@ def _server(simulator: Simulator) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             simulator.app,
+            http=_Protocol,
             lifespan="off",
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=_CLOSING_SECONDS,
         )
     )
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's, but the app may take hold of the connection and break it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
+        super().connection_made(transport)
+        self.app = partial(_with_wire, self.app, transport)
+
+
+async def _with_wire(app: ASGIApp, transport: asyncio.Transport, scope: Scope, receive: Receive, send: Send) -> None:
+    await app({**scope, "extensions": {**scope.get("extensions", {}), WIRE: transport}}, receive, send)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -1,13 +1,90 @@
-"""What can be chosen about a simulated world and its API.
+"""What can be chosen about a simulated world, its bills, and the faults of its API.
 
 Owns the settings and their defaults. The surprising fact: the start of session time is a setting as well, a fixed
 date, so that two runs with one seed are the same to the byte.
 """
 
+import math
+from typing import Literal, get_args
+
 from msgspec import Struct
+
+FaultKind = Literal[
+    "500",
+    "502",
+    "503",
+    "429",
+    "reset",
+    "truncated",
+    "corrupt_json",
+    "slow_body",
+    "content_type",
+    "empty_body",
+    "redirect",
+]
+FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 START = 1_773_748_800.0
 """2026-03-17T12:00:00Z, two hours after the documented example's call."""
+
+
+def _check(chosen: Struct, *limits: tuple[str, bool, str]) -> None:
+    for name, holds, expected in limits:
+        if not holds:
+            raise ValueError(f"{name}: expected {expected}, got {getattr(chosen, name)!r}")
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name}: expected a share from 0 to 1, got {share!r}")
+
+
+class Bills(Struct, frozen=True, kw_only=True):
+    """How often bills are less tidy than a first and final price; each a share from 0 to 1."""
+
+    amended_share: float = 0.0
+    """Of the events with a price: amended up or down, once or several times, hours to days later."""
+    late_share: float = 0.0
+    """Of all events: shown without a price at first, priced hours to days later."""
+    never_priced_share: float = 0.0
+    """Of all events: shown without a price for ever."""
+    currency_changed_share: float = 0.0
+    """Of the events with a price: shown in another currency from some later time on."""
+    growing_usage_share: float = 0.0
+    """Of all events: their tokens and billed seconds are shown in part first, in full hours later."""
+    vanished_share: float = 0.0
+    """Of the priced events with nothing below them: gone from every tree long after their last change."""
+    overlapping_share: float = 0.0
+    """Of the call legs, assistants and participants: listed as sessions of their own besides."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            _check_share(name, getattr(self, name))
+
+
+class Faults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the API misbehaves; times are real ones."""
+
+    error_share: float = 0.0
+    """Of the requests: answered by one of the `kinds` instead of rightly."""
+    kinds: tuple[FaultKind, ...] = FAULT_KINDS
+    """Which faults there are; each is as likely as the others."""
+    latency_seconds: float = 0.0
+    """Every answer comes later by a time between 0 and this."""
+    slow_body_seconds: float = 2.0
+    """How long a slow body takes."""
+    retry_after_seconds: int = 1
+    """What a 429 asks to wait."""
+
+    def __post_init__(self) -> None:
+        _check_share("error_share", self.error_share)
+        _check(
+            self,
+            ("kinds", len(self.kinds) > 0, "at least one"),
+            ("latency_seconds", 0 <= self.latency_seconds < math.inf, "at least 0"),
+            ("slow_body_seconds", 0 <= self.slow_body_seconds < math.inf, "at least 0"),
+            ("retry_after_seconds", self.retry_after_seconds >= 0, "at least 0"),
+        )
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -32,15 +109,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     api_key: str = "KEY-simulator"
     requests_per_second: int = 1000
     """The API answers so many requests in each second, and 429 to the others."""
+    bills: Bills = Bills()
+    faults: Faults = Faults()
+    """At the start; the control plane can change them."""
 
     def __post_init__(self) -> None:
-        limits = (
+        _check(
+            self,
             ("history_seconds", self.history_seconds >= 0, "at least 0"),
             ("sessions_per_hour", self.sessions_per_hour > 0, "more than 0"),
             ("rating_delay_scale", self.rating_delay_scale >= 0, "at least 0"),
             ("currencies", len(self.currencies) > 0, "at least one"),
             ("requests_per_second", self.requests_per_second >= 1, "at least 1"),
         )
-        for name, holds, expected in limits:
-            if not holds:
-                raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}")

@@ -1,17 +1,19 @@
 """Sessions -> the API's answers: the tree below an event as it stands at a time, cut where it was asked to be.
 
 Owns the shape of the answer and its sums. Knows no HTTP. The surprising fact: a cut is not marked. The node at the
-cut has no children while its cumulative cost and the count of events are still those of the whole.
+cut has no children while its cumulative cost and the count of events are still those of the whole. An event without a
+price adds nothing to any sum, and amounts in two currencies are added up as if they were in one.
 """
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
 
-from exporter.money import add
+from exporter.money import ZERO, add
 from exporter.record_types import Relationship
-from exporter.simulator.events import TYPES, Session
+from exporter.simulator.events import TYPES, Session, Step, UnpricedAs
 
 BASE_PATH = "/v2"
 
@@ -48,7 +50,7 @@ def tree(session: Session, root: int, now: float, view: View) -> dict[str, Any]:
 
 
 class _Billed(Struct):
-    own: Decimal
+    step: Step
     cumulative: Decimal
 
 
@@ -62,10 +64,10 @@ class _Growing:
 
     def add_up(self, index: int) -> None:
         event = self._session.events[index]
-        cost = event.cost_at(self._now)
-        if cost is None:
+        step = event.step_at(self._now)
+        if step is None:
             return
-        billed = self.billed[index] = _Billed(cost, cost)
+        billed = self.billed[index] = _Billed(step, ZERO if step.cost is None else step.cost)
         for child in self._session.children[index]:
             self.add_up(child)
             below = self.billed.get(child)
@@ -74,6 +76,7 @@ class _Growing:
 
     def node(self, index: int, parent: int | None, levels: int, view: View) -> dict[str, Any]:
         event = self._session.events[index]
+        billed = self.billed[index]
         word = event.product if event.record_type in LINKED_BY_PRODUCT else event.record_type
         existing = [child for child in self._session.children[index] if child in self.billed] if levels > 1 else ()
         return {
@@ -81,16 +84,12 @@ class _Growing:
             "product": event.product,
             "event_name": event.event_name,
             "relationship": None if parent is None else self._relationship(index, parent),
-            "cost": {
-                "event_cost": format(self.billed[index].own, "f"),
-                "cumulative_cost": format(self.billed[index].cumulative, "f"),
-                "currency": self._session.currency,
-            },
+            "cost": _cost(billed, event.unpriced_as),
             "links": {
                 "self": f"{BASE_PATH}/session_analysis/{word}/{event.id}",
                 "records": f"{BASE_PATH}/detail_records?record_type={event.record_type}&id={event.id}",
             },
-            "record": event.record if view.expand else {},
+            "record": event.record_at(billed.step) if view.expand else {},
             "children": [self.node(child, index, levels - 1, view) for child in existing],
         }
 
@@ -103,6 +102,20 @@ class _Growing:
             "parent_id": above.id,
         }
 
+
+def _cost(billed: _Billed, unpriced_as: UnpricedAs) -> dict[str, Any] | None:
+    sums = {"cumulative_cost": format(billed.cumulative, "f"), "currency": billed.step.currency}
+    if billed.step.cost is None:
+        return _UNPRICED[unpriced_as](sums)
+    return {"event_cost": format(billed.step.cost, "f"), **sums}
+
+
+_UNPRICED: Mapping[UnpricedAs, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
+    "null": lambda sums: {"event_cost": None, **sums},
+    "missing": lambda sums: sums,
+    "text": lambda sums: {"event_cost": "pending", **sums},
+    "no cost": lambda _: None,
+}
 
 _BY_CONVERSATION = Relationship("", "child_of", "conversation_id", "conversation_id", True, True, "")
 

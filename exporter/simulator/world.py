@@ -6,10 +6,13 @@ somebody asks; only references, running totals and the steps still to come stay 
 """
 
 import heapq
+import itertools
+import math
 import random
 import threading
 import uuid
 from bisect import bisect_right
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache, partial
 from operator import attrgetter
@@ -18,9 +21,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from exporter.money import ZERO, add, subtract
-from exporter.simulator import shapes
+from exporter.simulator import bills, shapes
 from exporter.simulator.drafting import Draft, iso
-from exporter.simulator.events import Event, Session
+from exporter.simulator.events import Event, Session, Step, usage
 from exporter.simulator.identity import Ids
 from exporter.simulator.settings import Settings
 from exporter.simulator.voice import documented_call
@@ -42,7 +45,7 @@ class Clock(Protocol):
 
 
 class Ref(Struct, frozen=True, gc=False):
-    """A session that has begun, by the name of its root."""
+    """A session that has begun, by the name of its root; or an inner event that is listed besides."""
 
     begun: float
     record_type: str
@@ -58,33 +61,48 @@ class Found(Struct, frozen=True):
     now: float
 
 
-class Total(Struct, frozen=True):
-    """What the distinct events of one record type cost together."""
+class Total(Struct, frozen=True, gc=False):
+    """What the distinct events of one record type and currency come to together."""
 
     record_type: str
     product: str
     currency: str
     cost: Decimal
     events: int
+    awaiting_price: int = 0
+    """Of the events: those shown without a price."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    """What the LLM turns among them have used."""
+    billed_seconds: int = 0
+    vanished: int = 0
+    """Of the events: those that no tree shows any more."""
 
 
 class Truth(Struct, frozen=True):
-    """What anybody who followed all sessions must have counted at the time `now`."""
+    """What anybody must have counted who has seen the latest state of every event that there ever was at `now`.
+
+    A vanished event counts as it was last shown: no tree says why it is gone, and nobody refunds what nobody refunded.
+    It stays unchanged for days before (`bills.VANISHES_AFTER_SECONDS`), so whoever looks at least daily has seen that
+    last state. An event without a price costs nothing and is counted apart; one whose currency changed costs its full
+    amount in the new one and nothing in the old.
+    """
 
     now: float
     sessions: int
+    """References, inner events that are listed besides included."""
     events: int
     inference_turns: int
+    awaiting_price: int
+    vanished: int
     totals: tuple[Total, ...]
 
 
-class _Change(Struct, frozen=True, order=True, gc=False):
-    """A step of a bill that is still to come."""
+class _Change(Struct, frozen=True, gc=False):
+    """Something still to come: `more` is added to the totals, or taken from them."""
 
-    time: float
-    key: tuple[str, str, str]
-    difference: Decimal
-    new_events: int
+    more: Total
+    added: bool
 
 
 class World:
@@ -101,13 +119,15 @@ class World:
         self._lock = threading.Lock()
         self._begun = 0
         self._refs: list[Ref] = []
-        self._coming: list[_Change] = []
+        self._coming: list[tuple[float, int, _Change]] = []
+        """In order of time; the number makes every place distinct."""
+        self._numbers = itertools.count()
         self._totals: dict[tuple[str, str, str], Total] = {}
         if self._documented:
             self._begin(self._documented, min(self._documented.begun, self._origin))
 
     def truth(self) -> Truth:
-        """The exact sums over all distinct events that exist now in sessions that have begun."""
+        """The exact sums over all distinct events that exist now, or did, in sessions that have begun."""
         with self._lock:
             now = self._advance()
             totals = tuple(total for _, total in sorted(self._totals.items()))
@@ -116,6 +136,8 @@ class World:
                 sessions=len(self._refs),
                 events=sum(total.events for total in totals),
                 inference_turns=sum(total.events for total in totals if total.record_type == "inference"),
+                awaiting_price=sum(total.awaiting_price for total in totals),
+                vanished=sum(total.vanished for total in totals),
                 totals=totals,
             )
 
@@ -134,7 +156,7 @@ class World:
             return None
         for record_type in record_types:
             index = session.index_of(record_type, str(event_id))
-            if index is not None and session.events[index].exists_from <= now:
+            if index is not None and session.events[index].step_at(now) is not None:
                 return Found(session, index, now)
         return None
 
@@ -152,8 +174,8 @@ class World:
             session = self._session(self._begun)
             self._begin(session, session.begun)
             self._begun += 1
-        while self._coming and self._coming[0].time <= now:
-            self._apply(heapq.heappop(self._coming))
+        while self._coming and self._coming[0][0] <= now:
+            self._apply(heapq.heappop(self._coming)[-1])
         return now
 
     def _more(self) -> bool:
@@ -165,19 +187,27 @@ class World:
 
     def _begin(self, session: Session, begun: float) -> None:
         """Let it begin; `begun` is its place among the references, which are in order of time."""
-        for index in session.roots:
+        for index in (*session.roots, *session.listed):
             root = session.events[index]
             self._refs.append(Ref(begun, root.record_type, root.id, iso(session.begun)))
         for event in session.events:
-            for change in _changes(event, session.currency):
-                heapq.heappush(self._coming, change)
+            for time, change in _changes(event):
+                heapq.heappush(self._coming, (time, next(self._numbers), change))
 
     def _apply(self, change: _Change) -> None:
-        before = self._totals.get(change.key) or Total(*change.key, cost=ZERO, events=0)
-        self._totals[change.key] = Total(
-            *change.key,
-            cost=add(before.cost, change.difference),
-            events=before.events + change.new_events,
+        more = change.more
+        key = (more.record_type, more.product, more.currency)
+        before = self._totals.get(key) or Total(*key, cost=ZERO, events=0)
+        sign = 1 if change.added else -1
+        self._totals[key] = Total(
+            *key,
+            cost=(add if change.added else subtract)(before.cost, more.cost),
+            events=before.events + sign * more.events,
+            awaiting_price=before.awaiting_price + sign * more.awaiting_price,
+            input_tokens=before.input_tokens + sign * more.input_tokens,
+            output_tokens=before.output_tokens + sign * more.output_tokens,
+            billed_seconds=before.billed_seconds + sign * more.billed_seconds,
+            vanished=before.vanished + sign * more.vanished,
         )
 
     def _draw(self, number: int) -> Session:
@@ -190,16 +220,38 @@ class World:
             delay_scale=self._settings.rating_delay_scale,
         )
         shapes.draw(draft)
-        return draft.finish()
+        later = random.Random(f"{self._settings.seed}/{number}/later")  # noqa: S311 - as above
+        return bills.revised(draft.finish(), self._settings.bills, later)
 
 
-def _changes(event: Event, currency: str) -> list[_Change]:
-    costs = [ZERO, *(step.cost for step in event.bill)]
-    key = (event.record_type, event.product, currency)
-    return [
-        _Change(step.time, key, subtract(step.cost, before), int(place == 0))
-        for place, (step, before) in enumerate(zip(event.bill, costs, strict=False))
-    ]
+def _changes(event: Event) -> Iterator[tuple[float, _Change]]:
+    """Each step replaces what the one before it stood for."""
+    before: Total | None = None
+    for step in event.bill:
+        if before is not None:
+            yield step.time, _Change(before, added=False)
+        before = _counted(event, step)
+        yield step.time, _Change(before, added=True)
+    if event.vanishes_at < math.inf:
+        gone = Total(event.record_type, event.product, event.bill[-1].currency, ZERO, events=0, vanished=1)
+        yield event.vanishes_at, _Change(gone, added=True)
+
+
+def _counted(event: Event, step: Step) -> Total:
+    """One event at one step of its bill."""
+    tokens_in, tokens_out, billed_seconds = usage(event.record_at(step))
+    turn = event.record_type == "inference"
+    return Total(
+        event.record_type,
+        event.product,
+        step.currency,
+        cost=ZERO if step.cost is None else step.cost,
+        events=1,
+        awaiting_price=int(step.cost is None),
+        input_tokens=tokens_in if turn else 0,
+        output_tokens=tokens_out if turn else 0,
+        billed_seconds=billed_seconds,
+    )
 
 
 def _documented_session() -> Session:

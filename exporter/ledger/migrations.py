@@ -1,0 +1,46 @@
+"""From an older ledger to this version's, one step per version.
+
+Owns what each step changes; the caller runs all that are needed in one transaction, so that a ledger is of one version
+or of another and never in between. A step is written once and never edited: somebody's ledger has been through it.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from sqlite3 import Connection
+
+from exporter.ledger.schema import SCHEMA_VERSION
+from exporter.money import ZERO, add, amount_text
+
+QUARTER_SECONDS = 900
+
+
+def migrate(connection: Connection, version: int) -> None:
+    """Lead the ledger from `version` to this one, within the caller's transaction."""
+    for step in range(version, SCHEMA_VERSION):
+        STEPS[step](connection)
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
+
+
+def _from_1(connection: Connection) -> None:
+    """Retention, thresholds and budgets: when money was spent, and how old a session is."""
+    connection.execute("ALTER TABLE sessions ADD COLUMN latest_at FLOAT")
+    connection.execute("ALTER TABLE sessions ADD COLUMN crossed TEXT DEFAULT '' NOT NULL")
+    connection.execute("CREATE INDEX sessions_prunable ON sessions (latest_at)")
+    connection.execute("UPDATE sessions SET latest_at = (SELECT max(at) FROM events WHERE owner = sessions.id)")
+    connection.execute(
+        "CREATE TABLE spend (quarter INTEGER NOT NULL, labels INTEGER NOT NULL, currency TEXT NOT NULL,"
+        " amount TEXT NOT NULL, PRIMARY KEY (quarter, labels, currency)) WITHOUT ROWID"
+    )
+    spent: dict[tuple[int, int, str], Decimal] = defaultdict(lambda: ZERO)
+    priced = connection.execute(
+        "SELECT cost_labels, at, currency, cost FROM events WHERE cost IS NOT NULL AND at IS NOT NULL"
+    )
+    for labels, at, currency, cost in priced:
+        place = (int(at // QUARTER_SECONDS), labels, currency)
+        spent[place] = add(spent[place], Decimal(cost))
+    rows = [(*place, amount_text(amount)) for place, amount in spent.items()]
+    connection.executemany("INSERT INTO spend VALUES (?, ?, ?, ?)", rows)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}

@@ -1,0 +1,61 @@
+"""Forgetting: sessions that have rested beyond the retention, and their events.
+
+Owns what is deleted, and the horizon that says how far back the ledger remembers. Totals are never touched by it, so
+nothing that was counted is lost. The surprising fact: an event that comes back after it was forgotten looks like a new
+one; the horizon, which never moves back, is what keeps it from being booked a second time.
+"""
+
+from decimal import Decimal
+from sqlite3 import Connection
+
+from exporter.costs import AWAITING, Entry
+from exporter.ledger.totals import Totals
+from exporter.money import ZERO
+
+_ONE = Decimal(1)
+
+
+def horizon(connection: Connection) -> float:
+    """Events before this may have been forgotten; minus infinity as long as none was."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'horizon'").fetchone()
+    return float(row[0]) if row else float("-inf")
+
+
+def prune(connection: Connection, totals: Totals, before: float, limit: int) -> int:
+    """Delete at most `limit` sessions at rest that ended before; returns how many. Runs in the caller's transaction."""
+    found = [*_at_rest("latest_at < ?", connection, before, limit)]
+    if found:
+        _move_horizon(connection, before)
+    found += _at_rest("summary IS NULL AND followed_at < ?", connection, before, limit - len(found))
+    for session, account, state, failing in found:
+        _forget_events(connection, totals, session)
+        totals.add("telnyx_sessions", (("account", account), ("state", state)), -_ONE)
+        for check in filter(None, failing.split(",")):
+            totals.add("telnyx_unreconciled_sessions", (("account", account), ("check", check)), -_ONE)
+    ids = [(session,) for session, *_ in found]
+    connection.executemany("DELETE FROM trees WHERE session = ?", ids)
+    connection.executemany("DELETE FROM amendments WHERE session = ?", ids)
+    connection.executemany("DELETE FROM sessions WHERE id = ?", ids)
+    return len(found)
+
+
+def _at_rest(which: str, connection: Connection, before: float, limit: int) -> list[tuple[int, str, str, str]]:
+    """Sessions of which nothing more is expected: those with events, or those that never had a tree."""
+    resting = "configured = 0 AND claim = 0 AND state IN ('settled', 'missing', 'denied')"
+    query = f"SELECT id, account, state, failing FROM sessions WHERE {which} AND {resting} LIMIT ?"  # noqa: S608 - literals
+    return connection.execute(query, (before, limit)).fetchall()
+
+
+def _forget_events(connection: Connection, totals: Totals, session: int) -> None:
+    unpriced = connection.execute("SELECT labels FROM events WHERE owner = ? AND cost IS NULL", (session,)).fetchall()
+    for (number,) in unpriced:
+        totals.enter(Entry(AWAITING, totals.labels(number), (), -_ONE))
+    deleted = connection.execute("DELETE FROM events WHERE owner = ?", (session,)).rowcount
+    totals.add("telnyx_ledger_events", (), Decimal(-deleted) if deleted else ZERO)
+
+
+def _move_horizon(connection: Connection, before: float) -> None:
+    later = max(before, horizon(connection))
+    connection.execute(
+        "INSERT INTO meta VALUES ('horizon', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (repr(later),)
+    )

@@ -1,0 +1,46 @@
+"""An account's other name, with everything booked under the old one.
+
+Owns the seeds: the name that an account's event keys are made with, which stays when the account is renamed, because
+a key can't be taken apart to be made anew. The surprising fact: the old name gets a new seed at once, so an account
+that takes it later shares no event with the renamed one.
+"""
+
+import json
+import uuid
+from sqlite3 import Connection
+
+from exporter.errors import LedgerError
+
+_SEED = "seed:"
+
+
+def seeds(connection: Connection) -> dict[str, str]:
+    """The seeds of accounts that were renamed, or whose name another account had; every other's is its name."""
+    found = connection.execute("SELECT key, value FROM meta WHERE key LIKE 'seed:%'")
+    return {key.removeprefix(_SEED): value for key, value in found}
+
+
+def rename_account(connection: Connection, old: str, new: str) -> int:
+    """Rename within the caller's transaction; returns how many sessions the account has."""
+    known = {account for (account,) in connection.execute("SELECT DISTINCT account FROM sessions")}
+    if old not in known:
+        raise LedgerError(f"no account {old!r} in this ledger; it has {', '.join(sorted(known)) or 'none'}")
+    if new in known:
+        raise LedgerError(f"account {new!r} is in this ledger already; two accounts can't become one")
+    seed = seeds(connection).get(old, old)
+    values = [(_SEED + new, seed), (_SEED + old, uuid.uuid4().hex)]
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
+    for table in ("label_sets", "totals"):
+        _relabel(connection, table, old, new)
+    return connection.execute("UPDATE sessions SET account = ? WHERE account = ?", (new, old)).rowcount
+
+
+def _relabel(connection: Connection, table: str, old: str, new: str) -> None:
+    rows = connection.execute(f"SELECT id, labels FROM {table}").fetchall()  # noqa: S608 - a literal of this module
+    changed = []
+    for number, text in rows:
+        labels = [[name, new if name == "account" and value == old else value] for name, value in json.loads(text)]
+        renamed = json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
+        if renamed != text:
+            changed.append((renamed, number))
+    connection.executemany(f"UPDATE {table} SET labels = ? WHERE id = ?", changed)  # noqa: S608 - a literal of this module

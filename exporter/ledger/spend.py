@@ -1,0 +1,70 @@
+"""When money was spent: net amounts by the events' own time, and what of it lies in each budget's window.
+
+Owns the spend table and the budgets' totals. Amounts are kept by quarter of an hour and label set, so a budget that is
+configured later finds its window filled. The surprising fact: a window that moves on is summed anew from the table,
+never guessed from the one before.
+"""
+
+from collections import defaultdict
+from decimal import Decimal
+from sqlite3 import Connection
+
+from exporter.budgets import Window, covers, window
+from exporter.catalog import BUDGET_COST, BUDGET_CREDITS, BUDGET_SPENT
+from exporter.config import Budget
+from exporter.ledger.migrations import QUARTER_SECONDS
+from exporter.ledger.totals import Totals
+from exporter.model import Labels
+from exporter.money import ZERO, add, amount_text
+
+
+class Spend:
+    """The money of one batch on its way into the table."""
+
+    def __init__(self, connection: Connection, totals: Totals, budgets: tuple[Budget, ...]) -> None:
+        self._connection = connection
+        self._totals = totals
+        self._budgets = budgets
+        self._moved: dict[tuple[int, int, str], Decimal] = defaultdict(lambda: ZERO)
+
+    def move(self, labels: Labels, at: float, currency: str, amount: Decimal) -> None:
+        """Book a difference of an event's cost that was spent at `at`."""
+        place = (int(at // QUARTER_SECONDS), self._totals.intern(labels), currency)
+        self._moved[place] = add(self._moved[place], amount)
+        for budget in self._budgets:
+            if covers(budget, labels, currency):
+                family = BUDGET_COST if amount >= 0 else BUDGET_CREDITS
+                self._totals.add(family, _labels(budget), abs(amount))
+
+    def write(self) -> None:
+        for place, amount in self._moved.items():
+            if amount:
+                known = self._connection.execute(
+                    "SELECT amount FROM spend WHERE quarter = ? AND labels = ? AND currency = ?", place
+                ).fetchone()
+                total = add(amount, Decimal(known[0])) if known else amount
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO spend VALUES (?, ?, ?, ?)", (*place, amount_text(total))
+                )
+        self._moved.clear()
+
+    def sum_up(self, now: float) -> None:
+        """Set what is spent in each budget's current window."""
+        for budget in self._budgets:
+            self._totals.set(BUDGET_SPENT, _labels(budget), self._spent(budget, window(budget, now)))
+            self._totals.born(BUDGET_COST, _labels(budget))
+
+    def _spent(self, budget: Budget, within: Window) -> Decimal:
+        found = self._connection.execute(
+            "SELECT labels, amount FROM spend WHERE quarter >= ? AND quarter < ? AND currency = ?",
+            (within.start // QUARTER_SECONDS, within.end / QUARTER_SECONDS, budget.currency),
+        )
+        spent = ZERO
+        for number, amount in found:
+            if covers(budget, self._totals.labels(number), budget.currency):
+                spent = add(spent, Decimal(amount))
+        return spent
+
+
+def _labels(budget: Budget) -> Labels:
+    return (("budget", budget.name), ("currency", budget.currency))
