@@ -14,7 +14,7 @@ from exporter.catalog import FAMILIES, Family
 TOP = Path(__file__).parent.parent
 
 TOPICS = (
-    ("Cost", r"cost(_credits)?_total|un(settled|released)_cost"),
+    ("Cost", r"cost(_credits)?_total|budget_.*|un(settled|released)_cost"),
     ("Events", r"events_.*|billed_.*"),
     ("LLM turns", r"inference_.*"),
     ("Sessions", r"sessions(_.*)?|session_.*|discovered_.*"),

@@ -264,3 +264,11 @@ def test_configured_sessions_become_refs() -> None:
     """A configured session without an account belongs to the only one."""
     read = parse("accounts: [{name: main}]\n" + SESSION % 'date_time: "2026-03-17T09:30:00.123Z"')
     assert list(read.session_refs()) == [SessionRef("main", "call-session", "a", "2026-03-17T09:30:00.123Z")]
+
+
+@pytest.mark.parametrize("limit", ["0.05", "60"])
+def test_a_limit_itself_is_allowed(limit: str) -> None:
+    """The bounds of a range belong to it, also where no float is the number that is written."""
+    assert config.parse(f"polling: {{tick_seconds: {limit}}}".encode(), "config.yaml").polling.tick_seconds == float(
+        limit
+    )

@@ -96,10 +96,10 @@ def money(low: int, high: int) -> Rule:
 
 def _number(noun: str, low: float, high: float | None, kinds: tuple[type, ...], keep: Callable[[Any], Any]) -> Rule:
     expected = f"{noun} of at least {low}" if high is None else f"{noun} from {low} to {high}"
-    ceiling = TEN_YEARS if high is None else high
+    floor, ceiling = (Decimal(str(limit)) for limit in (low, TEN_YEARS if high is None else high))
 
     def take(value: Any) -> Any:
-        if type(value) not in kinds or value < low:
+        if type(value) not in kinds or value < floor:  # as written: 0.05 is not below the float 0.05
             _unfit(expected, value)
         if value > ceiling:
             _unfit(expected if high is not None else f"{noun} of at most {ceiling} (ten years)", value)
