@@ -23,7 +23,7 @@ from exporter.budgets import window
 from exporter.catalog import CHECKS, STATES
 from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
-from exporter.errors import LedgerError, PollError
+from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.labels import Labeller
 from exporter.ledger import Settings, SqliteLedger, open_ledger
 from exporter.ledger.thread import LedgerThread
@@ -46,6 +46,7 @@ PUBLISH_SECONDS = 0.1
 RELEASE_SECONDS = 0.5
 GAUGES_SECONDS = 5.0
 METADATA_SECONDS = 86_400.0
+METADATA_RETRY_SECONDS = 300.0
 KEEP_SECONDS = 60.0
 PRUNE_SESSIONS_MAX = 200
 """Per transaction, so that a batch of polls never waits long for a prune."""
@@ -101,6 +102,7 @@ class App:
         """Set when the web surface listens."""
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
+        self._metadata_at: float | None = None
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False
@@ -214,7 +216,7 @@ class App:
             (self.poller.tick, self.config.polling.tick_seconds),
             (self._release, RELEASE_SECONDS),
             (self._gauges, GAUGES_SECONDS),
-            (self._fetch_metadata, METADATA_SECONDS),
+            (self._fetch_metadata, METADATA_RETRY_SECONDS),
             (self._keep, KEEP_SECONDS),
         ):
             scheduler.add_job(self._start_job, "interval", (job,), seconds=seconds, id=job.__name__)
@@ -286,14 +288,18 @@ class App:
 
     async def _fetch_metadata(self) -> None:
         """Learn record types that came after this version; any account's answer will do."""
+        known_at = self._metadata_at
+        if known_at is not None and self.clock.monotonic() - known_at < METADATA_SECONDS:
+            return
         for name, client in self._clients.items():
             try:
                 metadata = (await client.metadata()).decode("utf-8", "replace")
                 await self._extend_record_types(metadata)
                 await self.ledger.run(SqliteLedger.keep, "metadata", metadata)
-            except (PollError, LedgerError) as error:
+            except (ConfigError, PollError, LedgerError) as error:
                 log.warning("metadata not fetched", extra=facts(account=name, error=str(error)))
             else:
+                self._metadata_at = self.clock.monotonic()
                 return
 
     async def _extend_record_types(self, metadata: str | None) -> None:

@@ -81,10 +81,10 @@ def _simulate(arguments: argparse.Namespace) -> int:
         documented_example=True,
     )
     host, port = arguments.host, arguments.port
-    print(f"simulator at http://{host}:{port}/v2, key {settings.api_key}, truth at /_truth", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both signals end it well
     try:
         with suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # both signals end it well
+            print(f"simulator at http://{host}:{port}/v2, key {settings.api_key}, truth at /_truth", flush=True)
             simulator.serve(settings, host, port, time.monotonic)
     except OSError as error:
         problem = f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port"

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from exporter.model import Facts, Labels
+from exporter.model import UNKNOWN, Facts, Labels
 from exporter.money import ZERO, subtract
 
 COST, CREDITS = "telnyx_cost_total", "telnyx_cost_credits_total"
@@ -72,6 +72,8 @@ def book(before: Booked | None, cost: Decimal | None, currency: str, facts: Fact
     else:
         awaiting = before.cost is None
     cost_labels = before.cost_labels
+    if currency == UNKNOWN and before.cost is not None:
+        currency = before.currency  # it was left out, not changed
     if cost is None:  # what was booked stays booked
         cost, currency = before.cost, before.currency
     else:

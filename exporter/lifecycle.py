@@ -87,16 +87,22 @@ def _again(standing: Standing, now: float, policy: Policy, stretch: float) -> St
     return replace(standing, interval=interval), now + stretch * interval
 
 
+def _incomplete(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
+    seen = now if standing.first_tree_at is None else standing.first_tree_at
+    return _again(replace(standing, first_tree_at=seen), now, policy, stretch)
+
+
 def _gone(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
-    if standing.state == "missing":
+    if standing.state in {"missing", "settled"}:
         return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
-    if standing.state == "discovered" and now - standing.followed_at >= policy.give_up_after:
+    known_at = standing.followed_at if standing.changed_at is None else standing.changed_at
+    if now - known_at >= policy.give_up_after:
         return _rest(replace(standing, state="missing", rested_at=now, rechecks=0), now, policy, stretch)
     return _again(standing, now, policy, stretch)
 
 
 def _denied(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
-    if standing.state == "denied":
+    if standing.state in {"denied", "settled"}:
         return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
     return _rest(replace(standing, state="denied", rested_at=now, rechecks=0), now, policy, stretch)
 
@@ -116,7 +122,7 @@ def _rest(standing: Standing, now: float, policy: Policy, stretch: float) -> Ste
 _STEPS = {
     "changed": _changed,
     "unchanged": _unchanged,
-    "incomplete": _again,
+    "incomplete": _incomplete,
     "gone": _gone,
     "denied": _denied,
     "failed": _again,

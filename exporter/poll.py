@@ -14,7 +14,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from exporter.client import Client
-from exporter.errors import Denied, Gone, LedgerError, PollError
+from exporter.errors import ConfigError, Denied, Gone, LedgerError, PollError
 from exporter.labels import Labeller
 from exporter.ledger import SqliteLedger
 from exporter.ledger.thread import LedgerThread
@@ -61,6 +61,9 @@ class Journey:
             return Poll(claim, now(), "gone")
         except Denied as error:
             return Poll(claim, now(), "denied", error.reason)
+        except ConfigError as error:
+            log.warning("poll failed", extra=facts(**named(claim.ref), reason="key_unusable", error=str(error)))
+            return Poll(claim, now(), "failed", "key_unusable")
         except PollError as error:
             log.warning("poll failed", extra=facts(**named(claim.ref), reason=error.reason, error=str(error)))
             return Poll(claim, now(), "failed", error.reason)
@@ -143,7 +146,7 @@ class Poller:
         async with self._claiming:
             free = {name: lane.slots - len(lane.running) for name, lane in self._lanes.items()}
             free = {name: count for name, count in free.items() if count > 0}
-            if free and not self._stopping and not self._booker.failing:
+            if free and not self._stopping and self._booker.failing is None:
                 await self._claim(free)
             self.ticked_at = self._clock.monotonic()
 
@@ -229,6 +232,10 @@ class Booker:
         """Book until cancelled."""
         while True:
             await self._arrived.wait()
+            if self.failing is not None:
+                await asyncio.sleep(RETRY_SECONDS)
+                await self._probe()
+                continue
             await asyncio.sleep(BATCH_SECONDS)
             batch = self._take()
             try:
@@ -236,14 +243,23 @@ class Booker:
             except LedgerError as error:
                 self.failed(error)
                 self._waiting = batch + self._waiting
-                await asyncio.sleep(RETRY_SECONDS)
-                await self._recover()
                 continue
             for _, booked in batch:
                 if not booked.done():
                     booked.set_result(None)
             if not self._waiting:
                 self._arrived.clear()
+
+    async def _probe(self) -> None:
+        """Write something for its own sake; if that works, memory becomes what the ledger says."""
+        try:
+            await self._ledger.run(SqliteLedger.probe, self._clock.monotonic())
+            self._metrics.load(await self._ledger.run(SqliteLedger.totals))
+        except LedgerError as error:
+            self.failed(error)
+            return
+        log.info("ledger works again")
+        self.failing = None
 
     def _take(self) -> list[tuple[Poll, asyncio.Future[None]]]:
         count = events = 0
@@ -278,12 +294,17 @@ class Booker:
                 log.exception("poll could not be booked", extra=facts(**named(poll.claim.ref)))
                 self._metrics.inc("telnyx_ledger_commit_failures_total", ())
                 self._metrics.inc("telnyx_poll_failures_total", (poll.claim.ref.account, "internal"))
-                bare = Poll(poll.claim, poll.at, "failed", "internal")
-                self.show(await self._ledger.run(SqliteLedger.record, [bare]))
+                await self._put_off(poll)
+
+    async def _put_off(self, poll: Poll) -> None:
+        """Not even the failure can be booked as usual: the session waits, so that the others can go on."""
+        try:
+            await self._ledger.run(SqliteLedger.put_off, poll.claim, poll.at)
+        except LedgerError as error:
+            self.failed(error)
 
     def show(self, receipt: Receipt) -> None:
         """Swap in what a commit changed, and say what it noticed."""
-        self.failing = None
         self._metrics.apply(receipt)
         self._metrics.follow(receipt.followed, self._clock.now())
         for notice in receipt.notices:
@@ -295,13 +316,7 @@ class Booker:
         if self.failing is None:
             log.error("ledger failed; polling waits until it can be written", extra=facts(error=str(error)))
         self.failing = str(error)
-
-    async def _recover(self) -> None:
-        """After an error memory is what the ledger says."""
-        try:
-            self._metrics.load(await self._ledger.run(SqliteLedger.totals))
-        except LedgerError as error:
-            self.failed(error)
+        self._arrived.set()  # whoever failed, the booker finds out when the ledger works again
 
 
 def named(ref: SessionRef) -> dict[str, str]:

@@ -16,5 +16,8 @@ __all__ = ["Settings", "SqliteLedger", "open_ledger"]
 
 
 def open_ledger(url: str, policy: Policy, settings: Settings) -> SqliteLedger:
-    """Open the ledger at a `sqlite:///` URL; creates the file if there is none."""
-    return SqliteLedger(Path(url.removeprefix("sqlite:///")), policy, settings)
+    """Open the ledger at a `sqlite:///` URL; creates the file if there is none.
+
+    The path is resolved, for the lock is a file beside it: two names of one ledger must not be two locks.
+    """
+    return SqliteLedger(Path(url.removeprefix("sqlite:///")).resolve(), policy, settings)

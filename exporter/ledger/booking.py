@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from exporter import costs, lifecycle
 from exporter.costs import Booked, Entry
 from exporter.labels import read_time
+from exporter.ledger.pruning import horizon
 from exporter.ledger.renaming import seeds
 from exporter.ledger.rows import EventRow, SessionRow, read_events, read_sessions, write_events, write_sessions
 from exporter.ledger.spend import Spend
@@ -45,15 +46,14 @@ class Batch:
     """One batch of polls being booked; used once."""
 
     def __init__(
-        self, connection: Connection, totals: Totals, policy: lifecycle.Policy, settings: Settings, horizon: float
+        self, connection: Connection, totals: Totals, spend: Spend, policy: lifecycle.Policy, settings: Settings
     ) -> None:
-        """Events before `horizon` may have been booked and forgotten: one that is new is not booked again."""
         self._connection = connection
         self._totals = totals
         self._policy = policy
         self._settings = settings
-        self._horizon = horizon
-        self._spend = Spend(connection, totals, settings.budgets)
+        self._horizon = horizon(connection)
+        self._spend = spend
         self._seeds = seeds(connection)
         self._sessions: dict[int, SessionRow] = {}
         self._events: dict[bytes, EventRow] = {}
@@ -73,9 +73,7 @@ class Batch:
         for poll, events in keyed:
             self._book_poll(poll, events)
         self._flush()
-        self._spend.write()
-        if current:
-            self._spend.sum_up(max(poll.at for poll in current))
+        self._spend.write(max((poll.at for poll in current), default=0.0))
         write_sessions(self._connection, [self._sessions[poll.claim.session] for poll in current])
         return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices))
 
@@ -149,7 +147,9 @@ class Batch:
         if known is not None and known.claim > poll.claim.number:
             return False, []
         before = self._booked(known) if known is not None else None
-        booking = costs.book(before, event.cost, event.currency, self._placed(facts, row, poll))
+        if before is None or before.cost_labels is None:  # else its labels are fixed
+            facts = self._placed(facts, row, poll)
+        booking = costs.book(before, event.cost, event.currency, facts)
         for entry in booking.entries:
             self._totals.enter(entry)
         failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
@@ -333,6 +333,9 @@ class Batch:
         if old.state != new.state:
             self._totals.add("telnyx_sessions", (("account", account), ("state", old.state)), -_ONE)
             self._totals.add("telnyx_sessions", (("account", account), ("state", new.state)), _ONE)
+        if (old.state == "settled") != (new.state == "settled"):
+            sign = -1 if new.state == "settled" else 1
+            self._move_unsettled(account, [(currency, sign * amount) for currency, amount in self._owned_net(row.id)])
         profile = poll.profile
         if profile is None or poll.session is None:
             return
@@ -340,9 +343,6 @@ class Batch:
         absorbed = self._absorbed(row, poll.session)
         if old.first_tree_at is None and not absorbed:
             self._totals.add("telnyx_sessions_started_total", root, _ONE)
-        if (old.state == "settled") != (new.state == "settled"):
-            sign = -1 if new.state == "settled" else 1
-            self._move_unsettled(account, [(currency, sign * amount) for currency, amount in self._owned_net(row.id)])
         if new.state == "settled" and not row.observed:
             self._settle_first(row, poll, root, absorbed=absorbed)
 
@@ -366,7 +366,7 @@ class Batch:
         observe("telnyx_session_inference_turns", root, profile.inference_turns)
         if profile.duration_seconds is not None:
             observe("telnyx_session_duration_seconds", root, profile.duration_seconds)
-        settling = round(poll.at - row.standing.followed_at, 3)
+        settling = max(0.0, round(poll.at - row.standing.followed_at, 3))  # the clock may have been set back
         observe("telnyx_session_settling_seconds", (root[0], root[2]), settling)
         for currency, cost in _cost_by_currency(session).items():
             observe("telnyx_session_cost", (*root, ("currency", currency)), max(cost, ZERO))

@@ -28,6 +28,8 @@ def prune(connection: Connection, totals: Totals, before: float, limit: int) -> 
         _move_horizon(connection, before)
     found += _at_rest("summary IS NULL AND followed_at < ?", connection, before, limit - len(found))
     for session, account, state, failing in found:
+        if state != "settled":
+            _settle_money(connection, totals, session, account)
         _forget_events(connection, totals, session)
         totals.add("telnyx_sessions", (("account", account), ("state", state)), -_ONE)
         for check in filter(None, failing.split(",")):
@@ -44,6 +46,13 @@ def _at_rest(which: str, connection: Connection, before: float, limit: int) -> l
     resting = "configured = 0 AND claim = 0 AND state IN ('settled', 'missing', 'denied')"
     query = f"SELECT id, account, state, failing FROM sessions WHERE {which} AND {resting} LIMIT ?"  # noqa: S608 - literals
     return connection.execute(query, (before, limit)).fetchall()
+
+
+def _settle_money(connection: Connection, totals: Totals, session: int, account: str) -> None:
+    """Nobody looks at it again: its money may move no more."""
+    rows = connection.execute("SELECT currency, cost FROM events WHERE owner = ? AND cost IS NOT NULL", (session,))
+    for currency, cost in rows.fetchall():
+        totals.add("telnyx_unsettled_cost", (("account", account), ("currency", currency)), -Decimal(cost))
 
 
 def _forget_events(connection: Connection, totals: Totals, session: int) -> None:

@@ -19,12 +19,13 @@ from exporter.money import ZERO, add, amount_text
 
 
 class Spend:
-    """The money of one batch on its way into the table."""
+    """The money of one transaction on its way into the table, and the windows that were last summed up."""
 
     def __init__(self, connection: Connection, totals: Totals, budgets: tuple[Budget, ...]) -> None:
         self._connection = connection
         self._totals = totals
         self._budgets = budgets
+        self._windows: dict[str, Window] = {}
         self._moved: dict[tuple[int, int, str], Decimal] = defaultdict(lambda: ZERO)
 
     def move(self, labels: Labels, at: float, currency: str, amount: Decimal) -> None:
@@ -35,8 +36,12 @@ class Spend:
             if covers(budget, labels, currency):
                 family = BUDGET_COST if amount >= 0 else BUDGET_CREDITS
                 self._totals.add(family, _labels(budget), abs(amount))
+                current = self._windows.get(budget.name)
+                if current is not None and _quarters(current)[0] <= place[0] < _quarters(current)[1]:
+                    self._totals.add(BUDGET_SPENT, _labels(budget), amount)
 
-    def write(self) -> None:
+    def write(self, now: float) -> None:
+        """Write what was moved; the first time, sum up the windows from the table."""
         for place, amount in self._moved.items():
             if amount:
                 known = self._connection.execute(
@@ -47,23 +52,31 @@ class Spend:
                     "INSERT OR REPLACE INTO spend VALUES (?, ?, ?, ?)", (*place, amount_text(total))
                 )
         self._moved.clear()
+        if len(self._windows) < len(self._budgets):
+            self.sum_up(now)
 
     def sum_up(self, now: float) -> None:
-        """Set what is spent in each budget's current window."""
+        """Set what is spent in each budget's current window, from the table."""
         for budget in self._budgets:
-            self._totals.set(BUDGET_SPENT, _labels(budget), self._spent(budget, window(budget, now)))
+            current = self._windows[budget.name] = window(budget, now)
+            self._totals.set(BUDGET_SPENT, _labels(budget), self._spent(budget, current))
             self._totals.born(BUDGET_COST, _labels(budget))
 
     def _spent(self, budget: Budget, within: Window) -> Decimal:
         found = self._connection.execute(
             "SELECT labels, amount FROM spend WHERE quarter >= ? AND quarter < ? AND currency = ?",
-            (within.start // QUARTER_SECONDS, within.end / QUARTER_SECONDS, budget.currency),
+            (*_quarters(within), budget.currency),
         )
         spent = ZERO
         for number, amount in found:
             if covers(budget, self._totals.labels(number), budget.currency):
                 spent = add(spent, Decimal(amount))
         return spent
+
+
+def _quarters(within: Window) -> tuple[float, float]:
+    """The first quarter of the window and the one after its last; a window in seconds begins within a quarter."""
+    return within.start // QUARTER_SECONDS, within.end / QUARTER_SECONDS
 
 
 def _labels(budget: Budget) -> Labels:

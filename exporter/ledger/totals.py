@@ -87,7 +87,7 @@ class Totals:
             return number
         folded = self._fold(labels)
         if folded not in self._sets:
-            number = max(self._by_number, default=0) + 1
+            number = len(self._sets) + 1  # none is ever deleted
             self._connection.execute("INSERT INTO label_sets VALUES (?, ?)", (number, _text(folded)))
             self._sets[folded] = number
             self._by_number[number] = folded
@@ -99,7 +99,7 @@ class Totals:
 
     def _remember(self, labels: Labels) -> None:
         for name, value in labels:
-            if name in self._values:
+            if name in self._values and value not in {NONE, OTHER}:
                 self._values[name].add(value)
 
     def _fold(self, labels: Labels) -> Labels:

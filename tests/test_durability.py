@@ -1,0 +1,151 @@
+"""The file below the ledger fails in every way a file can: nothing is lost, it is said, and it heals by itself."""
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from exporter.config import Ledger
+from exporter.errors import LedgerError
+from exporter.simulator import Settings, running
+from tests.exporting import Exporting, config, exporting, net, same, stated
+from tests.test_ledger import ALL, CALL, book, opened, poll, ref
+from tests.test_ledger import net as booked
+from tests.trees import node
+
+HOUR = 3600.0
+Fault = Callable[[Path], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False)
+    if mounted.returncode != 0:
+        pytest.fail("this test mounts a small file system: run it as root")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """No byte is free as long as the block lasts."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            pass
+    yield
+    filler.unlink()
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    yield
+    subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+
+
+@contextmanager
+def busy(folder: Path) -> Iterator[None]:
+    """Somebody else holds SQLite's write lock."""
+    other = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@asynccontextmanager
+async def following(folder: Path) -> AsyncIterator[Exporting]:
+    """An exporter of a live world with its ledger in this folder."""
+    with running(Settings(speed=0.0, sessions_per_hour=20, seed=9), time.monotonic) as simulated:
+        settings = replace(config(simulated, folder), ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"))
+        async with exporting(settings, simulated) as exporter:
+            yield exporter
+
+
+@pytest.mark.parametrize("fault", [full, read_only, busy], ids=["disk full", "read-only file system", "busy"])
+def test_the_exporter_waits_for_the_disk_and_loses_nothing(small_disk: Path, fault: Fault) -> None:
+    """While it can't book it is unready and counts the failures; afterwards it is exact, by itself."""
+
+    async def play() -> None:
+        async with following(small_disk) as exporter:
+            exporter.simulated.clock.step(2 * HOUR)
+            await exporter.follow_begun()
+            await exporter.drained()
+            before = await exporter.samples()
+            with fault(small_disk):
+                exporter.simulated.clock.step(HOUR)
+                await exporter.until(lambda: unready(exporter))
+                during = await exporter.samples()
+                assert net(during) == net(before)
+                assert during["telnyx_ledger_commit_failures_total", ()] > 0
+                assert (await exporter.get("/-/healthy")).status_code == 200
+            await exporter.until(lambda: ready(exporter))
+            await exporter.follow_begun()
+            await exporter.drained()
+            exporter.simulated.clock.step(HOUR)
+            await exporter.drained()
+            truth = await exporter.truth()
+            shown = net(await exporter.samples())
+            assert sum(shown.values()) > sum(net(before).values())
+            assert same(shown, stated(truth))
+
+    asyncio.run(play())
+
+
+async def unready(exporter: Exporting) -> bool:
+    return (await exporter.get("/-/ready")).status_code == 503
+
+
+async def ready(exporter: Exporting) -> bool:
+    return (await exporter.get("/-/ready")).status_code == 200
+
+
+def test_a_removed_file_is_written_again_complete(tmp_path: Path) -> None:
+    """Deleting the ledger under a running exporter costs nothing: what is open is written back for the next start."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    ledger.follow([ref("s")], "file", 0.0)
+    book(ledger, CALL, 0.0)
+    for file in tmp_path.glob("l.sqlite*"):
+        if file.suffix != ".lock":
+            file.unlink()
+    book(ledger, node("call-session:s", "1", *CALL["children"]), 100.0)
+    ledger.close()
+    again = opened(path)
+    assert sum(booked(again).values()) == Decimal("1.1852")
+    assert again.check() == []
+    again.close()
+
+
+def test_a_removed_folder_is_waited_for(tmp_path: Path) -> None:
+    """Without its folder the ledger says so; when the folder is back, so is everything that was booked."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    ledger = opened(folder / "l.sqlite")
+    ledger.follow([ref("s")], "file", 0.0)
+    (claim,) = ledger.claim(0.0, ALL)
+    shutil.rmtree(folder)
+    with pytest.raises(LedgerError, match="was removed while in use"):
+        ledger.record([poll(claim, CALL, 0.0)])
+    folder.mkdir()
+    ledger.record([poll(claim, CALL, 0.0)])
+    assert ledger.check() == []
+    ledger.close()
+    again = opened(folder / "l.sqlite")
+    assert sum(booked(again).values()) == Decimal("0.1852")
+    again.close()
