@@ -200,9 +200,10 @@ class App:
         await self._start_job(self._keep)
         await self._stop.wait()
         log.info("stopping")
-        scheduler.shutdown(wait=False)
+        scheduler.pause()
         await self.poller.stop(STOP_SECONDS)
         await self._end_jobs()
+        scheduler.shutdown(wait=False)  # it cancels what it has just started, so it comes last
         for task in (booking, publishing):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):

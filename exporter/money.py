@@ -38,16 +38,18 @@ def _read_text(text: str) -> Decimal | None:
 def _within_limits(amount: Decimal) -> Decimal | None:
     if not amount.is_finite():
         return None
+    sign, digits, exponent = amount.as_tuple()
+    exponent = int(exponent)
     if amount.is_zero():
-        places = -int(amount.as_tuple().exponent)
-        return ZERO.scaleb(-min(max(places, 0), DIGITS_MAX))
+        return Decimal((0, (0,), max(min(exponent, 0), -DIGITS_MAX)))
     if amount.adjusted() >= DIGITS_MAX or amount.adjusted() < -DIGITS_MAX:
         return None
-    places = -int(amount.as_tuple().exponent)
-    if places > DIGITS_MAX:
-        shortened = amount.scaleb(DIGITS_MAX)
-        return amount.quantize(Decimal(1).scaleb(-DIGITS_MAX)) if shortened == shortened.to_integral_value() else None
-    return amount if places >= 0 else amount.quantize(Decimal(1))
+    if exponent > 0:
+        return Decimal((sign, digits + (0,) * exponent, 0))
+    beyond = -exponent - DIGITS_MAX  # cut by hand: no context is wide enough for every text
+    if beyond <= 0:
+        return amount
+    return None if any(digits[-beyond:]) else Decimal((sign, digits[:-beyond], -DIGITS_MAX))
 
 
 def add(left: Decimal, right: Decimal) -> Decimal:

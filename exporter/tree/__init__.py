@@ -6,6 +6,6 @@ money. Read `stitch.Reader.session` first.
 """
 
 from exporter.tree.stitch import Reader, Stitching, Subtree
-from exporter.tree.walk import Limits
+from exporter.tree.walk import Limits, identity
 
-__all__ = ["Limits", "Reader", "Stitching", "Subtree"]
+__all__ = ["Limits", "Reader", "Stitching", "Subtree", "identity"]

@@ -90,7 +90,7 @@ class Decoder:
             return _NO_RECORD
         try:
             record = self._records.decode(content)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return _NO_RECORD
         values = ((name, getattr(record, attribute)) for attribute, name in self._fields)
         return {name: value for name, value in values if value is not None}
@@ -138,8 +138,16 @@ def _scrubbed_node(node: object) -> object:
     scrubbed = {key: value for key, value in node.items() if key in {"id", "product", "event_name"}}
     scrubbed |= {key: node[key] for key in ("cost", "links") if isinstance(node.get(key), dict)}
     if isinstance(node.get("record"), dict):
-        scrubbed["record"] = msgspec.Raw(_RECORDS.encode(node["record"]))
+        scrubbed["record"] = _raw(node["record"])
     children = node.get("children")
     if isinstance(children, list):
         scrubbed["children"] = [_scrubbed_node(child) for child in children if isinstance(child, dict)]
     return scrubbed
+
+
+def _raw(record: dict[str, object]) -> msgspec.Raw:
+    """The record as bytes again; none if it has no bytes, as half of a surrogate pair has none."""
+    try:
+        return msgspec.Raw(_RECORDS.encode(record))
+    except UnicodeEncodeError:
+        return msgspec.Raw()

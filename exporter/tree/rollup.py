@@ -6,7 +6,7 @@ The surprising fact: two nodes may carry the same key and yet be two events, and
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 from msgspec import Struct
@@ -33,6 +33,29 @@ class Identified(Struct, frozen=True):
     mismatches: tuple[Mismatch, ...]
 
 
+class _Below(Struct, frozen=True):
+    """Per row, from its own subtree alone, so that no verdict on it depends on the root that was asked."""
+
+    cumulative: Sequence[Decimal]
+    """What its children's cumulative costs add to its own."""
+    events: Sequence[int]
+    """Nodes whose cost rolls up to it, itself included."""
+    places: Sequence[int]
+    """Most places that a cost was printed with."""
+
+
+def _below(rows: Sequence[Flat]) -> _Below:
+    cumulative, events = [ZERO] * len(rows), [1] * len(rows)
+    most_places = [0 if row.cost is None else places(row.cost) for row in rows]
+    for index in range(len(rows) - 1, 0, -1):
+        row, parent = rows[index], rows[index].parent
+        most_places[parent] = max(most_places[parent], most_places[index])
+        if row.edge_rolls_up:
+            cumulative[parent] = add(cumulative[parent], row.cumulative or ZERO)
+            events[parent] += events[index]
+    return _Below(cumulative, events, most_places)
+
+
 def identify(rows: Sequence[Flat]) -> Identified:
     """The same key is one event, unless the roll-up above its nodes needs each of them."""
     found: dict[tuple[str, str, str], list[int]] = defaultdict(list)
@@ -41,9 +64,10 @@ def identify(rows: Sequence[Flat]) -> Identified:
     ordinals = [0] * len(rows)
     mismatches: list[Mismatch] = []
     if len(found) < len(rows):
+        below = _below(rows)
         for indexes in found.values():
             if len(indexes) > 1:
-                mismatches += _number(indexes, rows, ordinals)
+                mismatches += _number(indexes, rows, below, ordinals)
     return Identified(ordinals, _repeats(rows, ordinals), tuple(mismatches[:1]))
 
 
@@ -58,7 +82,7 @@ def _repeats(rows: Sequence[Flat], ordinals: Sequence[int]) -> frozenset[int]:
     return frozenset(repeats)
 
 
-def _number(indexes: list[int], rows: Sequence[Flat], ordinals: list[int]) -> list[Mismatch]:
+def _number(indexes: list[int], rows: Sequence[Flat], below: _Below, ordinals: list[int]) -> list[Mismatch]:
     """Give the nodes of one key their ordinals; what can't be told apart keeps the same and is reported."""
     by_parent: dict[int, list[int]] = defaultdict(list)
     for index in indexes:
@@ -66,11 +90,11 @@ def _number(indexes: list[int], rows: Sequence[Flat], ordinals: list[int]) -> li
     doubtful = False
     for parent, twins in by_parent.items():
         if len(twins) > 1:
-            doubtful |= not _number_twins(parent, twins, rows, ordinals)
+            doubtful |= not _number_twins(parent, twins, rows, below, ordinals)
     for index in indexes:
         above = _same_key_above(index, rows)
-        if above is not None and _nested_are_two(above, index, rows):
-            ordinals[index] = ordinals[above] + 1
+        if above is not None and _nested_are_two(above, index, rows, below):
+            ordinals[index] += ordinals[above] + 1
     costs_of: dict[int, set[Decimal | None]] = defaultdict(set)
     for index in indexes:
         costs_of[ordinals[index]].add(rows[index].cost)
@@ -80,21 +104,29 @@ def _number(indexes: list[int], rows: Sequence[Flat], ordinals: list[int]) -> li
     return []
 
 
-def _number_twins(parent: int, twins: list[int], rows: Sequence[Flat], ordinals: list[int]) -> bool:
-    """Twins below one parent: one event if that fits the parent's sum, else one each; False if neither fits."""
-    above = rows[parent]
-    beside = [row for row in rows if row.parent == parent and row.edge_rolls_up and row.key != rows[twins[0]].key]
-    amounts = [rows[index].cumulative or ZERO for index in twins]
-    if above.cumulative is None or not rows[twins[0]].edge_rolls_up:
+def _number_twins(parent: int, twins: list[int], rows: Sequence[Flat], below: _Below, ordinals: list[int]) -> bool:
+    """Twins below one parent: one event or one each, whichever is nearer to the parent's sum; False if neither fits."""
+    stated = rows[parent].cumulative
+    if stated is None or not all(rows[index].edge_rolls_up for index in twins):
         return len({rows[index].cost for index in twins}) == 1
-    rest = subtract(above.cumulative, add(above.cost or ZERO, total(row.cumulative or ZERO for row in beside)))
-    if len(set(amounts)) == 1 and rest == amounts[0]:
-        return True
-    if rest != total(amounts):
+    amounts = [rows[index].cumulative or ZERO for index in twins]
+    each = add(rows[parent].cost or ZERO, below.cumulative[parent])
+    off = abs(subtract(each, stated))
+    tolerance = _tolerance(below.events[parent], max(below.places[parent], places(stated)))
+    if len(set(amounts)) == 1:
+        off_as_one = abs(subtract(subtract(each, total(amounts[1:])), stated))
+        if off_as_one <= off:
+            return off_as_one <= tolerance
+    if off > tolerance:
         return False
-    for ordinal, index in enumerate(twins):
+    for ordinal, index in enumerate(sorted(twins, key=lambda index: (*_by_amounts(rows[index]), index))):
         ordinals[index] = ordinal
     return True
+
+
+def _by_amounts(row: Flat) -> tuple[bool, Decimal, bool, Decimal]:
+    """Orders twins the same in whatever order an answer lists them; what has no amount comes last."""
+    return (row.cost is None, row.cost or ZERO, row.cumulative is None, row.cumulative or ZERO)
 
 
 def _same_key_above(index: int, rows: Sequence[Flat]) -> int | None:
@@ -104,13 +136,15 @@ def _same_key_above(index: int, rows: Sequence[Flat]) -> int | None:
     return above if above >= 0 else None
 
 
-def _nested_are_two(above: int, below: int, rows: Sequence[Flat]) -> bool:
-    """A root may share its key with the leg below it: two events if the sum at the upper one includes both."""
-    upper, lower = rows[above], rows[below]
-    if upper.cost == lower.cost == ZERO or upper.cumulative is None:
+def _nested_are_two(upper: int, lower: int, rows: Sequence[Flat], below: _Below) -> bool:
+    """Nodes of one key on one path: two events if the sum at the upper one is nearer to both than to one of them."""
+    cost, stated, nested = rows[upper].cost, rows[upper].cumulative, rows[lower].cost
+    if cost == nested == ZERO or stated is None:
         return False
-    children = [row for row in rows if row.parent == above and row.edge_rolls_up]
-    return upper.cumulative == add(upper.cost or ZERO, total(row.cumulative or ZERO for row in children))
+    off = subtract(add(cost or ZERO, below.cumulative[upper]), stated)
+    off_as_one = subtract(off, nested or ZERO)
+    tolerance = _tolerance(below.events[upper], max(below.places[upper], places(stated)))
+    return abs(off) <= tolerance and abs(off) <= abs(off_as_one)
 
 
 def verify(rows: Sequence[Flat], identified: Identified, stated: Stated) -> tuple[Mismatch, ...]:
@@ -132,7 +166,7 @@ def _check_sum(rows: Sequence[Flat], identified: Identified, stated: Stated) -> 
     events = [row for index, row in enumerate(rows) if index not in identified.repeats]
     readings = (events, [row for row in events if row.rolled_up], rows, [row for row in rows if row.rolled_up])
     sums = [total(row.cost or ZERO for row in reading) for reading in readings]
-    tolerance = _tolerance(len(rows), [stated.total, *_costs(rows)])
+    tolerance = _tolerance(len(rows), max(places(stated.total), *(places(row.cost or ZERO) for row in rows)))
     if any(abs(subtract(amount, stated.total)) <= tolerance for amount in sums):
         return []
     return [Mismatch("event_sum", _differ("the events add up to", sums[0], "cost.total is", stated.total))]
@@ -142,19 +176,21 @@ def _check_root(rows: Sequence[Flat], stated: Stated) -> list[Mismatch]:
     cumulative = rows[0].cumulative
     if stated.total is None or cumulative is None:
         return []
-    if abs(subtract(cumulative, stated.total)) <= _tolerance(len(rows), [stated.total, cumulative]):
+    if abs(subtract(cumulative, stated.total)) <= _tolerance(len(rows), max(places(stated.total), places(cumulative))):
         return []
     return [Mismatch("root_cumulative", _differ("the root's is", cumulative, "cost.total is", stated.total))]
 
 
 def _check_nodes(rows: Sequence[Flat], identified: Identified) -> list[Mismatch]:
     sums, sizes = _sums_below(rows, identified)
+    printed = _below(rows).places
     failed = [
         index
         for index, row in enumerate(rows)
         if row.cumulative is not None
         and sums[index] != row.cumulative
-        and abs(subtract(sums[index], row.cumulative)) > _tolerance(sizes[index], [row.cumulative, *_costs(rows)])
+        and abs(subtract(sums[index], row.cumulative))
+        > _tolerance(sizes[index], max(printed[index], places(row.cumulative)))
     ]
     if not failed:
         return []
@@ -188,13 +224,9 @@ def _check_count(rows: Sequence[Flat], stated: Stated) -> list[Mismatch]:
     return [Mismatch("event_count", f"{len(rows)} nodes in the tree, meta.event_count is {stated.event_count}")]
 
 
-def _costs(rows: Sequence[Flat]) -> list[Decimal]:
-    return [row.cost for row in rows if row.cost is not None]
-
-
-def _tolerance(count: int, amounts: Iterable[Decimal]) -> Decimal:
+def _tolerance(count: int, most_places: int) -> Decimal:
     """Each printed amount may be half a unit of its last place away from what it was computed from."""
-    return count * _HALF.scaleb(-max(map(places, amounts)))
+    return count * _HALF.scaleb(-most_places)
 
 
 def _differ(left: str, one: Decimal, right: str, other: Decimal | None) -> str:

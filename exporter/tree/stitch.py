@@ -37,7 +37,7 @@ class Reader:
     def __init__(self, record_fields: Iterable[str], record_types: RecordTypes, limits: Limits) -> None:
         self.record_types = record_types
         self._decoder = Decoder(record_fields)
-        self._limits = limits
+        self.limits = limits
 
     def session(self, ref: SessionRef, body: bytes, max_depth: int) -> Stitching:
         """The session in an answer that was asked with `max_depth`; TreeError if it can't be read at all."""
@@ -59,14 +59,10 @@ class Reader:
         )
 
     def rows(self, root: Node) -> list[Flat]:
-        return flatten(root, self.record_types, self._limits)
+        return flatten(root, self.record_types, self.limits)
 
     def answer(self, body: bytes) -> Answer:
         return self._decoder.answer(body)
-
-    @property
-    def subtrees_max(self) -> int:
-        return self._limits.subtrees_max
 
     def _events(self, rows: list[Flat], identified: Identified) -> tuple[Event, ...]:
         record = self._decoder.record
@@ -110,24 +106,32 @@ class _Stitch:
         self.unresolved = 0
         self._root = answer.root
         self.rows = reader.rows(answer.root)
+        self._nodes = len(self.rows)
         self._edges = self._edges_of(self.rows, frozenset())
         self._max_depth = max(2, max_depth)  # with 1 an answer is its root alone, and asking again leads nowhere
 
     def complete(self) -> Generator[Subtree, bytes | None, None]:
         """Ask where sums say that something is missing; then, while the count says so, at the other edges too."""
-        while edge := self._next(lambda edge: edge.surely_cut):
-            yield from self._graft(edge)
+        yield from self._rounds(lambda edge: edge.surely_cut)
         known = self._reader.record_types
-        while self._event_count > len(self.rows) and (
-            edge := self._next(lambda edge: known.may_have_children(edge.leaf.record_type))
-        ):
-            yield from self._graft(edge)
+        yield from self._rounds(
+            lambda edge: self._event_count > self._nodes and known.may_have_children(edge.leaf.record_type)
+        )
 
-    def _next(self, wanted: Callable[[_Edge], bool]) -> _Edge | None:
-        for place, edge in enumerate(self._edges):
-            if wanted(edge):
-                return self._edges.pop(place)
-        return None
+    def _rounds(self, wanted: Callable[[_Edge], bool]) -> Generator[Subtree, bytes | None, None]:
+        """Graft at the wanted edges, then at those that this brought to light; the tree is flattened once a round."""
+        waiting, others = self._edges, []
+        while waiting:
+            self._edges = []
+            for edge in waiting:
+                if wanted(edge):
+                    yield from self._graft(edge)
+                else:
+                    others.append(edge)
+            if self._nodes > len(self.rows):
+                self.rows = self._reader.rows(self._root)
+            waiting = self._edges
+        self._edges = others
 
     def _edges_of(self, rows: list[Flat], path: frozenset[tuple[str, str]]) -> list[_Edge]:
         return [_Edge(row, path) for row in rows if row.depth >= self._max_depth and not row.node.children]
@@ -137,7 +141,7 @@ class _Stitch:
         subtree = Subtree(edge.leaf.record_type, edge.leaf.id, self._max_depth)
         key = (subtree.record_type, subtree.event_id)
         askable = subtree.event_id and key not in edge.path
-        if askable and subtree not in self._bodies and len(self._bodies) < self._reader.subtrees_max:
+        if askable and subtree not in self._bodies and len(self._bodies) < self._reader.limits.subtrees_max:
             self._bodies[subtree] = yield subtree
         body = self._bodies.get(subtree) if askable else None
         if body is None or not self._attach(edge, body, edge.path | {key}):
@@ -154,5 +158,6 @@ class _Stitch:
             return False
         edge.leaf.node.children = root.children
         self._edges += self._edges_of(below, path)
-        self.rows = self._reader.rows(self._root)
+        self._nodes += len(below) - 1
+        self._reader.limits.check(self._nodes)
         return below[0].cumulative == edge.leaf.cumulative  # else it was amended between the two answers

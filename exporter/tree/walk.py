@@ -20,6 +20,8 @@ ID_MAX = 500
 NAME_MAX = 100
 """Longest product, event name or currency that is believed."""
 
+CALL_SESSION = "call-session"
+
 _UNPRICED = Cost()
 
 
@@ -29,6 +31,12 @@ class Limits(Struct, frozen=True):
     nodes_max: int = 20_000
     subtrees_max: int = 200
     depth_max: int = 64
+
+    def check(self, nodes: int, depth: int = 0) -> None:
+        if depth > self.depth_max:
+            raise TreeError("too_deep", f"the tree is deeper than tree.depth_max ({self.depth_max})")
+        if nodes > self.nodes_max:
+            raise TreeError("too_many_nodes", f"the tree has more nodes than tree.nodes_max ({self.nodes_max})")
 
 
 class Flat(Struct, frozen=True):
@@ -51,7 +59,17 @@ class Flat(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        return (self.product, self.event_name, self.id)
+        return identity(self.record_type, self.product, self.event_name, self.id)
+
+
+def identity(record_type: str, product: str, event_name: str, id: str) -> tuple[str, str, str]:  # noqa: A002  # API's word
+    """What makes an event the same in every tree: its product, event name and id.
+
+    Except for a `call-session`: it has no product of its own and borrows that of a leg, so it and the leg may state
+    the same three. Then the leg would be the first of its name on its own root and the second below the session's,
+    and be booked twice. Its record type therefore stands where its product would.
+    """
+    return (CALL_SESSION if record_type == CALL_SESSION else product, event_name, id)
 
 
 def flatten(root: Node, record_types: RecordTypes, limits: Limits) -> list[Flat]:
@@ -61,7 +79,7 @@ def flatten(root: Node, record_types: RecordTypes, limits: Limits) -> list[Flat]
     while waiting:
         node, parent = waiting.pop()
         row = _flat(node, parent, rows[parent] if parent >= 0 else None, record_types)
-        _check_limits(row, len(rows), limits)
+        limits.check(len(rows) + 1, row.depth)
         waiting += [(child, len(rows)) for child in reversed(node.children or ())]
         rows.append(row)
     return rows
@@ -86,13 +104,6 @@ def _flat(node: Node, parent: int, above: Flat | None, record_types: RecordTypes
         edge_rolls_up=edge_rolls_up,
         rolled_up=edge_rolls_up and (above is None or above.rolled_up),
     )
-
-
-def _check_limits(row: Flat, count: int, limits: Limits) -> None:
-    if row.depth > limits.depth_max:
-        raise TreeError("too_deep", f"the tree is deeper than tree.depth_max ({limits.depth_max})")
-    if count >= limits.nodes_max:
-        raise TreeError("too_many_nodes", f"the tree has more nodes than tree.nodes_max ({limits.nodes_max})")
 
 
 def _name(value: object) -> str:
