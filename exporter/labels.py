@@ -19,6 +19,7 @@ from exporter.config import Label
 from exporter.costs import INFERENCE
 from exporter.model import NONE, OTHER, UNKNOWN, Event, Facts, Labels, Profile, Session
 from exporter.money import amount_text, read_amount
+from exporter.tree import identity
 
 VALUE_MAX = 128
 """Longest label value, in characters; ids and names are shorter, and what is longer is somebody's prose."""
@@ -109,10 +110,10 @@ class Labeller:
 
     def profile(self, session: Session, facts: tuple[Facts, ...]) -> Profile:
         """The session as a whole; an event without an id can't be told from others and isn't counted."""
-        distinct: dict[tuple[str, str, str, int], str] = {}
+        distinct: dict[tuple[str | int, ...], str] = {}
         for event, found in zip(session.events, facts, strict=True):
             if event.id:
-                key = (event.product, event.event_name, event.id, event.ordinal)
+                key = (*identity(event.record_type, event.product, event.event_name, event.id), event.ordinal)
                 distinct.setdefault(key, found.labels[1][1])
         record_types = list(distinct.values())
         root = facts[0].labels[1][1]

@@ -53,22 +53,23 @@ class Journey:
         self._max_depth = max_depth
         self._expand = expand
 
-    async def poll(self, claim: Claim, now: Callable[[], float]) -> Poll:
-        """One poll, from its claim to what can be booked; never raises for what the API did."""
+    async def poll(self, claim: Claim, at: float) -> Poll:
+        """One poll, from its claim to what can be booked; never raises for what the API did.
+
+        `at` is the time before anything was asked: the answer is at least as new, so nothing is looked at too late.
+        """
         try:
             session = await self.session(claim.ref)
         except Gone:
-            return Poll(claim, now(), "gone")
+            return Poll(claim, at, "gone")
         except Denied as error:
-            return Poll(claim, now(), "denied", error.reason)
-        except ConfigError as error:
-            log.warning("poll failed", extra=facts(**named(claim.ref), reason="key_unusable", error=str(error)))
-            return Poll(claim, now(), "failed", "key_unusable")
-        except PollError as error:
-            log.warning("poll failed", extra=facts(**named(claim.ref), reason=error.reason, error=str(error)))
-            return Poll(claim, now(), "failed", error.reason)
+            return Poll(claim, at, "denied", error.reason)
+        except (ConfigError, PollError) as error:
+            reason = error.reason if isinstance(error, PollError) else "key_unusable"
+            log.warning("poll failed", extra=facts(**named(claim.ref), reason=reason, error=str(error)))
+            return Poll(claim, at, "failed", reason)
         found = self._labeller.facts(session)
-        return Poll(claim, now(), "tree", "", session, found, self._labeller.profile(session, found))
+        return Poll(claim, at, "tree", "", session, found, self._labeller.profile(session, found))
 
     async def session(self, ref: SessionRef) -> Session:
         """The whole session as the API shows it now; raises PollError."""
@@ -172,11 +173,12 @@ class Poller:
         task.add_done_callback(lambda task: self._arrived(lane, task))
 
     async def _travel(self, lane: Lane, claim: Claim) -> None:
+        at = self._clock.now()
         try:
-            poll = await lane.journey.poll(claim, self._clock.now)
+            poll = await lane.journey.poll(claim, at)
         except Exception:  # one session must not stop the others, whatever is wrong with it
             log.exception("poll failed by a defect of the exporter", extra=facts(**named(claim.ref)))
-            poll = Poll(claim, self._clock.now(), "failed", "internal")
+            poll = Poll(claim, at, "failed", "internal")
         self._count(poll)
         await self._booker.book(poll)
 

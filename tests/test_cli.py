@@ -197,20 +197,21 @@ def test_a_corrupt_ledger_is_refused(tmp_path: Path) -> None:
     ledger.write_text("this was a ledger once")
     code, output, errors = call(tmp_path, "run", ANY_PORT)
     assert (code, output) == (2, "")
-    assert errors.startswith(f"{PROG}: telnyx-sessions.sqlite is not a SQLite file or is damaged")
+    assert errors.startswith(f"{PROG}: {ledger} is not a SQLite file or is damaged")
     assert "restore a copy or move it away" in errors
     assert ledger.read_text() == "this was a ledger once"
 
 
 def test_a_ledger_in_use_is_refused(tmp_path: Path) -> None:
     """The message names the process that holds it."""
-    lock = FileLock(tmp_path / "telnyx-sessions.sqlite")
+    ledger = tmp_path / "telnyx-sessions.sqlite"
+    lock = FileLock(ledger)
     try:
         code, output, errors = call(tmp_path, "run", ANY_PORT)
     finally:
         lock.release()
     assert (code, output) == (2, "")
-    assert errors == f"{PROG}: telnyx-sessions.sqlite is in use by process {os.getpid()}; one exporter per ledger\n"
+    assert errors == f"{PROG}: {ledger} is in use by process {os.getpid()}; one exporter per ledger\n"
 
 
 @pytest.mark.parametrize("command", ["run", "simulate"])

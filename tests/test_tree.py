@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import TreeError
-from exporter.model import Session
-from exporter.tree import Limits, Subtree
+from exporter.model import Event, Session
+from exporter.tree import Limits, Subtree, identity
 from tests.trees import answer, api, body, count, cut, node, read
 
 
@@ -142,6 +142,21 @@ def test_records_are_read_only_where_asked_for() -> None:
     assert read(answer(root)).events[0].record == {}
 
 
+@pytest.mark.parametrize("links", [{}, []])
+@pytest.mark.parametrize("record", [{"rate": "\ud800"}, {"\ud800": 1}])
+def test_half_a_surrogate_pair_costs_only_its_record(links: object, record: dict[str, object]) -> None:
+    """It has no bytes in UTF-8; the tree around it is read, also where another part's shape is wrong."""
+    session = read(answer(node("message:m", "0.1", record=record, links=links)), fields=("rate",))
+    assert costs(session) == {"m": Decimal("0.1")}
+    assert session.events[0].record == {}
+
+
+def test_half_a_surrogate_pair_is_no_id() -> None:
+    """No ledger could hold it: the node has none, its neighbour is read as ever."""
+    session = read(answer(node("call-session:root", "0", node("recording:\ud800", "0.1"), node("recording:r", "0.2"))))
+    assert [e.id for e in session.events] == ["root", "", "r"]
+
+
 # Cuts
 
 
@@ -253,12 +268,71 @@ def test_one_event_below_two_parents_is_one_event() -> None:
     assert "duplicate_id" not in checks(session)
 
 
+def named_as(leg: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """The root with the product, event name and id of the leg, as a `call-session` may borrow them."""
+    return root | {name: leg[name] for name in ("product", "event_name", "id")}
+
+
 def test_a_root_may_share_its_key_with_its_leg() -> None:
-    """Where the root's sum includes both, they are two events and no cent is lost."""
+    """They are two events by their record types, so the leg is no twin and no cent is lost."""
     leg = node("sip-trunking:same", "0.0052")
-    root = node("call-session:same", "0.0000", leg) | {"product": leg["product"], "event_name": leg["event_name"]}
-    session = read(answer(root))
-    assert [(e.cost, e.ordinal) for e in session.events] == [(Decimal("0.0000"), 0), (Decimal("0.0052"), 1)]
+    session = read(answer(named_as(leg, node("call-session:same", "0.0000", leg))))
+    assert [(e.cost, e.ordinal) for e in session.events] == [(Decimal("0.0000"), 0), (Decimal("0.0052"), 0)]
+    assert len({identified(e) for e in session.events}) == 2
+    assert checks(session) == []
+
+
+def identified(event: Event) -> tuple[object, ...]:
+    return (*identity(event.record_type, event.product, event.event_name, event.id), event.ordinal)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60)), max_size=6), st.integers(0, 300))
+def test_identity_does_not_depend_on_the_root_that_was_asked(parts: list[tuple[str, int]], stated: int) -> None:
+    """A leg followed on its own and below its call-session names each event the same, twins included."""
+    below = [node(f"recording:{name}", f"0.{cost:04}") for name, cost in parts]
+    leg = node("sip-trunking:same", "0.0052", *below, cumulative=f"0.{stated:04}")
+    alone = read(answer(leg))
+    outer = read(answer(named_as(leg, node("call-session:x", "0.000001", leg))))
+    assert [identified(e) for e in outer.events[1:]] == [identified(e) for e in alone.events]
+
+
+@given(st.permutations([("0.1", None), ("0.2", None), ("0.2", "0.5"), (None, "0")]))
+def test_twins_keep_their_ordinals_in_any_order(twins: list[tuple[str | None, str | None]]) -> None:
+    """An answer that lists them in another order swaps no event, so nothing is booked to and fro."""
+    nodes = [node("recording:t", cost, cumulative=cumulative) for cost, cumulative in twins]
+    session = read(answer(node("call-session:root", "0", *nodes)))
+    assert sorted((e.ordinal, e.cost, e.cumulative) for e in session.events[1:] if e.cost is not None) == [
+        (0, Decimal("0.1"), Decimal("0.1")),
+        (1, Decimal("0.2"), Decimal("0.2")),
+        (2, Decimal("0.2"), Decimal("0.5")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("costs", "stated", "ordinals"),
+    [
+        (("0.0051", "0.0052"), "0.0104", {0, 1}),
+        (("0.0051", "0.0051"), "0.0103", {0, 1}),
+        (("0.0051", "0.0051"), "0.0052", {0}),
+        (("0.0001", "0.0001"), "0.0001", {0}),
+    ],
+)
+def test_twins_are_read_as_what_is_nearer_to_a_rounded_sum(
+    costs: tuple[str, str], stated: str, ordinals: set[int]
+) -> None:
+    """A sum that was rounded tells as much as an exact one."""
+    session = read(answer(node("call-session:root", "0", *(node("recording:t", c) for c in costs), cumulative=stated)))
+    assert {e.ordinal for e in session.events[1:]} == ordinals
+    assert "duplicate_id" not in checks(session)
+
+
+def test_a_node_below_one_of_its_key_is_another_if_the_rounded_sum_needs_both() -> None:
+    """Also where the upper sum is off by a rounding."""
+    leg = node("call-control:same", "0.0052")
+    two = read(answer(node("call-control:same", "0.0051", leg, cumulative="0.0104")))
+    assert [e.ordinal for e in two.events] == [0, 1]
+    one = read(answer(node("call-control:same", "0.0052", leg, cumulative="0.0052")))
+    assert [e.ordinal for e in one.events] == [0, 0]
 
 
 # Checks

@@ -25,6 +25,7 @@ from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
 from exporter.model import Event, Exemplar, Facts, Followed, Labels, Notice, Poll, Profile, Receipt, Session
 from exporter.money import ZERO, add, amount_text
+from exporter.tree import identity
 
 _ONE = Decimal(1)
 POLLS_KEPT = 10
@@ -38,7 +39,8 @@ WHOLE_TREE_CHECKS = ("event_sum", "root_cumulative", "node_cumulative", "event_c
 
 def event_key(seed: str, event: Event) -> bytes:
     """16 bytes that name an event of an account for ever, wherever in however many trees it is seen."""
-    name = "\0".join((seed, event.product, event.event_name, event.id, str(event.ordinal)))
+    named = identity(event.record_type, event.product, event.event_name, event.id)
+    name = "\0".join((seed, *named, str(event.ordinal)))
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -405,9 +407,9 @@ def _latest(row: SessionRow, events: dict[bytes, tuple[Event, Facts]]) -> float 
 
 def _cost_by_currency(session: Session) -> dict[str, Decimal]:
     costs_of: dict[str, Decimal] = {}
-    seen: Counter[tuple[str, str, str, int]] = Counter()
+    seen: Counter[tuple[str | int, ...]] = Counter()
     for event in session.events:
-        name = (event.product, event.event_name, event.id, event.ordinal)
+        name = (*identity(event.record_type, event.product, event.event_name, event.id), event.ordinal)
         seen[name] += 1
         if event.cost is not None and event.id and seen[name] == 1:
             costs_of[event.currency] = add(costs_of.get(event.currency, ZERO), event.cost)

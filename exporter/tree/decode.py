@@ -76,12 +76,10 @@ class Decoder:
     def answer(self, body: bytes) -> Answer:
         try:
             return self._answers.decode(body)
-        except msgspec.ValidationError:
-            return _decode_what_fits(body)
         except RecursionError:
             raise _TOO_DEEP from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise TreeError("not_json", f"the answer is not JSON, or not all of it: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError):  # also half a surrogate pair, wherever it stands
+            return _decode_what_fits(body)
 
     def record(self, node: Node) -> Mapping[str, object]:
         """The wanted fields that the node's record has; empty for anything that is no record."""
@@ -109,12 +107,14 @@ def _decimal(text: str) -> Decimal | None:
 
 
 def _decode_what_fits(body: bytes) -> Answer:
-    """Some part has another shape than documented: leave out that part, keep the rest."""
+    """Some part is other than documented: leave out that part, keep the rest."""
     try:
         answer = json.loads(body, parse_float=_decimal, parse_int=_integer, parse_constant=lambda _: None)
         return msgspec.convert(_scrubbed_answer(answer), Answer)
     except RecursionError:
         raise _TOO_DEEP from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise TreeError("not_json", f"the answer is not JSON, or not all of it: {error}") from None
     except (ValueError, msgspec.ValidationError) as error:
         raise TreeError("malformed", f"the answer is JSON but no event tree: {error}") from None
 

@@ -62,12 +62,13 @@ def identify(rows: Sequence[Flat]) -> Identified:
     for index, row in enumerate(rows):
         found[row.key].append(index)
     ordinals = [0] * len(rows)
+    if len(found) == len(rows):
+        return Identified(ordinals, frozenset(), ())
     mismatches: list[Mismatch] = []
-    if len(found) < len(rows):
-        below = _below(rows)
-        for indexes in found.values():
-            if len(indexes) > 1:
-                mismatches += _number(indexes, rows, below, ordinals)
+    below = _below(rows)
+    for indexes in found.values():
+        if len(indexes) > 1:
+            mismatches += _number(indexes, rows, below, ordinals)
     return Identified(ordinals, _repeats(rows, ordinals), tuple(mismatches[:1]))
 
 
@@ -202,16 +203,15 @@ def _check_nodes(rows: Sequence[Flat], identified: Identified) -> list[Mismatch]
 def _sums_below(rows: Sequence[Flat], identified: Identified) -> tuple[list[Decimal], list[int]]:
     """Per row: the sum of the distinct events whose cost rolls up to it, its own included, and their number."""
     sums, sizes = [ZERO] * len(rows), [0] * len(rows)
-    counted: set[tuple[int, tuple[str, str, str], int]] = set()
+    counted: set[tuple[int, object]] = set()
     for index, row in enumerate(rows):
-        at = index
+        at, event = index, (row.key, identified.ordinals[index]) if identified.repeats else None
         while True:
-            event = (at, row.key, identified.ordinals[index])
-            if not identified.repeats or event not in counted:
+            if not event or (at, event) not in counted:
                 sums[at] = add(sums[at], row.cost or ZERO)
                 sizes[at] += 1
-                if identified.repeats:
-                    counted.add(event)
+                if event:
+                    counted.add((at, event))
             if not rows[at].edge_rolls_up or rows[at].parent < 0:
                 break
             at = rows[at].parent

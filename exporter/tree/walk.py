@@ -4,6 +4,7 @@ Owns the limits of depth and size, and the canonical naming of nodes. Walks with
 deep tree is an error of that tree and never of the process.
 """
 
+import re
 from decimal import Decimal
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ NAME_MAX = 100
 CALL_SESSION = "call-session"
 
 _UNPRICED = Cost()
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Limits(Struct, frozen=True):
@@ -107,14 +109,19 @@ def _flat(node: Node, parent: int, above: Flat | None, record_types: RecordTypes
 
 
 def _name(value: object) -> str:
-    return value if isinstance(value, str) and len(value) <= NAME_MAX else ""
+    return value if isinstance(value, str) and _is_text(value, NAME_MAX) else ""
 
 
 def _identifier(value: object) -> str:
     """The id as text; empty if there is none that could be booked."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    return value if isinstance(value, str) and len(value) <= ID_MAX else ""
+    return value if isinstance(value, str) and _is_text(value, ID_MAX) else ""
+
+
+def _is_text(value: str, longest: int) -> bool:
+    """Not too long, and without half a surrogate pair, which neither a ledger nor an exposition can hold."""
+    return len(value) <= longest and (value.isascii() or not _SURROGATE.search(value))
 
 
 def _link(node: Node) -> str | None:
