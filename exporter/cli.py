@@ -12,14 +12,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
 
 from exporter import __version__, demo, simulator
-from exporter.app import App, SystemClock
+from exporter.app import App, SystemClock, policy
 from exporter.config import Config, load, parse
 from exporter.errors import ConfigError, ExporterError, LedgerError
 from exporter.explain import explain
+from exporter.ledger import Settings, open_existing
 from exporter.log import FORMATS, LEVELS, configure
 from exporter.record_types import RecordTypes
 
@@ -71,6 +75,15 @@ def _demo(arguments: argparse.Namespace) -> int:
     return demo.run(arguments.listen_address, arguments.speed, arguments.seconds, time.monotonic)
 
 
+_Record = TypeVar("_Record", bound=Struct)
+
+
+def _given(record: type[_Record], arguments: argparse.Namespace) -> _Record:
+    """The record with those of its fields that were given as flags."""
+    flags = vars(arguments)
+    return record(**{name: flags[name] for name in record.__struct_fields__ if flags.get(name) is not None})
+
+
 def _simulate(arguments: argparse.Namespace) -> int:
     settings = simulator.Settings(
         seed=arguments.seed,
@@ -78,6 +91,12 @@ def _simulate(arguments: argparse.Namespace) -> int:
         speed=arguments.speed,
         sessions_per_hour=arguments.sessions_per_hour,
         api_key=arguments.api_key,
+        history_seconds=arguments.history_seconds,
+        sessions_max=arguments.sessions_max,
+        rating_delay_scale=arguments.rating_delay_scale,
+        requests_per_second=arguments.requests_per_second,
+        bills=_given(simulator.Bills, arguments),
+        faults=_given(simulator.Faults, arguments),
         documented_example=True,
     )
     host, port = arguments.host, arguments.port
@@ -92,15 +111,37 @@ def _simulate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_config(arguments: argparse.Namespace) -> int:
-    path = arguments.config_file or DEFAULT_FILE
+def _parsed(path: Path) -> Config:
+    """The file's configuration, without any key."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read ({error.strerror}); correct --config.file") from error
-    config = parse(content, str(path))
+    return parse(content, str(path))
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    path = arguments.config_file or DEFAULT_FILE
+    config = _parsed(path)
     print(f"{path}: ok, {len(config.accounts)} account(s), {len(config.sessions)} configured session(s)")
     return 0
+
+
+def _ledger(arguments: argparse.Namespace) -> int:
+    path = arguments.config_file
+    if path is None and DEFAULT_FILE.exists():
+        path = DEFAULT_FILE
+    config = _parsed(path) if path is not None else Config()
+    with closing(open_existing(config.ledger.url, policy(config), Settings.of(config))) as ledger:
+        if arguments.action == "check":
+            differences = ledger.check()
+            print("\n".join(differences) or f"{ledger.path}: ok, {len(ledger.totals())} totals agree with their events")
+            return 1 if differences else 0
+        if arguments.old is None or arguments.new is None:
+            raise ConfigError("ledger rename-account", "expected two names: the account's old one and its new one")
+        sessions = ledger.rename_account(arguments.old, arguments.new)
+        print(f"{ledger.path}: account {arguments.old} is now {arguments.new}, with {sessions} session(s)")
+        return 0
 
 
 def _session(arguments: argparse.Namespace) -> int:
@@ -129,6 +170,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "check-config": _check_config,
     "session": _session,
     "record-types": _record_types,
+    "ledger": _ledger,
 }
 
 
@@ -166,6 +208,12 @@ def _parser() -> argparse.ArgumentParser:
     session.add_argument("record_type", metavar="RECORD_TYPE", help="such as call-session; `record-types` lists them")
     session.add_argument("event_id", metavar="EVENT_ID", help="the id of the session's first event")
     session.add_argument("--account", help="the account's name (default: the first one)")
+    ledger = command("ledger", configured, says="look after the ledger of an exporter that is not running")
+    ledger.add_argument("action", choices=["check", "rename-account"], help="recount it, or give an account a new name")
+    ledger.add_argument("old", nargs="?", metavar="OLD", help="rename-account: the name in the ledger")
+    ledger.add_argument(
+        "new", nargs="?", metavar="NEW", help="rename-account: the name in the configuration from now on"
+    )
     command("record-types", says="the documented record types as a table")
     return parser
 
@@ -225,7 +273,32 @@ def _add_simulated(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sessions-per-hour", type=_positive, default=120.0, metavar="N", help="(default: %(default)g)"
     )
+    parser.add_argument("--sessions-max", type=int, metavar="N", help="after so many no more begin (default: no end)")
+    parser.add_argument(
+        "--history-seconds", type=float, default=0.0, metavar="N", help="how long before the start the first one begins"
+    )
+    parser.add_argument(
+        "--rating-delay-scale", type=float, default=1.0, metavar="N", help="how late bills are (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--requests-per-second", type=int, default=1000, metavar="N", help="more get 429 (default: %(default)s)"
+    )
+    bills = parser.add_argument_group("bills", "what becomes of them after the first rating")
+    for name in simulator.Bills.__struct_fields__:
+        bills.add_argument(f"--{name.replace('_', '-')}", type=_share, metavar="SHARE", help="(default: 0)")
+    faults = parser.add_argument_group("faults", "of the API's answers; POST /_faults changes them")
+    faults.add_argument("--error-share", type=_share, metavar="SHARE", help="requests answered by a fault (default: 0)")
+    faults.add_argument(
+        "--latency-seconds", type=float, metavar="N", help="answers come up to so much later (default: 0)"
+    )
     parser.add_argument("--api-key", default="KEY-simulator", help="the key that it accepts (default: %(default)s)")
+
+
+def _share(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {text!r}")
 
 
 def _positive(text: str) -> float:

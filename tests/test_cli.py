@@ -25,6 +25,7 @@ from exporter import __version__
 from exporter.ledger.lock import FileLock
 from exporter.simulator import DOCUMENTED_ID, Running, Settings, running
 from tests.exporting import PATIENCE_SECONDS, SCRAPER
+from tests.test_ledger import opened
 
 KEY = "KEY018F-never-to-be-seen"
 PROG = "telnyx-session-exporter"
@@ -345,3 +346,16 @@ def test_the_readme_names_flags_and_commands_that_exist(tmp_path: Path) -> None:
 def test_the_version_is_printed(tmp_path: Path) -> None:
     """Also behind a command, as the README's table says."""
     assert call(tmp_path, "run", "--version") == (0, f"{PROG} {__version__}\n", "")
+
+
+def test_ledger_commands_look_after_a_stopped_exporters_ledger(tmp_path: Path) -> None:
+    """`check` says ok, or that there is none; `rename-account` says what it can't find."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"ledger: {{url: 'sqlite:///{tmp_path / 'l.sqlite'}'}}")
+    code, _, errors = call(tmp_path, "ledger", "check", f"--config.file={config}", key=None)
+    assert (code, "doesn't exist" in errors) == (2, True)
+    opened(tmp_path / "l.sqlite").close()
+    code, output, _ = call(tmp_path, "ledger", "check", f"--config.file={config}", key=None)
+    assert (code, ": ok, " in output) == (0, True)
+    code, _, errors = call(tmp_path, "ledger", "rename-account", "a", "b", f"--config.file={config}", key=None)
+    assert (code, "no account 'a' in this ledger" in errors) == (2, True)

@@ -60,6 +60,8 @@ class Batch:
         self._sessions: dict[int, SessionRow] = {}
         self._events: dict[bytes, EventRow] = {}
         self._dirty: set[bytes] = set()
+        self._below: set[bytes] = set()
+        """Events that stand below another one in some tree of this batch."""
         self._followed: list[Followed] = []
         self._notices: list[Notice] = []
 
@@ -70,6 +72,7 @@ class Batch:
         current = [poll for poll in ordered if self._holds(poll)]
         keyed = [(poll, self._distinct(poll)) for poll in current]
         self._events = read_events(self._connection, {key for _, events in keyed for key in events})
+        self._below = {key for _, events in keyed for key in list(events)[1:]}
         owners = {row.owner for row in self._events.values()} - self._sessions.keys()
         self._sessions |= read_sessions(self._connection, owners)
         for poll, events in keyed:
@@ -350,7 +353,7 @@ class Batch:
 
     def _absorbed(self, row: SessionRow, session: Session) -> bool:
         event = self._events.get(self._key(row.ref.account, session.events[0]))
-        return event is not None and event.nested
+        return event is not None and (event.nested or event.key in self._below)
 
     def _settle_first(self, row: SessionRow, poll: Poll, root: Labels, *, absorbed: bool) -> None:
         self._sessions[row.id] = replace(row, observed=1)
