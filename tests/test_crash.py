@@ -10,10 +10,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import httpx
+import pytest
 import yaml
 
 from exporter.catalog import FAMILIES
-from exporter.simulator import Running, Settings, running
+from exporter.simulator import Faults, Running, Settings, running
 from tests.exporting import SCRAPER, Samples, net, read, same, stated
 
 KILLS = 1000 if os.environ.get("FULL") == "1" else 50
@@ -73,6 +74,8 @@ def write_config(simulated: Running, folder: Path) -> Path:
         "sessions": [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()],
         "polling": {
             "tick_seconds": 0.05,
+            "timeout_seconds": 1,
+            "attempts_max": 2,
             "min_interval_seconds": 1,
             "max_interval_seconds": 2,
             "settle_after_seconds": 6,
@@ -88,10 +91,14 @@ def write_config(simulated: Running, folder: Path) -> Path:
     return path
 
 
-def test_fifty_kills_cost_nothing(tmp_path: Path, free_port: int) -> None:
+@pytest.mark.parametrize("error_share", [0.0, 0.3], ids=["sound answers", "faults on 30 % of answers"])
+def test_kills_cost_nothing(tmp_path: Path, free_port: int, error_share: float) -> None:
     """SIGKILL at random moments under full polling: every counter only rises, and in the end all is exact."""
     chance = random.Random(SEED)
-    world = Settings(speed=SPEED, history_seconds=100_000.0, sessions_per_hour=6, sessions_max=150, seed=SEED)
+    faults = Faults(error_share=error_share, slow_body_seconds=0.1, retry_after_seconds=1)
+    world = Settings(
+        faults=faults, speed=SPEED, history_seconds=100_000.0, sessions_per_hour=6, sessions_max=150, seed=SEED
+    )
 
     async def play(simulated: Running) -> None:
         exporter = Process(write_config(simulated, tmp_path), free_port)

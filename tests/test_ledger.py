@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.catalog import BY_NAME
 from exporter.config import Config
 from exporter.errors import LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
 from exporter.ledger import Settings, SqliteLedger, open_ledger
@@ -76,6 +77,16 @@ def net(ledger: SqliteLedger) -> dict[tuple[str, ...], Decimal]:
     costs = values(ledger, "telnyx_cost_total", "record_type", "currency")
     credited = values(ledger, "telnyx_cost_credits_total", "record_type", "currency")
     return {key: costs[key] - credited[key] for key in costs}
+
+
+def counters(ledger: SqliteLedger) -> dict[tuple[object, ...], Decimal]:
+    """Every counter and every bucket, by family and labels."""
+    found: dict[tuple[object, ...], Decimal] = {}
+    for total in ledger.totals():
+        if BY_NAME[total.family].kind != "gauge":
+            found[total.family, total.labels] = total.value
+            found |= {(total.family, total.labels, i): Decimal(count) for i, count in enumerate(total.counts)}
+    return found
 
 
 def state(ledger: SqliteLedger) -> dict[str, int]:
@@ -244,6 +255,7 @@ def test_net_is_what_was_last_seen_of_every_event(
     ledger.follow([ref(f"r{n}") for n in range(3)], "file", 0.0)
     last: dict[str, tuple[int, Decimal]] = {}
     now, batch = 0.0, []
+    seen_events: set[str] = set()
     for root, seen, restart in snapshots:
         now += 100_000.0
         claims = {claim.ref.event_id: claim for claim in ledger.claim(now, ALL)}
@@ -256,14 +268,17 @@ def test_net_is_what_was_last_seen_of_every_event(
                 if cost is not None:
                     last[f"e{n}"] = (claim.number, Decimal(cost))
         random.shuffle(batch)
-        before = values(ledger, "telnyx_cost_total", "record_type")
+        before = counters(ledger)
         ledger.record(batch)
-        after = values(ledger, "telnyx_cost_total", "record_type")
+        after = counters(ledger)
         assert all(after[key] >= value for key, value in before.items())
+        assert ledger.check() == []
+        seen_events |= {f"e{n}" for n in seen} if claim is not None else set()
         if restart:
             ledger.close()
             ledger = opened(path)
     assert net(ledger).get(("recording", "USD"), Decimal(0)) == sum(cost for _, cost in last.values())
+    assert values(ledger, "telnyx_events_total", "record_type").get(("recording",), 0) == len(seen_events)
     ledger.close()
 
 
