@@ -180,6 +180,7 @@ class App:
         """Memory is what the ledger says; then come the configured sessions and the series known in advance."""
         now = self.clock.now()
         self.metrics.load(await self.ledger.run(SqliteLedger.totals))
+        await self.ledger.run(SqliteLedger.hasten, now)
         known = await self.ledger.run(SqliteLedger.followed, now - FOLLOWED_SECONDS, 1000)
         self.metrics.follow(known, now)
         await self._extend_record_types(await self.ledger.run(SqliteLedger.kept, "metadata"))

@@ -8,6 +8,7 @@ the session's history, and the session is due again.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -29,6 +30,8 @@ BATCH_POLLS_MAX, BATCH_EVENTS_MAX = 200, 2_000
 """A commit holds no more: it stays short, and a webhook waits for at most one."""
 BATCH_SECONDS = 0.005
 """How long the first finished poll waits for company; a commit costs about as much."""
+SET_BACK_SECONDS = 60.0
+"""A clock that falls by more was set back; less is what time servers do."""
 RETRY_SECONDS = 1.0
 """After the ledger failed: how long until the same batch is tried again."""
 
@@ -131,6 +134,7 @@ class Poller:
         self._clock = clock
         self._claiming = asyncio.Lock()
         self._stopping = False
+        self._told = -math.inf
         self.ticked_at: float | None = None
         """Monotonic time of the last tick that ended."""
         self.claimed_once = False
@@ -152,8 +156,13 @@ class Poller:
             self.ticked_at = self._clock.monotonic()
 
     async def _claim(self, free: Mapping[str, int]) -> None:
+        now = self._clock.now()
         try:
-            claims = await self._ledger.run(SqliteLedger.claim, self._clock.now(), free)
+            if now < self._told - SET_BACK_SECONDS:
+                log.warning("the clock was set back", extra=facts(seconds=self._told - now))
+                await self._ledger.run(SqliteLedger.hasten, now)
+            self._told = now
+            claims = await self._ledger.run(SqliteLedger.claim, now, free)
         except LedgerError as error:
             self._booker.failed(error)
             return

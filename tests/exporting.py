@@ -16,7 +16,8 @@ from exporter.app import App
 from exporter.config import Account, Config, Ledger, Metrics, Polling, Secret
 from exporter.ledger import SqliteLedger
 from exporter.model import SessionRef
-from exporter.simulator import AcceleratedClock, Running
+from exporter.poll import Clock
+from exporter.simulator import Running
 
 PATIENCE_SECONDS = 60.0
 """A test that waits longer for something that must come has failed; what it waits for takes milliseconds."""
@@ -91,7 +92,7 @@ class Exporting:
 
 @asynccontextmanager
 async def exporting(
-    config: Config, simulated: Running, clock: AcceleratedClock | None = None, port: int = 0
+    config: Config, simulated: Running, clock: Clock | None = None, port: int = 0
 ) -> AsyncIterator[Exporting]:
     """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to."""
     app = App(config, listen=f"127.0.0.1:{port}", clock=clock or simulated.clock, seed=1)

@@ -91,6 +91,7 @@ def write_config(simulated: Running, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.timeout(6 * KILLS)
 @pytest.mark.parametrize("error_share", [0.0, 0.3], ids=["sound answers", "faults on 30 % of answers"])
 def test_kills_cost_nothing(tmp_path: Path, free_port: int, error_share: float) -> None:
     """SIGKILL at random moments under full polling: every counter only rises, and in the end all is exact."""

@@ -201,6 +201,42 @@ def test_a_wrong_date_time_is_dropped_after_the_first_404(tmp_path: Path) -> Non
     asyncio.run(play())
 
 
+class SteppedClock:
+    """A clock that somebody sets, back too."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def now(self) -> float:
+        return self.seconds
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+@pytest.mark.parametrize("step_seconds", [-86_400.0, 86_400.0], ids=["back", "forward"])
+def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds: float) -> None:
+    """What is rated after the exporter's clock was set back or forward is booked, once."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=10, seed=6), time.monotonic) as simulated:
+            own = SteppedClock(simulated.clock.now())
+            async with exporting(config(simulated, tmp_path), simulated, own) as exporter:
+                for step in (0.0, step_seconds, 0.0):
+                    simulated.clock.step(LONGEST_SECONDS)
+                    own.seconds += LONGEST_SECONDS + step
+                    await exporter.follow_begun()
+                    await exporter.drained()
+                if step_seconds > 0:  # what seemed to rest for a day has settled, and is looked at again a day later
+                    own.seconds += 2 * step_seconds
+                await exporter.until(lambda: exact(exporter))
+
+    async def exact(exporter: Exporting) -> bool:
+        return same(net(await exporter.samples()), stated(await exporter.truth()))
+
+    asyncio.run(play())
+
+
 def test_births_show_zero_first(tmp_path: Path) -> None:
     """A new series is 0 on the first pages, and its value comes after birth_seconds and a scrape of Prometheus."""
 

@@ -134,6 +134,12 @@ class SqliteLedger:
         polls = list(polls)
         return self._file.transact(lambda: self._batch().book(polls))
 
+    def hasten(self, now: float) -> None:
+        """After the clock was set back: live sessions are due no later than their longest interval from now."""
+        statement = "UPDATE sessions SET due_at = ? WHERE state IN ('discovered', 'active') AND due_at > ?"
+        far = now + (1 + lifecycle.JITTER) * self._policy.max_interval
+        self._file.transact(lambda: self._connection.execute(statement, (now, far)))
+
     def put_off(self, claim: Claim, now: float) -> None:
         """Give up a claim without booking: the session is due again after the longest interval of a live one."""
         due_at = now + self._policy.max_interval
