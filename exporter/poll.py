@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from exporter.client import Client
 from exporter.errors import ConfigError, Denied, Gone, LedgerError, PollError
@@ -32,6 +33,8 @@ BATCH_SECONDS = 0.005
 """How long the first finished poll waits for company; a commit costs about as much."""
 SET_BACK_SECONDS = 60.0
 """A clock that falls by more was set back; less is what time servers do."""
+ACCEPTED_SECONDS = 600.0
+"""A 403 counts against its session only if the account's key saw anything lately; else the account is at fault."""
 RETRY_SECONDS = 1.0
 """After the ledger failed: how long until the same batch is tried again."""
 
@@ -119,6 +122,8 @@ class Lane(Struct):
     running: set[asyncio.Task[None]]
     more: bool = False
     """The last claim filled all free slots: more is due."""
+    accepted_at: float = -math.inf
+    """Monotonic time of the last poll that the API answered with a tree, or that there is none."""
 
 
 class Poller:
@@ -188,8 +193,19 @@ class Poller:
         except Exception:  # one session must not stop the others, whatever is wrong with it
             log.exception("poll failed by a defect of the exporter", extra=facts(**named(claim.ref)))
             poll = Poll(claim, at, "failed", "internal")
+        poll = self._judged(lane, poll)
         self._count(poll)
         await self._booker.book(poll)
+
+    def _judged(self, lane: Lane, poll: Poll) -> Poll:
+        """If every session of an account is refused, none is: they stay due until the key may see them again."""
+        now = self._clock.monotonic()
+        if poll.outcome in {"tree", "gone"}:
+            lane.accepted_at = now
+        elif poll.outcome == "denied" and poll.reason == "forbidden" and now - lane.accepted_at > ACCEPTED_SECONDS:
+            log.warning("the account may see nothing: check its key's rights", extra=facts(**named(poll.claim.ref)))
+            return replace(poll, outcome="failed")
+        return poll
 
     def _arrived(self, lane: Lane, task: asyncio.Task[None]) -> None:
         lane.running.discard(task)

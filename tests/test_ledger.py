@@ -232,6 +232,21 @@ def test_series_past_the_budget_fold_and_sums_stay_right(tmp_path: Path) -> None
     ledger.close()
 
 
+def test_types_of_session_past_the_budget_fold_too(tmp_path: Path) -> None:
+    """Sessions of ever new root types don't grow the page for ever; each is still counted."""
+    ledger = opened(tmp_path / "l.sqlite", Settings(extra=(), values_max={}, series_max=50, bounds=SETTINGS.bounds))
+    refs = [SessionRef("main", f"type{n}", f"{n}") for n in range(40)]
+    ledger.follow(refs, "file", 0.0)
+    for now in (0.0, 3601.0):
+        for claim in ledger.claim(now, ALL):
+            ledger.record([poll(claim, node(f"{claim.ref.record_type}:{claim.ref.event_id}", "1"), now)])
+    settled = values(ledger, "telnyx_sessions_settled_total", "root_record_type")
+    assert sum(settled.values()) == 40
+    assert settled["other",] > 30
+    assert len(settled) < 10
+    ledger.close()
+
+
 # Laws
 
 

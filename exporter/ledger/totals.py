@@ -175,6 +175,10 @@ class Totals:
 
     def _row(self, family: str, labels: Labels) -> Total:
         total = self._rows.get((family, labels))
+        if total is None and self.lines >= self._settings.series_max:
+            folded = self._fold_names(labels, {"root_record_type"})
+            if folded != labels:  # an unknown type of session: the only label of these families that has no bound
+                return self._row(family, folded)
         if total is None:
             kind = BY_NAME[family].kind
             bounds = self._settings.bounds[family] if kind == "histogram" else ()
