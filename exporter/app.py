@@ -19,20 +19,21 @@ import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from exporter import __version__
+from exporter.booker import Booker, Clock
 from exporter.budgets import window
-from exporter.catalog import CHECKS, STATES
 from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
 from exporter.errors import ConfigError, LedgerError, PollError
+from exporter.known import known_series
 from exporter.labels import Labeller
 from exporter.ledger import Settings, SqliteLedger, open_ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.lifecycle import Policy
 from exporter.log import facts
 from exporter.metrics import Metrics
-from exporter.model import Labels, SessionRef
+from exporter.model import SessionRef
 from exporter.pacing import Pacer
-from exporter.poll import Booker, Clock, Journey, Lane, Poller
+from exporter.poll import Journey, Lane, Poller
 from exporter.record_types import RecordTypes
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
@@ -185,7 +186,7 @@ class App:
         self.metrics.follow(known, now)
         await self._extend_record_types(await self.ledger.run(SqliteLedger.kept, "metadata"))
         self._booker.show(await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now))
-        self._booker.show(await self.ledger.run(SqliteLedger.born, list(self._known_series())))
+        self._booker.show(await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._record_types))))
         self._zero_process_series()
         self._open = True
 
@@ -309,48 +310,7 @@ class App:
             self._record_types = RecordTypes.documented().extended(metadata.encode())
             self._reader = self._new_reader()
 
-    # Series that exist from the start
-
-    def _known_series(self) -> Iterable[tuple[str, Labels]]:
-        """Ledger series whose labels are known before anything is booked."""
-        for account in self.config.accounts:
-            name = ("account", account.name)
-            for state in STATES:
-                yield "telnyx_sessions", (name, ("state", state))
-            for check in CHECKS:
-                yield "telnyx_reconciliation_failures_total", (name, ("check", check))
-                yield "telnyx_unreconciled_sessions", (name, ("check", check))
-            for currency in account.currencies:
-                yield "telnyx_unsettled_cost", (name, ("currency", currency))
-            yield "telnyx_discovered_sessions_total", (name, ("source", "config"))
-            if not self.config.metrics.labels:
-                yield from self._known_costs(account)
-        yield "telnyx_ledger_events", ()
-
-    def _known_costs(self, account: Account) -> Iterable[tuple[str, Labels]]:
-        """Events and costs of the record types that the account's configured sessions can have."""
-        roots = {ref.record_type for ref in self.config.session_refs() if ref.account == account.name}
-        for record_type in self._reachable(roots):
-            known = self._record_types.get(record_type)
-            if known is None:
-                continue
-            product = known.product or record_type
-            labels = (("account", account.name), ("record_type", record_type), ("product", product))
-            yield "telnyx_events_total", labels
-            for currency in account.currencies:
-                yield "telnyx_cost_total", (*labels, ("currency", currency))
-                yield "telnyx_cost_credits_total", (*labels, ("currency", currency))
-
-    def _reachable(self, roots: Iterable[str]) -> list[str]:
-        found: set[str] = set()
-        waiting = list(roots)
-        while waiting:
-            record_type = waiting.pop()
-            known = self._record_types.get(record_type)
-            if record_type not in found and known is not None:
-                found.add(record_type)
-                waiting += [child.child for child in known.children]
-        return sorted(found)
+    # The exporter's own families
 
     def _zero_process_series(self) -> None:
         for account in self.config.accounts:

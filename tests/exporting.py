@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import App
+from exporter.booker import Clock
 from exporter.config import Account, Config, Ledger, Metrics, Polling, Secret
 from exporter.ledger import SqliteLedger
 from exporter.model import SessionRef
-from exporter.poll import Clock
 from exporter.simulator import Running
 
 PATIENCE_SECONDS = 60.0

@@ -12,7 +12,7 @@ TOP = TESTS.parent
 CORE = (
     *("", "errors", "model", "money", "config", "log", "record_types"),
     *("tree.decode", "tree.walk", "tree.rollup", "tree.stitch", "tree"),
-    *("costs", "lifecycle", "labels", "catalog", "budgets"),
+    *("costs", "lifecycle", "labels", "catalog", "budgets", "known"),
 )
 """The pure rooms; the first is exporter/__init__.py."""
 
@@ -25,6 +25,7 @@ EDGES = (
         "ledger",
         "metrics",
         "sources",
+        "booker",
         "poll",
         "web",
         "app",

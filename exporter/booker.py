@@ -1,0 +1,149 @@
+"""Finished polls on their way into the ledger, and what a commit changed on its way onto the page.
+
+Owns the group commit, and what happens while the ledger fails: nothing is lost, nothing more is claimed, and something
+is written every second until it works again. The surprising fact: waiting a few milliseconds for company makes a commit
+many times cheaper per poll, and a failed poll is booked like any other.
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from exporter.errors import LedgerError
+from exporter.ledger import SqliteLedger
+from exporter.ledger.thread import LedgerThread
+from exporter.log import facts
+from exporter.metrics import Metrics
+from exporter.model import Poll, Receipt, SessionRef
+
+log = logging.getLogger(__name__)
+
+BATCH_POLLS_MAX, BATCH_EVENTS_MAX = 200, 2_000
+"""A commit holds no more: it stays short, and a webhook waits for at most one."""
+BATCH_SECONDS = 0.005
+"""How long the first finished poll waits for company; a commit costs about as much."""
+RETRY_SECONDS = 1.0
+"""After the ledger failed: how long until the same batch is tried again."""
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Session time, seconds since the epoch; may be simulated, and may step."""
+
+    def monotonic(self) -> float:
+        """Real time; only differences mean something."""
+
+
+class Booker:
+    """Commits finished polls in groups, and shows a commit only after it is durable."""
+
+    def __init__(self, ledger: LedgerThread, metrics: Metrics, clock: Clock) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._clock = clock
+        self._waiting: list[tuple[Poll, asyncio.Future[None]]] = []
+        self._arrived = asyncio.Event()
+        self.failing: str | None = None
+        """What is wrong with the ledger, while something is."""
+
+    async def book(self, poll: Poll) -> None:
+        """Returns when the poll is durable and shown."""
+        booked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((poll, booked))
+        self._arrived.set()
+        await booked
+
+    async def run(self) -> None:
+        """Book until cancelled."""
+        while True:
+            await self._arrived.wait()
+            if self.failing is not None:
+                await asyncio.sleep(RETRY_SECONDS)
+                await self._probe()
+                continue
+            await asyncio.sleep(BATCH_SECONDS)
+            batch = self._take()
+            try:
+                await self._commit([poll for poll, _ in batch])
+            except LedgerError as error:
+                self.failed(error)
+                self._waiting = batch + self._waiting
+                continue
+            for _, booked in batch:
+                if not booked.done():
+                    booked.set_result(None)
+            if not self._waiting:
+                self._arrived.clear()
+
+    async def _probe(self) -> None:
+        """Write something for its own sake; if that works, memory becomes what the ledger says."""
+        try:
+            await self._ledger.run(SqliteLedger.probe, self._clock.monotonic())
+            self._metrics.load(await self._ledger.run(SqliteLedger.totals))
+        except LedgerError as error:
+            self.failed(error)
+            return
+        log.info("ledger works again")
+        self.failing = None
+
+    def _take(self) -> list[tuple[Poll, asyncio.Future[None]]]:
+        count = events = 0
+        for poll, _ in self._waiting[:BATCH_POLLS_MAX]:
+            events += len(poll.facts)
+            if count and events > BATCH_EVENTS_MAX:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    async def _commit(self, polls: list[Poll]) -> None:
+        started = self._clock.monotonic()
+        try:
+            receipt = await self._ledger.run(SqliteLedger.record, polls)
+        except LedgerError:
+            raise
+        except Exception:  # noqa: BLE001 - a defect in one poll; the next step finds which
+            await self._commit_one_by_one(polls)
+            return
+        self._metrics.observe("telnyx_ledger_commit_duration_seconds", (), self._clock.monotonic() - started)
+        self.show(receipt)
+
+    async def _commit_one_by_one(self, polls: list[Poll]) -> None:
+        """Something in the batch can't be booked: book the others, and that one as a failed poll."""
+        for poll in polls:
+            try:
+                self.show(await self._ledger.run(SqliteLedger.record, [poll]))
+            except LedgerError:
+                raise
+            except Exception:
+                log.exception("poll could not be booked", extra=facts(**named(poll.claim.ref)))
+                self._metrics.inc("telnyx_ledger_commit_failures_total", ())
+                self._metrics.inc("telnyx_poll_failures_total", (poll.claim.ref.account, "internal"))
+                await self._put_off(poll)
+
+    async def _put_off(self, poll: Poll) -> None:
+        """Not even the failure can be booked as usual: the session waits, so that the others can go on."""
+        try:
+            await self._ledger.run(SqliteLedger.put_off, poll.claim, poll.at)
+        except LedgerError as error:
+            self.failed(error)
+
+    def show(self, receipt: Receipt) -> None:
+        """Swap in what a commit changed, and say what it noticed."""
+        self._metrics.apply(receipt)
+        self._metrics.follow(receipt.followed, self._clock.now())
+        for notice in receipt.notices:
+            log.warning("check failed", extra=facts(**named(notice.ref), check=notice.what, detail=notice.detail))
+
+    def failed(self, error: LedgerError) -> None:
+        """Say that the ledger can't be written; nothing is lost, polls wait."""
+        self._metrics.inc("telnyx_ledger_commit_failures_total", ())
+        if self.failing is None:
+            log.error("ledger failed; polling waits until it can be written", extra=facts(error=str(error)))
+        self.failing = str(error)
+        self._arrived.set()  # whoever failed, the booker finds out when the ledger works again
+
+
+def named(ref: SessionRef) -> dict[str, str]:
+    """The session as facts of a log line."""
+    return {"account": ref.account, "record_type": ref.record_type, "event_id": ref.event_id}

@@ -1,0 +1,63 @@
+"""Series of the ledger whose labels are known before anything is booked, so that they are at 0 from the start.
+
+Owns which they are: states, checks and currencies of each account, and the costs of the record types that its
+configured sessions can have. Pure. The surprising fact: with labels of the user's own no cost series can be known.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from exporter.catalog import CHECKS, STATES
+from exporter.config import Account, Config
+from exporter.model import Labels
+from exporter.record_types import RecordTypes
+
+Series = tuple[str, Labels]
+"""A family and the labels of one of its series."""
+
+
+def known_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
+    """All of them, of all accounts."""
+    yield "telnyx_ledger_events", ()
+    for account in config.accounts:
+        yield from _of_account(account)
+        if not config.metrics.labels:
+            roots = {ref.record_type for ref in config.session_refs() if ref.account == account.name}
+            yield from _costs(account, _reachable(roots, record_types), record_types)
+
+
+def _of_account(account: Account) -> Iterator[Series]:
+    name = ("account", account.name)
+    for state in STATES:
+        yield "telnyx_sessions", (name, ("state", state))
+    for check in CHECKS:
+        yield "telnyx_reconciliation_failures_total", (name, ("check", check))
+        yield "telnyx_unreconciled_sessions", (name, ("check", check))
+    for currency in account.currencies:
+        yield "telnyx_unsettled_cost", (name, ("currency", currency))
+    yield "telnyx_discovered_sessions_total", (name, ("source", "config"))
+
+
+def _costs(account: Account, names: Iterable[str], record_types: RecordTypes) -> Iterator[Series]:
+    for record_type in names:
+        known = record_types.get(record_type)
+        if known is None:
+            continue
+        product = known.product or record_type
+        labels = (("account", account.name), ("record_type", record_type), ("product", product))
+        yield "telnyx_events_total", labels
+        for currency in account.currencies:
+            yield "telnyx_cost_total", (*labels, ("currency", currency))
+            yield "telnyx_cost_credits_total", (*labels, ("currency", currency))
+
+
+def _reachable(roots: Iterable[str], record_types: RecordTypes) -> list[str]:
+    """The roots and whatever may stand below them."""
+    found: set[str] = set()
+    waiting = list(roots)
+    while waiting:
+        record_type = waiting.pop()
+        known = record_types.get(record_type)
+        if record_type not in found and known is not None:
+            found.add(record_type)
+            waiting += [child.child for child in known.children]
+    return sorted(found)
