@@ -112,6 +112,15 @@ class RecordTypes:
     def may_have_children(self, record_type: str) -> bool:
         return self._parents.get(record_type, True)
 
+    def above(self) -> dict[str, frozenset[str]]:
+        """For each type that may stand below another: all types that it may stand below, at any distance."""
+        parents: dict[str, set[str]] = defaultdict(set)
+        for each in self:
+            for edge in each.children:
+                if edge.traversal_enabled and edge.child != each.name:
+                    parents[edge.child].add(each.name)
+        return {name: frozenset(_reachable(name, parents) - {name}) for name in parents}
+
     def __iter__(self) -> Iterator[RecordType]:
         return iter(self._types.values())
 
@@ -135,6 +144,15 @@ class RecordTypes:
         for (product, _), name in self._by_name.items():
             types_of[product].add(name)
         return {product: names.pop() for product, names in types_of.items() if len(names) == 1}
+
+
+def _reachable(name: str, parents: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        found |= (more := parents.get(waiting.pop(), set()) - found)
+        waiting += more
+    return found
 
 
 def _linked(link: str | None) -> str:

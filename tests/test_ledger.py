@@ -179,17 +179,52 @@ def test_a_session_is_observed_once_at_its_first_settling(ledger: SqliteLedger) 
     assert values(ledger, "telnyx_sessions_settled_total", "session_kind") == {("voice",): Decimal(1)}
 
 
-def test_an_absorbed_root_is_counted_only_through_the_outer_session(ledger: SqliteLedger) -> None:
-    """A leg that is followed on its own and stands in another session's tree is no session of its own."""
-    ledger.follow([ref("s")], "file", 0.0)
-    book(ledger, CALL, 0.0)
-    inner = SessionRef("main", "call-control", "c")
-    ledger.follow([inner], "file", 1.0)
-    (claim,) = ledger.claim(1.0, ALL)
-    leg = node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.18"))
-    ledger.record([poll(claim, leg, 1.0)])
-    assert sum(values(ledger, "telnyx_sessions_started_total", "root_record_type").values()) == 1
+LEG = node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.18"))
+PARTS = {"call": (ref("s"), CALL), "leg": (SessionRef("main", "call-control", "c"), LEG)}
+
+
+def counted(ledger: SqliteLedger) -> list[dict[tuple[str, ...], Decimal]]:
+    """Started, settled and observed sessions by the type of their root."""
+    observed = {
+        (dict(total.labels)["root_record_type"],): Decimal(sum(total.counts))
+        for total in ledger.totals()
+        if total.family == "telnyx_session_events"
+    }
+    names = ("telnyx_sessions_started_total", "telnyx_sessions_settled_total")
+    return [*(values(ledger, name, "root_record_type") for name in names), observed]
+
+
+@pytest.mark.parametrize("order", [("call", "leg"), ("leg", "call")], ids=" before ".join)
+def test_an_absorbed_root_is_counted_only_through_the_outer_session(
+    ledger: SqliteLedger, order: tuple[str, str]
+) -> None:
+    """A leg that is followed beside its call is no session of its own, whichever is seen first."""
+    for place, name in enumerate(order):
+        seen, tree = PARTS[name]
+        ledger.follow([seen], "file", float(place))
+        (claim,) = ledger.claim(float(place), ALL)
+        ledger.record([poll(claim, tree, float(place))])
+    for claim in ledger.claim(4000.0, ALL):
+        ledger.record([poll(claim, dict(PARTS.values())[claim.ref], 4000.0)])
+    assert state(ledger) == {"settled": 2}
+    assert counted(ledger) == [{("call-session",): Decimal(1)}] * 3
     assert sum(net(ledger).values()) == Decimal("0.1852")
+
+
+def test_a_leg_whose_call_is_still_unknown_waits_a_day_to_be_counted(ledger: SqliteLedger) -> None:
+    """It settles while a call that may contain it answers 404: it counts at its recheck, or never."""
+    leg, tree = PARTS["leg"]
+    ledger.follow([leg, ref("elsewhere")], "file", 0.0)
+    for now in (0.0, 4000.0):
+        for claim in ledger.claim(now, ALL):
+            ledger.record([poll(claim, tree if claim.ref == leg else None, now)])
+    assert state(ledger) == {"settled": 1, "discovered": 1}
+    assert counted(ledger) == [{}] * 3
+    recheck = next(claim for claim in ledger.claim(100_000.0, ALL) if claim.ref == leg)
+    ledger.record([poll(recheck, tree, 100_000.0)])
+    assert counted(ledger) == [{("call-control",): Decimal(1)}] * 3
+    settling = next(total for total in ledger.totals() if total.family == "telnyx_session_settling_seconds")
+    assert settling.value == 4000
 
 
 def test_a_vanished_event_keeps_its_money_and_is_said(ledger: SqliteLedger) -> None:

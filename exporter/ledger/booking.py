@@ -21,6 +21,7 @@ from exporter.labels import read_time
 from exporter.ledger.pruning import horizon
 from exporter.ledger.renaming import seeds
 from exporter.ledger.rows import EventRow, SessionRow, read_events, read_sessions, write_events, write_sessions
+from exporter.ledger.schema import LIVE
 from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
 from exporter.model import Event, Exemplar, Facts, Followed, Labels, Notice, Poll, Profile, Receipt, Session
@@ -344,23 +345,48 @@ class Batch:
         profile = poll.profile
         if profile is None or poll.session is None:
             return
-        root = _root(row, profile)
-        absorbed = self._absorbed(row, poll.session)
-        if old.first_tree_at is None and not absorbed:
-            self._totals.add("telnyx_sessions_started_total", root, _ONE)
+        if old.first_tree_at is None and profile.root_record_type not in self._settings.above:
+            self._totals.add("telnyx_sessions_started_total", _root(row, profile), _ONE)
         if new.state == "settled" and not row.observed:
-            self._settle_first(row, poll, root, absorbed=absorbed)
+            self._settle_first(row, poll, poll.session, profile)
 
     def _absorbed(self, row: SessionRow, session: Session) -> bool:
         event = self._events.get(self._key(row.ref.account, session.events[0]))
         return event is not None and (event.nested or event.key in self._below)
 
-    def _settle_first(self, row: SessionRow, poll: Poll, root: Labels, *, absorbed: bool) -> None:
-        self._sessions[row.id] = replace(row, observed=1)
+    def _settle_first(self, row: SessionRow, poll: Poll, session: Session, profile: Profile) -> None:
+        """Count the session: now, later if it may turn out to be a part of another one, or never if it is."""
         self._count_unpriced(row)
-        profile, session = poll.profile, poll.session
-        if absorbed or profile is None or session is None:
+        absorbed = self._absorbed(row, session)
+        if not absorbed and self._may_be_absorbed(row, profile):
             return
+        self._sessions[row.id] = replace(row, observed=1)
+        if not absorbed:
+            self._observe(row, poll, session, profile)
+
+    def _may_be_absorbed(self, row: SessionRow, profile: Profile) -> bool:
+        """A session that may contain this one is live, and there will be another look: a recheck is soon enough.
+
+        A counter can't be taken back, so a leg that is seen before its call must not count before the call is known.
+        """
+        outer = self._settings.above.get(profile.root_record_type)
+        if not outer or row.standing.rechecks or row.due_at is None:
+            return False
+        marks = ",".join("?" * len(outer))
+        query = f"SELECT id FROM sessions WHERE account = ? AND record_type IN ({marks}) AND {LIVE} LIMIT ?"  # noqa: S608 - literals
+        limit = len(self._sessions) + 1
+        found = self._connection.execute(query, (row.ref.account, *sorted(outer), limit))
+        return any(self._live(session) for (session,) in found)
+
+    def _live(self, session: int) -> bool:
+        """As of this batch, for one that was found live in the table."""
+        known = self._sessions.get(session)
+        return known is None or known.standing.state in {"discovered", "active"}
+
+    def _observe(self, row: SessionRow, poll: Poll, session: Session, profile: Profile) -> None:
+        root = _root(row, profile)
+        if profile.root_record_type in self._settings.above:
+            self._totals.add("telnyx_sessions_started_total", root, _ONE)
         self._totals.add("telnyx_sessions_settled_total", root, _ONE)
 
         def observe(family: str, labels: Labels, value: Decimal | float) -> None:
@@ -371,7 +397,8 @@ class Batch:
         observe("telnyx_session_inference_turns", root, profile.inference_turns)
         if profile.duration_seconds is not None:
             observe("telnyx_session_duration_seconds", root, profile.duration_seconds)
-        settling = max(0.0, round(poll.at - row.standing.followed_at, 3))  # the clock may have been set back
+        settled_at = poll.at if row.standing.rested_at is None else row.standing.rested_at
+        settling = max(0.0, round(settled_at - row.standing.followed_at, 3))  # the clock may have been set back
         observe("telnyx_session_settling_seconds", (root[0], root[2]), settling)
         for currency, cost in _cost_by_currency(session).items():
             observe("telnyx_session_cost", (*root, ("currency", currency)), max(cost, ZERO))

@@ -43,4 +43,11 @@ def _from_1(connection: Connection) -> None:
     connection.executemany("INSERT INTO spend VALUES (?, ?, ?, ?)", rows)
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
+def _from_2(connection: Connection) -> None:
+    """Sessions that may turn out to be a part of another: the index that tells whether one of those is live."""
+    connection.execute(
+        "CREATE INDEX sessions_live ON sessions (account, record_type) WHERE state IN ('discovered', 'active')"
+    )
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}

@@ -21,11 +21,15 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 from exporter.money import amount_text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+LIVE = "state IN ('discovered', 'active')"
+"""Whether a session's bill may still move; word for word, or the index of live sessions isn't used."""
 
 
 class Money(TypeDecorator[Decimal]):
@@ -78,6 +82,7 @@ sessions = Table(
     UniqueConstraint("account", "record_type", "event_id"),
     Index("sessions_due", "account", "due_at"),
     Index("sessions_prunable", "latest_at"),
+    Index("sessions_live", "account", "record_type", sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
 )
 
 events = Table(

@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import lru_cache
 from sqlite3 import Connection
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 from msgspec.structs import replace
 
 from exporter.catalog import BORN_TOGETHER, BY_NAME, labels_of
@@ -20,6 +20,7 @@ from exporter.config import Budget, Config, Threshold
 from exporter.costs import Entry
 from exporter.model import NONE, OTHER, Exemplar, Labels, Total
 from exporter.money import ZERO, add, amount_text
+from exporter.record_types import RecordTypes
 
 _ONE = Decimal(1)
 OVERFLOWS = "telnyx_label_overflows_total"
@@ -36,6 +37,8 @@ class Settings(Struct, frozen=True):
     """Upper bounds of the buckets, by family."""
     thresholds: tuple[Threshold, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    above: Mapping[str, frozenset[str]] = field(default_factory=lambda: RecordTypes.documented().above())
+    """Record types whose events may stand below others: a root of such a type may turn out to be no outermost one."""
 
     @classmethod
     def of(cls, config: Config) -> "Settings":
