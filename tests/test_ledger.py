@@ -185,7 +185,7 @@ PARTS = {"call": (ref("s"), CALL), "leg": (SessionRef("main", "call-control", "c
 
 def counted(ledger: SqliteLedger) -> list[dict[tuple[str, ...], Decimal]]:
     """Started, settled and observed sessions by the type of their root."""
-    observed = {
+    observed: dict[tuple[str, ...], Decimal] = {
         (dict(total.labels)["root_record_type"],): Decimal(sum(total.counts))
         for total in ledger.totals()
         if total.family == "telnyx_session_events"
