@@ -10,6 +10,8 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from exporter.model import Hint
+
 State = Literal["discovered", "active", "settled", "missing", "denied"]
 Outcome = Literal["changed", "unchanged", "incomplete", "gone", "denied", "failed"]
 
@@ -26,11 +28,14 @@ class Policy(Struct, frozen=True):
     recheck_after: tuple[float, ...]
     give_up_after: float
     configured_recheck: float
+    hinted_interval: float = 900.0
+    """Of sessions that a source tells of: they are waited for rather than asked for."""
 
     @property
     def longest(self) -> float:
         """No session is due later than this from now; one that is was written before the clock was set back."""
-        return (1 + JITTER) * max(self.max_interval, self.configured_recheck, self.settle_after, *self.recheck_after)
+        intervals = (self.max_interval, self.configured_recheck, self.settle_after, self.hinted_interval)
+        return (1 + JITTER) * max(*intervals, *self.recheck_after)
 
 
 class Standing(Struct, frozen=True):
@@ -40,7 +45,9 @@ class Standing(Struct, frozen=True):
     state: State = "discovered"
     configured: bool = False
     interval: float = 0.0
-    """The interval that led to the last poll; 0 before the first."""
+    """The interval that led to the last poll; 0 before the first, and after a hint."""
+    hint: Hint = ""
+    """The furthest that a source has said."""
     first_tree_at: float | None = None
     changed_at: float | None = None
     rested_at: float | None = None
@@ -57,17 +64,41 @@ def step(standing: Standing, outcome: Outcome, now: float, policy: Policy, jitte
     return _STEPS[outcome](standing, now, policy, 1 + JITTER * jitter)
 
 
+def hinted(standing: Standing, hint: Hint, now: float, policy: Policy) -> Step | None:
+    """The standing after a source's word, and when the session is due at the latest; None if it is no news.
+
+    Words come twice and out of order: that a session began says nothing of a known one, nor does its end once it is
+    rated. A rating may come again, with another amount.
+    """
+    rank = _HINTS.index(hint)
+    if hint != "rated" and rank <= _HINTS.index(standing.hint):
+        return None
+    return replace(standing, hint=hint, interval=0.0), now + first_wait(hint, policy)
+
+
+def first_wait(hint: Hint, policy: Policy) -> float:
+    """How long after the word the session is looked at: nothing is billed before the end, and then not at once."""
+    return {"": 0.0, "begun": policy.hinted_interval, "ended": policy.min_interval, "rated": 0.0}[hint]
+
+
+_HINTS: tuple[Hint, ...] = ("", "begun", "ended", "rated")
+
+RATED_GROWTH = 6
+"""Each wait after a rating is so many times the last, up to settling: whatever else is rated is told of as well."""
+
+
 def _changed(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
+    interval = policy.hinted_interval if standing.hint else policy.min_interval
     active = replace(
         standing,
         state="active",
-        interval=policy.min_interval,
+        interval=interval,
         first_tree_at=now if standing.first_tree_at is None else standing.first_tree_at,
         changed_at=now,
         rested_at=None,
         rechecks=0,
     )
-    return active, now + stretch * policy.min_interval
+    return active, now + stretch * interval
 
 
 def _unchanged(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
@@ -78,12 +109,25 @@ def _unchanged(standing: Standing, now: float, policy: Policy, stretch: float) -
     settles_at = standing.changed_at + policy.settle_after
     if now >= settles_at:
         return _rest(replace(standing, state="settled", rested_at=now, rechecks=0), now, policy, stretch)
-    slower, due_at = _again(replace(standing, state="active"), now, policy, stretch)
-    return slower, min(due_at, settles_at) if due_at is not None else None
+    interval = _slower(standing, policy)
+    return replace(standing, state="active", interval=interval), min(now + stretch * interval, settles_at)
+
+
+def _slower(standing: Standing, policy: Policy) -> float:
+    """The next interval of a session whose tree is seen and stays as it is."""
+    if standing.hint == "rated" and standing.interval:
+        return max(policy.hinted_interval, RATED_GROWTH * standing.interval)
+    if standing.hint == "rated":  # the first look after the word found nothing new: the tree may lag behind it
+        return policy.min_interval
+    return _doubled(standing, policy, policy.hinted_interval if standing.hint else policy.min_interval)
+
+
+def _doubled(standing: Standing, policy: Policy, least: float) -> float:
+    return min(max(policy.max_interval, least), max(least, 2 * standing.interval))
 
 
 def _again(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
-    interval = min(policy.max_interval, max(policy.min_interval, 2 * standing.interval))
+    interval = _doubled(standing, policy, policy.min_interval)
     return replace(standing, interval=interval), now + stretch * interval
 
 
@@ -98,7 +142,9 @@ def _gone(standing: Standing, now: float, policy: Policy, stretch: float) -> Ste
     known_at = standing.followed_at if standing.changed_at is None else standing.changed_at
     if now - known_at >= policy.give_up_after:
         return _rest(replace(standing, state="missing", rested_at=now, rechecks=0), now, policy, stretch)
-    return _again(standing, now, policy, stretch)
+    waited_for = standing.hint in {"begun", "ended"}
+    interval = _doubled(standing, policy, policy.hinted_interval if waited_for else policy.min_interval)
+    return replace(standing, interval=interval), now + stretch * interval
 
 
 def _denied(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:

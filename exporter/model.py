@@ -23,6 +23,31 @@ class SessionRef(Struct, frozen=True, order=True):
     """ISO 8601 date or date-time that narrows the API's index; a wrong one makes it answer 404."""
 
 
+Hint = Literal["", "begun", "ended", "rated"]
+"""What a source says has just happened to a session; the empty one: it exists."""
+
+
+class Sighting(Struct, frozen=True):
+    """A source's word on one session."""
+
+    ref: SessionRef
+    hint: Hint = ""
+    fallback: SessionRef | None = None
+    """What is followed instead as long as the API doesn't know the session: an event of it that surely exists."""
+
+
+class DetailRecord(Struct, frozen=True):
+    """One detail record, as far as discovery is concerned."""
+
+    id: str
+    record_type: str
+    """Canonical."""
+    at: float | None
+    cost: Decimal | None
+    currency: str
+    sighting: Sighting
+
+
 class Event(Struct, frozen=True):
     """One node of a session's tree."""
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from exporter import costs, lifecycle
 from exporter.costs import Booked, Entry
 from exporter.labels import read_time
+from exporter.ledger.following import Following
 from exporter.ledger.pruning import horizon
 from exporter.ledger.renaming import seeds
 from exporter.ledger.rows import EventRow, SessionRow, read_events, read_sessions, write_events, write_sessions
@@ -57,6 +58,7 @@ class Batch:
         self._settings = settings
         self._horizon = horizon(connection)
         self._spend = spend
+        self._following = Following(connection, totals, policy)
         self._seeds = seeds(connection)
         self._sessions: dict[int, SessionRow] = {}
         self._events: dict[bytes, EventRow] = {}
@@ -109,10 +111,16 @@ class Batch:
             row, outcome = self._book_tree(row, poll, poll.session, events)
         jitter = (poll.claim.number * 2654435761 % 2**32) / 2**31 - 1  # spread evenly, and the same in every run
         standing, due_at = lifecycle.step(row.standing, outcome, poll.at, self._policy, jitter)
+        if row.hinted_due is not None:
+            due_at = row.hinted_due if due_at is None else min(due_at, row.hinted_due)
         polls = [*json.loads(row.polls), [round(poll.at, 3), outcome, poll.reason]][-POLLS_KEPT:]
         row = replace(row, standing=standing, due_at=due_at, claim=0, polls=json.dumps(polls))
         self._sessions[row.id] = row
         self._move_state(before, row, poll)
+        if poll.outcome == "gone":
+            self._following.fall_back(row, poll.at)
+        elif before.standing.first_tree_at is None and row.standing.first_tree_at is not None:
+            self._following.forget_fallbacks(row.id)
 
     # The tree
 

@@ -44,10 +44,20 @@ def _from_1(connection: Connection) -> None:
 
 
 def _from_2(connection: Connection) -> None:
-    """Sessions that may turn out to be a part of another: the index that tells whether one of those is live."""
+    """Overlapping sessions: the index that tells whether an outer one is live. Discovery: hints, fallbacks, records."""
     connection.execute(
         "CREATE INDEX sessions_live ON sessions (account, record_type) WHERE state IN ('discovered', 'active')"
     )
+    connection.execute("ALTER TABLE sessions ADD COLUMN hint TEXT DEFAULT '' NOT NULL")
+    connection.execute("ALTER TABLE sessions ADD COLUMN hinted_due FLOAT")
+    connection.execute(
+        "CREATE TABLE fallbacks (session INTEGER NOT NULL, record_type TEXT NOT NULL, event_id TEXT NOT NULL,"
+        " PRIMARY KEY (session, record_type, event_id)) WITHOUT ROWID"
+    )
+    connection.execute(
+        "CREATE TABLE records (key BLOB NOT NULL, at FLOAT NOT NULL, cost TEXT, PRIMARY KEY (key)) WITHOUT ROWID"
+    )
+    connection.execute("CREATE INDEX ix_records_at ON records (at)")
 
 
 STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}

@@ -35,6 +35,7 @@ def prune(connection: Connection, totals: Totals, before: float, limit: int) -> 
         for check in filter(None, failing.split(",")):
             totals.add("telnyx_unreconciled_sessions", (("account", account), ("check", check)), -_ONE)
     ids = [(session,) for session, *_ in found]
+    connection.executemany("DELETE FROM fallbacks WHERE session = ?", ids)
     connection.executemany("DELETE FROM trees WHERE session = ?", ids)
     connection.executemany("DELETE FROM amendments WHERE session = ?", ids)
     connection.executemany("DELETE FROM sessions WHERE id = ?", ids)

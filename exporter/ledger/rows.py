@@ -52,6 +52,7 @@ class SessionRow(Struct, frozen=True):
     failing: str
     polls: str
     summary: str | None
+    hinted_due: float | None
 
 
 _EVENT = (
@@ -59,7 +60,8 @@ _EVENT = (
 )
 _SESSION = (
     "id, account, record_type, event_id, date_time, followed_at, state, configured, interval, first_tree_at,"
-    " changed_at, rested_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary"
+    " changed_at, rested_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary,"
+    " hint, hinted_due"
 )
 _SETTLED_UNPRICED, _NESTED = 1, 2
 
@@ -136,11 +138,12 @@ def _event_values(row: EventRow) -> tuple[object, ...]:
 def _session(row: tuple[Any, ...]) -> SessionRow:
     number, account, record_type, event_id, date_time, followed_at, state, configured, interval = row[:9]
     first_tree_at, changed_at, rested_at, rechecks, due_at, claim, observed, owned = row[9:17]
-    latest_at, crossed, failing, polls, summary = row[17:]
-    standing = Standing(followed_at, state, bool(configured), interval, first_tree_at, changed_at, rested_at, rechecks)
+    latest_at, crossed, failing, polls, summary, hint, hinted_due = row[17:]
+    seen = (first_tree_at, changed_at, rested_at, rechecks)
+    standing = Standing(followed_at, state, bool(configured), interval, hint, *seen)
     ref = SessionRef(account, record_type, event_id, date_time)
     return SessionRow(
-        number, ref, standing, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary
+        number, ref, standing, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary, hinted_due
     )
 
 

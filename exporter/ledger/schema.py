@@ -78,6 +78,8 @@ sessions = Table(
     Column("crossed", Text, nullable=False, server_default=""),  # thresholds it went over, joined by commas
     Column("failing", Text, nullable=False),  # checks that its last tree fails, joined by commas
     Column("polls", Text, nullable=False),  # its last polls as JSON: [at, outcome, reason]
+    Column("hint", Text, nullable=False, server_default=""),  # the furthest that a source has said of it
+    Column("hinted_due", Float),  # due then at the latest, by words that came since it was claimed
     Column("summary", Text),  # JSON: what the per-session gauges show
     UniqueConstraint("account", "record_type", "event_id"),
     Index("sessions_due", "account", "due_at"),
@@ -134,6 +136,26 @@ spend = Table(
     sqlite_with_rowid=False,
 )
 """Net money by when it was spent rather than when it was booked: time zones are whole quarters of an hour apart."""
+
+fallbacks = Table(
+    "fallbacks",
+    metadata,
+    Column("session", Integer, primary_key=True),
+    Column("record_type", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""What is followed instead of a session that the API doesn't know; gone once it is, or the session has a tree."""
+
+records = Table(
+    "records",
+    metadata,
+    Column("key", LargeBinary(16), primary_key=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("cost", Money),
+    sqlite_with_rowid=False,
+)
+"""Detail records that discovery has seen, for as long as it may see them again: each is counted once."""
 
 trees = Table(
     "trees",

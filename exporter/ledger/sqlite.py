@@ -17,18 +17,17 @@ from exporter import lifecycle
 from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
 from exporter.ledger.file import LedgerFile
+from exporter.ledger.following import CONFIGURED, DETAIL_RECORDS, Following
 from exporter.ledger.pruning import prune
+from exporter.ledger.records import Records, forget_records
 from exporter.ledger.renaming import rename_account
 from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
-from exporter.model import Claim, Followed, Labels, Poll, Receipt, SessionRef, Total
+from exporter.model import Claim, DetailRecord, Followed, Labels, Poll, Receipt, SessionRef, Sighting, Total
 
-_ONE = Decimal(1)
+LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 
 _CLAIMED = "id, record_type, event_id, date_time, due_at"
-
-CONFIGURED = "config"
-"""The source of sessions that the configuration names."""
 
 
 class SqliteLedger:
@@ -66,23 +65,40 @@ class SqliteLedger:
     # Following
 
     def follow(self, refs: Iterable[SessionRef], source: str, now: float) -> Receipt:
-        """Remember sessions; one that is known already keeps its place, and becomes configured if it is now."""
-        return self._file.transact(lambda: self._follow(list(refs), source, now))
+        """Remember sessions; one that is known already keeps its place."""
+        return self.sight(map(Sighting, refs), source, now)
 
-    def _follow(self, refs: list[SessionRef], source: str, now: float) -> Receipt:
-        configured = int(source == CONFIGURED)
-        for ref in refs:
-            inserted = self._connection.execute(
-                "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
-                " state, interval, followed_at, rechecks, observed, owned, failing, polls)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]') ON CONFLICT DO NOTHING",
-                (ref.account, ref.record_type, ref.event_id, ref.date_time, source, configured, now, now),
-            ).rowcount
-            if inserted:
-                account = ("account", ref.account)
-                self._totals.add("telnyx_sessions", (account, ("state", "discovered")), _ONE)
-                self._totals.add("telnyx_discovered_sessions_total", (account, ("source", source)), _ONE)
-        return Receipt(self._totals.write())
+    def sight(self, sightings: Iterable[Sighting], source: str, now: float) -> Receipt:
+        """Remember the sessions that a source tells of, and look at them when it says that it is time."""
+        sightings = list(sightings)
+
+        def work() -> Receipt:
+            self._following().follow(sightings, source, now)
+            return Receipt(self._totals.write())
+
+        return self._file.transact(work)
+
+    def list_records(self, account: str, records: Iterable[DetailRecord], now: float) -> Receipt:
+        """Follow the sessions of detail records that are new or cost more than before, and count what they cost."""
+        records = list(records)
+
+        def work() -> Receipt:
+            news = Records(self._connection, self._totals, account).news(records, now)
+            self._following().follow([record.sighting for record in news], DETAIL_RECORDS, now)
+            return Receipt(self._totals.write())
+
+        return self._file.transact(work)
+
+    def succeeded(self, source: str, accounts: Iterable[str], now: float) -> Receipt:
+        """A source has been asked for all it knows."""
+
+        def work() -> Receipt:
+            for account in accounts:
+                labels = (("account", account), ("source", source))
+                self._totals.set(LAST_SUCCESS, labels, Decimal(repr(round(now, 3))))
+            return Receipt(self._totals.write())
+
+        return self._file.transact(work)
 
     def configure(self, refs: Iterable[SessionRef], now: float) -> Receipt:
         """The sessions that the configuration names now: follow new ones, look daily at these and no others."""
@@ -90,7 +106,7 @@ class SqliteLedger:
 
         def work() -> Receipt:
             self._connection.execute("UPDATE sessions SET configured = 0 WHERE configured = 1")
-            receipt = self._follow(refs, CONFIGURED, now)
+            self._following().follow(map(Sighting, refs), CONFIGURED, now)
             self._connection.executemany(
                 "UPDATE sessions SET configured = 1, due_at = min(coalesce(due_at, ?), ?)"
                 " WHERE account = ? AND record_type = ? AND event_id = ?",
@@ -99,7 +115,7 @@ class SqliteLedger:
                     for ref in refs
                 ],
             )
-            return receipt
+            return Receipt(self._totals.write())
 
         return self._file.transact(work)
 
@@ -120,7 +136,7 @@ class SqliteLedger:
                 claims.append(Claim(session, number, SessionRef(account, record_type, event_id, date_time), due_at))
         if claims:
             rows = [(claim.number, claim.session) for claim in claims]
-            self._connection.executemany("UPDATE sessions SET claim = ? WHERE id = ?", rows)
+            self._connection.executemany("UPDATE sessions SET claim = ?, hinted_due = NULL WHERE id = ?", rows)
             self._connection.execute("UPDATE meta SET value = ? WHERE key = 'claims'", (str(number),))
         return claims
 
@@ -153,6 +169,9 @@ class SqliteLedger:
 
     def _batch(self) -> Batch:
         return Batch(self._connection, self._totals, self._spend, self._policy, self._settings)
+
+    def _following(self) -> Following:
+        return Following(self._connection, self._totals, self._policy)
 
     # Keeping
 
@@ -235,6 +254,10 @@ class SqliteLedger:
             return int(self._connection.execute(query, (account, now, far)).fetchone()[0])
 
         return self._file.read(lambda: sum(map(count, accounts)))
+
+    def forget_records(self, before: float) -> None:
+        """Detail records from before are not listed again."""
+        self._file.transact(lambda: forget_records(self._connection, before))
 
     def keep(self, key: str, value: str) -> None:
         """Keep a small text for the next start."""

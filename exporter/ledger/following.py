@@ -1,0 +1,87 @@
+"""Sessions on their way into the ledger: inserted once, hastened by what sources say of them.
+
+Owns the insert, the hints and the fallbacks; runs within the caller's transaction. Decides no due time: `lifecycle`
+does. The surprising fact: a hint may come while the session is being polled, and the poll's own outcome must not
+push the due time back behind it.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from sqlite3 import Connection
+
+from exporter.ledger.rows import SessionRow, read_sessions
+from exporter.ledger.totals import Totals
+from exporter.lifecycle import Policy, first_wait, hinted
+from exporter.model import SessionRef, Sighting
+
+CONFIGURED = "config"
+"""The source of sessions that the configuration names."""
+DETAIL_RECORDS = "detail_records"
+"""The source that knows what to follow where the API doesn't know a session."""
+
+_ONE = Decimal(1)
+
+
+class Following:
+    """What a transaction does to the queue of sessions."""
+
+    def __init__(self, connection: Connection, totals: Totals, policy: Policy) -> None:
+        self._connection = connection
+        self._totals = totals
+        self._policy = policy
+
+    def follow(self, sightings: Iterable[Sighting], source: str, now: float) -> None:
+        """Remember sessions that are new, and look sooner at those of which something is said."""
+        for sighting in sightings:
+            if not self._insert(sighting, source, now) and sighting.hint:
+                self._hasten(sighting, now)
+            if sighting.fallback is not None:
+                self._keep_fallback(sighting.ref, sighting.fallback)
+
+    def fall_back(self, row: SessionRow, now: float) -> None:
+        """The API doesn't know the session: follow what is known of it instead."""
+        if row.standing.first_tree_at is None:
+            query = "SELECT record_type, event_id FROM fallbacks WHERE session = ?"
+            found = self._connection.execute(query, (row.id,)).fetchall()
+            refs = [SessionRef(row.ref.account, record_type, event_id) for record_type, event_id in found]
+            self.follow(map(Sighting, refs), DETAIL_RECORDS, now)
+            self.forget_fallbacks(row.id)
+
+    def forget_fallbacks(self, session: int) -> None:
+        self._connection.execute("DELETE FROM fallbacks WHERE session = ?", (session,))
+
+    def _insert(self, sighting: Sighting, source: str, now: float) -> bool:
+        ref, due_at = sighting.ref, now + first_wait(sighting.hint, self._policy)
+        named = (ref.account, ref.record_type, ref.event_id, ref.date_time)
+        inserted = self._connection.execute(
+            "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
+            " state, interval, followed_at, rechecks, observed, owned, failing, polls, hint)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?) ON CONFLICT DO NOTHING",
+            (*named, source, source == CONFIGURED, due_at, now, sighting.hint),
+        ).rowcount
+        if inserted:
+            account = ("account", ref.account)
+            self._totals.add("telnyx_sessions", (account, ("state", "discovered")), _ONE)
+            self._totals.add("telnyx_discovered_sessions_total", (account, ("source", source)), _ONE)
+        return bool(inserted)
+
+    def _hasten(self, sighting: Sighting, now: float) -> None:
+        ref = sighting.ref
+        query = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"
+        number = self._connection.execute(query, (ref.account, ref.record_type, ref.event_id)).fetchone()[0]
+        row = read_sessions(self._connection, [number])[number]
+        step = hinted(row.standing, sighting.hint, now, self._policy)
+        if step is not None:
+            standing, due_at = step
+            self._connection.execute(
+                "UPDATE sessions SET hint = ?, interval = ?, due_at = min(coalesce(due_at, ?), ?),"
+                " hinted_due = min(coalesce(hinted_due, ?), ?) WHERE id = ?",
+                (standing.hint, standing.interval, due_at, due_at, due_at, due_at, number),
+            )
+
+    def _keep_fallback(self, ref: SessionRef, fallback: SessionRef) -> None:
+        self._connection.execute(
+            "INSERT INTO fallbacks SELECT id, ?, ? FROM sessions"
+            " WHERE account = ? AND record_type = ? AND event_id = ? AND first_tree_at IS NULL ON CONFLICT DO NOTHING",
+            (fallback.record_type, fallback.event_id, ref.account, ref.record_type, ref.event_id),
+        )

@@ -1,0 +1,54 @@
+"""Detail records that discovery has seen: each is counted once, however often it is listed.
+
+Owns which are news and what they cost together, within the caller's transaction. The surprising fact: a record's cost
+counts upward only; the bill is kept by the events, and this sum is there to be compared with theirs.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from decimal import Decimal
+from sqlite3 import Connection
+
+from exporter.ledger.renaming import seeds
+from exporter.ledger.totals import Totals
+from exporter.model import DetailRecord
+from exporter.money import ZERO, amount_text, subtract
+
+COST = "telnyx_detail_record_cost_total"
+
+
+class Records:
+    """The records of one account."""
+
+    def __init__(self, connection: Connection, totals: Totals, account: str) -> None:
+        self._connection = connection
+        self._totals = totals
+        self._account = account
+        self._seed = seeds(connection).get(account, account)
+
+    def news(self, records: Iterable[DetailRecord], now: float) -> list[DetailRecord]:
+        """The records that were not seen before, or cost more than when they were; all costs are counted."""
+        return [record for record in records if self._count(record, now)]
+
+    def _count(self, record: DetailRecord, now: float) -> bool:
+        key, cost = self._key(record), record.cost
+        known = self._connection.execute("SELECT cost FROM records WHERE key = ?", (key,)).fetchone()
+        before = Decimal(known[0]) if known is not None and known[0] is not None else None
+        if known is not None and (cost is None or (before is not None and cost <= before)):
+            return False
+        text = None if cost is None else amount_text(cost)
+        at = now if record.at is None else record.at
+        self._connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (key, at, text))
+        if cost is not None and cost > (before or ZERO):
+            labels = (("account", self._account), ("record_type", record.record_type), ("currency", record.currency))
+            self._totals.add(COST, labels, subtract(cost, before or ZERO))
+        return True
+
+    def _key(self, record: DetailRecord) -> bytes:
+        name = f"{self._seed}\0{record.record_type}\0{record.id}"
+        return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def forget_records(connection: Connection, before: float) -> None:
+    """Of records that are older: they are not listed again."""
+    connection.execute("DELETE FROM records WHERE at < ?", (before,))
