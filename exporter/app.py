@@ -24,6 +24,7 @@ from exporter.budgets import window
 from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
 from exporter.errors import ConfigError, LedgerError, PollError
+from exporter.intake import Intake
 from exporter.known import known_series
 from exporter.labels import Labeller
 from exporter.ledger import Settings, SqliteLedger, open_ledger
@@ -31,7 +32,7 @@ from exporter.ledger.thread import LedgerThread
 from exporter.lifecycle import Policy
 from exporter.log import facts
 from exporter.metrics import Metrics
-from exporter.model import SessionRef
+from exporter.model import SessionRef, Sighting
 from exporter.pacing import Pacer
 from exporter.poll import Journey, Lane, Poller
 from exporter.record_types import RecordTypes
@@ -91,6 +92,7 @@ class App:
         self.ledger = LedgerThread()
         self.metrics = Metrics(config.metrics)
         self._booker = Booker(self.ledger, self.metrics, clock)
+        self.intake = Intake(self.ledger, self._booker, clock)
         self._pacers: dict[str, Pacer] = {}
         self._clients: dict[str, Client] = {}
         self.journeys = {account.name: self._journey(account, transport) for account in config.accounts}
@@ -171,7 +173,7 @@ class App:
 
     async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
         """Have these sessions followed; returns when that is durable."""
-        self._booker.show(await self.ledger.run(SqliteLedger.follow, list(refs), source, self.clock.now()))
+        await self.intake.take([Sighting(ref) for ref in refs], source)
 
     async def close_clients(self) -> None:
         for client in self._clients.values():
@@ -374,4 +376,5 @@ def policy(config: Config) -> Policy:
         recheck_after=polling.recheck_after_seconds,
         give_up_after=polling.give_up_after_seconds,
         configured_recheck=polling.configured_recheck_seconds,
+        hinted_interval=polling.hinted_interval_seconds,
     )

@@ -19,7 +19,10 @@ from exporter.metrics import Metrics
 from exporter.model import Event, Facts, Poll, Profile, Session, SessionRef
 from exporter.money import ZERO, amount_text
 
-BOOKKEEPING = ("telnyx_sessions", "telnyx_ledger_events", "telnyx_discovered_sessions_total")
+BOOKKEEPING = (
+    *("telnyx_sessions", "telnyx_ledger_events"),
+    *("telnyx_discovered_sessions_total", "telnyx_discovery_last_success_timestamp_seconds"),
+)
 """Families that speak of the ledger rather than of the session."""
 
 SAMPLES_HEADING = "on /metrics, once it has settled:"

@@ -142,13 +142,15 @@ BAD_SETTINGS = {
     # keys
     "accounts: [{api_keyy: x}]": "accounts[0].api_keyy: unknown key; did you mean api_key_env?",
     f"accounts: [{{api_key: {KEY}}}]": "accounts[0].api_key: unknown key; did you mean api_key_env?",
-    "zzz: 1": "zzz: unknown key; known here are accounts, sessions, polling, tree, metrics, ledger, budgets",
-    "yes: 1": "yes: unknown key; known here are accounts, sessions, polling, tree, metrics, ledger, budgets",
-    '"a\\nb": 1': '"a\\nb": unknown key; known here are accounts, sessions, polling, tree, metrics, ledger, budgets',
+    "zzz: 1": "zzz: unknown key; known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets",
+    "yes: 1": "yes: unknown key; known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets",
+    '"a\\nb": 1': (
+        '"a\\nb": unknown key; known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets'
+    ),
     "polling: {<<: {tick_seconds: 2}}": (
         "polling.<<: unknown key; known here are tick_seconds, min_interval_seconds, max_interval_seconds, "
-        "settle_after_seconds, recheck_after_seconds, give_up_after_seconds, timeout_seconds, attempts_max, "
-        "configured_recheck_seconds"
+        "settle_after_seconds, recheck_after_seconds, give_up_after_seconds, hinted_interval_seconds, timeout_seconds, "
+        "attempts_max, configured_recheck_seconds"
     ),
     "sessions: [{event_id: a}]": "sessions[0].record_type: missing; expected a record type, such as call-session",
     "sessions: [call-session/a]": ('sessions[0]: expected settings below it (key: value), got "call-session/a"'),

@@ -207,7 +207,7 @@ def test_large_heads_are_refused() -> None:
 def test_large_bodies_are_refused() -> None:
     """A body beyond its limit is answered 413 before it has been sent."""
     with running() as exporter, connect(exporter.server) as client:
-        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n")
         assert client.recv(1024).startswith(b"HTTP/1.1 413 ")
 
 

@@ -5,20 +5,26 @@ reference page, the test that config.yaml is complete). `load` reads the file, t
 surprising fact: defaults are the records' own, so `Config()` is what runs without a file, but for the key.
 """
 
+from exporter.config.discovery import DETAIL_RECORD_TYPES, DetailRecords, Dialect, Discovery, Http, Webhooks
 from exporter.config.limits import Budget, Threshold
-from exporter.config.load import load, parse, resolve_key
+from exporter.config.load import load, parse, resolve_key, resolve_webhook_key
 from exporter.config.metrics import RESERVED_LABELS, Buckets, Label, Metrics
 from exporter.config.reference import dump, reference, setting_paths
-from exporter.config.secret import Secret
+from exporter.config.secret import Secret, public_key
 from exporter.config.settings import Account, Config, ConfiguredSession, Ledger, Polling, Tree
 
 __all__ = [
+    "DETAIL_RECORD_TYPES",
     "RESERVED_LABELS",
     "Account",
     "Buckets",
     "Budget",
     "Config",
     "ConfiguredSession",
+    "DetailRecords",
+    "Dialect",
+    "Discovery",
+    "Http",
     "Label",
     "Ledger",
     "Metrics",
@@ -26,10 +32,13 @@ __all__ = [
     "Secret",
     "Threshold",
     "Tree",
+    "Webhooks",
     "dump",
     "load",
     "parse",
+    "public_key",
     "reference",
     "resolve_key",
+    "resolve_webhook_key",
     "setting_paths",
 ]

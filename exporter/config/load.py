@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from exporter.config.checks import problems_between
 from exporter.config.document import BYTES_MAX, read_document
 from exporter.config.read import Problem, raise_problems, read_record
-from exporter.config.secret import Secret, secret_from_environment, secret_from_file
+from exporter.config.secret import PUBLIC_KEY, Secret, public_key, secret_from_environment, secret_from_file
 from exporter.config.settings import Account, Config
 from exporter.config.wording import shown
 from exporter.errors import ConfigError
@@ -27,7 +27,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     accounts: list[Account] = []
     for index, account in enumerate(config.accounts):
         try:
-            accounts.append(replace(account, key=resolve_key(account, environ)))
+            key, webhook_key = resolve_key(account, environ), resolve_webhook_key(account, environ)
+            accounts.append(replace(account, key=key, webhook_key=webhook_key))
         except ConfigError as error:
             problems.append((f"accounts[{index}].{error.path}", error.problem))
         problems.extend(_authorities(account, f"accounts[{index}].ca_file"))
@@ -52,6 +53,21 @@ def resolve_key(account: Account, environ: Mapping[str, str]) -> Secret:
         return secret_from_file(account.api_key_file)
     except ConfigError as error:
         raise ConfigError(source, error.problem) from None
+
+
+def resolve_webhook_key(account: Account, environ: Mapping[str, str]) -> bytes | None:
+    """The public key of the account's webhooks as it is now, if it has one; the error's path is its setting."""
+    variable, path = account.webhook_public_key_env, account.webhook_public_key_file
+    source = "webhook_public_key_env" if path is None else "webhook_public_key_file"
+    try:
+        if path is not None:
+            return public_key(secret_from_file(path, PUBLIC_KEY).reveal(), shown(str(path)))
+        if variable is not None:
+            place = f"the environment variable {variable}"
+            return public_key(secret_from_environment(variable, environ, PUBLIC_KEY).reveal(), place)
+    except ConfigError as error:
+        raise ConfigError(source, error.problem) from None
+    return None
 
 
 def _content(path: Path) -> bytes:

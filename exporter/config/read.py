@@ -100,7 +100,8 @@ class _Reader:
             setting.field: self._value(setting.row.rule, value[setting.key], join(path, setting.key))
             for setting in given
         }
-        kept |= self._unchosen(path, [key for key in rule.one_of if key in kept], rule)
+        for group in rule.one_of:
+            kept |= self._unchosen(path, [key for key in group if key in kept], group)
         return rule.record(**kept) if len(self.problems) == before else None
 
     def _list(self, rule: Each, value: Any, path: str) -> tuple[Any, ...] | None:
@@ -130,11 +131,11 @@ class _Reader:
                 cure = f"did you mean {close[0]}?" if close else f"known here are {', '.join(known)}"
                 self._problem(join(path, key), f"unknown key; {cure}")
 
-    def _unchosen(self, path: str, chosen: list[str], rule: Section) -> dict[str, None]:
-        """The other keys of `one_of` as None, so that no default stands beside the one that was given."""
+    def _unchosen(self, path: str, chosen: list[str], group: tuple[str, ...]) -> dict[str, None]:
+        """The other keys of the group as None, so that no default stands beside the one that was given."""
         for key in chosen[1:]:
             self._problem(join(path, key), f"given beside {chosen[0]}; keep one of the two")
-        return dict.fromkeys(set(rule.one_of) - set(chosen)) if chosen else {}
+        return dict.fromkeys(set(group) - set(chosen)) if chosen else {}
 
     def _problem(self, path: str, problem: str) -> None:
         self.problems.append((path, problem))

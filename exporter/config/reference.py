@@ -95,4 +95,6 @@ def _written(value: object) -> str:
     """A default as it would stand in the file."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.15g}" if isinstance(value, float) else str(value)

@@ -51,10 +51,10 @@ class Each(Struct, frozen=True):
 
 
 class Section(Struct, frozen=True):
-    """A mapping, kept as `record`; of the keys in `one_of` at most one is given, and then the others are None."""
+    """A mapping, kept as `record`; of each group in `one_of` at most one key is given, and then the others are None."""
 
     record: type[Struct]
-    one_of: tuple[str, ...] = ()
+    one_of: tuple[tuple[str, ...], ...] = ()
 
     @property
     def expected(self) -> str:
@@ -135,6 +135,18 @@ def printable(longest: int) -> Rule:
 
 def choice(*words: str) -> Rule:
     return text(f"{', '.join(words[:-1])} or {words[-1]}", "|".join(map(re.escape, words)))
+
+
+def switch() -> Rule:
+    """True or false, and none of the other words that YAML 1.1 takes for them."""
+    expected = "true or false"
+
+    def take(value: Any) -> bool:
+        if str(value) not in {"true", "false"}:
+            _unfit(expected, value)
+        return str(value) == "true"
+
+    return Rule(expected, take)
 
 
 def file_path() -> Rule:

@@ -5,6 +5,7 @@ nothing of YAML. A key is refused without being shown; the surprising fact is th
 with a newline or a quote from somewhere in it, which would otherwise fail much later, as a header that cannot be sent.
 """
 
+import base64
 import hmac
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,19 +41,24 @@ class Secret:
         return hash(self._value)
 
 
-def secret_from_environment(variable: str, environ: Mapping[str, str]) -> Secret:
+API_KEY = "API key"
+PUBLIC_KEY = "webhook public key"
+_FILE_SETTINGS = {API_KEY: "api_key_file", PUBLIC_KEY: "webhook_public_key_file"}
+
+
+def secret_from_environment(variable: str, environ: Mapping[str, str], what: str = API_KEY) -> Secret:
     """The key in an environment variable; ConfigError, without a path, when there is none or an unusable one."""
     value = environ.get(variable, "").strip()
     if not value:
         raise ConfigError(
             "",
-            f"the environment variable {bare(variable)} is not set; export it with the account's API key, "
-            "or name another variable here, or a file in api_key_file",
+            f"the environment variable {bare(variable)} is not set; export it with the account's {what}, "
+            f"or name another variable here, or a file in {_FILE_SETTINGS[what]}",
         )
-    return _checked(value, f"the environment variable {bare(variable)}")
+    return _checked(value, f"the environment variable {bare(variable)}", what)
 
 
-def secret_from_file(path: Path) -> Secret:
+def secret_from_file(path: Path, what: str = API_KEY) -> Secret:
     """The key in a file, surrounding white space removed; it may be called again after the file has changed."""
     try:
         with path.open("rb") as file:
@@ -63,15 +69,31 @@ def secret_from_file(path: Path) -> Secret:
         ) from None
     value = content.decode("utf-8", "replace").strip()
     if not value:
-        raise ConfigError("", f"{shown(str(path))} is empty; write the account's API key into it")
-    return _checked(value, shown(str(path)))
+        raise ConfigError("", f"{shown(str(path))} is empty; write the account's {what} into it")
+    return _checked(value, shown(str(path)), what)
 
 
-def _checked(value: str, place: str) -> Secret:
+def _checked(value: str, place: str, what: str) -> Secret:
     """The value as a Secret if it can be sent as an HTTP header: visible ASCII only."""
     if len(value) > _KEY_BYTES_MAX or not all("!" <= character <= "~" for character in value):
         raise ConfigError(
             "",
-            f"what {place} holds is no API key (white space, control or non-ASCII characters, or too long); correct it",
+            f"what {place} holds is no {what} (white space, control or non-ASCII characters, or too long); correct it",
         )
     return Secret(value)
+
+
+PUBLIC_KEY_BYTES = 32
+
+
+def public_key(text: str, place: str) -> bytes:
+    """The raw Ed25519 key of its base64 text; ConfigError, without a path, if it is none."""
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != PUBLIC_KEY_BYTES:
+        raise ConfigError(
+            "", f"what {place} holds is no Ed25519 public key in base64 (44 characters); copy it from Mission Control"
+        )
+    return key

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
+from exporter.config.discovery import Discovery
 from exporter.config.limits import Budget
 from exporter.config.metrics import Metrics
 from exporter.config.rules import (
@@ -33,6 +34,9 @@ from exporter.config.rules import (
 )
 from exporter.config.secret import Secret
 from exporter.model import SessionRef
+
+KEY = ("api_key_env", "api_key_file")
+WEBHOOK_KEY = ("webhook_public_key_env", "webhook_public_key_file")
 
 _ACCOUNT = text("1 to 64 of the characters a-z, A-Z, 0-9, _ and -", r"[a-zA-Z0-9_-]{1,64}")
 
@@ -90,7 +94,28 @@ class Account(Struct, frozen=True, kw_only=True):
     max_in_flight: Annotated[
         int, Row(whole(1, 1000), "The most API requests of this account that wait for an answer at one time.")
     ] = 10
+    balance_interval_seconds: Annotated[
+        float, Row(number(0), "How often the account's prepaid balance is asked for. 0: never.")
+    ] = 300.0
+    webhook_public_key_env: Annotated[
+        str | None,
+        Row(
+            variable(),
+            "The environment variable that holds the public key by which Telnyx's webhooks are verified (Mission "
+            "Control, Keys & Credentials, Public Key). This or `webhook_public_key_file`.",
+            "none: no webhooks are taken",
+        ),
+    ] = None
+    webhook_public_key_file: Annotated[
+        Path | None,
+        Row(
+            file_path(),
+            "The file that holds that public key and nothing else; it is read again when it changes.",
+            "none: no webhooks are taken",
+        ),
+    ] = None
     key: Secret | None = None
+    webhook_key: bytes | None = None
 
     def api_key(self) -> Secret:
         assert self.key is not None, "`load` and `resolve_key` read the keys; `parse` doesn't"
@@ -170,6 +195,14 @@ class Polling(Struct, frozen=True, kw_only=True):
             "unknown until their first record is rated.",
         ),
     ] = 172_800.0
+    hinted_interval_seconds: Annotated[
+        float,
+        Row(
+            number(1),
+            "In place of `min_interval_seconds` for sessions that webhooks or detail records tell of: they say when "
+            "it is time to look. After a rating each wait is six times the last, up to settling.",
+        ),
+    ] = 900.0
     timeout_seconds: Annotated[
         float, Row(number(0.1, 600), "How long one API request may take before it counts as failed and is tried again.")
     ] = 30.0
@@ -238,13 +271,16 @@ class Config(Struct, frozen=True, kw_only=True):
     accounts: Annotated[
         tuple[Account, ...],
         Row(
-            Each(Section(Account, one_of=("api_key_env", "api_key_file")), at_least=1),
+            Each(Section(Account, one_of=(KEY, WEBHOOK_KEY)), at_least=1),
             "The Telnyx accounts. Without any, one account `default` reads `TELNYX_API_KEY`.",
         ),
     ] = (Account(),)
     sessions: Annotated[
         tuple[ConfiguredSession, ...], Row(Each(Section(ConfiguredSession)), "Sessions to follow, named by hand.")
     ] = ()
+    discovery: Annotated[Discovery, Row(Section(Discovery), "How sessions are found that nobody names by hand.")] = (
+        Discovery()
+    )
     polling: Annotated[Polling, Row(Section(Polling), "When sessions are looked at, and when no longer.")] = Polling()
     tree: Annotated[Tree, Row(Section(Tree), "How event trees are asked for, and what bounds them.")] = Tree()
     metrics: Annotated[Metrics, Row(Section(Metrics), "What /metrics shows.")] = Metrics()

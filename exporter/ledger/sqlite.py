@@ -74,6 +74,7 @@ class SqliteLedger:
 
         def work() -> Receipt:
             self._following().follow(sightings, source, now)
+            self._succeed(source, {sighting.ref.account for sighting in sightings}, now)
             return Receipt(self._totals.write())
 
         return self._file.transact(work)
@@ -93,12 +94,15 @@ class SqliteLedger:
         """A source has been asked for all it knows."""
 
         def work() -> Receipt:
-            for account in accounts:
-                labels = (("account", account), ("source", source))
-                self._totals.set(LAST_SUCCESS, labels, Decimal(repr(round(now, 3))))
+            self._succeed(source, accounts, now)
             return Receipt(self._totals.write())
 
         return self._file.transact(work)
+
+    def _succeed(self, source: str, accounts: Iterable[str], now: float) -> None:
+        for account in accounts:
+            labels = (("account", account), ("source", source))
+            self._totals.set(LAST_SUCCESS, labels, Decimal(repr(round(now, 3))))
 
     def configure(self, refs: Iterable[SessionRef], now: float) -> Receipt:
         """The sessions that the configuration names now: follow new ones, look daily at these and no others."""

@@ -5,20 +5,20 @@ callables that must be cheap, and never waits. The surprising fact: before the f
 503, since Prometheus would read an empty one as the end of every series.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from exporter.exposition import Page, accepts_gzip, negotiate
 from exporter.web.bodies import Bodies
 from exporter.web.landing import CONTENT_SECURITY_POLICY, NAME, landing_html
 
-BODY_BYTES_MAX = 65_536
-"""No route reads a body yet; what is larger is refused with 413 instead of being taken in."""
+BODY_BYTES_MAX = 1_048_576
+"""A larger body is refused with 413 instead of being taken in; webhooks have some kB, lists of sessions some 100."""
 
 SCRAPER = "x-prometheus-scrape-timeout-seconds"
 """The header by which a scrape of Prometheus differs from a look with curl."""
@@ -38,11 +38,13 @@ class Status(Struct, frozen=True):
 class Surface:
     """The handlers and what they answer from."""
 
-    def __init__(self, *, status: Callable[[], Status], scraped: Scraped) -> None:
+    def __init__(self, *, status: Callable[[], Status], scraped: Scraped, further: Sequence[BaseRoute] = ()) -> None:
+        """`further` routes take what sources send."""
         self.page: Page | None = None
         """Swapped by the main thread; None only before the first."""
         self._status = status
         self._scraped = scraped
+        self._further = further
         self._bodies = Bodies()
 
     def app(self) -> Starlette:
@@ -52,6 +54,7 @@ class Surface:
                 Route("/metrics", self.metrics),
                 Route("/-/healthy", self.healthy),
                 Route("/-/ready", self.ready),
+                *self._further,
             ],
             max_body_size=BODY_BYTES_MAX,
         )

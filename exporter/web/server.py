@@ -8,11 +8,12 @@ import asyncio
 import math
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import uvicorn
 from msgspec import Struct
+from starlette.routing import BaseRoute
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.exposition import Page
@@ -57,10 +58,11 @@ class WebServer:
         scraped: Scraped,
         died: Callable[[BaseException], None],
         limits: Limits = DEFAULT_LIMITS,
+        further: Sequence[BaseRoute] = (),
     ) -> None:
         """`status`, `scraped` and `died` are called on the web thread; the first two must be cheap."""
         self._addresses = addresses
-        self._surface = Surface(status=status, scraped=scraped)
+        self._surface = Surface(status=status, scraped=scraped, further=further)
         self._died = died
         self.port = 0
         """That of the first address, once started."""

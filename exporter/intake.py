@@ -1,0 +1,63 @@
+"""What sources find, on its way into the ledger.
+
+Owns the group commit of sightings: whoever comes while a transaction is under way shares the next one. Lives on the
+main loop. The surprising fact: a source is answered only when its word is durable, so a webhook that got its 2xx is
+never lost.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from exporter.booker import Booker, Clock
+from exporter.errors import LedgerError
+from exporter.ledger import SqliteLedger
+from exporter.ledger.thread import LedgerThread
+from exporter.model import Sighting
+
+_Taken = tuple[Sequence[Sighting], "asyncio.Future[None]"]
+
+
+class Intake:
+    """Takes sightings from all sources."""
+
+    def __init__(self, ledger: LedgerThread, booker: Booker, clock: Clock) -> None:
+        self._ledger = ledger
+        self._booker = booker
+        self._clock = clock
+        self._waiting: dict[str, list[_Taken]] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    async def take(self, sightings: Sequence[Sighting], source: str) -> None:
+        """Returns when they are durable and shown; raises LedgerError if they are not."""
+        loop = asyncio.get_running_loop()
+        taken: asyncio.Future[None] = loop.create_future()
+        self._waiting.setdefault(source, []).append((sightings, taken))
+        if self._writing is None or self._writing.done():
+            self._writing = loop.create_task(self._write())
+        await taken
+
+    async def _write(self) -> None:
+        while self._waiting:
+            source = next(iter(self._waiting))
+            batch = self._waiting.pop(source)
+            together = [sighting for sightings, _ in batch for sighting in sightings]
+            try:
+                receipt = await self._ledger.run(SqliteLedger.sight, together, source, self._clock.now())
+            except LedgerError as error:
+                self._booker.failed(error)
+                _settle(batch, error)
+            except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+                _settle(batch, error)
+            else:
+                self._booker.show(receipt)
+                _settle(batch, None)
+
+
+def _settle(batch: Sequence[_Taken], error: Exception | None) -> None:
+    for _, taken in batch:
+        if taken.done():  # whoever waited has gone
+            continue
+        if error is None:
+            taken.set_result(None)
+        else:
+            taken.set_exception(error)
