@@ -13,6 +13,7 @@ import platform
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -36,6 +37,9 @@ from exporter.model import SessionRef, Sighting
 from exporter.pacing import Pacer
 from exporter.poll import Journey, Lane, Poller
 from exporter.record_types import RecordTypes
+from exporter.sources.balance import show_balance
+from exporter.sources.detail_records import DetailRecordSource
+from exporter.sources.dialect import kinds
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
 from exporter.tree import Reader
@@ -96,6 +100,19 @@ class App:
         self._pacers: dict[str, Pacer] = {}
         self._clients: dict[str, Client] = {}
         self.journeys = {account.name: self._journey(account, transport) for account in config.accounts}
+        self.detail_records = {
+            account.name: DetailRecordSource(
+                account.name,
+                self._clients[account.name],
+                kinds(config.discovery.detail_records),
+                config.discovery.detail_records,
+                ledger=self.ledger,
+                show=self._booker.show,
+                metrics=self.metrics,
+                clock=clock,
+            )
+            for account in config.accounts
+        }
         lanes = {
             account.name: Lane(self.journeys[account.name], 2 * account.max_in_flight, set())
             for account in config.accounts
@@ -106,6 +123,7 @@ class App:
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
         self._metadata_at: float | None = None
+        self._balance_at: dict[str, float] = {}
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False
@@ -199,9 +217,9 @@ class App:
         publishing.add_done_callback(self._task_died)
         scheduler = self._schedule()
         scheduler.start()
-        await self._start_job(self._fetch_metadata)
-        await self._start_job(self._gauges)
-        await self._start_job(self._keep)
+        await self._start_job("_fetch_metadata", self._fetch_metadata)
+        await self._start_job("_gauges", self._gauges)
+        await self._start_job("_keep", self._keep)
         await self._stop.wait()
         log.info("stopping")
         scheduler.pause()
@@ -224,14 +242,24 @@ class App:
             (self._fetch_metadata, METADATA_RETRY_SECONDS),
             (self._keep, KEEP_SECONDS),
         ):
-            scheduler.add_job(self._start_job, "interval", (job,), seconds=seconds, id=job.__name__)
+            scheduler.add_job(self._start_job, "interval", (job.__name__, job), seconds=seconds, id=job.__name__)
+        scheduler.add_job(self.discover, "interval", seconds=self.config.polling.tick_seconds, id="discover")
         return scheduler
 
-    async def _start_job(self, job: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def discover(self) -> None:
+        """Start whatever source is due by session time; a slow account keeps none waiting."""
+        for account, source in self.detail_records.items():
+            if source.due:
+                await self._start_job(f"detail records of {account}", partial(self._look, source))
+        for known in self.config.accounts:
+            if self._balance_due(known):
+                await self._start_job(f"balance of {known.name}", partial(self._fetch_balance, known.name))
+
+    async def _start_job(self, name: str, job: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start a job unless its last run is still under way."""
-        running = self._jobs.get(job.__name__)
+        running = self._jobs.get(name)
         if running is None or running.done():
-            task = self._jobs[job.__name__] = asyncio.get_running_loop().create_task(job())
+            task = self._jobs[name] = asyncio.get_running_loop().create_task(job())
             task.add_done_callback(_log_failure)
 
     async def _end_jobs(self) -> None:
@@ -288,6 +316,25 @@ class App:
             self.metrics.set("telnyx_budget_limit", labels, budget.amount)
             self.metrics.set("telnyx_budget_window_start_timestamp_seconds", labels, current.start)
             self.metrics.set("telnyx_budget_window_seconds", labels, length)
+
+    # What the API tells of the account
+
+    async def _look(self, source: DetailRecordSource) -> None:
+        try:
+            await source.look()
+        except LedgerError as error:
+            self._booker.failed(error)
+
+    def _balance_due(self, account: Account) -> bool:
+        interval, asked_at = account.balance_interval_seconds, self._balance_at.get(account.name)
+        return interval > 0 and (asked_at is None or not 0 <= self.clock.now() - asked_at < interval)
+
+    async def _fetch_balance(self, account: str) -> None:
+        self._balance_at[account] = self.clock.now()
+        try:
+            show_balance(self.metrics, account, await self._clients[account].balance())
+        except (ConfigError, PollError) as error:
+            log.warning("balance not fetched", extra=facts(account=account, error=str(error)))
 
     # The API's metadata
 

@@ -165,6 +165,14 @@ class Client:
         """The JSON of `GET /session_analysis/metadata`; errors as of `get`."""
         return await self.get("metadata", ("session_analysis", "metadata"), {})
 
+    async def detail_records(self, params: Mapping[str, str]) -> bytes:
+        """The JSON of one page of `GET /detail_records`; errors as of `get`."""
+        return await self.get("detail_records", ("detail_records",), params)
+
+    async def balance(self) -> bytes:
+        """The JSON of `GET /balance`; errors as of `get`."""
+        return await self.get("balance", ("balance",), {})
+
     async def get(self, endpoint: str, path_segments: Sequence[str], params: Mapping[str, str]) -> bytes:
         """The body of a 200, unpacked; `endpoint` is what it is observed as, path and query are encoded here.
 

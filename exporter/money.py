@@ -21,6 +21,14 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _TEXT_MAX = 64
 
 
+def read_decimal(text: str) -> Decimal | None:
+    """A JSON number that is no integer, with the places that it was printed with; None if Decimal can't hold it."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None
+
+
 def read_amount(value: object) -> Decimal | None:
     """An amount as the API sent it (decimal string or number), keeping its printed places; None if it is no price."""
     if isinstance(value, str):

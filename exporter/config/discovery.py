@@ -28,11 +28,24 @@ class Dialect(Struct, frozen=True, kw_only=True):
     record_type: Annotated[
         str | None, Row(_TYPE, "The record type as Session Analysis calls it.", "as this version knows it, else `name`")
     ] = None
-    time_field: Annotated[str, Row(_FIELD, "The field by which records are listed in order of time.")] = "created_at"
-    id_field: Annotated[str, Row(_FIELD, "The field that identifies a record.")] = "id"
+    time_field: Annotated[
+        str | None,
+        Row(
+            _FIELD,
+            "The field by which records are listed in order of time.",
+            "as this version knows it, else whichever the API takes",
+        ),
+    ] = None
+    id_field: Annotated[
+        str | None, Row(_FIELD, "The field that identifies a record.", "as this version knows it, else `id`")
+    ] = None
     session_field: Annotated[
         str | None,
-        Row(_FIELD, "The field with the id of the call that the record belongs to.", "none: it is its own session"),
+        Row(
+            _FIELD,
+            "The field with the id of the call that the record belongs to.",
+            "as this version knows it, else `call_session_id` or `telnyx_session_id`, where a record has it",
+        ),
     ] = None
 
 

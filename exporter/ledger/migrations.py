@@ -55,9 +55,10 @@ def _from_2(connection: Connection) -> None:
         " PRIMARY KEY (session, record_type, event_id)) WITHOUT ROWID"
     )
     connection.execute(
-        "CREATE TABLE records (key BLOB NOT NULL, at FLOAT NOT NULL, cost TEXT, PRIMARY KEY (key)) WITHOUT ROWID"
+        "CREATE TABLE records (key BLOB NOT NULL, account TEXT NOT NULL, at FLOAT NOT NULL, cost TEXT,"
+        " PRIMARY KEY (key)) WITHOUT ROWID"
     )
-    connection.execute("CREATE INDEX ix_records_at ON records (at)")
+    connection.execute("CREATE INDEX records_forgettable ON records (account, at)")
 
 
 STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}

@@ -30,6 +30,10 @@ class Records:
         """The records that were not seen before, or cost more than when they were; all costs are counted."""
         return [record for record in records if self._count(record, now)]
 
+    def forget(self, before: float) -> None:
+        """Of records that are older nothing need be known: they are not listed again."""
+        self._connection.execute("DELETE FROM records WHERE account = ? AND at < ?", (self._account, before))
+
     def _count(self, record: DetailRecord, now: float) -> bool:
         key, cost = self._key(record), record.cost
         known = self._connection.execute("SELECT cost FROM records WHERE key = ?", (key,)).fetchone()
@@ -38,7 +42,7 @@ class Records:
             return False
         text = None if cost is None else amount_text(cost)
         at = now if record.at is None else record.at
-        self._connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (key, at, text))
+        self._connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (key, self._account, at, text))
         if cost is not None and cost > (before or ZERO):
             labels = (("account", self._account), ("record_type", record.record_type), ("currency", record.currency))
             self._totals.add(COST, labels, subtract(cost, before or ZERO))
@@ -47,8 +51,3 @@ class Records:
     def _key(self, record: DetailRecord) -> bytes:
         name = f"{self._seed}\0{record.record_type}\0{record.id}"
         return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def forget_records(connection: Connection, before: float) -> None:
-    """Of records that are older: they are not listed again."""
-    connection.execute("DELETE FROM records WHERE at < ?", (before,))

@@ -151,8 +151,10 @@ records = Table(
     "records",
     metadata,
     Column("key", LargeBinary(16), primary_key=True),
-    Column("at", Float, nullable=False, index=True),
+    Column("account", Text, nullable=False),
+    Column("at", Float, nullable=False),
     Column("cost", Money),
+    Index("records_forgettable", "account", "at"),
     sqlite_with_rowid=False,
 )
 """Detail records that discovery has seen, for as long as it may see them again: each is counted once."""

@@ -19,7 +19,7 @@ from exporter.ledger.booking import Batch
 from exporter.ledger.file import LedgerFile
 from exporter.ledger.following import CONFIGURED, DETAIL_RECORDS, Following
 from exporter.ledger.pruning import prune
-from exporter.ledger.records import Records, forget_records
+from exporter.ledger.records import Records
 from exporter.ledger.renaming import rename_account
 from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
@@ -84,11 +84,18 @@ class SqliteLedger:
         records = list(records)
 
         def work() -> Receipt:
-            news = Records(self._connection, self._totals, account).news(records, now)
+            news = self._records(account).news(records, now)
             self._following().follow([record.sighting for record in news], DETAIL_RECORDS, now)
             return Receipt(self._totals.write())
 
         return self._file.transact(work)
+
+    def forget_records(self, account: str, before: float) -> None:
+        """Detail records of the account from before are not listed again."""
+        self._file.transact(lambda: self._records(account).forget(before))
+
+    def _records(self, account: str) -> Records:
+        return Records(self._connection, self._totals, account)
 
     def succeeded(self, source: str, accounts: Iterable[str], now: float) -> Receipt:
         """A source has been asked for all it knows."""
@@ -258,10 +265,6 @@ class SqliteLedger:
             return int(self._connection.execute(query, (account, now, far)).fetchone()[0])
 
         return self._file.read(lambda: sum(map(count, accounts)))
-
-    def forget_records(self, before: float) -> None:
-        """Detail records from before are not listed again."""
-        self._file.transact(lambda: forget_records(self._connection, before))
 
     def keep(self, key: str, value: str) -> None:
         """Keep a small text for the next start."""

@@ -116,6 +116,14 @@ class Metrics:
         """Set to an absolute value: a gauge, or a counter that another room keeps."""
         self._block(family, "gauge", "counter").put(labels, value)
 
+    def swap(self, family: str, account: str, series: Mapping[Values, Value]) -> None:
+        """Set all series that a gauge has of an account; those that are not among them end."""
+        block = self._block(family, "gauge")
+        for labels in [labels for labels in block.values() if labels[0] == account and labels not in series]:
+            block.drop(labels)
+        for labels, value in series.items():
+            block.put(labels, value)
+
     def observe(self, family: str, labels: Values, value: float) -> None:
         """Count one observation of a histogram."""
         self._block(family, "histogram").observe(labels, value)

@@ -7,7 +7,7 @@ the tree around it.
 
 import json
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from exporter.errors import TreeError
+from exporter.money import read_decimal
 
 _NO_RECORD: Mapping[str, object] = MappingProxyType({})
 
@@ -70,8 +71,8 @@ class Decoder:
             [(attribute, Any, None) for attribute, _ in self._fields],
             rename=dict(self._fields),
         )
-        self._answers = msgspec.json.Decoder(Answer, float_hook=_decimal)
-        self._records = msgspec.json.Decoder(record, float_hook=_decimal)
+        self._answers = msgspec.json.Decoder(Answer, float_hook=read_decimal)
+        self._records = msgspec.json.Decoder(record, float_hook=read_decimal)
 
     def answer(self, body: bytes) -> Answer:
         try:
@@ -99,17 +100,10 @@ _RECORDS = msgspec.json.Encoder(decimal_format="number")
 _TOO_DEEP = TreeError("too_deep", "the answer is nested too deeply to be a tree")
 
 
-def _decimal(text: str) -> Decimal | None:
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent beyond what Decimal can hold
-        return None
-
-
 def _decode_what_fits(body: bytes) -> Answer:
     """Some part is other than documented: leave out that part, keep the rest."""
     try:
-        answer = json.loads(body, parse_float=_decimal, parse_int=_integer, parse_constant=lambda _: None)
+        answer = json.loads(body, parse_float=read_decimal, parse_int=_integer, parse_constant=lambda _: None)
         return msgspec.convert(_scrubbed_answer(answer), Answer)
     except RecursionError:
         raise _TOO_DEEP from None
@@ -121,7 +115,7 @@ def _decode_what_fits(body: bytes) -> Answer:
 
 def _integer(text: str) -> int | Decimal | None:
     longest_int = 18
-    return int(text) if len(text) <= longest_int else _decimal(text)
+    return int(text) if len(text) <= longest_int else read_decimal(text)
 
 
 def _scrubbed_answer(answer: object) -> object:
