@@ -325,9 +325,10 @@ def test_the_simulator_ends_quietly(tmp_path: Path, free_port: int, number: sign
     """Both signals end `simulate` with 0 and without a word."""
     with started(tmp_path, "simulate", f"--port={free_port}") as process:
         assert process.stdout is not None
-        line = process.stdout.readline()
+        line, second = process.stdout.readline(), process.stdout.readline()
         process.send_signal(number)
         assert ended(process, line) == (0, "", "")
+    assert re.fullmatch(r"webhooks to where POST /_webhooks says, public key [A-Za-z0-9+/]{43}=\n", second)
     assert line == f"simulator at http://127.0.0.1:{free_port}/v2, key KEY-simulator, truth at /_truth\n"
 
 
