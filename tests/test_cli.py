@@ -332,6 +332,13 @@ def test_the_simulator_ends_quietly(tmp_path: Path, free_port: int, number: sign
     assert line == f"simulator at http://127.0.0.1:{free_port}/v2, key KEY-simulator, truth at /_truth\n"
 
 
+def test_a_webhook_url_that_is_none_is_refused(tmp_path: Path) -> None:
+    """`simulate` exits with 2 and says what it expected."""
+    code, output, errors = call(tmp_path, "simulate", "--webhook-url=nowhere")
+    assert (code, output) == (2, "")
+    assert "url: expected an http or https URL, got 'nowhere'" in errors
+
+
 def test_the_readme_names_flags_and_commands_that_exist(tmp_path: Path) -> None:
     """Its table has the flags of `run`, all of them; its examples use no other, and it names every command."""
     flags = set(FLAG.findall(call(tmp_path, "run", "--help")[1])) - {"--help"}
