@@ -78,10 +78,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 _Record = TypeVar("_Record", bound=Struct)
 
 
-def _given(record: type[_Record], arguments: argparse.Namespace) -> _Record:
-    """The record with those of its fields that were given as flags."""
-    flags = vars(arguments)
-    return record(**{name: flags[name] for name in record.__struct_fields__ if flags.get(name) is not None})
+def _given(record: type[_Record], arguments: argparse.Namespace, prefix: str = "") -> _Record:
+    """The record with those of its fields that were given as flags, whose names begin with the prefix."""
+    flags = {name: vars(arguments).get(prefix + name) for name in record.__struct_fields__}
+    return record(**{name: value for name, value in flags.items() if value is not None})
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
@@ -97,18 +97,29 @@ def _simulate(arguments: argparse.Namespace) -> int:
         requests_per_second=arguments.requests_per_second,
         bills=_given(simulator.Bills, arguments),
         faults=_given(simulator.Faults, arguments),
+        detail_records_late_seconds=arguments.detail_records_late_seconds,
+        webhooks=_webhooks(arguments),
         documented_example=True,
     )
     host, port = arguments.host, arguments.port
     try:
         with suppress(KeyboardInterrupt):
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # both signals end it well
-            print(f"simulator at http://{host}:{port}/v2, key {settings.api_key}, truth at /_truth", flush=True)
-            simulator.serve(settings, host, port, time.monotonic)
+            print(f"simulator at http://{host}:{port}/v2, key {settings.api_key}, truth at /_truth")
+            target = settings.webhooks.url or "where POST /_webhooks says"
+            print(f"webhooks to {target}, public key {simulator.Signer(settings).public_key}", flush=True)
+            simulator.serve(settings, host, port, time.monotonic, time.time)
     except OSError as error:
         problem = f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port"
         raise ConfigError("simulate", problem) from error
     return 0
+
+
+def _webhooks(arguments: argparse.Namespace) -> simulator.Webhooks:
+    try:
+        return _given(simulator.Webhooks, arguments, "webhook_")
+    except ValueError as error:
+        raise ConfigError("simulate --webhook-*", str(error)) from error
 
 
 def _parsed(path: Path) -> Config:
@@ -290,6 +301,22 @@ def _add_simulated(parser: argparse.ArgumentParser) -> None:
     faults.add_argument("--error-share", type=_share, metavar="SHARE", help="requests answered by a fault (default: 0)")
     faults.add_argument(
         "--latency-seconds", type=float, metavar="N", help="answers come up to so much later (default: 0)"
+    )
+    webhooks = parser.add_argument_group("webhooks", "of calls and messages; POST /_webhooks changes url and shares")
+    webhooks.add_argument("--webhook-url", metavar="URL", help="where they are posted (default: nowhere)")
+    webhooks.add_argument("--webhook-lost-share", type=_share, metavar="SHARE", help="never delivered (default: 0)")
+    webhooks.add_argument(
+        "--webhook-duplicated-share", type=_share, metavar="SHARE", help="delivered twice (default: 0)"
+    )
+    webhooks.add_argument(
+        "--webhook-delay-seconds", type=float, metavar="N", help="they come up to so much later (default: 0)"
+    )
+    parser.add_argument(
+        "--detail-records-late-seconds",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="detail records are listed up to so much later than their events exist (default: %(default)g)",
     )
     parser.add_argument("--api-key", default="KEY-simulator", help="the key that it accepts (default: %(default)s)")
 

@@ -325,10 +325,18 @@ def test_the_simulator_ends_quietly(tmp_path: Path, free_port: int, number: sign
     """Both signals end `simulate` with 0 and without a word."""
     with started(tmp_path, "simulate", f"--port={free_port}") as process:
         assert process.stdout is not None
-        line = process.stdout.readline()
+        line, second = process.stdout.readline(), process.stdout.readline()
         process.send_signal(number)
         assert ended(process, line) == (0, "", "")
+    assert re.fullmatch(r"webhooks to where POST /_webhooks says, public key [A-Za-z0-9+/]{43}=\n", second)
     assert line == f"simulator at http://127.0.0.1:{free_port}/v2, key KEY-simulator, truth at /_truth\n"
+
+
+def test_a_webhook_url_that_is_none_is_refused(tmp_path: Path) -> None:
+    """`simulate` exits with 2 and says what it expected."""
+    code, output, errors = call(tmp_path, "simulate", "--webhook-url=nowhere")
+    assert (code, output) == (2, "")
+    assert "url: expected an http or https URL, got 'nowhere'" in errors
 
 
 def test_the_readme_names_flags_and_commands_that_exist(tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from telnyx import AuthenticationError, BadRequestError, NotFoundError, Telnyx
 from telnyx.types.event_node import EventNode
 
 from exporter.record_types import RecordTypes
-from exporter.simulator import DOCUMENTED_ID, Running, Settings, running
+from exporter.simulator import DOCUMENTED_ID, Running, Settings, Signer, Webhooks, running
+from exporter.simulator.records import DIALECT
+from tests.test_simulator_webhooks import receiving, sent
 
 SESSIONS = 200
 
@@ -16,7 +21,12 @@ SESSIONS = 200
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Running]:
     settings = Settings(
-        seed=20260317, speed=0.0, sessions_per_hour=3600.0, sessions_max=SESSIONS, documented_example=True
+        seed=20260317,
+        speed=0.0,
+        sessions_per_hour=3600.0,
+        sessions_max=SESSIONS,
+        documented_example=True,
+        requests_per_second=10**6,
     )
     with running(settings, time.monotonic) as simulator:
         simulator.clock.step(4 * 3600.0)  # most events are rated, some not yet
@@ -85,3 +95,62 @@ def test_the_sdk_knows_the_refusals(simulator: Running, sdk: Telnyx) -> None:
     with pytest.raises(AuthenticationError):
         stranger.session_analysis.metadata.retrieve()
     assert simulator.world.truth().events > 0
+
+
+def test_the_sdk_reads_every_kind_of_detail_record(sdk: Telnyx) -> None:
+    """All pages of all kinds are read, filtered and sorted by the kind's own time."""
+    read = 0
+    for name, listable in DIALECT.items():
+        asked: Any = {"record_type": name, listable.time_field: {"gte": "2026-03-17T00:00:00Z"}}
+        page = sdk.detail_records.list(filter=asked, sort=[f"-{listable.time_field}"], page_size=50)
+        records = list(page)
+        assert {record.record_type for record in records} <= {name}
+        times = [datetime.fromisoformat(str(getattr(record, listable.time_field))) for record in records]
+        assert times == sorted(times, reverse=True)
+        read += len(records)
+    assert read > SESSIONS
+
+
+def test_the_sdk_reads_a_message_s_record(sdk: Telnyx) -> None:
+    """The fields of a message are those of the SDK's type, with its types."""
+    asked: Any = {"record_type": "messaging"}
+    record: Any = next(iter(sdk.detail_records.list(filter=asked)))
+    assert sdk.session_analysis.retrieve(record.uuid, record_type="message").root.id == record.uuid
+    assert (record.currency, record.message_type) == ("USD", "SMS")
+    assert Decimal(record.cost) == record.parts * Decimal("0.00400")
+    assert record.created_at.tzinfo == UTC
+
+
+def test_the_sdk_knows_the_refusals_of_the_list(sdk: Telnyx) -> None:
+    """A name of the other dialect is its error for a bad request."""
+    asked: Any = {"record_type": "message"}
+    with pytest.raises(BadRequestError):
+        sdk.detail_records.list(filter=asked)
+
+
+def test_the_sdk_reads_the_balance(simulator: Running, sdk: Telnyx) -> None:
+    """What is left is what was paid in less the truth."""
+    data = sdk.balance.retrieve().data
+    assert data is not None
+    assert data.balance is not None
+    spent = sum(total.cost for total in simulator.world.truth().totals)
+    assert Decimal(data.balance) == Decimal(1000) - spent
+    assert (data.record_type, data.currency, data.credit_limit) == ("balance", "USD", "100.00")
+
+
+def test_the_sdk_accepts_the_webhooks() -> None:
+    """Each one's signature holds, and its content is that of the SDK's type; with one byte changed it doesn't."""
+    with receiving() as receiver:
+        settings = Settings(speed=0.0, sessions_max=30, sessions_per_hour=3600.0, webhooks=Webhooks(url=receiver.url))
+        with running(settings, time.monotonic, wall=time.time) as simulator:
+            simulator.clock.step(86_400.0)
+            sent(simulator)
+    sdk = Telnyx(api_key="KEY", public_key=simulator.public_key)
+    assert simulator.public_key == Signer(settings).public_key
+    assert receiver.posted
+    for each in receiver.posted:
+        event: Any = sdk.webhooks.unwrap(each.body.decode(), headers=each.headers)
+        assert event.data.event_type == each.data["event_type"]
+        assert event.data.to_dict(mode="json")["id"] == each.data["id"]
+        with pytest.raises(ValueError, match="signature does not match"):
+            sdk.webhooks.unwrap(each.body.decode() + " ", headers=each.headers)

@@ -3,13 +3,14 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
 
 from exporter.record_types import RecordTypes
-from exporter.simulator import DOCUMENTED_ID, Settings, Simulator
+from exporter.simulator import DOCUMENTED_ID, Bills, Settings, Simulator
 
 AUTHORIZED = {"authorization": "Bearer KEY-test", "accept-encoding": "identity"}
 DOCUMENTED = f"/v2/session_analysis/call-session/{DOCUMENTED_ID}"
@@ -306,7 +307,8 @@ def test_sessions_are_listed_since_a_time(api: Api) -> None:
     api.simulator.clock.step(600.0)
     first = api.json("/_sessions")
     assert first[0]["event_id"] == DOCUMENTED_ID
-    assert first[0].keys() == {"begun", "record_type", "event_id", "date_time"}
+    flags = {"outermost", "webhooks", "detail_records"}
+    assert first[0].keys() == {"begun", "record_type", "event_id", "date_time"} | flags
     api.simulator.clock.step(600.0)
     later = api.get("/_sessions", params={"since": first[-1]["begun"]}).json()
     assert [*first, *later] == api.json("/_sessions")
@@ -337,3 +339,34 @@ def test_a_wrong_command_leaves_the_clock_alone(api: Api, body: bytes) -> None:
     assert answer.status_code == 400
     assert json.loads(answer.content)["errors"]
     assert api.json("/_clock") == before
+
+
+def test_the_balance_falls_by_what_was_spent() -> None:
+    """It is exact, in the first currency alone; credit and pending amounts stay as they are."""
+    api = Api(sessions_per_hour=3600.0, sessions_max=100, currencies=("EUR", "USD"), balance="20.5")
+    for _ in range(3):
+        api.command(action="step", seconds=7200.0)
+        spent = sum(Decimal(each["cost"]) for each in api.json("/_truth")["totals"] if each["currency"] == "EUR")
+        data = api.json("/v2/balance")["data"]
+        assert spent > 0
+        assert Decimal(data["balance"]) == Decimal("20.5") - spent
+        assert Decimal(data["available_credit"]) == Decimal(data["balance"]) + 100
+        unmoved = {"record_type": "balance", "currency": "EUR", "credit_limit": "100.00", "pending": "0.00"}
+        assert {key: data[key] for key in unmoved} == unmoved
+
+
+def test_the_balance_is_for_the_key_only(api: Api) -> None:
+    """It is refused with a title."""
+    answer = api.get("/v2/balance", headers={"authorization": "Bearer KEY-other"})
+    assert (answer.status_code, answer.json()["errors"][0]["title"]) == (401, "Authentication failed")
+
+
+def test_the_truth_counts_outermost_sessions_apart() -> None:
+    """Inner events that are listed besides are sessions, but no outermost ones; each says so."""
+    api = Api(sessions_per_hour=3600.0, sessions_max=100, bills=Bills(overlapping_share=0.5))
+    api.command(action="step", seconds=7200.0)
+    truth, refs = api.json("/_truth"), api.json("/_sessions")
+    assert truth["sessions"] == len(refs) > truth["outermost_sessions"] == sum(ref["outermost"] for ref in refs)
+    inner = {"call-control", "ai-voice-assistant", "conference-participant"}
+    assert all(ref["outermost"] is (ref["record_type"] not in inner) for ref in refs)
+    assert all(ref["webhooks"] is (ref["record_type"] in {"call-session", "message"}) for ref in refs)

@@ -269,6 +269,8 @@ def test_with_no_delay_events_exist_when_they_end() -> None:
         {"rating_delay_scale": -0.5},
         {"currencies": ()},
         {"requests_per_second": 0},
+        {"detail_records_late_seconds": -1.0},
+        {"balance": "much"},
     ],
 )
 def test_settings_that_make_no_world_are_refused(chosen: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The control plane of a simulated API: the truth, the sessions, the clock and the faults, for whoever checks it all.
+"""The control plane of a simulated API: truth, sessions, clock, faults and webhooks, for whoever checks it all.
 
 Owns the paths that begin with `/_`, which the real API doesn't have and which need no key. The surprising fact: the
 truth is exact at its `now` only, so a comparison pauses the clock first.
@@ -16,7 +16,9 @@ from exporter.simulator.clock import AcceleratedClock
 from exporter.simulator.errors import BAD_PARAMETER, Refusal
 from exporter.simulator.faults import Misbehaving
 from exporter.simulator.settings import Faults
-from exporter.simulator.world import Total, World
+from exporter.simulator.truth import Total
+from exporter.simulator.webhooks import Change, Courier
+from exporter.simulator.world import World
 
 
 class _Command(Struct, forbid_unknown_fields=True):
@@ -25,10 +27,11 @@ class _Command(Struct, forbid_unknown_fields=True):
 
 
 class Control:
-    def __init__(self, world: World, clock: AcceleratedClock, misbehaving: Misbehaving) -> None:
+    def __init__(self, world: World, clock: AcceleratedClock, misbehaving: Misbehaving, courier: Courier) -> None:
         self._world = world
         self._clock = clock
         self._misbehaving = misbehaving
+        self._courier = courier
 
     def routes(self) -> list[Route]:
         return [
@@ -38,6 +41,8 @@ class Control:
             Route("/_clock", self._command, methods=["POST"]),
             Route("/_faults", self._faults),
             Route("/_faults", self._misbehave, methods=["POST"]),
+            Route("/_webhooks", self._webhooks),
+            Route("/_webhooks", self._deliver, methods=["POST"]),
         ]
 
     async def _truth(self, _: Request) -> Response:
@@ -83,6 +88,19 @@ class Control:
         except (msgspec.MsgspecError, ValueError) as error:
             raise Refusal(BAD_PARAMETER, str(error)) from error
         return await self._faults(request)
+
+    async def _webhooks(self, _: Request) -> Response:
+        """The key to verify webhooks with, and what became of them so far."""
+        counts = msgspec.structs.asdict(self._courier.counts())
+        return _json({"public_key": self._courier.public_key, **counts})
+
+    async def _deliver(self, request: Request) -> Response:
+        """Where webhooks go from now on, and how well they travel; what the body leaves out stays."""
+        try:
+            self._courier.change(msgspec.json.decode(await request.body(), type=Change))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Refusal(BAD_PARAMETER, str(error)) from error
+        return await self._webhooks(request)
 
 
 def _total(total: Total) -> dict[str, Any]:

@@ -1,23 +1,29 @@
 """What the simulated API says when it refuses, in Telnyx's shape.
 
-Owns codes, titles and details. The surprising fact: Session Analysis calls the short text `message`; what stands
-before it, the gateway that counts requests, calls it `title`.
+Owns codes, titles and details. The surprising fact: Session Analysis calls the short text `message`; the rest of
+the API, and the gateway before all of it that counts requests, call it `title`.
 """
 
 from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Refusal(Exception):
-    """The request is answered with this status and body instead of a tree."""
+    """The request is answered with this status and body instead of what it asked for."""
 
     def __init__(self, kind: "Kind", detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
+        self._kind, self._detail = kind, detail
         self.status = kind.status
         self.headers = dict(headers or {})
         self.body = msgspec.json.encode({"errors": [{"code": kind.code, kind.key: kind.text, "detail": detail}]})
+
+    def titled(self) -> "Refusal":
+        """The same in the words of the rest of the API."""
+        return Refusal(replace(self._kind, key="title"), self._detail, self.headers)
 
 
 class Kind(Struct, frozen=True):

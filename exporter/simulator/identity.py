@@ -32,6 +32,10 @@ class Ids:
         """A number in [0, 1) that belongs to this session."""
         return int.from_bytes(self._digest(b"%d" % number, 6), "big") / 2**48
 
+    def chance_of(self, name: str) -> float:
+        """A number in [0, 1) that belongs to a name, which is no plain number."""
+        return int.from_bytes(self._digest(name.encode(), 6), "big") / 2**48
+
     def _mask(self, tail: bytes | bytearray) -> int:
         return int.from_bytes(self._digest(bytes(tail), _NUMBER_BYTES), "big")
 

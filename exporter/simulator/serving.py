@@ -21,35 +21,56 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from exporter.simulator.api import SessionAnalysis, refused
+from exporter.simulator.api import SessionAnalysis
+from exporter.simulator.balance import Balance
 from exporter.simulator.clock import AcceleratedClock
 from exporter.simulator.control import Control
+from exporter.simulator.detail_records import DetailRecords
 from exporter.simulator.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Refusal
 from exporter.simulator.faults import WIRE, Faulty, Misbehaving
+from exporter.simulator.gate import Gate, refused
+from exporter.simulator.identity import Ids
+from exporter.simulator.outbox import Outbox
+from exporter.simulator.record_index import RecordIndex
 from exporter.simulator.settings import Settings
 from exporter.simulator.tree import BASE_PATH
+from exporter.simulator.webhooks import Courier
 from exporter.simulator.world import World
 
 LOOPBACK = "127.0.0.1"
 _BACKLOG = 1024
 _CLOSING_SECONDS = 2
 
+Wall = Callable[[], float]
+"""Seconds since the epoch, in real time."""
+
 
 class Simulator:
-    """A world and the ASGI app that shows it; `monotonic` is the only clock it is given."""
+    """A world and the ASGI app that shows it.
 
-    def __init__(self, settings: Settings, monotonic: Callable[[], float]) -> None:
+    `monotonic` is the only clock it is given, unless it is to send webhooks: those are signed by `wall`.
+    """
+
+    def __init__(self, settings: Settings, monotonic: Callable[[], float], wall: Wall | None = None) -> None:
         self.settings = settings
         self.clock = AcceleratedClock(settings.start, settings.speed, monotonic)
-        self.world = World(settings, self.clock)
+        chance = Ids(settings.seed).chance_of
+        records = RecordIndex(settings.detail_records_late_seconds, chance)
+        outbox = Outbox(settings.webhooks, chance)
+        self.world = World(settings, self.clock, watchers=(records.add, outbox.add))
+        self.courier = Courier(self.world, outbox, settings, monotonic, wall)
+        gate = Gate(settings, monotonic)
         misbehaving = Misbehaving(settings.faults, settings.seed)
         self.app = Starlette(
             routes=[
-                *SessionAnalysis(self.world, settings, monotonic).routes(),
-                *Control(self.world, self.clock, misbehaving).routes(),
+                *SessionAnalysis(self.world, gate).routes(),
+                *DetailRecords(self.world, records, gate).routes(),
+                *Balance(self.world, settings, gate).routes(),
+                *Control(self.world, self.clock, misbehaving, self.courier).routes(),
             ],
             middleware=[Middleware(Faulty, misbehaving=misbehaving)],
             exception_handlers={Refusal: _refused, HTTPException: _no_such_route},
+            lifespan=self.courier.delivering,
         )
 
 
@@ -63,18 +84,22 @@ class Running:
         self.api_key = simulator.settings.api_key
         self.world = simulator.world
         self.clock = simulator.clock
+        self.public_key = simulator.courier.public_key
+        """Base64; verifies the webhooks."""
 
 
-def serve(settings: Settings, host: str, port: int, monotonic: Callable[[], float]) -> None:
+def serve(settings: Settings, host: str, port: int, monotonic: Callable[[], float], wall: Wall | None = None) -> None:
     """Serve until SIGINT or SIGTERM. Raises OSError when the address can't be had."""
     with _listening(host, port) as listener:
-        _server(Simulator(settings, monotonic)).run([listener])
+        _server(Simulator(settings, monotonic, wall)).run([listener])
 
 
 @contextmanager
-def running(settings: Settings, monotonic: Callable[[], float], port: int = 0) -> Iterator[Running]:
+def running(
+    settings: Settings, monotonic: Callable[[], float], port: int = 0, wall: Wall | None = None
+) -> Iterator[Running]:
     """Serve in a thread on the loopback for as long as the block lasts; port 0 is any free one."""
-    simulator = Simulator(settings, monotonic)
+    simulator = Simulator(settings, monotonic, wall)
     with _listening(LOOPBACK, port) as listener:
         server = _server(simulator)
         thread = threading.Thread(target=server.run, args=([listener],), name="simulator", daemon=True)
@@ -110,7 +135,7 @@ def _server(simulator: Simulator) -> uvicorn.Server:
         uvicorn.Config(
             simulator.app,
             http=_Protocol,
-            lifespan="off",
+            lifespan="on",
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=_CLOSING_SECONDS,

@@ -1,13 +1,17 @@
-"""What can be chosen about a simulated world, its bills, and the faults of its API.
+"""What can be chosen about a simulated world, its bills, its webhooks, and the faults of its API.
 
 Owns the settings and their defaults. The surprising fact: the start of session time is a setting as well, a fixed
 date, so that two runs with one seed are the same to the byte.
 """
 
+import base64
+import binascii
 import math
 from typing import Literal, get_args
 
 from msgspec import Struct
+
+from exporter.money import read_amount
 
 FaultKind = Literal[
     "500",
@@ -87,6 +91,52 @@ class Faults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
+SIGNING_KEY_BYTES = 32
+"""The seed of an Ed25519 key."""
+
+
+class Webhooks(Struct, frozen=True, kw_only=True):
+    """Where webhooks go, and how well they travel."""
+
+    url: str | None = None
+    """None: nowhere for now; all are kept until there is one."""
+    lost_share: float = 0.0
+    """Of all webhooks: never delivered."""
+    duplicated_share: float = 0.0
+    """Of the delivered: delivered once more."""
+    delay_seconds: float = 0.0
+    """Each delivery comes later by a time between 0 and this, in session time; so they overtake each other."""
+    signing_key: str | None = None
+    """Base64 of the seed of the Ed25519 key that signs; None: one that follows from the world's seed."""
+    in_flight_max: int = 16
+    """So many are under way at once."""
+    attempts_max: int = 3
+    """After so many refusals, or failures to connect, one is given up."""
+    retry_seconds: float = 0.1
+    """Real time before the second attempt; it doubles with each one."""
+
+    def __post_init__(self) -> None:
+        _check_share("lost_share", self.lost_share)
+        _check_share("duplicated_share", self.duplicated_share)
+        _check(
+            self,
+            ("url", self.url is None or self.url.startswith(("http://", "https://")), "an http or https URL"),
+            ("delay_seconds", 0 <= self.delay_seconds < math.inf, "at least 0"),
+            ("in_flight_max", self.in_flight_max >= 1, "at least 1"),
+            ("attempts_max", self.attempts_max >= 1, "at least 1"),
+            ("retry_seconds", 0 <= self.retry_seconds < math.inf, "at least 0"),
+        )
+        if self.signing_key is not None and not _is_key(self.signing_key):  # the key itself is not for messages
+            raise ValueError(f"signing_key: expected {SIGNING_KEY_BYTES} bytes in base64")
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == SIGNING_KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """Everything that makes one simulated world differ from another."""
 
@@ -109,9 +159,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     api_key: str = "KEY-simulator"
     requests_per_second: int = 1000
     """The API answers so many requests in each second, and 429 to the others."""
+    detail_records_late_seconds: float = 0.0
+    """A detail record is listed later than its event exists by a time between 0 and this."""
+    balance: str = "1000.00"
+    """What was paid in before the first session, in the first of the currencies."""
     bills: Bills = Bills()
     faults: Faults = Faults()
     """At the start; the control plane can change them."""
+    webhooks: Webhooks = Webhooks()
+    """At the start; the control plane can change where they go and how many are lost or come twice."""
 
     def __post_init__(self) -> None:
         _check(
@@ -120,5 +176,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             ("sessions_per_hour", self.sessions_per_hour > 0, "more than 0"),
             ("rating_delay_scale", self.rating_delay_scale >= 0, "at least 0"),
             ("currencies", len(self.currencies) > 0, "at least one"),
+            ("detail_records_late_seconds", 0 <= self.detail_records_late_seconds < math.inf, "at least 0"),
+            ("balance", read_amount(self.balance) is not None, "a decimal amount"),
             ("requests_per_second", self.requests_per_second >= 1, "at least 1"),
         )

@@ -37,8 +37,9 @@ def ai_message(draft: Draft) -> None:
 def _message(draft: Draft) -> int:
     rng = draft.rng
     parts = rng.choices((1, 2, 3, 4), (70, 20, 7, 3))[0]
+    sent = draft.plain_id()
     record = {
-        "uuid": draft.plain_id(),
+        "uuid": sent,
         "cli": voice.phone_number(draft),
         "cld": voice.phone_number(draft),
         "parts": parts,
@@ -47,7 +48,7 @@ def _message(draft: Draft) -> int:
         "profile_name": rng.choice(("alerts", "marketing")),
         "tags": rng.choice(voice.TAGS),
     }
-    return draft.add("message", seconds=rng.randint(0, 5), units=parts, record=record)
+    return draft.add("message", seconds=rng.randint(0, 5), units=parts, event_id=sent, record=record)
 
 
 def video_room(draft: Draft) -> None:
