@@ -60,6 +60,7 @@ STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
 FOLLOWED_SECONDS = 6 * 3600.0
 DAY_SECONDS = 86_400.0
+LOOK = "detail records of "
 
 Transport = Callable[[Path | None, int], httpx.AsyncBaseTransport]
 
@@ -250,10 +251,16 @@ class App:
         """Start whatever source is due by session time; a slow account keeps none waiting."""
         for account, source in self.detail_records.items():
             if source.due:
-                await self._start_job(f"detail records of {account}", partial(self._look, source))
+                await self._start_job(LOOK + account, partial(self._look, source))
         for known in self.config.accounts:
             if self._balance_due(known):
                 await self._start_job(f"balance of {known.name}", partial(self._fetch_balance, known.name))
+
+    @property
+    def looked(self) -> bool:
+        """No source is due, and none is being asked."""
+        asked = all(job.done() for name, job in self._jobs.items() if name.startswith(LOOK))
+        return asked and not any(source.due for source in self.detail_records.values())
 
     async def _start_job(self, name: str, job: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start a job unless its last run is still under way."""

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import App
 from exporter.booker import Clock
-from exporter.config import Account, Config, Ledger, Metrics, Polling, Secret
+from exporter.config import Account, Config, DetailRecords, Discovery, Ledger, Metrics, Polling, Secret
 from exporter.ledger import SqliteLedger
 from exporter.model import SessionRef
 from exporter.simulator import Running
@@ -29,12 +29,18 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
 def config(simulated: Running, folder: Path, **changes: Any) -> Config:
     """An exporter of the simulator, at a pace for simulated time; births are shown at once."""
     account = Account(
-        name="main", base_url=simulated.url, key=Secret(simulated.api_key), requests_per_second=1000, max_in_flight=20
+        name="main",
+        base_url=simulated.url,
+        key=Secret(simulated.api_key),
+        requests_per_second=1000,
+        max_in_flight=20,
+        balance_interval_seconds=0,
     )
     plain = Config(
         accounts=(account,),
         polling=Polling(tick_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1),
         metrics=Metrics(birth_seconds=0),
+        discovery=Discovery(detail_records=DetailRecords(record_types=())),
         ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
     return replace(plain, **changes)
@@ -80,7 +86,7 @@ class Exporting:
     async def _idle(self) -> bool:
         due = await self.app.ledger.run(SqliteLedger.due, self.app.clock.now(), ["main"])
         held = self.app.metrics.ripe(self.app.clock.monotonic())
-        return due == 0 and not held and self.app.poller.idle
+        return self.app.looked and due == 0 and not held and self.app.poller.idle
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Until an (async) condition holds; what is waited for is other threads' work, not time."""
