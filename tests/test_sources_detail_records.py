@@ -1,8 +1,12 @@
 """Detail records: each session that has one is found, however late it appears and however the list moves."""
 
+import asyncio
 import json
+import time
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,13 @@ from msgspec.structs import replace
 
 from exporter.config import Config, DetailRecords, Dialect, Discovery
 from exporter.errors import TreeError
-from exporter.model import SessionRef
-from exporter.simulator import Running
+from exporter.ledger import SqliteLedger
+from exporter.model import DetailRecord, SessionRef, Sighting
+from exporter.simulator import Bills, Running, Settings, running
 from exporter.sources.dialect import KINDS, Kind, kinds
 from exporter.sources.listing import PAGE_SIZE, Listing
-from tests.exporting import Exporting, config
+from tests.exporting import Exporting, config, exporting, followed, net, same, visible
+from tests.test_ledger import opened, values
 
 HOUR = 3600.0
 CALLS = KINDS["call-control"]
@@ -149,12 +155,96 @@ def discovering(simulated: Running, folder: Path, **settings: Any) -> Config:
     return replace(plain, discovery=Discovery(detail_records=DetailRecords(**settings)))
 
 
-def found(simulated: Running) -> int:
-    return sum(ref.detail_records for ref in simulated.world.refs())
-
-
-async def live(exporter: Exporting, hours: int) -> None:
-    """So many hours in steps of a quarter, each to its end."""
-    for _ in range(4 * hours):
-        exporter.simulated.clock.step(HOUR / 4)
+async def pass_hours(exporter: Exporting, hours: int) -> None:
+    """In steps of half an hour, each to its end."""
+    for _ in range(2 * hours):
+        exporter.simulated.clock.step(HOUR / 2)
         await exporter.drained()
+
+
+def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) -> None:
+    """Up to two hours late and out of order, with bills still moving and restarts between: each is followed once."""
+    world = Settings(
+        speed=0.0,
+        sessions_per_hour=100,
+        sessions_max=300,
+        detail_records_late_seconds=2 * HOUR,
+        bills=Bills(late_share=0.1),
+    )
+
+    async def play() -> None:
+        with running(world, time.monotonic) as simulated:
+            for _ in range(3):
+                async with exporting(discovering(simulated, tmp_path), simulated) as exporter:
+                    await pass_hours(exporter, 3)
+            async with exporting(discovering(simulated, tmp_path), simulated) as exporter:
+                await pass_hours(exporter, 30)
+                roots, sums = visible(simulated, lambda ref: ref.detail_records)
+                known = await followed(exporter)
+                samples = await exporter.samples()
+                assert len(roots) > 250
+                assert roots <= known.keys()
+                assert set(known.values()) == {1}
+                assert same(net(samples), sums)
+                coverage = {key: value for key, value in samples.items() if key[0] == COVERAGE}
+                assert sum(coverage.values()) > sum(sums.values()) / 2
+
+    asyncio.run(play())
+
+
+COVERAGE = "telnyx_detail_record_cost_total"
+
+
+def test_a_session_that_the_api_does_not_know_falls_back_to_its_events(tmp_path: Path) -> None:
+    """Records that name a call that nobody can get lead to themselves."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+            async with exporting(config(simulated, tmp_path), simulated) as exporter:
+                (call,) = simulated.world.refs()
+                tree = simulated.world.find((call.record_type,), uuid.UUID(call.event_id))
+                assert tree is not None
+                leg = next(event for event in tree.session.events if event.record_type == "call-control")
+                nowhere, own = str(uuid.UUID(int=7)), SessionRef("main", "call-control", leg.id)
+                sighting = Sighting(SessionRef("main", "call-session", nowhere), "rated", own)
+                record = DetailRecord(leg.id, "call-control", None, Decimal("0.0052"), "USD", sighting)
+                receipt = await exporter.app.ledger.run(SqliteLedger.list_records, "main", [record], 0.0)
+                exporter.app.metrics.apply(receipt)
+                await exporter.drained()
+                assert set(await followed(exporter)) == {("call-session", nowhere), ("call-control", leg.id)}
+                assert net(await exporter.samples())["call-control", "USD"] == Decimal("0.0052")
+
+    asyncio.run(play())
+
+
+def test_a_failing_type_is_counted_and_stops_no_other(tmp_path: Path) -> None:
+    """One type that the API refuses: the others are read, the failure counts, and no success is claimed."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=100, sessions_max=50), time.monotonic) as simulated:
+            settings = discovering(simulated, tmp_path, record_types=("no-such-type", "messaging"))
+            async with exporting(settings, simulated) as exporter:
+                await pass_hours(exporter, 2)
+                samples = await exporter.samples()
+                source = (("account", "main"), ("source", "detail_records"))
+                assert samples["telnyx_discovery_failures_total", source] > 0
+                assert samples["telnyx_discovered_sessions_total", source] > 5
+                assert samples.get(("telnyx_discovery_last_success_timestamp_seconds", source), 0) == 0
+
+    asyncio.run(play())
+
+
+def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
+    """Listed again and again it counts once, and what it costs more later counts as well."""
+    ref = SessionRef("main", "message", "m")
+
+    def record(cost: str | None) -> DetailRecord:
+        amount = Decimal(cost) if cost is not None else None
+        return DetailRecord("m", "message", NOON, amount, "USD", Sighting(ref, "rated"))
+
+    ledger = opened(tmp_path / "l.sqlite")
+    for cost in (None, "0.2", "0.2", "0.1", "0.5", None):
+        ledger.list_records("main", [record(cost), record(cost)], NOON)
+    assert values(ledger, COVERAGE, "record_type", "currency") == {("message", "USD"): Decimal("0.5")}
+    assert values(ledger, "telnyx_discovered_sessions_total", "source") == {("detail_records",): 1}
+    ledger.close()
