@@ -208,6 +208,8 @@ class App:
         await self._extend_record_types(await self.ledger.run(SqliteLedger.kept, "metadata"))
         self._booker.show(await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now))
         self._booker.show(await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._record_types))))
+        for source in self.detail_records.values():
+            await source.begin(now)
         self._zero_process_series()
         self._open = True
 
