@@ -107,10 +107,17 @@ class Telnyx:
         self.down: set[Ref] = set()
         self._prices = count(1)
         for account in accounts:
-            call = self.add(Real(account, "call-session", "1", {"team": "red"}))
+            call = self.add(Real(account, "call-session", "1", {"team": "red"}, self.fresh(0)))
+            other = self.add(Real(account, "call-session", "2", {"campaign": "autumn"}, self.fresh(0)))
             leg = self.add(Real(account, "call-control", "1", {"campaign": "spring", "duration_sec": 70}), call)
-            self.add(Real(account, "ai-voice-assistant", "1", {"team": "blue"}), leg)
-            self.add(Real(account, "conference", "1", {"campaign": "summer"}))
+            self.add(Real(account, "sip-trunking", "1", {"duration_sec": 60}), call)
+            self.add(Real(account, "recording", "1", {"duration_sec": 50}, self.fresh(5)), call, "twins")
+            self.add(Real(account, "recording", "1"), other, "twins")
+            assistant = self.add(Real(account, "ai-voice-assistant", "1", {"team": "blue"}, self.fresh(60)), leg)
+            self.add(Real(account, "inference", "1", {"input_tokens": 9, "model": "m"}, self.fresh(1)), assistant)
+            conference = self.add(Real(account, "conference", "1", {"campaign": "summer"}))
+            participant = self.add(Real(account, "conference-participant", "1"), conference)
+            self.add(participant, other)
             self.add(Real(account, "message", "1", {"duration_sec": 5}))
 
     def all(self) -> list[Real]:
@@ -174,18 +181,19 @@ def look(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer
     missing: list[Ref] = []
 
     def walk(event: Real, shown: str, left: int, team: str) -> None:
-        record = event.record
+        record, turn = event.record, event.kind == "inference"
         team = record.get("team", team)
         labels = {
             "account": event.account,
             "record_type": event.kind,
             "product": event.product,
-            "model": record.get("model", "unknown") if event.kind == "inference" else "none",
+            "model": record.get("model", "unknown") if turn else "none",
             "team": team,
             "campaign": root.record.get("campaign", "none"),
             "direction": record.get("direction", "none"),
         }
-        usage = [record.get(name, 0) for name in ("input_tokens", "output_tokens", "billed_sec")]
+        usage = [record.get(name, 0) if turn else 0 for name in ("input_tokens", "output_tokens")]
+        usage.append(record.get("billed_sec", 0))
         twins = 2 if shown == "twins" and event.price is not None else 1
         for place in range(twins):
             price = None if event.price is None else event.price + place * TWIN_DEARER
@@ -341,9 +349,7 @@ class Bookkeeper:
         if answer.duration is not None:
             observe("telnyx_session_duration_seconds", root, Decimal(answer.duration))
         without_root = {name: root[name] for name in ("account", "session_kind")}
-        observe(
-            "telnyx_session_settling_seconds", without_root, Decimal(str(session.settled_at - session.followed_at))
-        )
+        observe("telnyx_session_settling_seconds", without_root, Decimal(str(session.settled_at - session.followed_at)))
         costs: dict[str, Decimal] = defaultdict(Decimal)
         for sight in answer.events.values():
             if sight.price is not None:
