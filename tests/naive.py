@@ -7,7 +7,7 @@ the answers. Telnyx's prices here are all different, so an answer can't look new
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
@@ -29,8 +29,12 @@ CHILDREN = {
     "conference": ("conference-participant",),
 }
 PRODUCTS = {
-    **{"call-session": "siptrunking-cdrs", "call-control": "callcontrol-cdrs", "sip-trunking": "siptrunking-cdrs"},
-    **{"recording": "recording-cdrs", "conference-participant": "conference", "summarization": "inference"},
+    "call-session": "siptrunking-cdrs",
+    "call-control": "callcontrol-cdrs",
+    "sip-trunking": "siptrunking-cdrs",
+    "recording": "recording-cdrs",
+    "conference-participant": "conference",
+    "summarization": "inference",
     "message": "messaging",
 }
 """Where the product is not the record type."""
@@ -154,9 +158,8 @@ class Sight:
 
     price: Decimal | None
     currency: str
-    input_tokens: int
-    output_tokens: int
-    seconds: int
+    usage: tuple[int, int, int]
+    """Input tokens, output tokens and billed seconds."""
     labels: Mapping[str, str]
 
 
@@ -192,12 +195,12 @@ def look(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer
             "campaign": root.record.get("campaign", "none"),
             "direction": record.get("direction", "none"),
         }
-        usage = [record.get(name, 0) if turn else 0 for name in ("input_tokens", "output_tokens")]
-        usage.append(record.get("billed_sec", 0))
+        tokens = (record.get("input_tokens", 0), record.get("output_tokens", 0)) if turn else (0, 0)
+        usage = (*tokens, record.get("billed_sec", 0))
         twins = 2 if shown == "twins" and event.price is not None else 1
         for place in range(twins):
             price = None if event.price is None else event.price + place * TWIN_DEARER
-            seen.setdefault((*event.ref, place), Sight(price, event.currency, *usage, labels))
+            seen.setdefault((*event.ref, place), Sight(price, event.currency, usage, labels))
         durations.extend(filter(None, [record.get("duration_sec")]))
         below = event.below()
         if left == 1 and below:
@@ -234,11 +237,11 @@ class Known:
         last = self.sights[max(priced)] if priced else None
         return None if last is None or last.price is None else (last.price, last.currency)
 
-    def most(self, name: str) -> int:
-        return max(getattr(sight, name) for sight in self.sights.values())
-
-    def state(self) -> tuple[object, ...]:
-        return self.cost, self.most("input_tokens"), self.most("output_tokens"), self.most("seconds"), self.owner
+    @property
+    def usage(self) -> tuple[int, int, int]:
+        """The most that was seen of each."""
+        inputs, outputs, seconds = zip(*(sight.usage for sight in self.sights.values()), strict=True)
+        return max(inputs), max(outputs), max(seconds)
 
 
 @dataclass
@@ -301,20 +304,20 @@ class Bookkeeper:
 
     def _see(self, key: Key, sight: Sight, answer: Answer, session: Followed) -> bool:
         event = self.events.setdefault(key, Known(answer.ref, sight.labels))
-        before = event.state() if event.sights else None
+        before = (event.cost, event.usage) if event.sights else None
         event.sights[answer.number] = sight
         if event.cost is not None:
             event.cost_labels = event.cost_labels or sight.labels
             if event.settled_unpriced:
                 event.settled_unpriced = False
                 self._add("telnyx_events_priced_late_total", event.labels, "account record_type product")
-        moved = before is None or before[:-1] != event.state()[:-1]
-        owner = self.sessions[event.owner]
-        if owner.state == "settled" != session.state and answer.number >= event.changed_by:
+        changed = before != (event.cost, event.usage)
+        taken = self.sessions[event.owner].state == "settled" != session.state and answer.number > event.changed_by
+        if taken:
             event.owner = answer.ref
-        if before != event.state():
+        if changed or taken:
             event.changed_by = answer.number
-        return moved
+        return changed
 
     def _count_session(self, session: Followed, answer: Answer) -> None:
         account, kind, _ = answer.ref
@@ -355,7 +358,7 @@ class Bookkeeper:
             if sight.price is not None:
                 costs[sight.currency] += sight.price
         for currency, cost in costs.items():
-            observe("telnyx_session_cost", root | {"currency": currency}, max(cost, Decimal(0)))
+            observe("telnyx_session_cost", {**root, "currency": currency}, max(cost, Decimal(0)))
 
     def _add(self, family: str, labels: Mapping[str, str], names: str = "") -> None:
         wanted = names.split() or list(labels)
@@ -383,12 +386,13 @@ class Bookkeeper:
         turn = event.labels["record_type"] == "inference"
         yield "telnyx_ledger_events", {}, Decimal(1)
         yield "telnyx_events_total", of(event.labels, "record_type product team campaign direction"), Decimal(1)
-        yield "telnyx_billed_seconds_total", of(event.labels, "record_type"), Decimal(event.most("seconds"))
+        *tokens, seconds = event.usage
+        yield "telnyx_billed_seconds_total", of(event.labels, "record_type"), Decimal(seconds)
         if turn:
             yield "telnyx_inference_turns_total", of(event.labels, "model team campaign direction"), Decimal(1)
-            for way in ("input", "output"):
+            for way, tokens_of in zip(("input", "output"), tokens, strict=True):
                 labels = of(event.labels, "model") | {"token_direction": way}
-                yield "telnyx_inference_tokens_total", labels, Decimal(event.most(f"{way}_tokens"))
+                yield "telnyx_inference_tokens_total", labels, Decimal(tokens_of)
         if event.cost is None or event.cost_labels is None:
             yield "telnyx_events_awaiting_price", of(event.labels, "record_type product"), Decimal(1)
             return
@@ -433,6 +437,3 @@ def outermost(events: Iterable[Real], followed: Iterable[Ref]) -> set[Ref]:
         if event.ref in followed:
             enter(event)
     return followed - inner
-
-
-Ask = Callable[[str, str, int], bytes | None]

@@ -5,7 +5,7 @@ and lose events; the ledger is closed and opened. `tests/naive.py` is the truth.
 """
 
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -83,7 +83,7 @@ def stitched(telnyx: Telnyx, ref: SessionRef, depth: int) -> Session:
 
 def rising(totals: tuple[Total, ...]) -> dict[tuple[Row, int], Decimal]:
     """Every counter, and every bucket of every histogram."""
-    found = {}
+    found: dict[tuple[Row, int], Decimal] = {}
     for total in totals:
         if BY_NAME[total.family].kind != "gauge":
             row = (total.family, frozenset(total.labels))
@@ -126,6 +126,16 @@ def histograms(totals: tuple[Total, ...]) -> dict[Row, tuple[list[int], Decimal]
         for total in totals
         if sum(total.counts)
     }
+
+
+def counted(totals: tuple[Total, ...], family: str) -> Counter[tuple[str, str]]:
+    """Sessions by account and record type of their root."""
+    found: Counter[tuple[str, str]] = Counter()
+    for total in totals:
+        if total.family == family:
+            labels = dict(total.labels)
+            found[labels["account"], labels["root_record_type"]] += int(total.value)
+    return found
 
 
 class Play:
@@ -190,10 +200,11 @@ class Play:
 
     # The exporter
 
-    def a_session_is_followed(self, which: int, how: int) -> None:
+    def a_session_is_followed(self, which: int, how: int) -> Ref:
         root = picked([event for event in self.telnyx.all() if event.kind in ROOTS], which)
         self.truth.follow(root.ref, self.now)
         self.ledger.follow([SessionRef(*root.ref)], picked(("config", "file"), how), self.now)
+        return root.ref
 
     def time_passes(self, which: int, _: int) -> None:
         self.now += picked((1, 40, 700, SETTLE_AFTER, 2 * GIVE_UP_AFTER, DAY + 1), which)
@@ -227,7 +238,7 @@ class Play:
 
     def all_is_polled(self, which: int, how: int) -> None:
         """All that is due, in one batch; what is under way becomes late."""
-        self.now += picked((40, SETTLE_AFTER, DAY + 1), which)
+        self.now += picked((40, SETTLE_AFTER, DAY + 1, 700), which)
         late = len(self.under_way)
         self.ask(100, 1 + how % 5)
         self.under_way, batch = self.under_way[:late], self.under_way[late:]
@@ -286,7 +297,8 @@ class Play:
                 assert known == (None if sight.price is None else (sight.price, sight.currency))
 
 
-ACTS: tuple[Callable[[Play, int, int], None], ...] = (
+Act = Callable[[Play, int, int], object]
+ACTS: tuple[Act, ...] = (
     *(Play.time_passes,) * 2,
     *(Play.an_event_appears,) * 3,
     *(Play.a_price_changes,) * 6,
@@ -303,9 +315,7 @@ acts = st.tuples(st.sampled_from(ACTS), st.integers(0, 99), st.integers(0, 99))
 
 
 @given(st.lists(st.integers(0, 99), min_size=3, max_size=6), st.lists(acts, min_size=40, max_size=60))
-def test_the_bookkeeper_agrees_at_every_step(
-    followed: list[int], played: list[tuple[Callable[[Play, int, int], None], int, int]]
-) -> None:
+def test_the_bookkeeper_agrees_at_every_step(followed: list[int], played: list[tuple[Act, int, int]]) -> None:
     """Whatever Telnyx shows, in whatever order it arrives: every total is what was shown, and no counter falls."""
     play = Play()
     try:
@@ -315,5 +325,57 @@ def test_the_bookkeeper_agrees_at_every_step(
             act(play, which, how)
             play.the_bookkeeper_agrees()
         play.it_comes_to_rest()
+    finally:
+        play.close()
+
+
+def scenes(play: Play, moments: list[tuple[int, int]], until: float) -> None:
+    """Polls, late answers, missing subtrees and restarts; what Telnyx has stays as it is."""
+    for which, how in moments:
+        play.now = min(play.now + picked((1, 40, 700, 3000), which // 10), until)
+        if how % 5 < 2:
+            play.ask(1 + how % 3, 1 + which % 5)
+        elif how % 5 < 4:
+            play.answers_are_booked(which, how)
+        elif which % 6:
+            play.a_subtree_cannot_be_had_for_a_while(which, how)
+        else:
+            play.the_exporter_restarts()
+
+
+moments = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=12)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 99), st.booleans(), moments), min_size=2, max_size=8),
+    moments,
+    moments,
+)
+def test_sessions_are_the_outermost_roots_in_any_order(
+    events: list[tuple[int, int]],
+    followed: list[tuple[int, bool, list[tuple[int, int]]]],
+    soon: list[tuple[int, int]],
+    later: list[tuple[int, int]],
+) -> None:
+    """Found within an hour, readable within a day: a call and its legs are one session, whichever comes first."""
+    play = Play()
+    try:
+        for which, how in events:
+            play.an_event_appears(which, how)
+        for which, hidden, between in followed:
+            ref = play.a_session_is_followed(which, 1)
+            play.telnyx.hidden |= {ref} if hidden else set()
+            scenes(play, between, START + SETTLE_AFTER - 1)
+        scenes(play, soon, START + GIVE_UP_AFTER - 1)
+        play.telnyx.hidden.clear()
+        scenes(play, later, START + DAY - 1000)
+        play.telnyx.down.clear()
+        play.book(play.under_way)
+        play.all_is_polled(3, 1)
+        play.it_comes_to_rest()
+        roots = Counter(ref[:2] for ref in outermost(play.telnyx.all(), play.truth.sessions))
+        for family in ("telnyx_sessions_started_total", "telnyx_sessions_settled_total"):
+            assert counted(play.ledger.totals(), family) == roots
     finally:
         play.close()
