@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.config import Config
 from exporter.errors import LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
@@ -211,6 +212,42 @@ def test_a_leg_whose_call_is_still_unknown_waits_a_day_to_be_counted(ledger: Sql
     assert counted(ledger) == [{("call-control",): Decimal(1)}] * 3
     settling = next(total for total in ledger.totals() if total.family == "telnyx_session_settling_seconds")
     assert settling.value == 4000
+
+
+def test_a_leg_waits_for_a_call_that_comes_to_life_in_the_same_batch(ledger: SqliteLedger) -> None:
+    """The call was settled until this batch: its live state is that of the batch, not that of the table."""
+    leg, tree = PARTS["leg"]
+    ledger.follow([ref("s")], "file", 0.0)
+    for now in (0.0, 4000.0):
+        book(ledger, node("call-session:s", "0"), now)
+    (call,) = ledger.claim(90_500.0, ALL)
+    ledger.follow([leg], "file", 90_500.0)
+    book(ledger, tree, 90_500.0)
+    (settling,) = ledger.claim(94_500.0, ALL)
+    ledger.record([poll(call, node("call-session:s", "1"), 90_500.0), poll(settling, tree, 94_500.0)])
+    assert state(ledger) == {"active": 1, "settled": 1}
+    assert counted(ledger) == [{("call-session",): Decimal(1)}] * 3
+
+
+def test_a_session_is_not_counted_by_an_incomplete_tree(ledger: SqliteLedger) -> None:
+    """A leg that waited to be counted is looked at when the call is given up, but a part of it can't be had."""
+    leg, tree = PARTS["leg"]
+    ledger.follow([leg, ref("elsewhere")], "file", 0.0)
+    for now in (0.0, 4000.0, 8000.0):
+        for claim in ledger.claim(now, ALL):
+            ledger.record([poll(claim, tree if claim.ref == leg else None, now)])
+    assert state(ledger) == {"settled": 1, "missing": 1}
+    recheck = next(claim for claim in ledger.claim(100_000.0, ALL) if claim.ref == leg)
+    whole = poll(recheck, tree, 100_000.0)
+    assert whole.session is not None
+    part = replace(whole.session, events=whole.session.events[:1], complete=False, cuts_unresolved=1)
+    ledger.record([replace(whole, session=part, facts=whole.facts[:1])])
+    assert counted(ledger) == [{}] * 3
+    (again,) = (claim for claim in ledger.claim(110_000.0, ALL) if claim.ref == leg)
+    ledger.record([poll(again, tree, 110_000.0)])
+    assert counted(ledger) == [{("call-control",): Decimal(1)}] * 3
+    events = next(total for total in ledger.totals() if total.family == "telnyx_session_events")
+    assert events.value == 2
 
 
 def test_a_vanished_event_keeps_its_money_and_is_said(ledger: SqliteLedger) -> None:
