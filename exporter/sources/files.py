@@ -153,7 +153,7 @@ def _survey(patterns: Sequence[str]) -> dict[str, _Stamp | str]:
     """Every file there is now, with its stamp or with what is wrong with it."""
     found: dict[str, _Stamp | str] = {}
     room = BYTES_TOTAL_MAX
-    for path, literal in dict(_paths(patterns)).items():
+    for path, literal in _paths(patterns).items():
         if len(found) == FILES_MAX:
             found[path] = f"is one of more than {FILES_MAX} files; put more sessions into one, and remove old files"
             break
@@ -167,16 +167,19 @@ def _survey(patterns: Sequence[str]) -> dict[str, _Stamp | str]:
     return found
 
 
-def _paths(patterns: Sequence[str]) -> Iterator[tuple[str, bool]]:
+def _paths(patterns: Sequence[str]) -> dict[str, bool]:
     """The paths to look at, and whether each is named itself, or else found by a pattern."""
+    paths: dict[str, bool] = {}
     for pattern in patterns:
-        if not _MAGIC & set(pattern):
-            yield pattern, True
-            continue
         folder = os.path.dirname(pattern) or os.curdir  # noqa: PTH120 - patterns are text, and stay as written
-        if not _MAGIC & set(folder) and not _can_list(folder):
-            yield folder, True
-        yield from ((path, False) for path in sorted(glob.glob(pattern)))  # noqa: PTH207 - as above
+        if not _MAGIC & set(pattern):
+            paths[pattern] = True
+        elif not _MAGIC & set(folder) and not _can_list(folder):
+            paths[folder] = True  # to say what is wrong with it
+        else:
+            for path in sorted(glob.glob(pattern)):  # noqa: PTH207 - as above
+                paths.setdefault(path, False)
+    return paths
 
 
 def _can_list(folder: str) -> bool:
