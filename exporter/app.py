@@ -12,12 +12,14 @@ import logging
 import platform
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
 import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from starlette.routing import BaseRoute
 
 from exporter import __version__
 from exporter.booker import Booker, Clock
@@ -26,24 +28,25 @@ from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
 from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.intake import Intake
-from exporter.known import known_series
+from exporter.known import HTTP, configured_sources, known_series
 from exporter.labels import Labeller
 from exporter.ledger import Settings, SqliteLedger, open_ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.lifecycle import Policy
 from exporter.log import facts
 from exporter.metrics import Metrics
-from exporter.model import SessionRef, Sighting
+from exporter.model import SessionRef
 from exporter.pacing import Pacer
 from exporter.poll import Journey, Lane, Poller
 from exporter.record_types import RecordTypes
 from exporter.sources.balance import show_balance
 from exporter.sources.detail_records import DetailRecordSource
 from exporter.sources.dialect import kinds
+from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
 from exporter.tree import Reader
-from exporter.web import Status, WebServer
+from exporter.web import SessionsRoute, Status, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +101,7 @@ class App:
         self.metrics = Metrics(config.metrics)
         self._booker = Booker(self.ledger, self.metrics, clock)
         self.intake = Intake(self.ledger, self._booker, clock)
+        self.files = FileSource(config, self.intake, self.metrics, clock)
         self._pacers: dict[str, Pacer] = {}
         self._clients: dict[str, Client] = {}
         self.journeys = {account.name: self._journey(account, transport) for account in config.accounts}
@@ -133,6 +137,7 @@ class App:
             status=self._status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
+            further=self._further_routes(),
         )
 
     def _new_reader(self) -> Reader:
@@ -179,7 +184,8 @@ class App:
             self.started.set()
             await self._work()
         finally:
-            self.web.stop(STOP_SECONDS)
+            # Beside this loop, not on it: what the last requests brought has still to come into the ledger.
+            await asyncio.to_thread(self.web.stop, STOP_SECONDS)
             await self.ledger.close()
             await self.close_clients()
         if self._died is not None:
@@ -192,7 +198,23 @@ class App:
 
     async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
         """Have these sessions followed; returns when that is durable."""
-        await self.intake.take([Sighting(ref) for ref in refs], source)
+        await self.intake.take_refs(list(refs), source)
+
+    def _follow_posted(self, refs: Sequence[SessionRef]) -> Future[None]:
+        """From the web thread."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        return asyncio.run_coroutine_threadsafe(self.follow(refs, HTTP), self._loop)
+
+    def _post_failed(self) -> None:
+        """From the web thread; whose sessions a list was to name is not known, so it is every account's failure."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        for name in self._clients:
+            self._loop.call_soon_threadsafe(self.metrics.inc, "telnyx_discovery_failures_total", (name, HTTP))
+
+    def _further_routes(self) -> list[BaseRoute]:
+        """What sources are sent."""
+        posted = SessionsRoute(list(self._clients), self._status, self._follow_posted, self._post_failed)
+        return [posted.route()] if self.config.discovery.http.enabled else []
 
     async def close_clients(self) -> None:
         for client in self._clients.values():
@@ -223,6 +245,7 @@ class App:
         await self._start_job("_fetch_metadata", self._fetch_metadata)
         await self._start_job("_gauges", self._gauges)
         await self._start_job("_keep", self._keep)
+        await self._start_job("look", self.files.look)
         await self._stop.wait()
         log.info("stopping")
         scheduler.pause()
@@ -244,6 +267,7 @@ class App:
             (self._gauges, GAUGES_SECONDS),
             (self._fetch_metadata, METADATA_RETRY_SECONDS),
             (self._keep, KEEP_SECONDS),
+            (self.files.look, LOOK_SECONDS),
         ):
             scheduler.add_job(self._start_job, "interval", (job.__name__, job), seconds=seconds, id=job.__name__)
         scheduler.add_job(self.discover, "interval", seconds=self.config.polling.tick_seconds, id="discover")
@@ -380,6 +404,8 @@ class App:
             ):
                 self.metrics.inc(family, (account.name,), 0)
             self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
+            for source in configured_sources(self.config):
+                self.metrics.inc("telnyx_discovery_failures_total", (account.name, source), 0)
         self.metrics.inc("telnyx_ledger_commit_failures_total", (), 0)
         self.metrics.set("telnyx_series_limit", (), self.config.metrics.series_max)
         self.metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
@@ -403,6 +429,8 @@ class App:
         ticked = self.poller.ticked_at
         stuck = ticked is not None and self.clock.monotonic() - ticked > late
         healthy = "no tick of the scheduler for long" if stuck else None
+        if self._stop.is_set():
+            return Status(healthy, "stopping")
         if not self._open or not self.poller.claimed_once:
             return Status(healthy, "starting: the first sessions were not claimed yet")
         return Status(healthy, f"ledger: {self._booker.failing}" if self._booker.failing else None)

@@ -11,8 +11,19 @@ from exporter.config import Account, Config
 from exporter.model import Labels
 from exporter.record_types import RecordTypes
 
+FILES, HTTP = "files", "http"
+"""Sources: files with lists of sessions; lists that other programs hand over."""
+
 Series = tuple[str, Labels]
 """A family and the labels of one of its series."""
+
+
+def configured_sources(config: Config) -> Iterator[str]:
+    """The sources that the configuration turns on, as values of the label `source`."""
+    if config.discovery.files:
+        yield FILES
+    if config.discovery.http.enabled:
+        yield HTTP
 
 
 def known_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
@@ -20,6 +31,10 @@ def known_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
     yield "telnyx_ledger_events", ()
     for account in config.accounts:
         yield from _of_account(account)
+        for source in configured_sources(config):
+            labels = (("account", account.name), ("source", source))
+            yield "telnyx_discovered_sessions_total", labels
+            yield "telnyx_discovery_last_success_timestamp_seconds", labels
         if not config.metrics.labels:
             roots = {ref.record_type for ref in config.session_refs() if ref.account == account.name}
             yield from _costs(account, _reachable(roots, record_types), record_types)
