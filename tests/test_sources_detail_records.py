@@ -92,6 +92,7 @@ def test_many_records_of_one_moment_are_paged_through() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": 1}', b'{"data": [', b"\xff", b"[" * 100_000])
 def test_what_is_no_page_fails_the_look(body: bytes) -> None:
+    """Whatever else a 200 may hold is an error, not an empty list."""
     with pytest.raises(TreeError):
         Listing("main", CALLS, "started_at", NOON, NOON).take(body)
 
