@@ -349,8 +349,10 @@ async def list_begun(simulated: Running, since: float, path: Path) -> float:
     [
         (
             "discovery: {files: a.yaml}",
-            "discovery.files: expected a list, each text of 1 to 4096 printable characters, with no space at either "
-            'end, got "a.yaml"',
+            (
+                "discovery.files: expected a list, each text of 1 to 4096 printable characters, with no space at "
+                'either end, got "a.yaml"'
+            ),
         ),
         ("discovery: {files: [a, a]}", 'discovery.files: "a" is given twice; keep one'),
         ("discovery: {file: [a]}", "discovery.file: unknown key; did you mean files?"),
