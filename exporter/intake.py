@@ -15,7 +15,7 @@ from exporter.ledger.thread import LedgerThread
 from exporter.model import SessionRef, Sighting
 
 PORTION_MAX = 500
-"""Sightings of a long list that go into one transaction, some 20 ms: polls and webhooks don't wait for all of it."""
+"""Sightings of a long list that go into one transaction, some 10 ms: polls and webhooks don't wait for all of it."""
 
 _Taken = tuple[Sequence[Sighting], "asyncio.Future[None]"]
 

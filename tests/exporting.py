@@ -26,6 +26,8 @@ PATIENCE_SECONDS = 60.0
 """A test that waits longer for something that must come has failed; what it waits for takes milliseconds."""
 
 SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
+NO_RECORDS = DetailRecords(record_types=())
+"""Detail records are not asked for: what is not named by the test is not followed."""
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
 
 
@@ -43,7 +45,7 @@ def config(simulated: Running, folder: Path, **changes: Any) -> Config:
         accounts=(account,),
         polling=Polling(tick_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1),
         metrics=Metrics(birth_seconds=0),
-        discovery=Discovery(detail_records=DetailRecords(record_types=())),
+        discovery=Discovery(detail_records=NO_RECORDS),
         ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
     return replace(plain, **changes)
