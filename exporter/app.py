@@ -14,7 +14,6 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -26,6 +25,7 @@ from exporter.booker import Booker, Clock
 from exporter.budgets import window
 from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
+from exporter.discovery import Discovery
 from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.intake import Intake
 from exporter.known import HTTP, configured_sources, known_series
@@ -39,9 +39,6 @@ from exporter.model import SessionRef
 from exporter.pacing import Pacer
 from exporter.poll import Journey, Lane, Poller
 from exporter.record_types import RecordTypes
-from exporter.sources.balance import show_balance
-from exporter.sources.detail_records import DetailRecordSource
-from exporter.sources.dialect import kinds
 from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
@@ -63,7 +60,6 @@ STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
 FOLLOWED_SECONDS = 6 * 3600.0
 DAY_SECONDS = 86_400.0
-LOOK = "detail records of "
 
 Transport = Callable[[Path | None, int], httpx.AsyncBaseTransport]
 
@@ -105,19 +101,9 @@ class App:
         self._pacers: dict[str, Pacer] = {}
         self._clients: dict[str, Client] = {}
         self.journeys = {account.name: self._journey(account, transport) for account in config.accounts}
-        self.detail_records = {
-            account.name: DetailRecordSource(
-                account.name,
-                self._clients[account.name],
-                kinds(config.discovery.detail_records),
-                config.discovery.detail_records,
-                ledger=self.ledger,
-                show=self._booker.show,
-                metrics=self.metrics,
-                clock=clock,
-            )
-            for account in config.accounts
-        }
+        self.discovery = Discovery(
+            config, self._clients, ledger=self.ledger, booker=self._booker, metrics=self.metrics, clock=clock
+        )
         lanes = {
             account.name: Lane(self.journeys[account.name], 2 * account.max_in_flight, set())
             for account in config.accounts
@@ -128,10 +114,9 @@ class App:
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
         self._metadata_at: float | None = None
-        self._balance_at: dict[str, float] = {}
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._open = False
+        self._open = self._shown = False
         self.web = WebServer(
             listen,
             status=self._status,
@@ -230,18 +215,18 @@ class App:
         await self._extend_record_types(await self.ledger.run(SqliteLedger.kept, "metadata"))
         self._booker.show(await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now))
         self._booker.show(await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._record_types))))
-        for source in self.detail_records.values():
-            await source.begin(now)
+        await self.discovery.begin(now)
         self._zero_process_series()
         self._open = True
 
     async def _work(self) -> None:
         booking = asyncio.create_task(self._booker.run())
         booking.add_done_callback(self._task_died)
-        publishing = asyncio.create_task(self._publish())
-        publishing.add_done_callback(self._task_died)
         scheduler = self._schedule()
         scheduler.start()
+        await self._look_back()
+        publishing = asyncio.create_task(self._publish())
+        publishing.add_done_callback(self._task_died)
         await self._start_job("_fetch_metadata", self._fetch_metadata)
         await self._start_job("_gauges", self._gauges)
         await self._start_job("_keep", self._keep)
@@ -274,19 +259,9 @@ class App:
         return scheduler
 
     async def discover(self) -> None:
-        """Start whatever source is due by session time; a slow account keeps none waiting."""
-        for account, source in self.detail_records.items():
-            if source.due:
-                await self._start_job(LOOK + account, partial(self._look, source))
-        for known in self.config.accounts:
-            if self._balance_due(known):
-                await self._start_job(f"balance of {known.name}", partial(self._fetch_balance, known.name))
-
-    @property
-    def looked(self) -> bool:
-        """No source is due, and none is being asked."""
-        asked = all(job.done() for name, job in self._jobs.items() if name.startswith(LOOK))
-        return asked and not any(source.due for source in self.detail_records.values())
+        """Start whatever is due to be asked."""
+        for name, job in self.discovery.due():
+            await self._start_job(name, job)
 
     async def _start_job(self, name: str, job: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start a job unless its last run is still under way."""
@@ -299,6 +274,23 @@ class App:
         for task in self._jobs.values():
             task.cancel()
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+
+    async def _look_back(self) -> None:
+        """On an empty ledger: nothing is shown, and the exporter not ready, until what was before is booked."""
+        if await self.discovery.looks_back():
+            log.info("looking back; /metrics waits for it")
+            looking = asyncio.create_task(self.discovery.look_back(self._all_booked))
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (looking, stopping):
+                task.cancel()
+            if looking.done() and not looking.cancelled() and isinstance(looking.exception(), LedgerError):
+                self._booker.failed(LedgerError(str(looking.exception())))
+        self._shown = True
+
+    async def _all_booked(self) -> bool:
+        due = await self.ledger.run(SqliteLedger.due, self.clock.now(), list(self._clients))
+        return due == 0 and self.poller.idle
 
     async def _publish(self) -> None:
         while True:
@@ -349,25 +341,6 @@ class App:
             self.metrics.set("telnyx_budget_limit", labels, budget.amount)
             self.metrics.set("telnyx_budget_window_start_timestamp_seconds", labels, current.start)
             self.metrics.set("telnyx_budget_window_seconds", labels, length)
-
-    # What the API tells of the account
-
-    async def _look(self, source: DetailRecordSource) -> None:
-        try:
-            await source.look()
-        except LedgerError as error:
-            self._booker.failed(error)
-
-    def _balance_due(self, account: Account) -> bool:
-        interval, asked_at = account.balance_interval_seconds, self._balance_at.get(account.name)
-        return interval > 0 and (asked_at is None or not 0 <= self.clock.now() - asked_at < interval)
-
-    async def _fetch_balance(self, account: str) -> None:
-        self._balance_at[account] = self.clock.now()
-        try:
-            show_balance(self.metrics, account, await self._clients[account].balance())
-        except (ConfigError, PollError) as error:
-            log.warning("balance not fetched", extra=facts(account=account, error=str(error)))
 
     # The API's metadata
 
@@ -433,6 +406,8 @@ class App:
             return Status(healthy, "stopping")
         if not self._open or not self.poller.claimed_once:
             return Status(healthy, "starting: the first sessions were not claimed yet")
+        if not self._shown:
+            return Status(healthy, "starting: looking back at what was before the ledger")
         return Status(healthy, f"ledger: {self._booker.failing}" if self._booker.failing else None)
 
     def _task_died(self, task: "asyncio.Task[None]") -> None:

@@ -91,7 +91,7 @@ class Exporting:
     async def _idle(self) -> bool:
         due = await self.app.ledger.run(SqliteLedger.due, self.app.clock.now(), ["main"])
         held = self.app.metrics.ripe(self.app.clock.monotonic())
-        return self.app.looked and due == 0 and not held and self.app.poller.idle
+        return self.app.discovery.idle and due == 0 and not held and self.app.poller.idle
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Until an (async) condition holds; what is waited for is other threads' work, not time."""
