@@ -13,6 +13,7 @@ import platform
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
 from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.intake import Intake
-from exporter.known import known_series
+from exporter.known import WEBHOOKS, known_series
 from exporter.labels import Labeller
 from exporter.ledger import Settings, SqliteLedger, open_ledger
 from exporter.ledger.thread import LedgerThread
@@ -40,10 +41,12 @@ from exporter.record_types import RecordTypes
 from exporter.sources.balance import show_balance
 from exporter.sources.detail_records import DetailRecordSource
 from exporter.sources.dialect import kinds
+from exporter.sources.public_key import PublicKey
+from exporter.sources.webhooks import EVENT_TYPES, Webhook
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
 from exporter.tree import Reader
-from exporter.web import Status, WebServer
+from exporter.web import REASONS, Status, Webhooks, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +87,10 @@ class App:
         listen: str,
         clock: Clock,
         transport: Transport = open_transport,
+        wall: Callable[[], float] = time.time,
         seed: int | None = None,
     ) -> None:
+        """`wall` is the time by which others sign; `clock.now` may be simulated."""
         self.config = config
         self.clock = clock
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
@@ -132,6 +137,7 @@ class App:
             status=self._status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
+            further=self._webhooks(wall).routes(),
         )
 
     def _new_reader(self) -> Reader:
@@ -173,12 +179,14 @@ class App:
         await self.ledger.open(lambda: open_ledger(self.config.ledger.url, self._policy, Settings.of(self.config)))
         try:
             await self._recover()
+            self._warn_of_unsigned_webhooks()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
             self.started.set()
             await self._work()
         finally:
-            self.web.stop(STOP_SECONDS)
+            # Beside this loop, not on it: what the last requests brought has still to come into the ledger.
+            await asyncio.to_thread(self.web.stop, STOP_SECONDS)
             await self.ledger.close()
             await self.close_clients()
         if self._died is not None:
@@ -192,6 +200,47 @@ class App:
     async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
         """Have these sessions followed; returns when that is durable."""
         await self.intake.take([Sighting(ref) for ref in refs], source)
+
+    # Webhooks
+
+    def _webhooks(self, wall: Callable[[], float]) -> Webhooks:
+        monotonic = self.clock.monotonic
+        return Webhooks(
+            {
+                account.name: PublicKey(account, monotonic, partial(self._public_key_failed, account.name)).current
+                for account in self.config.accounts
+            },
+            insecure=self.config.discovery.webhooks.insecure,
+            wall=wall,
+            hand_over=self._hand_over_webhook,
+            refused=partial(self._count_from_web, "telnyx_webhook_failures_total"),
+        )
+
+    def _hand_over_webhook(self, account: str, webhook: Webhook) -> Future[None]:
+        """From the web thread."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        return asyncio.run_coroutine_threadsafe(self._take_webhook(account, webhook), self._loop)
+
+    async def _take_webhook(self, account: str, webhook: Webhook) -> None:
+        if webhook.sighting is not None:
+            await self.intake.take([webhook.sighting], WEBHOOKS)
+        self.metrics.inc("telnyx_webhooks_total", (account, webhook.event_type))
+
+    def _public_key_failed(self, account: str) -> None:
+        self._count_from_web("telnyx_discovery_failures_total", account, WEBHOOKS)
+
+    def _count_from_web(self, family: str, *labels: str) -> None:
+        """From the web thread; the metrics are the main thread's."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        self._loop.call_soon_threadsafe(self.metrics.inc, family, labels)
+
+    def _warn_of_unsigned_webhooks(self) -> None:
+        unsigned = [account.name for account in self.config.accounts if account.webhook_key is None]
+        if self.config.discovery.webhooks.insecure and unsigned:
+            log.warning(
+                "unsigned webhooks are accepted: whoever reaches this port can have sessions followed",
+                extra=facts(accounts=",".join(unsigned)),
+            )
 
     async def close_clients(self) -> None:
         for client in self._clients.values():
@@ -371,11 +420,20 @@ class App:
             ):
                 self.metrics.inc(family, (account.name,), 0)
             self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
+            if self.config.takes_webhooks(account):
+                self._zero_webhook_series(account.name)
         self.metrics.inc("telnyx_ledger_commit_failures_total", (), 0)
         self.metrics.set("telnyx_series_limit", (), self.config.metrics.series_max)
         self.metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
         self.metrics.set("telnyx_exporter_config_last_reload_successful", (), 1)
         self.metrics.set("telnyx_exporter_config_last_reload_success_timestamp_seconds", (), self.clock.now())
+
+    def _zero_webhook_series(self, account: str) -> None:
+        self.metrics.inc("telnyx_discovery_failures_total", (account, WEBHOOKS), 0)
+        for event_type in EVENT_TYPES:
+            self.metrics.inc("telnyx_webhooks_total", (account, event_type), 0)
+        for reason in REASONS:
+            self.metrics.inc("telnyx_webhook_failures_total", (account, reason), 0)
 
     def _observe(self, account: str, answered: Answered) -> None:
         """One request to the API ended."""

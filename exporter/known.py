@@ -11,6 +11,11 @@ from exporter.config import Account, Config
 from exporter.model import Labels
 from exporter.record_types import RecordTypes
 
+WEBHOOKS = "webhooks"
+"""The source of sessions that Telnyx tells of."""
+WEBHOOK_ROOTS = ("call-session", "message")
+"""The record types of those sessions."""
+
 Series = tuple[str, Labels]
 """A family and the labels of one of its series."""
 
@@ -20,8 +25,13 @@ def known_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
     yield "telnyx_ledger_events", ()
     for account in config.accounts:
         yield from _of_account(account)
+        if config.takes_webhooks(account):
+            labels = (("account", account.name), ("source", WEBHOOKS))
+            yield "telnyx_discovered_sessions_total", labels
+            yield "telnyx_discovery_last_success_timestamp_seconds", labels
         if not config.metrics.labels:
             roots = {ref.record_type for ref in config.session_refs() if ref.account == account.name}
+            roots.update(WEBHOOK_ROOTS if config.takes_webhooks(account) else ())
             yield from _costs(account, _reachable(roots, record_types), record_types)
 
 

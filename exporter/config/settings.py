@@ -295,3 +295,7 @@ class Config(Struct, frozen=True, kw_only=True):
         for session in self.sessions:
             account = self.accounts[0].name if session.account is None else session.account
             yield SessionRef(account, session.record_type, session.event_id, session.date_time)
+
+    def takes_webhooks(self, account: Account) -> bool:
+        """Whether webhooks are taken for the account: signed ones with a key, others only where that is allowed."""
+        return account.webhook_key is not None or self.discovery.webhooks.insecure

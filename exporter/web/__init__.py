@@ -7,5 +7,6 @@ thread swaps, so a scrape waits for no poll. Read `routes` first.
 
 from exporter.web.routes import Scraped, Status
 from exporter.web.server import Limits, WebServer
+from exporter.web.webhooks import REASONS, Webhooks
 
-__all__ = ["Limits", "Scraped", "Status", "WebServer"]
+__all__ = ["REASONS", "Limits", "Scraped", "Status", "WebServer", "Webhooks"]
