@@ -12,13 +12,14 @@ import logging
 import platform
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
 import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from starlette.routing import BaseRoute
 
 from exporter import __version__
 from exporter.booker import Booker, Clock
@@ -27,26 +28,27 @@ from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
 from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.intake import Intake
-from exporter.known import WEBHOOKS, known_series
+from exporter.known import HTTP, WEBHOOKS, configured_sources, known_series
 from exporter.labels import Labeller
 from exporter.ledger import Settings, SqliteLedger, open_ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.lifecycle import Policy
 from exporter.log import facts
 from exporter.metrics import Metrics
-from exporter.model import SessionRef, Sighting
+from exporter.model import SessionRef
 from exporter.pacing import Pacer
 from exporter.poll import Journey, Lane, Poller
 from exporter.record_types import RecordTypes
 from exporter.sources.balance import show_balance
 from exporter.sources.detail_records import DetailRecordSource
 from exporter.sources.dialect import kinds
+from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.sources.public_key import PublicKey
 from exporter.sources.webhooks import EVENT_TYPES, Webhook
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
 from exporter.tree import Reader
-from exporter.web import REASONS, Status, Webhooks, WebServer
+from exporter.web import REASONS, SessionsRoute, Status, Webhooks, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
 FOLLOWED_SECONDS = 6 * 3600.0
 DAY_SECONDS = 86_400.0
+LOOK = "detail records of "
 
 Transport = Callable[[Path | None, int], httpx.AsyncBaseTransport]
 
@@ -102,6 +105,7 @@ class App:
         self.metrics = Metrics(config.metrics)
         self._booker = Booker(self.ledger, self.metrics, clock)
         self.intake = Intake(self.ledger, self._booker, clock)
+        self.files = FileSource(config, self.intake, self.metrics, clock)
         self._pacers: dict[str, Pacer] = {}
         self._clients: dict[str, Client] = {}
         self.journeys = {account.name: self._journey(account, transport) for account in config.accounts}
@@ -137,7 +141,7 @@ class App:
             status=self._status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
-            further=self._webhooks(wall).routes(),
+            further=self._further_routes(wall),
         )
 
     def _new_reader(self) -> Reader:
@@ -199,7 +203,23 @@ class App:
 
     async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
         """Have these sessions followed; returns when that is durable."""
-        await self.intake.take([Sighting(ref) for ref in refs], source)
+        await self.intake.take_refs(list(refs), source)
+
+    def _follow_posted(self, refs: Sequence[SessionRef]) -> Future[None]:
+        """From the web thread."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        return asyncio.run_coroutine_threadsafe(self.follow(refs, HTTP), self._loop)
+
+    def _post_failed(self) -> None:
+        """From the web thread; whose sessions a list was to name is not known, so it is every account's failure."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        for name in self._clients:
+            self._loop.call_soon_threadsafe(self.metrics.inc, "telnyx_discovery_failures_total", (name, HTTP))
+
+    def _further_routes(self, wall: Callable[[], float]) -> list[BaseRoute]:
+        """What sources are sent."""
+        posted = SessionsRoute(list(self._clients), self._status, self._follow_posted, self._post_failed)
+        return [*self._webhooks(wall).routes(), *([posted.route()] if self.config.discovery.http.enabled else [])]
 
     # Webhooks
 
@@ -256,6 +276,8 @@ class App:
         await self._extend_record_types(await self.ledger.run(SqliteLedger.kept, "metadata"))
         self._booker.show(await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now))
         self._booker.show(await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._record_types))))
+        for source in self.detail_records.values():
+            await source.begin(now)
         self._zero_process_series()
         self._open = True
 
@@ -269,6 +291,7 @@ class App:
         await self._start_job("_fetch_metadata", self._fetch_metadata)
         await self._start_job("_gauges", self._gauges)
         await self._start_job("_keep", self._keep)
+        await self._start_job("look", self.files.look)
         await self._stop.wait()
         log.info("stopping")
         scheduler.pause()
@@ -290,6 +313,7 @@ class App:
             (self._gauges, GAUGES_SECONDS),
             (self._fetch_metadata, METADATA_RETRY_SECONDS),
             (self._keep, KEEP_SECONDS),
+            (self.files.look, LOOK_SECONDS),
         ):
             scheduler.add_job(self._start_job, "interval", (job.__name__, job), seconds=seconds, id=job.__name__)
         scheduler.add_job(self.discover, "interval", seconds=self.config.polling.tick_seconds, id="discover")
@@ -299,10 +323,16 @@ class App:
         """Start whatever source is due by session time; a slow account keeps none waiting."""
         for account, source in self.detail_records.items():
             if source.due:
-                await self._start_job(f"detail records of {account}", partial(self._look, source))
+                await self._start_job(LOOK + account, partial(self._look, source))
         for known in self.config.accounts:
             if self._balance_due(known):
                 await self._start_job(f"balance of {known.name}", partial(self._fetch_balance, known.name))
+
+    @property
+    def looked(self) -> bool:
+        """No source is due, and none is being asked."""
+        asked = all(job.done() for name, job in self._jobs.items() if name.startswith(LOOK))
+        return asked and not any(source.due for source in self.detail_records.values())
 
     async def _start_job(self, name: str, job: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start a job unless its last run is still under way."""
@@ -422,6 +452,8 @@ class App:
             self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
             if self.config.takes_webhooks(account):
                 self._zero_webhook_series(account.name)
+            for source in configured_sources(self.config, account):
+                self.metrics.inc("telnyx_discovery_failures_total", (account.name, source), 0)
         self.metrics.inc("telnyx_ledger_commit_failures_total", (), 0)
         self.metrics.set("telnyx_series_limit", (), self.config.metrics.series_max)
         self.metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
@@ -429,7 +461,6 @@ class App:
         self.metrics.set("telnyx_exporter_config_last_reload_success_timestamp_seconds", (), self.clock.now())
 
     def _zero_webhook_series(self, account: str) -> None:
-        self.metrics.inc("telnyx_discovery_failures_total", (account, WEBHOOKS), 0)
         for event_type in EVENT_TYPES:
             self.metrics.inc("telnyx_webhooks_total", (account, event_type), 0)
         for reason in REASONS:
@@ -452,6 +483,8 @@ class App:
         ticked = self.poller.ticked_at
         stuck = ticked is not None and self.clock.monotonic() - ticked > late
         healthy = "no tick of the scheduler for long" if stuck else None
+        if self._stop.is_set():
+            return Status(healthy, "stopping")
         if not self._open or not self.poller.claimed_once:
             return Status(healthy, "starting: the first sessions were not claimed yet")
         return Status(healthy, f"ledger: {self._booker.failing}" if self._booker.failing else None)

@@ -12,7 +12,10 @@ from exporter.booker import Booker, Clock
 from exporter.errors import LedgerError
 from exporter.ledger import SqliteLedger
 from exporter.ledger.thread import LedgerThread
-from exporter.model import Sighting
+from exporter.model import SessionRef, Sighting
+
+PORTION_MAX = 500
+"""Sightings of a long list that go into one transaction, some 20 ms: polls and webhooks don't wait for all of it."""
 
 _Taken = tuple[Sequence[Sighting], "asyncio.Future[None]"]
 
@@ -35,6 +38,20 @@ class Intake:
         if self._writing is None or self._writing.done():
             self._writing = loop.create_task(self._write())
         await taken
+
+    async def take_refs(self, refs: Sequence[SessionRef], source: str) -> None:
+        """A list of any length, in portions; after a LedgerError take it again: some may be in the ledger already."""
+        for start in range(0, len(refs), PORTION_MAX):
+            await self.take([Sighting(ref) for ref in refs[start : start + PORTION_MAX]], source)
+
+    async def succeeded(self, source: str, accounts: Sequence[str]) -> None:
+        """A source was read to its end, whether or not it said anything new; raises LedgerError."""
+        try:
+            receipt = await self._ledger.run(SqliteLedger.succeeded, source, accounts, self._clock.now())
+        except LedgerError as error:
+            self._booker.failed(error)
+            raise
+        self._booker.show(receipt)
 
     async def _write(self) -> None:
         while self._waiting:

@@ -1,7 +1,9 @@
 """An exporter under test: the real app on the simulator's clock, driven from a test's own loop."""
 
 import asyncio
+import sqlite3
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -14,10 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import App
 from exporter.booker import Clock
-from exporter.config import Account, Config, Ledger, Metrics, Polling, Secret
+from exporter.config import Account, Config, DetailRecords, Discovery, Ledger, Metrics, Polling, Secret
 from exporter.ledger import SqliteLedger
 from exporter.model import SessionRef
 from exporter.simulator import Running
+from exporter.simulator.world import Ref
 
 PATIENCE_SECONDS = 60.0
 """A test that waits longer for something that must come has failed; what it waits for takes milliseconds."""
@@ -29,12 +32,18 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
 def config(simulated: Running, folder: Path, **changes: Any) -> Config:
     """An exporter of the simulator, at a pace for simulated time; births are shown at once."""
     account = Account(
-        name="main", base_url=simulated.url, key=Secret(simulated.api_key), requests_per_second=1000, max_in_flight=20
+        name="main",
+        base_url=simulated.url,
+        key=Secret(simulated.api_key),
+        requests_per_second=1000,
+        max_in_flight=20,
+        balance_interval_seconds=0,
     )
     plain = Config(
         accounts=(account,),
         polling=Polling(tick_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1),
         metrics=Metrics(birth_seconds=0),
+        discovery=Discovery(detail_records=DetailRecords(record_types=())),
         ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
     return replace(plain, **changes)
@@ -80,7 +89,7 @@ class Exporting:
     async def _idle(self) -> bool:
         due = await self.app.ledger.run(SqliteLedger.due, self.app.clock.now(), ["main"])
         held = self.app.metrics.ripe(self.app.clock.monotonic())
-        return due == 0 and not held and self.app.poller.idle
+        return self.app.looked and due == 0 and not held and self.app.poller.idle
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Until an (async) condition holds; what is waited for is other threads' work, not time."""
@@ -144,3 +153,39 @@ def same(left: dict[tuple[str, str], Decimal], right: dict[tuple[str, str], Deci
         return {key: value for key, value in ((k, round(v, 6)) for k, v in sums.items()) if value}
 
     return rounded(left) == rounded(right)
+
+
+def visible(
+    simulated: Running, source: Callable[[Ref], bool]
+) -> tuple[set[tuple[str, str]], dict[tuple[str, str], Decimal]]:
+    """What can be found of the world by some source: the outermost roots, and the sums over all below them."""
+    world = simulated.world
+    now = simulated.clock.now()
+    roots: set[tuple[str, str]] = set()
+    sums: dict[tuple[str, str], Decimal] = {}
+    for root in (ref for ref in world.refs() if ref.outermost and source(ref)):
+        roots.add((root.record_type, root.event_id))
+    seen: set[tuple[str, str]] = set()
+    for record_type, event_id in sorted(roots):
+        found = world.find((record_type,), uuid.UUID(event_id))
+        if found is None:
+            continue
+        for event in map(found.session.events.__getitem__, found.session.below(found.index)):
+            step = event.step_at(now)
+            if step is not None and step.cost is not None and (event.record_type, event.id) not in seen:
+                seen.add((event.record_type, event.id))
+                key = (event.record_type, step.currency)
+                sums[key] = sums.get(key, Decimal(0)) + step.cost
+    return roots, sums
+
+
+async def followed(exporter: Exporting) -> dict[tuple[str, str], int]:
+    """How often each session is in the ledger."""
+
+    def read(ledger: SqliteLedger) -> dict[tuple[str, str], int]:
+        with sqlite3.connect(f"file:{ledger.path}?mode=ro", uri=True) as connection:
+            rows = connection.execute("SELECT record_type, event_id, count(*) FROM sessions GROUP BY 1, 2").fetchall()
+        connection.close()
+        return {(record_type, event_id): count for record_type, event_id, count in rows}
+
+    return await exporter.app.ledger.run(read)

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import subprocess
 import time
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -80,7 +79,7 @@ def test_a_live_prometheus_sees_the_first_cent_and_no_history_twice(tmp_path: Pa
                         grown = await query(exporter.http, origin, GROWN)
                         assert round(sum(grown.values()), 6) == round(booked, 6)
                         increased = await query(exporter.http, origin, "sum(increase(telnyx_cost_total[10m]))")
-                        assert booked < sum(increased.values()) < Decimal("1.4") * booked
+                        assert sum(increased.values()) > booked  # by how little: test_increase_over_a_life.py
                         exact = await query(exporter.http, origin, EXACT.replace("X", "telnyx_cost_total"))
                         assert round(sum(exact.values()), 6) == round(booked, 6)
 

@@ -1,6 +1,7 @@
 """The file below the ledger fails in every way a file can: nothing is lost, it is said, and it heals by itself."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -15,8 +16,8 @@ from msgspec.structs import replace
 
 from exporter.config import Ledger
 from exporter.errors import LedgerError
-from exporter.simulator import Settings, running
-from tests.exporting import Exporting, config, exporting, net, same, stated
+from exporter.simulator import Running, Settings, running
+from tests.exporting import Exporting, Samples, config, exporting, net, same, stated
 from tests.test_ledger import ALL, CALL, book, opened, poll, ref
 from tests.test_ledger import net as booked
 from tests.trees import node
@@ -36,6 +37,25 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.fail("this test mounts a small file system: run it as root")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[Path]:
+    """A file system that can turn on its users; the image of 32 MB is sparse."""
+    image, folder = tmp_path / "image", tmp_path / "ext4"
+    with image.open("wb") as file:
+        file.truncate(32 * 2**20)
+    folder.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    mount_ext4(image, folder)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def mount_ext4(image: Path, folder: Path) -> None:
+    mounted = subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, folder], check=False)
+    if mounted.returncode != 0:
+        pytest.fail("this test mounts a file system from a file: run it as root, with loop devices")
 
 
 @contextmanager
@@ -62,41 +82,124 @@ def busy(folder: Path) -> Iterator[None]:
     other.close()
 
 
+@contextmanager
+def immutable(folder: Path) -> Iterator[None]:
+    """The files refuse every write, also of who has them open already; reading goes on."""
+    files = [folder / "ledger.sqlite", folder / "ledger.sqlite-wal"]
+    subprocess.run(["chattr", "+i", *files], check=True)
+    yield
+    subprocess.run(["chattr", "-i", *files], check=True)
+
+
+def break_down(folder: Path) -> None:
+    """Have the kernel find an error in the file system: read-only from now on, whatever is open."""
+    device = folder.stat().st_dev
+    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("an error of the test's own\n")
+
+
 @asynccontextmanager
-async def following(folder: Path) -> AsyncIterator[Exporting]:
+async def following(folder: Path, simulated: Running) -> AsyncIterator[Exporting]:
     """An exporter of a live world with its ledger in this folder."""
-    with running(Settings(speed=0.0, sessions_per_hour=20, seed=9), time.monotonic) as simulated:
-        settings = replace(config(simulated, folder), ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"))
-        async with exporting(settings, simulated) as exporter:
-            yield exporter
+    settings = replace(config(simulated, folder), ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"))
+    async with exporting(settings, simulated) as exporter:
+        yield exporter
 
 
-@pytest.mark.parametrize("fault", [full, busy], ids=["disk full", "busy"])
-def test_the_exporter_waits_for_the_disk_and_loses_nothing(small_disk: Path, fault: Fault) -> None:
+@pytest.fixture
+def simulated() -> Iterator[Running]:
+    with running(Settings(speed=0.0, sessions_per_hour=20, seed=9), time.monotonic) as world:
+        yield world
+
+
+FAULTS: dict[str, tuple[str, Fault, str]] = {
+    "disk full": ("small_disk", full, "database or disk is full"),
+    "busy": ("small_disk", busy, "database is locked"),
+    "writes refused": ("ext4", immutable, "disk I/O error: Operation not permitted"),
+}
+"""On which file system, what happens, and what is said of it."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_exporter_waits_for_the_disk_and_loses_nothing(
+    request: pytest.FixtureRequest, simulated: Running, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
     """While it can't book it is unready and counts the failures; afterwards it is exact, by itself."""
+    disk, lasting, reason = FAULTS[fault]
+    folder = request.getfixturevalue(disk)
 
     async def play() -> None:
-        async with following(small_disk) as exporter:
-            exporter.simulated.clock.step(2 * HOUR)
-            await exporter.follow_begun()
-            await exporter.drained()
-            before = await exporter.samples()
-            with fault(small_disk):
-                exporter.simulated.clock.step(HOUR)
-                await exporter.until(lambda: unready(exporter))
-                await exporter.until(lambda: said(exporter))
-                assert net(await exporter.samples()) == net(before)
-                assert (await exporter.get("/-/healthy")).status_code == 200
+        async with following(folder, simulated) as exporter:
+            before = await spent(exporter)
+            with lasting(folder):
+                await can_not_book(exporter, before, reason)
             await exporter.until(lambda: ready(exporter))
-            exporter.simulated.clock.step(LONGEST_SECONDS)  # every live session is looked at once more
-            await exporter.follow_begun()
-            await exporter.drained()
-            truth = await exporter.truth()
-            shown = net(await exporter.samples())
-            assert sum(shown.values()) > sum(net(before).values())
-            assert same(shown, stated(truth))
+            await exact(exporter, before)
 
     asyncio.run(play())
+    assert logged(caplog) == [f"{folder / 'ledger.sqlite'}: {reason}"]
+
+
+def test_a_file_system_that_breaks_down_is_said_and_the_next_start_has_it_all(
+    ext4: Path, simulated: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel makes it read-only under the running exporter; it can be written again only once it was unmounted."""
+    reason = "disk I/O error: Read-only file system"
+
+    async def until_it_breaks() -> Samples:
+        async with following(ext4, simulated) as exporter:
+            before = await spent(exporter)
+            break_down(ext4)
+            await can_not_book(exporter, before, reason)
+            return before
+
+    async def afterwards(before: Samples) -> None:
+        async with following(ext4, simulated) as exporter:
+            await exact(exporter, before)
+
+    before = asyncio.run(until_it_breaks())
+    subprocess.run(["umount", ext4], check=True)
+    mount_ext4(ext4.parent / "image", ext4)
+    asyncio.run(afterwards(before))
+    assert logged(caplog) == [f"{ext4 / 'ledger.sqlite'}: {reason}"]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the ledger's failures were said to be; each only as it begins."""
+    return [
+        record.__dict__["facts"]["error"]
+        for record in caplog.records
+        if record.getMessage() == "ledger failed; polling waits until it can be written"
+    ]
+
+
+async def spent(exporter: Exporting) -> Samples:
+    """Two hours of sessions, booked."""
+    exporter.simulated.clock.step(2 * HOUR)
+    await exporter.follow_begun()
+    await exporter.drained()
+    return await exporter.samples()
+
+
+async def can_not_book(exporter: Exporting, before: Samples, reason: str) -> None:
+    """An hour in which the ledger can't be written: said, counted, and nothing is shown that isn't durable."""
+    exporter.simulated.clock.step(HOUR)
+    await exporter.until(lambda: unready(exporter))
+    await exporter.until(lambda: said(exporter))
+    assert reason in (await exporter.get("/-/ready")).text
+    assert net(await exporter.samples()) == net(before)
+    assert (await exporter.get("/-/healthy")).status_code == 200
+
+
+async def exact(exporter: Exporting, before: Samples) -> None:
+    """What is shown is the truth, and more than before."""
+    exporter.simulated.clock.step(LONGEST_SECONDS)  # every live session is looked at once more
+    await exporter.follow_begun()
+    await exporter.drained()
+    truth = await exporter.truth()
+    shown = net(await exporter.samples())
+    assert sum(shown.values()) > sum(net(before).values())
+    assert same(shown, stated(truth))
 
 
 async def unready(exporter: Exporting) -> bool:

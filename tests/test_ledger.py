@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.catalog import BY_NAME
 from exporter.config import Config
 from exporter.errors import LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
 from exporter.ledger import Settings, SqliteLedger, open_ledger
@@ -78,16 +75,6 @@ def net(ledger: SqliteLedger) -> dict[tuple[str, ...], Decimal]:
     costs = values(ledger, "telnyx_cost_total", "record_type", "currency")
     credited = values(ledger, "telnyx_cost_credits_total", "record_type", "currency")
     return {key: costs[key] - credited[key] for key in costs}
-
-
-def counters(ledger: SqliteLedger) -> dict[tuple[object, ...], Decimal]:
-    """Every counter and every bucket, by family and labels."""
-    found: dict[tuple[object, ...], Decimal] = {}
-    for total in ledger.totals():
-        if BY_NAME[total.family].kind != "gauge":
-            found[total.family, total.labels] = total.value
-            found |= {(total.family, total.labels, i): Decimal(count) for i, count in enumerate(total.counts)}
-    return found
 
 
 def state(ledger: SqliteLedger) -> dict[str, int]:
@@ -227,6 +214,42 @@ def test_a_leg_whose_call_is_still_unknown_waits_a_day_to_be_counted(ledger: Sql
     assert settling.value == 4000
 
 
+def test_a_leg_waits_for_a_call_that_comes_to_life_in_the_same_batch(ledger: SqliteLedger) -> None:
+    """The call was settled until this batch: its live state is that of the batch, not that of the table."""
+    leg, tree = PARTS["leg"]
+    ledger.follow([ref("s")], "file", 0.0)
+    for now in (0.0, 4000.0):
+        book(ledger, node("call-session:s", "0"), now)
+    (call,) = ledger.claim(90_500.0, ALL)
+    ledger.follow([leg], "file", 90_500.0)
+    book(ledger, tree, 90_500.0)
+    (settling,) = ledger.claim(94_500.0, ALL)
+    ledger.record([poll(call, node("call-session:s", "1"), 90_500.0), poll(settling, tree, 94_500.0)])
+    assert state(ledger) == {"active": 1, "settled": 1}
+    assert counted(ledger) == [{("call-session",): Decimal(1)}] * 3
+
+
+def test_a_session_is_not_counted_by_an_incomplete_tree(ledger: SqliteLedger) -> None:
+    """A leg that waited to be counted is looked at when the call is given up, but a part of it can't be had."""
+    leg, tree = PARTS["leg"]
+    ledger.follow([leg, ref("elsewhere")], "file", 0.0)
+    for now in (0.0, 4000.0, 8000.0):
+        for claim in ledger.claim(now, ALL):
+            ledger.record([poll(claim, tree if claim.ref == leg else None, now)])
+    assert state(ledger) == {"settled": 1, "missing": 1}
+    recheck = next(claim for claim in ledger.claim(100_000.0, ALL) if claim.ref == leg)
+    whole = poll(recheck, tree, 100_000.0)
+    assert whole.session is not None
+    part = replace(whole.session, events=whole.session.events[:1], complete=False, cuts_unresolved=1)
+    ledger.record([replace(whole, session=part, facts=whole.facts[:1])])
+    assert counted(ledger) == [{}] * 3
+    (again,) = (claim for claim in ledger.claim(110_000.0, ALL) if claim.ref == leg)
+    ledger.record([poll(again, tree, 110_000.0)])
+    assert counted(ledger) == [{("call-control",): Decimal(1)}] * 3
+    events = next(total for total in ledger.totals() if total.family == "telnyx_session_events")
+    assert events.value == 2
+
+
 def test_a_vanished_event_keeps_its_money_and_is_said(ledger: SqliteLedger) -> None:
     """What disappears from a complete tree stays booked and fails the check vanished_event, once."""
     ledger.follow([ref("s")], "file", 0.0)
@@ -281,134 +304,6 @@ def test_types_of_session_past_the_budget_fold_too(tmp_path: Path) -> None:
     assert settled["other",] > 30
     assert len(settled) < 10
     ledger.close()
-
-
-# Laws
-
-
-amounts = st.none() | st.integers(-1000, 10**6).map(lambda number: str(Decimal(number).scaleb(-6)))
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 2), st.dictionaries(st.integers(0, 5), amounts, min_size=1), st.booleans()),
-        min_size=1,
-        max_size=15,
-    ),
-    st.randoms(use_true_random=False),
-)
-def test_net_is_what_was_last_seen_of_every_event(
-    tmp_path_factory: pytest.TempPathFactory, snapshots: list[tuple[int, dict[int, str | None], bool]], random: Any
-) -> None:
-    """Overlapping roots, amendments, late answers, restarts and shuffled batches: the net is the last claim's word."""
-    path = tmp_path_factory.mktemp("ledger") / "l.sqlite"
-    ledger = opened(path)
-    ledger.follow([ref(f"r{n}") for n in range(3)], "file", 0.0)
-    last: dict[str, tuple[int, Decimal]] = {}
-    now, batch = 0.0, []
-    seen_events: set[str] = set()
-    for root, seen, restart in snapshots:
-        now += 100_000.0
-        claims = {claim.ref.event_id: claim for claim in ledger.claim(now, ALL)}
-        claim = claims.get(f"r{root}")
-        batch = [poll(other, None, now) for name, other in claims.items() if name != f"r{root}"]
-        if claim is not None:
-            tree = node(f"call-session:r{root}", "0", *[node(f"recording:e{n}", cost) for n, cost in seen.items()])
-            batch.append(poll(claim, tree, now))
-            for n, cost in seen.items():
-                if cost is not None:
-                    last[f"e{n}"] = (claim.number, Decimal(cost))
-        random.shuffle(batch)
-        before = counters(ledger)
-        ledger.record(batch)
-        after = counters(ledger)
-        assert all(after[key] >= value for key, value in before.items())
-        assert ledger.check() == []
-        seen_events |= {f"e{n}" for n in seen} if claim is not None else set()
-        if restart:
-            ledger.close()
-            ledger = opened(path)
-    assert net(ledger).get(("recording", "USD"), Decimal(0)) == sum(cost for _, cost in last.values())
-    assert values(ledger, "telnyx_events_total", "record_type").get(("recording",), 0) == len(seen_events)
-    ledger.close()
-
-
-KINDS = ("recording", "inference", "call-control")
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["main", "other"]),
-            st.integers(0, 2),
-            st.dictionaries(
-                st.integers(0, 6), st.tuples(amounts, st.sampled_from(["USD", "EUR"])), min_size=1, max_size=5
-            ),
-            st.integers(1, 3),
-            st.booleans(),
-        ),
-        min_size=1,
-        max_size=12,
-    )
-)
-def test_every_count_is_what_was_seen(
-    tmp_path_factory: pytest.TempPathFactory,
-    polls: list[tuple[str, int, dict[int, tuple[str | None, str]], int, bool]],
-) -> None:
-    """Accounts, currencies, nested trees, turns, settlings and restarts: every count is that of a naive model."""
-    path = tmp_path_factory.mktemp("ledger") / "l.sqlite"
-    ledger = opened(path)
-    both = {"main": 10, "other": 10}
-    for account in both:
-        ledger.follow([SessionRef(account, "call-session", f"r{n}") for n in range(3)], "file", 0.0)
-    seen: set[tuple[str, str, str]] = set()
-    net_of: dict[tuple[str, str], tuple[str, str, Decimal]] = {}
-    now = 0.0
-    for account, root, costs, depth, restart in polls:
-        now += 4000.0  # longer than settle_after: what doesn't change between two of its polls settles
-        for claim in ledger.claim(now, both):
-            if claim.ref.account != account or claim.ref.event_id != f"r{root}":
-                ledger.record([Poll(claim, now, "failed", "timeout")])
-                continue
-            tree = nested(root, costs, depth)
-            found = poll(claim, tree, now)
-            labelled = tuple(replace(f, labels=(("account", account), *f.labels[1:])) for f in found.facts)
-            before = counters(ledger)
-            ledger.record([replace(found, facts=labelled)])
-            assert all(counters(ledger)[key] >= value for key, value in before.items())
-            seen |= {(account, "call-session", f"r{root}")}
-            for n, (cost, currency) in costs.items():
-                seen.add((account, KINDS[n % 3], f"e{n}"))
-                if cost is not None:
-                    net_of[account, f"e{n}"] = (KINDS[n % 3], currency, Decimal(cost))
-        if restart:
-            ledger.close()
-            ledger = opened(path)
-    assert ledger.check() == []
-    wanted: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
-    for (name, _), (kind, currency, amount) in net_of.items():
-        wanted[name, kind, currency] += amount
-    labels = ("account", "record_type", "currency")
-    up, down = (values(ledger, f"telnyx_cost_{name}total", *labels) for name in ("", "credits_"))
-    assert {key: up[key] - down[key] for key in up if up[key] != down[key]} == {k: v for k, v in wanted.items() if v}
-    assert sum(values(ledger, "telnyx_events_total", "account").values()) == len(seen)
-    turns = {event for event in seen if event[1] == "inference"}
-    assert sum(values(ledger, "telnyx_inference_turns_total", "account").values()) == len(turns)
-    settled = sum(values(ledger, "telnyx_sessions_settled_total", "account").values())
-    for family in ("telnyx_session_events", "telnyx_session_inference_turns", "telnyx_session_settling_seconds"):
-        assert sum(sum(total.counts) for total in ledger.totals() if total.family == family) == settled
-    ledger.close()
-
-
-def nested(root: int, costs: dict[int, tuple[str | None, str]], depth: int) -> dict[str, Any]:
-    """A tree with these events, the later ones below the earlier ones down to `depth`."""
-    below: list[dict[str, Any]] = []
-    for place, (n, (cost, currency)) in enumerate(sorted(costs.items(), reverse=True)):
-        kind = KINDS[n % 3]
-        made = node(f"{kind}:e{n}", cost, *(below if place % depth else ()))
-        made["cost"]["currency"] = currency
-        below = [made] if place % depth else [*below, made]
-    return node(f"call-session:r{root}", "0", *below)
 
 
 # The file

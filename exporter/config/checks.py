@@ -4,11 +4,11 @@ Owns no single value: by the time these run, each setting has passed its own rul
 environment. Each check yields the path to mend and what to do about it; it never changes the configuration.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from exporter.config.read import Problem
-from exporter.config.settings import Config
+from exporter.config.settings import Config, ConfiguredSession
 from exporter.config.wording import bare, shown
 
 _DAY_SECONDS = 86_400
@@ -60,18 +60,22 @@ def _thresholds(config: Config) -> Iterator[Problem]:
 
 
 def _session_accounts(config: Config) -> Iterator[Problem]:
-    names = [account.name for account in config.accounts]
-    for index, session in enumerate(config.sessions):
-        path = f"sessions[{index}].account"
+    return account_problems(config.sessions, [account.name for account in config.accounts], "sessions")
+
+
+def account_problems(sessions: Iterable[ConfiguredSession], names: Sequence[str], path: str) -> Iterator[Problem]:
+    """Sessions below the path that belong to no account, or to none of these."""
+    for index, session in enumerate(sessions):
+        place = f"{path}[{index}].account"
         if session.account is None and len(names) > 1:
-            yield path, f"missing; there are several accounts, so name one: {_listed(names)}"
+            yield place, f"missing; there are several accounts, so name one: {_listed(names)}"
         elif session.account is not None and session.account not in names:
             close = get_close_matches(session.account, names, n=1)
             cure = f"did you mean {bare(close[0])}?" if close else f"there are {_listed(names)}"
-            yield path, f"no account is named {shown(session.account)}; {cure}"
+            yield place, f"no account is named {shown(session.account)}; {cure}"
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return bare(", ".join(names))
 
 

@@ -65,10 +65,10 @@ class DetailRecords(Struct, frozen=True, kw_only=True):
         float,
         Row(
             number(60),
-            "How far back records are asked for again once in twelve times, since they appear hours after their own "
-            "time; the other eleven go a twelfth as far.",
+            "How far back records are asked for again, since they appear hours after their own time: all of it each "
+            "twelfth of it, and a forty-eighth at the looks between. What appears later than that is not found here.",
         ),
-    ] = 21_600.0
+    ] = 86_400.0
     first_lookback_seconds: Annotated[
         float,
         Row(

@@ -26,7 +26,7 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class Odd(Struct, frozen=True):
-    """A YAML value that no setting takes, as it was written: a date, a yes, a NaN, a number in hexadecimal."""
+    """A value that no setting takes, as it was written: a date, a yes, a NaN, a number in hexadecimal."""
 
     text: str
 
@@ -35,10 +35,8 @@ class Odd(Struct, frozen=True):
 
 
 def read_document(content: bytes, name: str) -> dict[str, Any]:
-    """The top-level mapping, of text, int, Decimal, None and Odd in dicts and lists; an empty file is an empty one."""
-    if len(content) > BYTES_MAX:
-        raise ConfigError(name, f"is larger than {BYTES_MAX} bytes; is it the right file?")
-    root = _read(_decode(content, name), name)
+    """The top-level mapping; an empty file is an empty one."""
+    root = read_yaml(content, name)
     if root is None:
         return {}
     if not isinstance(root, dict):
@@ -46,7 +44,15 @@ def read_document(content: bytes, name: str) -> dict[str, Any]:
     return root
 
 
-def _decode(content: bytes, name: str) -> str:
+def read_yaml(content: bytes, name: str) -> Any:
+    """What a text holds: text, int, Decimal, None and Odd in dicts and lists; None if it is empty."""
+    return _read(decode(content, name), name)
+
+
+def decode(content: bytes, name: str) -> str:
+    """Bytes of a bounded size as text."""
+    if len(content) > BYTES_MAX:
+        raise ConfigError(name, f"is larger than {BYTES_MAX} bytes; is it the right file?")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

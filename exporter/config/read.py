@@ -5,7 +5,7 @@ The surprising fact: a section or list with nothing below its key has its defaul
 somebody comments out all of it; a single setting with nothing after its colon is an error.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, TypeVar
@@ -59,6 +59,15 @@ def read_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
     return result
 
 
+def read_records(record: type[_Record], values: Sequence[Any]) -> tuple[_Record, ...]:
+    """The records that a list describes; ConfigError with a line such as `[3].event_id: missing; ...` for each."""
+    reader = _Reader()
+    result = reader.entries(Each(Section(record)), values, "")
+    raise_problems(reader.problems)
+    assert result is not None
+    return result
+
+
 def raise_problems(problems: Iterable[Problem]) -> None:
     """Raise all problems as one error, if there are any."""
     errors = [ConfigError(*problem) for problem in problems]
@@ -81,7 +90,7 @@ class _Reader:
             case Section():
                 return self.section(rule, value, path)
             case Each():
-                return self._list(rule, value, path)
+                return self.entries(rule, value, path)
             case Rule():
                 return self._accepted(rule.take, value, path)
 
@@ -104,7 +113,7 @@ class _Reader:
             kept |= self._unchosen(path, [key for key in group if key in kept], group)
         return rule.record(**kept) if len(self.problems) == before else None
 
-    def _list(self, rule: Each, value: Any, path: str) -> tuple[Any, ...] | None:
+    def entries(self, rule: Each, value: Any, path: str) -> tuple[Any, ...] | None:
         if not isinstance(value, list):
             self._problem(path, f"expected {rule.expected}, got {shown(value)}")
             return None
@@ -127,7 +136,8 @@ class _Reader:
     def _unknown(self, path: str, values: Mapping[str, Any], known: list[str]) -> None:
         for key in values:
             if key not in known:
-                close = get_close_matches(key, known, n=1)
+                # Only what is shown is worth the search; a list from elsewhere may have 100,000 wrong keys.
+                close = get_close_matches(key, known, n=1) if len(self.problems) < PROBLEMS_SHOWN_MAX else []
                 cure = f"did you mean {close[0]}?" if close else f"known here are {', '.join(known)}"
                 self._problem(join(path, key), f"unknown key; {cure}")
 

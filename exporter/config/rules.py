@@ -247,7 +247,7 @@ def _text(expected: str, value: Any) -> str:
         return value
     if value is None or isinstance(value, (list, dict)):
         _unfit(expected, value)
-    raise ValueError(f"expected {expected}, got {shown(value)}; text that YAML takes for something else needs quotes")
+    raise ValueError(f"expected {expected}, got {shown(value)}; text that can be taken for something else needs quotes")
 
 
 def _without(url: str, characters: str, problem: str) -> None:

@@ -153,6 +153,11 @@ class ConfiguredSession(Struct, frozen=True, kw_only=True):
         ),
     ] = None
 
+    def ref(self, only_account: str) -> SessionRef:
+        """The name that the API knows; `only_account` is that of entries that name none."""
+        account = only_account if self.account is None else self.account
+        return SessionRef(account, self.record_type, self.event_id, self.date_time)
+
 
 class Polling(Struct, frozen=True, kw_only=True):
     tick_seconds: Annotated[
@@ -292,9 +297,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
     def session_refs(self) -> Iterator[SessionRef]:
         """The configured sessions by the names that the API knows."""
-        for session in self.sessions:
-            account = self.accounts[0].name if session.account is None else session.account
-            yield SessionRef(account, session.record_type, session.event_id, session.date_time)
+        return (session.ref(self.accounts[0].name) for session in self.sessions)
 
     def takes_webhooks(self, account: Account) -> bool:
         """Whether webhooks are taken for the account: signed ones with a key, others only where that is allowed."""

@@ -22,7 +22,7 @@ from exporter.ledger.following import Following
 from exporter.ledger.pruning import horizon
 from exporter.ledger.renaming import seeds
 from exporter.ledger.rows import EventRow, SessionRow, read_events, read_sessions, write_events, write_sessions
-from exporter.ledger.schema import LIVE
+from exporter.ledger.schema import LIVE, LIVE_STATES
 from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
 from exporter.model import Event, Exemplar, Facts, Followed, Labels, Notice, Poll, Profile, Receipt, Session
@@ -355,7 +355,7 @@ class Batch:
             return
         if old.first_tree_at is None and profile.root_record_type not in self._settings.above:
             self._totals.add("telnyx_sessions_started_total", _root(row, profile), _ONE)
-        if new.state == "settled" and not row.observed:
+        if new.state == "settled" and not row.observed and poll.session.complete:  # else its counts would lack a part
             self._settle_first(row, poll, poll.session, profile)
 
     def _absorbed(self, row: SessionRow, session: Session) -> bool:
@@ -380,16 +380,14 @@ class Batch:
         outer = self._settings.above.get(profile.root_record_type)
         if not outer or row.standing.rechecks or row.due_at is None:
             return False
+        account = row.ref.account
+        met = (known for known in self._sessions.values() if known.ref.account == account)
+        if any(known.ref.record_type in outer and known.standing.state in LIVE_STATES for known in met):
+            return True
         marks = ",".join("?" * len(outer))
         query = f"SELECT id FROM sessions WHERE account = ? AND record_type IN ({marks}) AND {LIVE} LIMIT ?"  # noqa: S608 - literals
-        limit = len(self._sessions) + 1
-        found = self._connection.execute(query, (row.ref.account, *sorted(outer), limit))
-        return any(self._live(session) for (session,) in found)
-
-    def _live(self, session: int) -> bool:
-        """As of this batch, for one that was found live in the table."""
-        known = self._sessions.get(session)
-        return known is None or known.standing.state in {"discovered", "active"}
+        found = self._connection.execute(query, (account, *sorted(outer), len(self._sessions) + 1))
+        return any(session not in self._sessions for (session,) in found)  # the table is behind on those of this batch
 
     def _observe(self, row: SessionRow, poll: Poll, session: Session, profile: Profile) -> None:
         root = _root(row, profile)

@@ -178,6 +178,23 @@ def _translated(error: sqlite3.Error, path: Path) -> LedgerError:
     text = str(error)
     if "not a database" in text or "malformed" in text:
         return LedgerCorrupt(f"{path} is not a SQLite file or is damaged ({text}); restore a copy or move it away")
+    refusal = _refusal(path)
+    if refusal is not None:
+        return LedgerError(f"{path}: {text}: {refusal}")
     if not os.access(path.parent, os.W_OK):
         return LedgerError(f"{path}: its folder cannot be written ({text}); mend its permissions")
     return LedgerError(f"{path}: {text}")
+
+
+def _refusal(path: Path) -> str | None:
+    """Why the kernel lets nobody write the file: "disk I/O error" is all that SQLite says of many things.
+
+    Touched, not opened: closing it again would free the locks that SQLite has on it.
+    """
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror
+    return None

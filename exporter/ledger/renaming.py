@@ -33,9 +33,7 @@ def rename_account(connection: Connection, old: str, new: str) -> int:
     for table in ("label_sets", "totals"):
         _relabel(connection, table, old, new)
     connection.execute("UPDATE records SET account = ? WHERE account = ?", (new, old))
-    cursors = connection.execute("SELECT key FROM meta WHERE key LIKE 'cursor:%'").fetchall()
-    moved = [(f"cursor:{new}:{key.split(':')[2]}", key) for (key,) in cursors if key.split(":")[1] == old]
-    connection.executemany("UPDATE meta SET key = ? WHERE key = ?", moved)
+    connection.execute("UPDATE OR REPLACE meta SET key = ? WHERE key = ?", (f"cursors:{new}", f"cursors:{old}"))
     return connection.execute("UPDATE sessions SET account = ? WHERE account = ?", (new, old)).rowcount
 
 

@@ -28,8 +28,10 @@ from exporter.money import amount_text
 
 SCHEMA_VERSION = 3
 
+LIVE_STATES = ("discovered", "active")
+"""States of a session whose bill may still move."""
 LIVE = "state IN ('discovered', 'active')"
-"""Whether a session's bill may still move; word for word, or the index of live sessions isn't used."""
+"""The same for SQL; word for word, or the index of live sessions isn't used."""
 
 
 class Money(TypeDecorator[Decimal]):

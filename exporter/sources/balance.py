@@ -1,4 +1,4 @@
-"""The account's prepaid balance.
+"""The account's prepaid balance: how much money is left, as the API says it.
 
 Owns how the answer of `GET /balance` is read and shown; each amount may be absent, and is then not shown. The
 surprising fact: this is money that is there, not money that was spent, so it is in no counter.

@@ -27,8 +27,8 @@ from exporter.sources.listing import Listing
 log = logging.getLogger(__name__)
 
 SOURCE = "detail_records"
-DEEP_EVERY = 12
-"""So many looks go back a twelfth of the look-back for one that goes back by all of it."""
+DEEP_EVERY, SHALLOW = 1 / 12, 1 / 48
+"""Shares of the look-back: how often a look goes back by all of it, and how far the looks between go."""
 
 
 class Cursor(Struct):
@@ -57,13 +57,15 @@ class DetailRecordSource:
         self._account = account
         self._client = client
         self._kinds = kinds
-        self._fields = {kind.name: list(kind.time_fields) for kind in kinds}
+        self._fields = {kind.name: kind.time_fields for kind in kinds}
         self._settings = settings
         self._ledger = ledger
         self._show = show
         self._metrics = metrics
         self._clock = clock
-        self._looks = 0
+        self._key = f"cursors:{account}"
+        self._cursors: dict[str, Cursor] = {}
+        self._deep_at: float | None = None
         self._looked_at: float | None = None
 
     @property
@@ -74,59 +76,71 @@ class DetailRecordSource:
         looked_at = self._looked_at
         return looked_at is None or not 0 <= self._clock.now() - looked_at < self._settings.interval_seconds
 
+    async def begin(self, now: float) -> None:
+        """Remember where a first look begins, before there was one; raises LedgerError."""
+        kept = await self._ledger.run(SqliteLedger.kept, self._key)
+        self._cursors = {} if kept is None else msgspec.json.decode(kept, type=dict[str, Cursor])
+        first = now - self._settings.first_lookback_seconds
+        for kind in self._kinds:
+            self._cursors.setdefault(kind.name, Cursor(first, first))
+        await self._keep()
+
     async def look(self) -> None:
         """Read what is new of every type; raises LedgerError when that can't be kept."""
         now = self._looked_at = self._clock.now()
-        deep = self._looks % DEEP_EVERY == 0
-        self._looks += 1
-        read = [await self._look_through(kind, now, deep=deep) for kind in self._kinds]
-        reached = [cursor.reached for cursor in read if cursor is not None]
-        if len(reached) == len(self._kinds):
+        back = self._back(now)
+        read = [await self._look_through(kind, now, back) for kind in self._kinds]
+        if all(read):
             self._show(await self._ledger.run(SqliteLedger.succeeded, SOURCE, [self._account], now))
-            oldest = min(reached) - self._settings.lookback_seconds
+            reached = min(self._cursors[kind.name].reached for kind in self._kinds)
+            oldest = reached - self._settings.lookback_seconds
             await self._ledger.run(SqliteLedger.forget_records, self._account, oldest)
 
-    async def _look_through(self, kind: Kind, now: float, *, deep: bool) -> Cursor | None:
-        """One type, up to now; None if that failed."""
-        key = f"cursor:{self._account}:{kind.name}"
-        kept = await self._ledger.run(SqliteLedger.kept, key)
-        first = now - self._settings.first_lookback_seconds
-        cursor = Cursor(first, first) if kept is None else msgspec.json.decode(kept, type=Cursor)
-        back = self._settings.lookback_seconds / (1 if deep else DEEP_EVERY)
+    def _back(self, now: float) -> float:
+        """How far this look goes back before the cursors."""
+        whole = self._settings.lookback_seconds
+        if self._deep_at is not None and 0 <= now - self._deep_at < DEEP_EVERY * whole:
+            return SHALLOW * whole
+        self._deep_at = now
+        return whole
+
+    async def _look_through(self, kind: Kind, now: float, back: float) -> bool:
+        """One type, up to now; whether that went well."""
+        cursor = self._cursors[kind.name]
         since = max(cursor.since, min(cursor.reached, now) - back)
         try:
             cursor.reached = await self._read(kind, since, now)
         except (ConfigError, PollError) as error:
             self._metrics.inc("telnyx_discovery_failures_total", (self._account, SOURCE))
             log.warning("detail records not read", extra=facts(account=self._account, type=kind.name, error=str(error)))
-            return None
-        await self._ledger.run(SqliteLedger.keep, key, msgspec.json.encode(cursor).decode())
-        return cursor
+            return False
+        await self._keep()
+        return True
+
+    async def _keep(self) -> None:
+        await self._ledger.run(SqliteLedger.keep, self._key, msgspec.json.encode(self._cursors).decode())
 
     async def _read(self, kind: Kind, since: float, until: float) -> float:
-        """All pages; the time up to which records were read."""
-        listing = Listing(self._account, kind, self._fields[kind.name][0], since, until)
-        while not listing.ended:
+        """All pages, by the first time field that the API takes; the time up to which records were read."""
+        fields = self._fields[kind.name]
+        for field in fields:
             try:
-                body = await self._client.detail_records(listing.params())
+                reached = await self._read_by(field, kind, since, until)
             except Denied as error:
-                if error.reason != "bad_request" or not self._try_another_field(kind):
+                if error.reason != "bad_request" or field == fields[-1]:
                     raise
-                listing = Listing(self._account, kind, self._fields[kind.name][0], since, until)
-                continue
-            records = listing.take(body)
+            else:
+                self._fields[kind.name] = (field, *(other for other in fields if other != field))
+                return reached
+        raise AssertionError("a kind has at least one time field")
+
+    async def _read_by(self, field: str, kind: Kind, since: float, until: float) -> float:
+        listing = Listing(self._account, kind, field, since, until)
+        while not listing.ended:
+            records = listing.take(await self._client.detail_records(listing.params()))
             self._show(await self._ledger.run(SqliteLedger.list_records, self._account, records, until))
         if listing.unreadable:
             self._metrics.inc("telnyx_discovery_failures_total", (self._account, SOURCE))
             told = facts(account=self._account, type=kind.name, records=listing.unreadable)
             log.warning("detail records without a readable id are left out", extra=told)
         return listing.reached
-
-    def _try_another_field(self, kind: Kind) -> bool:
-        """The API refuses to list the type by this field: the next one, if there is one; the last stays."""
-        fields = self._fields[kind.name]
-        if len(fields) > 1:
-            refused = fields.pop(0)
-            told = facts(account=self._account, type=kind.name, refused=refused, now=fields[0])
-            log.info("the time field of detail records is another", extra=told)
-        return len(fields) >= 1

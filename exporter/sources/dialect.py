@@ -71,19 +71,22 @@ def _by(field: str) -> tuple[str, ...]:
     return (field, *(other for other in TIME_FIELDS if other != field))
 
 
-_ALIKE = (
-    *("ai-voice-assistant", "call-control", "embedding", "inference", "inference-speech-to-text", "media_storage"),
-    *("media-streaming", "noise-suppression", "recording", "sip-trunking", "siprec-client", "verify", "webrtc"),
-)
-"""Called the same here and there."""
+_ALIKE = {
+    "created_at": ("embedding", "inference", "media_storage", "verify"),
+    "started_at": (
+        *("ai-voice-assistant", "call-control", "inference-speech-to-text", "media-streaming", "recording"),
+        *("sip-trunking", "siprec-client", "webrtc"),
+    ),
+    "invoked_at": ("amd", "noise-suppression"),
+    "joined_at": ("conference-participant",),
+}
+"""Types that are called the same here and there, by their time field."""
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        *(Kind(name, name) for name in _ALIKE),
-        Kind("amd", "amd", _by("invoked_at")),
+        *(Kind(name, name, _by(field)) for field, names in _ALIKE.items() for name in names),
         Kind("conference", "conference", _by("started_at"), session_fields=()),  # a session of its own, of many calls
-        Kind("conference-participant", "conference-participant", _by("joined_at")),
         Kind("fax", "fax-api"),
         Kind("messaging", "message", id_fields=("uuid", "id")),
         Kind("stt", "speech-to-text"),
