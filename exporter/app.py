@@ -28,7 +28,7 @@ from exporter.config import Account, Config
 from exporter.discovery import Discovery
 from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.intake import Intake
-from exporter.known import HTTP, configured_sources, known_series
+from exporter.known import HTTP, WEBHOOKS, configured_sources, known_series
 from exporter.labels import Labeller
 from exporter.ledger import Settings, SqliteLedger, open_ledger
 from exporter.ledger.thread import LedgerThread
@@ -40,10 +40,12 @@ from exporter.pacing import Pacer
 from exporter.poll import Journey, Lane, Poller
 from exporter.record_types import RecordTypes
 from exporter.sources.files import LOOK_SECONDS, FileSource
+from exporter.sources.public_key import PublicKey
+from exporter.sources.webhooks import EVENT_TYPES, Webhook
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
 from exporter.tree import Reader
-from exporter.web import SessionsRoute, Status, WebServer
+from exporter.web import REASONS, SessionsRoute, Status, Webhooks, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +86,10 @@ class App:
         listen: str,
         clock: Clock,
         transport: Transport = open_transport,
+        wall: Callable[[], float] = time.time,
         seed: int | None = None,
     ) -> None:
+        """`wall` is the time by which others sign; `clock.now` may be simulated."""
         self.config = config
         self.clock = clock
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
@@ -122,7 +126,7 @@ class App:
             status=self._status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
-            further=self._further_routes(),
+            further=self._further_routes(wall),
         )
 
     def _new_reader(self) -> Reader:
@@ -164,6 +168,7 @@ class App:
         await self.ledger.open(lambda: open_ledger(self.config.ledger.url, self._policy, Settings.of(self.config)))
         try:
             await self._recover()
+            self._warn_of_unsigned_webhooks()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
             self.started.set()
@@ -196,10 +201,51 @@ class App:
         for name in self._clients:
             self._loop.call_soon_threadsafe(self.metrics.inc, "telnyx_discovery_failures_total", (name, HTTP))
 
-    def _further_routes(self) -> list[BaseRoute]:
+    def _further_routes(self, wall: Callable[[], float]) -> list[BaseRoute]:
         """What sources are sent."""
         posted = SessionsRoute(list(self._clients), self._status, self._follow_posted, self._post_failed)
-        return [posted.route()] if self.config.discovery.http.enabled else []
+        return [*self._webhooks(wall).routes(), *([posted.route()] if self.config.discovery.http.enabled else [])]
+
+    # Webhooks
+
+    def _webhooks(self, wall: Callable[[], float]) -> Webhooks:
+        monotonic = self.clock.monotonic
+        return Webhooks(
+            {
+                account.name: PublicKey(account, monotonic, partial(self._public_key_failed, account.name)).current
+                for account in self.config.accounts
+            },
+            insecure=self.config.discovery.webhooks.insecure,
+            wall=wall,
+            hand_over=self._hand_over_webhook,
+            refused=partial(self._count_from_web, "telnyx_webhook_failures_total"),
+        )
+
+    def _hand_over_webhook(self, account: str, webhook: Webhook) -> Future[None]:
+        """From the web thread."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        return asyncio.run_coroutine_threadsafe(self._take_webhook(account, webhook), self._loop)
+
+    async def _take_webhook(self, account: str, webhook: Webhook) -> None:
+        if webhook.sighting is not None:
+            await self.intake.take([webhook.sighting], WEBHOOKS)
+        self.metrics.inc("telnyx_webhooks_total", (account, webhook.event_type))
+
+    def _public_key_failed(self, account: str) -> None:
+        self._count_from_web("telnyx_discovery_failures_total", account, WEBHOOKS)
+
+    def _count_from_web(self, family: str, *labels: str) -> None:
+        """From the web thread; the metrics are the main thread's."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        self._loop.call_soon_threadsafe(self.metrics.inc, family, labels)
+
+    def _warn_of_unsigned_webhooks(self) -> None:
+        unsigned = [account.name for account in self.config.accounts if account.webhook_key is None]
+        if self.config.discovery.webhooks.insecure and unsigned:
+            log.warning(
+                "unsigned webhooks are accepted: whoever reaches this port can have sessions followed",
+                extra=facts(accounts=",".join(unsigned)),
+            )
 
     async def close_clients(self) -> None:
         for client in self._clients.values():
@@ -377,13 +423,21 @@ class App:
             ):
                 self.metrics.inc(family, (account.name,), 0)
             self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
-            for source in configured_sources(self.config):
+            if self.config.takes_webhooks(account):
+                self._zero_webhook_series(account.name)
+            for source in configured_sources(self.config, account):
                 self.metrics.inc("telnyx_discovery_failures_total", (account.name, source), 0)
         self.metrics.inc("telnyx_ledger_commit_failures_total", (), 0)
         self.metrics.set("telnyx_series_limit", (), self.config.metrics.series_max)
         self.metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
         self.metrics.set("telnyx_exporter_config_last_reload_successful", (), 1)
         self.metrics.set("telnyx_exporter_config_last_reload_success_timestamp_seconds", (), self.clock.now())
+
+    def _zero_webhook_series(self, account: str) -> None:
+        for event_type in EVENT_TYPES:
+            self.metrics.inc("telnyx_webhooks_total", (account, event_type), 0)
+        for reason in REASONS:
+            self.metrics.inc("telnyx_webhook_failures_total", (account, reason), 0)
 
     def _observe(self, account: str, answered: Answered) -> None:
         """One request to the API ended."""

@@ -59,7 +59,7 @@ class Intake:
             batch = self._waiting.pop(source)
             together = [sighting for sightings, _ in batch for sighting in sightings]
             try:
-                receipt = await self._ledger.run(SqliteLedger.sight, together, source, self._clock.now())
+                receipt = await self._ledger.run_next(SqliteLedger.sight, together, source, self._clock.now())
             except LedgerError as error:
                 self._booker.failed(error)
                 _settle(batch, error)
