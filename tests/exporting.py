@@ -103,10 +103,14 @@ class Exporting:
 
 @asynccontextmanager
 async def exporting(
-    config: Config, simulated: Running, clock: Clock | None = None, port: int = 0
+    config: Config,
+    simulated: Running,
+    clock: Clock | None = None,
+    port: int = 0,
+    wall: Callable[[], float] = time.time,
 ) -> AsyncIterator[Exporting]:
     """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to."""
-    app = App(config, listen=f"127.0.0.1:{port}", clock=clock or simulated.clock, seed=1)
+    app = App(config, listen=f"127.0.0.1:{port}", clock=clock or simulated.clock, wall=wall, seed=1)
     running = asyncio.create_task(app.run())
     started = asyncio.create_task(app.started.wait())
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)

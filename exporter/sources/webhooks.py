@@ -79,12 +79,17 @@ def verify(key: bytes, signature: str | None, timestamp: str | None, body: bytes
     signed = _signature(signature)
     if timestamp is None or not _TIMESTAMP.fullmatch(timestamp):
         raise Refused("unsigned")
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signed, timestamp.encode() + b"|" + body)
-    except (InvalidSignature, ValueError):  # ValueError: bytes that are no key verify nothing
-        raise Refused("bad_signature") from None
+    check_signature(key, signed, timestamp.encode() + b"|" + body)
     if abs(now - int(timestamp)) > TOLERANCE_SECONDS:
         raise Refused("stale")
+
+
+def check_signature(key: bytes, signature: bytes, message: bytes) -> None:
+    """Ed25519 as RFC 8032 has it; raises Refused."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except (InvalidSignature, ValueError):  # ValueError: bytes that are no key verify nothing
+        raise Refused("bad_signature") from None
 
 
 def _signature(text: str | None) -> bytes:
@@ -100,7 +105,7 @@ def _signature(text: str | None) -> bytes:
 class _Data(Struct):
     event_type: str
     id: str
-    payload: Raw | None = None
+    payload: Raw = Raw(b"null")
 
 
 class _Body(Struct):
@@ -108,7 +113,7 @@ class _Body(Struct):
 
 
 _BODIES = msgspec.json.Decoder(_Body)
-_PAYLOADS = msgspec.json.Decoder(dict[str, Raw])
+_PAYLOADS = msgspec.json.Decoder(dict[str, Raw] | None)
 _IDS = msgspec.json.Decoder(str | None)
 
 
@@ -117,8 +122,7 @@ def read(body: bytes, account: str) -> Webhook:
     try:
         data = _BODIES.decode(body).data
         leads = _leads(data.event_type)
-        found = None if leads is None or data.payload is None else _PAYLOADS.decode(data.payload).get(leads.field)
-        session = None if found is None else _IDS.decode(found)
+        session = None if leads is None else _session(data.payload, leads.field)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Refused("malformed") from None
     sighting = None
@@ -126,6 +130,11 @@ def read(body: bytes, account: str) -> Webhook:
         sighting = Sighting(SessionRef(account, leads.record_type, _checked(session)), leads.hint)
     event_type = data.event_type if data.event_type in LEADS else OTHER
     return Webhook(_checked(data.id), event_type, sighting)
+
+
+def _session(payload: Raw, field: str) -> str | None:
+    found = (_PAYLOADS.decode(payload) or {}).get(field)
+    return None if found is None else _IDS.decode(found)
 
 
 def _leads(event_type: str) -> Leads | None:
