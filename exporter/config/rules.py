@@ -138,7 +138,7 @@ def choice(*words: str) -> Rule:
 
 
 def switch() -> Rule:
-    """True or false, and none of the other words that YAML 1.1 takes for them; in quotes they are text, as numbers are."""
+    """True or false, and none of the other words that YAML 1.1 takes for them; quoted, they are text."""
     expected = "true or false"
 
     def take(value: Any) -> bool:
