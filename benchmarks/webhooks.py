@@ -185,7 +185,7 @@ def bodies(count: int) -> Iterator[bytes]:
         session = str(uuid.uuid5(uuid.NAMESPACE_URL, f"bench/{number // 2}"))
         data = {
             "record_type": "event",
-            "event_type": ("call.initiated", "call.hangup")[number % 2],
+            "event_type": ("call.initiated", "call.answered")[number % 2],
             "id": str(uuid.uuid4()),
             "payload": {"call_session_id": session, "call_leg_id": session, "padding": "x" * 1000},
         }
