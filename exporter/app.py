@@ -326,7 +326,7 @@ class App:
         """On an empty ledger: nothing is shown, and the exporter not ready, until what was before is booked."""
         if await self.discovery.looks_back():
             log.info("looking back; /metrics waits for it")
-            looking = asyncio.create_task(self.discovery.look_back(self._all_booked))
+            looking = asyncio.create_task(self.discovery.look_back())
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in (looking, stopping):
@@ -334,10 +334,6 @@ class App:
             if looking.done() and not looking.cancelled() and isinstance(looking.exception(), LedgerError):
                 self._booker.failed(LedgerError(str(looking.exception())))
         self._shown = True
-
-    async def _all_booked(self) -> bool:
-        due = await self.ledger.run(SqliteLedger.due, self.clock.now(), list(self._clients))
-        return due == 0 and self.poller.idle
 
     async def _publish(self) -> None:
         while True:
