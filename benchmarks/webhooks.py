@@ -51,8 +51,9 @@ def main() -> None:
     parser.add_argument("--per-second", type=int, default=500, help="webhooks per second (default: 500)")
     parser.add_argument("--sessions", type=int, default=2000, help="sessions that are polled (default: 3000)")
     parser.add_argument("--port", type=int, default=19464, help="of the exporter; the simulator has the next one")
+    parser.add_argument("--folder", help="where the ledger lies for the time (default: the usual temporary folder)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-webhooks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-webhooks-", dir=options.folder) as folder:
         measure(options, Path(folder))
 
 

@@ -102,6 +102,7 @@ class App:
         self.metrics = Metrics(config.metrics)
         self._booker = Booker(self.ledger, self.metrics, clock)
         self.intake = Intake(self.ledger, self._booker, clock)
+        self._web_intake = Intake(self.ledger, self._booker, clock)
         self.files = FileSource(config, self.intake, self.metrics, clock)
         self._pacers: dict[str, Pacer] = {}
         self._clients: dict[str, Client] = {}
@@ -218,19 +219,15 @@ class App:
             },
             insecure=self.config.discovery.webhooks.insecure,
             wall=wall,
-            hand_over=self._hand_over_webhook,
+            hand_over=self._take_webhook,
             refused=partial(self._count_from_web, "telnyx_webhook_failures_total"),
         )
 
-    def _hand_over_webhook(self, account: str, webhook: Webhook) -> Future[None]:
-        """From the web thread."""
-        assert self._loop is not None, "the web surface starts after the loop"
-        return asyncio.run_coroutine_threadsafe(self._take_webhook(account, webhook), self._loop)
-
     async def _take_webhook(self, account: str, webhook: Webhook) -> None:
+        """On the web thread's loop: the way over the main loop is long while polls run at full speed."""
         if webhook.sighting is not None:
-            await self.intake.take([webhook.sighting], WEBHOOKS)
-        self.metrics.inc("telnyx_webhooks_total", (account, webhook.event_type))
+            await self._web_intake.take([webhook.sighting], WEBHOOKS)
+        self._count_from_web("telnyx_webhooks_total", account, webhook.event_type)
 
     def _public_key_failed(self, account: str) -> None:
         self._count_from_web("telnyx_discovery_failures_total", account, WEBHOOKS)
