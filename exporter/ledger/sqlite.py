@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from exporter import lifecycle
+from exporter.known import DETAIL_RECORDS
 from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
 from exporter.ledger.file import LedgerFile
-from exporter.ledger.following import CONFIGURED, DETAIL_RECORDS, Following
+from exporter.ledger.following import CONFIGURED, Following
 from exporter.ledger.pruning import prune
 from exporter.ledger.records import Records
 from exporter.ledger.renaming import rename_account
