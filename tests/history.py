@@ -257,7 +257,7 @@ async def _drained(app: App) -> None:
     names = [account.name for account in app.config.accounts]
     while True:
         due = await app.ledger.run(SqliteLedger.due, app.clock.now(), names)
-        if app.looked and app.poller.idle and due == 0:
+        if app.discovery.idle and app.poller.idle and due == 0:
             return
         if due and app.poller.idle:
             await app.poller.tick()
