@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help demo test test-full check docs lock clean
+.PHONY: help demo test test-full check docs bench-webhooks lock clean
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -25,6 +25,9 @@ check: .venv/.dev  ## formatting, lint, types
 
 docs: .venv/.dev  ## write the generated parts of docs/ and README.md again
 	$(BIN)/python -m tests.generate_docs
+
+bench-webhooks: .venv/.dev  ## webhooks and scrapes beside polls at full speed; a minute, on an idle machine
+	@$(BIN)/python benchmarks/webhooks.py $(ARGS)
 
 lock: .venv/.dev  ## resolve the pinned versions again
 	$(COMPILE) pyproject.toml -o requirements.txt

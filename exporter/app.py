@@ -26,9 +26,10 @@ from exporter.booker import Booker, Clock
 from exporter.budgets import window
 from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
+from exporter.discovery import Discovery
 from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.intake import Intake
-from exporter.known import HTTP, configured_sources, known_series
+from exporter.known import HTTP, WEBHOOKS, configured_sources, known_series
 from exporter.labels import Labeller
 from exporter.ledger import Settings, SqliteLedger, open_ledger
 from exporter.ledger.thread import LedgerThread
@@ -39,14 +40,13 @@ from exporter.model import SessionRef
 from exporter.pacing import Pacer
 from exporter.poll import Journey, Lane, Poller
 from exporter.record_types import RecordTypes
-from exporter.sources.balance import show_balance
-from exporter.sources.detail_records import DetailRecordSource
-from exporter.sources.dialect import kinds
 from exporter.sources.files import LOOK_SECONDS, FileSource
+from exporter.sources.public_key import PublicKey
+from exporter.sources.webhooks import EVENT_TYPES, Webhook
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
 from exporter.tree import Reader
-from exporter.web import SessionsRoute, Status, WebServer
+from exporter.web import REASONS, SessionsRoute, Status, Webhooks, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,6 @@ STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
 FOLLOWED_SECONDS = 6 * 3600.0
 DAY_SECONDS = 86_400.0
-LOOK = "detail records of "
 
 Transport = Callable[[Path | None, int], httpx.AsyncBaseTransport]
 
@@ -88,8 +87,10 @@ class App:
         listen: str,
         clock: Clock,
         transport: Transport = open_transport,
+        wall: Callable[[], float] = time.time,
         seed: int | None = None,
     ) -> None:
+        """`wall` is the time by which others sign; `clock.now` may be simulated."""
         self.config = config
         self.clock = clock
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
@@ -105,19 +106,9 @@ class App:
         self._pacers: dict[str, Pacer] = {}
         self._clients: dict[str, Client] = {}
         self.journeys = {account.name: self._journey(account, transport) for account in config.accounts}
-        self.detail_records = {
-            account.name: DetailRecordSource(
-                account.name,
-                self._clients[account.name],
-                kinds(config.discovery.detail_records),
-                config.discovery.detail_records,
-                ledger=self.ledger,
-                show=self._booker.show,
-                metrics=self.metrics,
-                clock=clock,
-            )
-            for account in config.accounts
-        }
+        self.discovery = Discovery(
+            config, self._clients, ledger=self.ledger, booker=self._booker, metrics=self.metrics, clock=clock
+        )
         lanes = {
             account.name: Lane(self.journeys[account.name], 2 * account.max_in_flight, set())
             for account in config.accounts
@@ -128,16 +119,15 @@ class App:
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
         self._metadata_at: float | None = None
-        self._balance_at: dict[str, float] = {}
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._open = False
+        self._open = self._shown = False
         self.web = WebServer(
             listen,
             status=self._status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
-            further=self._further_routes(),
+            further=self._further_routes(wall),
         )
 
     def _new_reader(self) -> Reader:
@@ -179,6 +169,7 @@ class App:
         await self.ledger.open(lambda: open_ledger(self.config.ledger.url, self._policy, Settings.of(self.config)))
         try:
             await self._recover()
+            self._warn_of_unsigned_webhooks()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
             self.started.set()
@@ -211,10 +202,51 @@ class App:
         for name in self._clients:
             self._loop.call_soon_threadsafe(self.metrics.inc, "telnyx_discovery_failures_total", (name, HTTP))
 
-    def _further_routes(self) -> list[BaseRoute]:
+    def _further_routes(self, wall: Callable[[], float]) -> list[BaseRoute]:
         """What sources are sent."""
         posted = SessionsRoute(list(self._clients), self._status, self._follow_posted, self._post_failed)
-        return [posted.route()] if self.config.discovery.http.enabled else []
+        return [*self._webhooks(wall).routes(), *([posted.route()] if self.config.discovery.http.enabled else [])]
+
+    # Webhooks
+
+    def _webhooks(self, wall: Callable[[], float]) -> Webhooks:
+        monotonic = self.clock.monotonic
+        return Webhooks(
+            {
+                account.name: PublicKey(account, monotonic, partial(self._public_key_failed, account.name)).current
+                for account in self.config.accounts
+            },
+            insecure=self.config.discovery.webhooks.insecure,
+            wall=wall,
+            hand_over=self._hand_over_webhook,
+            refused=partial(self._count_from_web, "telnyx_webhook_failures_total"),
+        )
+
+    def _hand_over_webhook(self, account: str, webhook: Webhook) -> Future[None]:
+        """From the web thread."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        return asyncio.run_coroutine_threadsafe(self._take_webhook(account, webhook), self._loop)
+
+    async def _take_webhook(self, account: str, webhook: Webhook) -> None:
+        if webhook.sighting is not None:
+            await self.intake.take([webhook.sighting], WEBHOOKS)
+        self.metrics.inc("telnyx_webhooks_total", (account, webhook.event_type))
+
+    def _public_key_failed(self, account: str) -> None:
+        self._count_from_web("telnyx_discovery_failures_total", account, WEBHOOKS)
+
+    def _count_from_web(self, family: str, *labels: str) -> None:
+        """From the web thread; the metrics are the main thread's."""
+        assert self._loop is not None, "the web surface starts after the loop"
+        self._loop.call_soon_threadsafe(self.metrics.inc, family, labels)
+
+    def _warn_of_unsigned_webhooks(self) -> None:
+        unsigned = [account.name for account in self.config.accounts if account.webhook_key is None]
+        if self.config.discovery.webhooks.insecure and unsigned:
+            log.warning(
+                "unsigned webhooks are accepted: whoever reaches this port can have sessions followed",
+                extra=facts(accounts=",".join(unsigned)),
+            )
 
     async def close_clients(self) -> None:
         for client in self._clients.values():
@@ -230,18 +262,18 @@ class App:
         await self._extend_record_types(await self.ledger.run(SqliteLedger.kept, "metadata"))
         self._booker.show(await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now))
         self._booker.show(await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._record_types))))
-        for source in self.detail_records.values():
-            await source.begin(now)
+        await self.discovery.begin(now)
         self._zero_process_series()
         self._open = True
 
     async def _work(self) -> None:
         booking = asyncio.create_task(self._booker.run())
         booking.add_done_callback(self._task_died)
-        publishing = asyncio.create_task(self._publish())
-        publishing.add_done_callback(self._task_died)
         scheduler = self._schedule()
         scheduler.start()
+        await self._look_back()
+        publishing = asyncio.create_task(self._publish())
+        publishing.add_done_callback(self._task_died)
         await self._start_job("_fetch_metadata", self._fetch_metadata)
         await self._start_job("_gauges", self._gauges)
         await self._start_job("_keep", self._keep)
@@ -274,19 +306,9 @@ class App:
         return scheduler
 
     async def discover(self) -> None:
-        """Start whatever source is due by session time; a slow account keeps none waiting."""
-        for account, source in self.detail_records.items():
-            if source.due:
-                await self._start_job(LOOK + account, partial(self._look, source))
-        for known in self.config.accounts:
-            if self._balance_due(known):
-                await self._start_job(f"balance of {known.name}", partial(self._fetch_balance, known.name))
-
-    @property
-    def looked(self) -> bool:
-        """No source is due, and none is being asked."""
-        asked = all(job.done() for name, job in self._jobs.items() if name.startswith(LOOK))
-        return asked and not any(source.due for source in self.detail_records.values())
+        """Start whatever is due to be asked."""
+        for name, job in self.discovery.due():
+            await self._start_job(name, job)
 
     async def _start_job(self, name: str, job: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start a job unless its last run is still under way."""
@@ -299,6 +321,23 @@ class App:
         for task in self._jobs.values():
             task.cancel()
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+
+    async def _look_back(self) -> None:
+        """On an empty ledger: nothing is shown, and the exporter not ready, until what was before is booked."""
+        if await self.discovery.looks_back():
+            log.info("looking back; /metrics waits for it")
+            looking = asyncio.create_task(self.discovery.look_back(self._all_booked))
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (looking, stopping):
+                task.cancel()
+            if looking.done() and not looking.cancelled() and isinstance(looking.exception(), LedgerError):
+                self._booker.failed(LedgerError(str(looking.exception())))
+        self._shown = True
+
+    async def _all_booked(self) -> bool:
+        due = await self.ledger.run(SqliteLedger.due, self.clock.now(), list(self._clients))
+        return due == 0 and self.poller.idle
 
     async def _publish(self) -> None:
         while True:
@@ -350,25 +389,6 @@ class App:
             self.metrics.set("telnyx_budget_window_start_timestamp_seconds", labels, current.start)
             self.metrics.set("telnyx_budget_window_seconds", labels, length)
 
-    # What the API tells of the account
-
-    async def _look(self, source: DetailRecordSource) -> None:
-        try:
-            await source.look()
-        except LedgerError as error:
-            self._booker.failed(error)
-
-    def _balance_due(self, account: Account) -> bool:
-        interval, asked_at = account.balance_interval_seconds, self._balance_at.get(account.name)
-        return interval > 0 and (asked_at is None or not 0 <= self.clock.now() - asked_at < interval)
-
-    async def _fetch_balance(self, account: str) -> None:
-        self._balance_at[account] = self.clock.now()
-        try:
-            show_balance(self.metrics, account, await self._clients[account].balance())
-        except (ConfigError, PollError) as error:
-            log.warning("balance not fetched", extra=facts(account=account, error=str(error)))
-
     # The API's metadata
 
     async def _fetch_metadata(self) -> None:
@@ -404,13 +424,21 @@ class App:
             ):
                 self.metrics.inc(family, (account.name,), 0)
             self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
-            for source in configured_sources(self.config):
+            if self.config.takes_webhooks(account):
+                self._zero_webhook_series(account.name)
+            for source in configured_sources(self.config, account):
                 self.metrics.inc("telnyx_discovery_failures_total", (account.name, source), 0)
         self.metrics.inc("telnyx_ledger_commit_failures_total", (), 0)
         self.metrics.set("telnyx_series_limit", (), self.config.metrics.series_max)
         self.metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
         self.metrics.set("telnyx_exporter_config_last_reload_successful", (), 1)
         self.metrics.set("telnyx_exporter_config_last_reload_success_timestamp_seconds", (), self.clock.now())
+
+    def _zero_webhook_series(self, account: str) -> None:
+        for event_type in EVENT_TYPES:
+            self.metrics.inc("telnyx_webhooks_total", (account, event_type), 0)
+        for reason in REASONS:
+            self.metrics.inc("telnyx_webhook_failures_total", (account, reason), 0)
 
     def _observe(self, account: str, answered: Answered) -> None:
         """One request to the API ended."""
@@ -433,6 +461,8 @@ class App:
             return Status(healthy, "stopping")
         if not self._open or not self.poller.claimed_once:
             return Status(healthy, "starting: the first sessions were not claimed yet")
+        if not self._shown:
+            return Status(healthy, "starting: looking back at what was before the ledger")
         return Status(healthy, f"ledger: {self._booker.failing}" if self._booker.failing else None)
 
     def _task_died(self, task: "asyncio.Task[None]") -> None:

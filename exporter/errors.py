@@ -10,6 +10,7 @@ The tree, first drawn and then coded::
     │   ├── Denied         400 or 403: this session cannot succeed as it is named
     │   ├── Gone           404: no such event yet, or a wrong date_time
     │   └── TreeError      an answer arrived that cannot be read as a tree
+    ├── Refused            what somebody sent us is not taken; `reason` is short and from a closed set
     └── LedgerError        the ledger could not do what it was asked; nothing was booked
         ├── LedgerLocked   another process holds it
         ├── LedgerCorrupt  it is no ledger, or a damaged one
@@ -61,6 +62,14 @@ class Gone(PollError):
 
 class TreeError(PollError):
     """The answer is not a tree that can be read within the configured limits."""
+
+
+class Refused(ExporterError):
+    """What was sent to the exporter is not taken; the sender is told why by a table, never in words of the content."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class LedgerError(ExporterError):

@@ -15,7 +15,7 @@ from exporter.ledger.thread import LedgerThread
 from exporter.model import SessionRef, Sighting
 
 PORTION_MAX = 500
-"""Sightings of a long list that go into one transaction, some 20 ms: polls and webhooks don't wait for all of it."""
+"""Sightings of a long list that go into one transaction, some 10 ms: polls and webhooks don't wait for all of it."""
 
 _Taken = tuple[Sequence[Sighting], "asyncio.Future[None]"]
 
@@ -59,7 +59,7 @@ class Intake:
             batch = self._waiting.pop(source)
             together = [sighting for sightings, _ in batch for sighting in sightings]
             try:
-                receipt = await self._ledger.run(SqliteLedger.sight, together, source, self._clock.now())
+                receipt = await self._ledger.run_next(SqliteLedger.sight, together, source, self._clock.now())
             except LedgerError as error:
                 self._booker.failed(error)
                 _settle(batch, error)

@@ -13,17 +13,23 @@ from exporter.record_types import RecordTypes
 
 FILES, HTTP = "files", "http"
 """Sources: files with lists of sessions; lists that other programs hand over."""
+WEBHOOKS = "webhooks"
+"""The source of sessions that Telnyx tells of."""
+WEBHOOK_ROOTS = ("call-session", "message")
+"""The record types of those sessions."""
 
 Series = tuple[str, Labels]
 """A family and the labels of one of its series."""
 
 
-def configured_sources(config: Config) -> Iterator[str]:
+def configured_sources(config: Config, account: Account) -> Iterator[str]:
     """The sources that the configuration turns on, as values of the label `source`."""
     if config.discovery.files:
         yield FILES
     if config.discovery.http.enabled:
         yield HTTP
+    if config.takes_webhooks(account):
+        yield WEBHOOKS
 
 
 def known_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
@@ -31,12 +37,13 @@ def known_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
     yield "telnyx_ledger_events", ()
     for account in config.accounts:
         yield from _of_account(account)
-        for source in configured_sources(config):
+        for source in configured_sources(config, account):
             labels = (("account", account.name), ("source", source))
             yield "telnyx_discovered_sessions_total", labels
             yield "telnyx_discovery_last_success_timestamp_seconds", labels
         if not config.metrics.labels:
             roots = {ref.record_type for ref in config.session_refs() if ref.account == account.name}
+            roots.update(WEBHOOK_ROOTS if config.takes_webhooks(account) else ())
             yield from _costs(account, _reachable(roots, record_types), record_types)
 
 

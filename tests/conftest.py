@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.history import past
+
+__all__ = ["past"]
+
 # CI runs the same examples each time; FULL=1 searches further, and prints how to repeat what it finds.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("full", print_blob=True, deadline=None, max_examples=2000)

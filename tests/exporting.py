@@ -26,6 +26,8 @@ PATIENCE_SECONDS = 60.0
 """A test that waits longer for something that must come has failed; what it waits for takes milliseconds."""
 
 SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
+NO_RECORDS = DetailRecords(record_types=())
+"""Detail records are not asked for: what is not named by the test is not followed."""
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
 
 
@@ -43,7 +45,7 @@ def config(simulated: Running, folder: Path, **changes: Any) -> Config:
         accounts=(account,),
         polling=Polling(tick_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1),
         metrics=Metrics(birth_seconds=0),
-        discovery=Discovery(detail_records=DetailRecords(record_types=())),
+        discovery=Discovery(detail_records=NO_RECORDS),
         ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
     return replace(plain, **changes)
@@ -89,7 +91,7 @@ class Exporting:
     async def _idle(self) -> bool:
         due = await self.app.ledger.run(SqliteLedger.due, self.app.clock.now(), ["main"])
         held = self.app.metrics.ripe(self.app.clock.monotonic())
-        return self.app.looked and due == 0 and not held and self.app.poller.idle
+        return self.app.discovery.idle and due == 0 and not held and self.app.poller.idle
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Until an (async) condition holds; what is waited for is other threads' work, not time."""
@@ -101,10 +103,14 @@ class Exporting:
 
 @asynccontextmanager
 async def exporting(
-    config: Config, simulated: Running, clock: Clock | None = None, port: int = 0
+    config: Config,
+    simulated: Running,
+    clock: Clock | None = None,
+    port: int = 0,
+    wall: Callable[[], float] = time.time,
 ) -> AsyncIterator[Exporting]:
     """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to."""
-    app = App(config, listen=f"127.0.0.1:{port}", clock=clock or simulated.clock, seed=1)
+    app = App(config, listen=f"127.0.0.1:{port}", clock=clock or simulated.clock, wall=wall, seed=1)
     running = asyncio.create_task(app.run())
     started = asyncio.create_task(app.started.wait())
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)

@@ -10,6 +10,7 @@ import yaml
 
 from exporter import config
 from exporter.catalog import BY_NAME, FAMILIES, Family
+from exporter.sources.entries import json_entries, yaml_entries
 from tests.generate_docs import TOP, pages, topics_of
 
 README = (TOP / "README.md").read_text()
@@ -56,6 +57,17 @@ def test_links_lead_somewhere() -> None:
 def test_example_config() -> None:
     """The README's config is accepted, and names a session."""
     assert list(config.parse(yaml_example("sessions").encode(), "README.md").session_refs())
+
+
+def test_example_lists() -> None:
+    """The README's sources are accepted as settings, and its lists of sessions name sessions of the only account."""
+    discovery = config.parse(yaml_example("discovery").encode(), "README.md").discovery
+    assert discovery.files
+    assert discovery.http.enabled
+    (listed,) = [text for text in examples("yaml") if isinstance(yaml.safe_load(text), list)]
+    (posted,) = re.findall(r"-d '(.*)'", "".join(examples("sh")))
+    for read, text in ((yaml_entries, listed), (json_entries, posted)):
+        assert read(text.encode(), "README.md", ["default"])
 
 
 def test_example_scrape_config(promtool: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ EDGES = (
         "intake",
         "poll",
         "sources",
+        "discovery",
         "web",
         "app",
         "dashboards",

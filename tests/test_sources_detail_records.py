@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -262,3 +263,29 @@ def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
     assert values(ledger, COVERAGE, "record_type", "currency") == {("message", "USD"): Decimal("0.5")}
     assert values(ledger, "telnyx_discovered_sessions_total", "source") == {("detail_records",): 1}
     ledger.close()
+
+
+def test_a_first_look_back_is_history(tmp_path: Path) -> None:
+    """What was before the ledger is on the first page with its value; what comes after is born at 0."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=60, sessions_max=60), time.monotonic) as simulated:
+            simulated.clock.step(30 * HOUR)
+            settings = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
+            settings = replace(settings, metrics=replace(settings.metrics, birth_seconds=3600))
+            async with exporting(settings, simulated) as exporter:
+                early = await exporter.get("/metrics")
+                assert (early.status_code, (await exporter.get("/-/ready")).status_code) == (503, 503)
+
+                async def shown() -> bool:
+                    return (await exporter.get("/metrics")).status_code == httpx.codes.OK
+
+                await exporter.until(shown)
+                samples = await exporter.samples()
+                _, sums = visible(simulated, lambda ref: ref.detail_records)
+                assert sum(sums.values()) > 0
+                assert same(net(samples), sums)
+                assert [value for key, value in samples.items() if key[0] == "telnyx_unreleased_cost"] == [0]
+                assert (await exporter.get("/-/ready")).status_code == httpx.codes.OK
+
+    asyncio.run(play())

@@ -298,3 +298,7 @@ class Config(Struct, frozen=True, kw_only=True):
     def session_refs(self) -> Iterator[SessionRef]:
         """The configured sessions by the names that the API knows."""
         return (session.ref(self.accounts[0].name) for session in self.sessions)
+
+    def takes_webhooks(self, account: Account) -> bool:
+        """Whether webhooks are taken for the account: signed ones with a key, others only where that is allowed."""
+        return account.webhook_key is not None or self.discovery.webhooks.insecure

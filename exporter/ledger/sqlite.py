@@ -223,6 +223,20 @@ class SqliteLedger:
 
         return self._file.transact(work)
 
+    def empty(self) -> bool:
+        """Whether nothing was ever booked."""
+        query = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM meta WHERE key = 'horizon')"
+        return self._file.read(lambda: not self._connection.execute(query).fetchone()[0])
+
+    def release_all(self) -> Receipt:
+        """Have every total shown with its value, as history that nothing should count as an increase."""
+
+        def work() -> Receipt:
+            self._totals.release(total.row for total in self._totals.all() if not total.released)
+            return Receipt(self._totals.write())
+
+        return self._file.transact(work)
+
     # Showing
 
     def totals(self) -> tuple[Total, ...]:

@@ -1,29 +1,41 @@
 """The thread that owns the ledger.
 
-Owns who may touch it: every call runs there, one after the other, in the order they were made. A batch of polls is
-bounded, so whoever comes next waits for one commit at most.
+Owns who may touch it, and in which order: every call runs there, one after the other, sightings before all else that
+waits and otherwise in the order they were made. A batch of polls is bounded, so a sighting waits for one commit at
+most. The surprising fact: sightings can't keep polls waiting for ever, since all that come during one commit share the
+next, and in between there is a turn for others.
 """
 
 import asyncio
+import itertools
+import queue
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Concatenate, ParamSpec, TypeVar
+from concurrent.futures import Future
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from exporter.ledger.sqlite import SqliteLedger
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
+_NEXT, _IN_TURN, _END = range(3)
+
+_Call = tuple["Future[Any]", Callable[[], Any]]
+
 
 class LedgerThread:
     """Runs the ledger's methods on its own thread."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._waiting: queue.PriorityQueue[tuple[int, int, _Call | None]] = queue.PriorityQueue()
+        self._numbers = itertools.count()
+        self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._ledger: SqliteLedger | None = None
 
     async def open(self, opener: Callable[[], SqliteLedger]) -> None:
-        self._ledger = await asyncio.get_running_loop().run_in_executor(self._executor, opener)
+        self._thread.start()
+        self._ledger = await self._submit(_IN_TURN, opener)
 
     async def run(
         self,
@@ -33,11 +45,45 @@ class LedgerThread:
     ) -> _Result:
         """`await thread.run(SqliteLedger.claim, now, limits)`."""
         ledger = self._ledger
-        assert ledger is not None, "opened before anything runs"
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, lambda: method(ledger, *args, **kwargs))
+        assert ledger is not None, "opened before anything runs, closed after all"
+        return await self._submit(_IN_TURN, lambda: method(ledger, *args, **kwargs))
+
+    async def run_next(
+        self,
+        method: Callable[Concatenate[SqliteLedger, _Arguments], _Result],
+        *args: _Arguments.args,
+        **kwargs: _Arguments.kwargs,
+    ) -> _Result:
+        """As `run`, but before all that waits: for what somebody waits for an answer to."""
+        ledger = self._ledger
+        assert ledger is not None, "opened before anything runs, closed after all"
+        return await self._submit(_NEXT, lambda: method(ledger, *args, **kwargs))
 
     async def close(self) -> None:
-        if self._ledger is not None:
-            await self.run(SqliteLedger.close)
-        self._executor.shutdown()
+        """Finish what waits, then close the ledger and end the thread."""
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            await self._submit(_IN_TURN, ledger.close)
+        if self._thread.is_alive():
+            self._waiting.put((_END, next(self._numbers), None))
+            self._thread.join()
+
+    def _submit(self, turn: int, work: Callable[[], _Result]) -> "asyncio.Future[_Result]":
+        done: Future[_Result] = Future()
+        self._waiting.put((turn, next(self._numbers), (done, work)))
+        return asyncio.wrap_future(done)
+
+    def _serve(self) -> None:
+        while (call := self._waiting.get()[2]) is not None:
+            _perform(*call)
+
+
+def _perform(done: "Future[_Result]", work: Callable[[], _Result]) -> None:
+    if not done.set_running_or_notify_cancel():  # whoever called has gone before its turn
+        return
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 - whoever called must hear of it, and the thread lives on
+        done.set_exception(error)
+    else:
+        done.set_result(result)

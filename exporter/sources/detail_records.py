@@ -85,16 +85,17 @@ class DetailRecordSource:
             self._cursors.setdefault(kind.name, Cursor(first, first))
         await self._keep()
 
-    async def look(self) -> None:
-        """Read what is new of every type; raises LedgerError when that can't be kept."""
+    async def look(self) -> bool:
+        """Read what is new of every type, and say whether all could be read; raises LedgerError."""
         now = self._looked_at = self._clock.now()
         back = self._back(now)
         read = [await self._look_through(kind, now, back) for kind in self._kinds]
-        if all(read):
+        if all(read) and self._kinds:
             self._show(await self._ledger.run(SqliteLedger.succeeded, SOURCE, [self._account], now))
             reached = min(self._cursors[kind.name].reached for kind in self._kinds)
             oldest = reached - self._settings.lookback_seconds
             await self._ledger.run(SqliteLedger.forget_records, self._account, oldest)
+        return all(read)
 
     def _back(self, now: float) -> float:
         """How far this look goes back before the cursors."""

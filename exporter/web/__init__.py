@@ -8,5 +8,6 @@ thread swaps, so a scrape waits for no poll. Read `routes` first.
 from exporter.web.routes import Scraped, Status
 from exporter.web.server import Limits, WebServer
 from exporter.web.sessions import SessionsRoute
+from exporter.web.webhooks import REASONS, Webhooks
 
-__all__ = ["Limits", "Scraped", "SessionsRoute", "Status", "WebServer"]
+__all__ = ["REASONS", "Limits", "Scraped", "SessionsRoute", "Status", "WebServer", "Webhooks"]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+import h11
 import uvicorn
 from msgspec import Struct
 from starlette.routing import BaseRoute
@@ -39,13 +40,18 @@ STOP_SLACK_SECONDS = 2.0
 class Limits(Struct, frozen=True):
     """What clients may take."""
 
-    connections_max: int = 128
-    """More get 503; a few scrapers and probes hold one each, so this many means that somebody leaks them."""
+    connections_max: int = 512
+    """More get 503. Scrapers and probes hold a few, senders of webhooks some dozens, each costs some kB; half of what
+    a process may usually open."""
     idle_seconds: int = 75
     """Longer than a scrape interval of a minute, so that a scraper's connection lives on from one to the next."""
 
 
 DEFAULT_LIMITS = Limits()
+
+RECEIVE_SECONDS = 15
+"""From a request's first byte to its last, and from connecting to the first; whoever takes longer is cut off, so that a
+place can't be held by sending slowly. Handlers that read a body have shorter limits, and say so."""
 
 
 class WebServer:
@@ -106,15 +112,36 @@ class WebServer:
 
 
 class _Connection(H11Protocol):
-    """uvicorn's own, whose clock for idle connections starts only with the end of a first request."""
+    """uvicorn's own, whose clock for idle connections stands still before a first request and during each."""
+
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the parent
         super().connection_made(transport)
-        self.loop.call_later(self.timeout_keep_alive, self._cut_if_silent)
+        # asyncio does so only for sockets that say they are TCP; else a body waits 40 ms behind its head.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._expect()
 
-    def _cut_if_silent(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()  # type: ignore[unreachable]  # annotated as never None, and None until a request
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state in {h11.IDLE, h11.SEND_BODY}:
+            self._expect()
+        else:
+            self._expect_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_no_more()
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        if self._deadline is None:
+            seconds = min(RECEIVE_SECONDS, self.timeout_keep_alive)
+            self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
+    def _expect_no_more(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 def _settings(surface: Surface, limits: Limits) -> uvicorn.Config:

@@ -27,7 +27,7 @@ from exporter.web.routes import Status
 PATH = "/api/v1/sessions"
 
 FOLLOW_SECONDS = 30.0
-"""The ledger takes a list of the largest size in a second; past this it is stuck, and the caller shall come again."""
+"""The ledger takes the longest list in a second; past this it is stuck, and the caller shall come again."""
 RETRY_SECONDS = "5"
 """When to come again."""
 
@@ -60,7 +60,7 @@ class SessionsRoute:
         self._follow = follow
         self._failed = failed
         self._reading = asyncio.Lock()
-        """One list is read at a time, beside the loop: that is work for a second, and scrapes go on."""
+        """One list is read at a time, beside the loop: the longest takes a tenth of a second, and scrapes go on."""
 
     def route(self) -> Route:
         return Route(PATH, self.post, methods=["POST"])

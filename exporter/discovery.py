@@ -1,0 +1,140 @@
+"""What the API is asked for besides sessions: detail records and the balance, account by account.
+
+Owns when each is due, by session time, and the first look back. The surprising fact: what a first look back finds is
+history, so it is booked before anything is shown; a page that had the series at 0 first would make yesterday's calls
+look like today's spend.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
+
+from exporter.booker import Booker, Clock
+from exporter.client import Client
+from exporter.config import Account, Config
+from exporter.errors import ConfigError, LedgerError, PollError
+from exporter.ledger import SqliteLedger
+from exporter.ledger.thread import LedgerThread
+from exporter.log import facts
+from exporter.metrics import Metrics
+from exporter.sources.balance import show_balance
+from exporter.sources.detail_records import DetailRecordSource
+from exporter.sources.dialect import kinds
+
+log = logging.getLogger(__name__)
+
+Job = Callable[[], Coroutine[None, None, None]]
+
+LOOK_BACK_SECONDS_MAX = 600.0
+"""An API that can't be asked for so long (real time) keeps /metrics back no longer: what it tells later is new then."""
+LOOK_BACK_RETRY_SECONDS = 5.0
+BOOKED_SECONDS = 0.1
+"""How often it is looked whether all that a look back found is booked."""
+LOOK_BACK, PENDING, DONE = "look_back", "pending", "done"
+"""Kept in the ledger: a look back that a crash interrupts is begun again."""
+
+
+class Discovery:
+    """The sources that are asked."""
+
+    def __init__(
+        self,
+        config: Config,
+        clients: Mapping[str, Client],
+        *,
+        ledger: LedgerThread,
+        booker: Booker,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._accounts = config.accounts
+        self._settings = config.discovery.detail_records
+        self._clients = clients
+        self._ledger = ledger
+        self._booker = booker
+        self._metrics = metrics
+        self._clock = clock
+        self._balance_at: dict[str, float] = {}
+        self._running = 0
+        self._records = {
+            account.name: DetailRecordSource(
+                account.name,
+                clients[account.name],
+                kinds(self._settings),
+                self._settings,
+                ledger=ledger,
+                show=booker.show,
+                metrics=metrics,
+                clock=clock,
+            )
+            for account in config.accounts
+        }
+
+    @property
+    def idle(self) -> bool:
+        """No detail records are due or being read."""
+        return not self._running and not any(source.due for source in self._records.values())
+
+    def due(self) -> Iterator[tuple[str, Job]]:
+        """What is to be asked now, each by a name of its own, so that a slow account keeps none waiting."""
+        for name, source in self._records.items():
+            if source.due:
+                yield f"detail records of {name}", partial(self._look, source)
+        for account in self._accounts:
+            if self._balance_due(account):
+                yield f"balance of {account.name}", partial(self._fetch_balance, account.name)
+
+    async def begin(self, now: float) -> None:
+        """Remember where the first look starts; raises LedgerError."""
+        if await self._ledger.run(SqliteLedger.kept, LOOK_BACK) is None:
+            empty = await self._ledger.run(SqliteLedger.empty)
+            state = PENDING if empty and self._settings.first_lookback_seconds > 0 else DONE
+            await self._ledger.run(SqliteLedger.keep, LOOK_BACK, state)
+        for source in self._records.values():
+            await source.begin(now)
+
+    async def looks_back(self) -> bool:
+        """Whether the ledger still has to learn what was before it."""
+        return await self._ledger.run(SqliteLedger.kept, LOOK_BACK) == PENDING
+
+    async def look_back(self, booked: Callable[[], Coroutine[None, None, bool]]) -> None:
+        """Find and book what was before the ledger, then have all of it shown; raises LedgerError.
+
+        `booked` tells whether everything that is due by now has been polled.
+        """
+        try:
+            async with asyncio.timeout(LOOK_BACK_SECONDS_MAX):
+                for source in self._records.values():
+                    await _until(source.look, LOOK_BACK_RETRY_SECONDS)
+                await _until(booked, BOOKED_SECONDS)
+        except TimeoutError:
+            log.warning("the first look back did not come to its end; what it finds later counts as new")
+        self._booker.show(await self._ledger.run(SqliteLedger.release_all))
+        await self._ledger.run(SqliteLedger.keep, LOOK_BACK, DONE)
+        log.info("looked back")
+
+    async def _look(self, source: DetailRecordSource) -> None:
+        self._running += 1
+        try:
+            await source.look()
+        except LedgerError as error:
+            self._booker.failed(error)
+        finally:
+            self._running -= 1
+
+    def _balance_due(self, account: Account) -> bool:
+        interval, asked_at = account.balance_interval_seconds, self._balance_at.get(account.name)
+        return interval > 0 and (asked_at is None or not 0 <= self._clock.now() - asked_at < interval)
+
+    async def _fetch_balance(self, account: str) -> None:
+        self._balance_at[account] = self._clock.now()
+        try:
+            show_balance(self._metrics, account, await self._clients[account].balance())
+        except (ConfigError, PollError) as error:
+            log.warning("balance not fetched", extra=facts(account=account, error=str(error)))
+
+
+async def _until(asked: Callable[[], Coroutine[None, None, bool]], seconds: float) -> None:
+    while not await asked():  # noqa: ASYNC110 - nobody tells; it is asked for
+        await asyncio.sleep(seconds)

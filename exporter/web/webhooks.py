@@ -1,0 +1,167 @@
+"""Where Telnyx's webhooks arrive: checked, handed over, and answered once they are durable.
+
+Owns the routes, the order of the checks and the answers. Lives on the web thread; what a webhook tells goes to whoever
+owns the ledger, and 204 is said only after it was committed. The surprising fact: an answer never says anything of what
+was sent, and is 503 whenever the fault is ours, so that Telnyx sends the webhook again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from exporter.errors import LedgerError, Refused
+from exporter.log import facts
+from exporter.model import UNKNOWN
+from exporter.sources.replays import Place, Replays
+from exporter.sources.webhooks import Webhook, read, verify
+from exporter.web.uploads import DEFAULT_LIMITS, UploadLimits, Uploads
+
+log = logging.getLogger(__name__)
+
+PATH = "/webhooks/telnyx"
+
+ANSWER_SECONDS = 8.0
+"""The ledger waits up to 5 s for somebody else's lock; past this the sender is told to come again."""
+
+RETRY_AFTER_SECONDS = 5
+
+ANSWERS: Mapping[str, tuple[int, str]] = {
+    "no_such_account": (404, "no such account; see the configuration's accounts"),
+    "account_not_named": (404, f"name the account in the path: {PATH}/ACCOUNT"),
+    "no_key": (403, "this account has no webhook public key, so it takes no webhooks"),
+    "content_type": (415, "expected Content-Type: application/json"),
+    "too_large": (413, "the body is too large for a webhook"),
+    "slow": (408, "the body did not come in time"),
+    "disconnected": (400, "the body did not come to its end"),
+    "unsigned": (401, "expected the headers telnyx-signature-ed25519 and telnyx-timestamp, as Telnyx sends them"),
+    "bad_signature": (403, "the signature is not of this body and this account's key"),
+    "stale": (403, "the signature is too old, or from the future; is a clock wrong?"),
+    "malformed": (400, "the body is no webhook of Telnyx"),
+    "unavailable": (503, "not taken for now; send it again"),
+}
+"""Why a webhook is not taken: the reason as it is counted, the status and the text of the answer."""
+
+REASONS = tuple(reason for reason in ANSWERS if reason not in {"no_such_account", "account_not_named"})
+"""Those that are counted under an account's name; the others are counted under `unknown`."""
+
+_HEADERS: Mapping[int, Mapping[str, str]] = {
+    408: {"Connection": "close"},
+    503: {"Retry-After": str(RETRY_AFTER_SECONDS)},
+}
+
+Key = Callable[[], bytes | None]
+"""The account's public key as it is now; None if it has none."""
+
+HandOver = Callable[[str, Webhook], Future[None]]
+"""Takes a webhook of an account; done when it is durable and counted."""
+
+
+class Webhooks:
+    """The handlers."""
+
+    def __init__(
+        self,
+        keys: Mapping[str, Key],
+        *,
+        insecure: bool,
+        wall: Callable[[], float],
+        hand_over: HandOver,
+        refused: Callable[[str, str], None],
+        limits: UploadLimits = DEFAULT_LIMITS,
+    ) -> None:
+        """`keys` by account; `wall` is the time that senders sign with; `refused` is told account and reason."""
+        self._keys = keys
+        self._insecure = insecure
+        self._wall = wall
+        self._hand_over = hand_over
+        self._refused = refused
+        self._uploads = Uploads(limits)
+        self._replays = Replays()
+        self._under_way: dict[Place, asyncio.Task[None]] = {}
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route(PATH, self.unnamed, methods=["POST"]),
+            Route(f"{PATH}/{{account}}", self.named, methods=["POST"]),
+        ]
+
+    async def unnamed(self, request: Request) -> Response:
+        """For the one account that takes webhooks, if there is just one."""
+        taking = [name for name, key in self._keys.items() if self._insecure or key() is not None]
+        if len(taking) != 1:
+            return self._answer(UNKNOWN, Refused("account_not_named"))
+        return await self._receive(taking[0], request)
+
+    async def named(self, request: Request) -> Response:
+        account = request.path_params["account"]
+        if account not in self._keys:
+            return self._answer(UNKNOWN, Refused("no_such_account"))
+        return await self._receive(account, request)
+
+    async def _receive(self, account: str, request: Request) -> Response:
+        try:
+            await self._take(account, request)
+        except Refused as error:
+            return self._answer(account, error)
+        return Response(status_code=204)
+
+    def _answer(self, account: str, error: Refused) -> Response:
+        status, text = ANSWERS[error.reason]
+        self._refused(account, error.reason)
+        return PlainTextResponse(f"{text}\n", status, _HEADERS.get(status))
+
+    async def _take(self, account: str, request: Request) -> None:
+        key = self._keys[account]()
+        if key is None and not self._insecure:
+            raise Refused("no_key")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Refused("content_type")
+        body = await self._uploads.read(request)
+        now = self._wall()
+        if key is not None:
+            headers = request.headers
+            verify(key, headers.get("telnyx-signature-ed25519"), headers.get("telnyx-timestamp"), body, now)
+        await self._once(account, read(body, account), now)
+
+    async def _once(self, account: str, webhook: Webhook, now: float) -> None:
+        """Hand it over unless it was taken before; who sends the same meanwhile waits for the first."""
+        place = (account, webhook.id)
+        if self._replays.knows(place, now):
+            return
+        task = self._under_way.get(place)
+        if task is None:
+            task = self._under_way[place] = asyncio.create_task(self._keep(place, webhook, now))
+            task.add_done_callback(_heard)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await asyncio.shield(task)  # that a sender goes away is no reason to stop
+        except TimeoutError:
+            raise Refused("unavailable") from None
+
+    async def _keep(self, place: Place, webhook: Webhook, now: float) -> None:
+        """Remembered only once it is durable: what failed is taken when it is sent again."""
+        account, _ = place
+        try:
+            handed = asyncio.wrap_future(self._hand_over(account, webhook))
+            [failure] = await asyncio.gather(handed, return_exceptions=True)
+        except RuntimeError as error:  # the exporter ends, and the loop that would take it is gone
+            failure = error
+        finally:
+            del self._under_way[place]
+        if failure is None:
+            self._replays.add(place, now)
+            return
+        if not isinstance(failure, LedgerError):
+            log.error("webhook not taken", extra=facts(account=account), exc_info=failure)
+        raise Refused("unavailable")
+
+
+def _heard(task: "asyncio.Task[None]") -> None:
+    """Nobody may wait any more when it fails; asyncio would complain."""
+    if not task.cancelled():
+        task.exception()
