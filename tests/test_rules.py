@@ -45,7 +45,7 @@ def unit_tests() -> Iterator[tuple[str, bool, Rule]]:
     """Each question of the unit tests about an alert: its name, whether it is to fire, and what is expected."""
     for path in UNIT_TESTS:
         for test in yaml.safe_load(path.read_text())["tests"]:
-            for asked in test["alert_rule_test"]:
+            for asked in test.get("alert_rule_test", ()):
                 yield asked["alertname"], bool(asked["exp_alerts"]), asked
 
 
