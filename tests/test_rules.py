@@ -131,11 +131,11 @@ def test_each_alert_says_what_is_wrong(alert: str) -> None:
 
 
 def test_runbooks_have_one_base() -> None:
-    """So that one `sed` puts another in its place."""
+    """So that one `sed` puts another in its place, the one in the README."""
+    base = "https://telnyx-session-exporter.example/"
     urls = {alert: rule["annotations"]["runbook_url"] for alert, rule in ALERTS.items()}
-    assert {url.removesuffix(f"{alert}.md") for alert, url in urls.items()} == {
-        "https://telnyx-session-exporter.example/docs/runbooks/"
-    }
+    assert {url.removesuffix(f"{alert}.md") for alert, url in urls.items()} == {f"{base}docs/runbooks/"}
+    assert f"sed -i 's#{base}#" in (TOP / "README.md").read_text()
 
 
 @every_alert
