@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.history import past
+
+__all__ = ["past"]
+
 # CI runs the same examples each time; FULL=1 searches further, and prints how to repeat what it finds.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("full", print_blob=True, deadline=None, max_examples=2000)
@@ -35,6 +39,19 @@ def prometheus() -> Path:
 def promtool() -> Path:
     """Prometheus's checker of pages, rules and configurations."""
     return _program("promtool", "prometheus")
+
+
+@pytest.fixture(scope="session")
+def alertmanager_program() -> Path:
+    """The Alertmanager server, by the name that Debian gives it or by its own."""
+    own = shutil.which("alertmanager")
+    return Path(own) if own else _program("prometheus-alertmanager", "prometheus-alertmanager")
+
+
+@pytest.fixture(scope="session")
+def amtool() -> Path:
+    """Alertmanager's checker of configurations."""
+    return _program("amtool", "prometheus-alertmanager")
 
 
 @pytest.fixture
