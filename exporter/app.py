@@ -109,15 +109,6 @@ class App:
             account.name: Lane(self.journeys[account.name], 2 * account.max_in_flight, set())
             for account in config.accounts
         }
-        self.poller = Poller(lanes, self.ledger, self._booker, self.metrics, clock)
-        self.started = asyncio.Event()
-        """Set when the web surface listens."""
-        self._stop = asyncio.Event()
-        self._died: BaseException | None = None
-        self._metadata_at: float | None = None
-        self._jobs: dict[str, asyncio.Task[None]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._open = self._shown = False
         self._reception = Reception(
             config,
             ledger=self.ledger,
@@ -128,6 +119,17 @@ class App:
             status=self._status,
             wall=wall,
         )
+        self.poller = Poller(
+            lanes, self.ledger, self._booker, self.metrics, clock, crowded=lambda: self._reception.crowded
+        )
+        self.started = asyncio.Event()
+        """Set when the web surface listens."""
+        self._stop = asyncio.Event()
+        self._died: BaseException | None = None
+        self._metadata_at: float | None = None
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open = self._shown = False
         self.web = WebServer(
             listen,
             status=self._status,

@@ -33,6 +33,10 @@ ACCEPTED_SECONDS = 600.0
 """A 403 counts against its session only if the account's key saw anything lately; else the account is at fault."""
 
 
+ASIDE_SECONDS, ASIDE_SECONDS_MAX = 0.005, 1.0
+"""How often a poll that could start looks whether a webhook still waits, and how long at most it lets them go first."""
+
+
 class Journey:
     """Carries the sessions of one account."""
 
@@ -116,13 +120,21 @@ class Poller:
     """Takes what is due and keeps a bounded number of polls under way."""
 
     def __init__(
-        self, lanes: Mapping[str, Lane], ledger: LedgerThread, booker: Booker, metrics: Metrics, clock: Clock
+        self,
+        lanes: Mapping[str, Lane],
+        ledger: LedgerThread,
+        booker: Booker,
+        metrics: Metrics,
+        clock: Clock,
+        crowded: Callable[[], bool],
     ) -> None:
+        """`crowded` tells whether somebody waits for the exporter's answer; it must be cheap."""
         self._lanes = lanes
         self._ledger = ledger
         self._booker = booker
         self._metrics = metrics
         self._clock = clock
+        self._crowded = crowded
         self._claiming = asyncio.Lock()
         self._stopping = False
         self._told = -math.inf
@@ -173,6 +185,7 @@ class Poller:
         task.add_done_callback(lambda task: self._arrived(lane, task))
 
     async def _travel(self, lane: Lane, claim: Claim) -> None:
+        await self._step_aside()
         at = self._clock.now()
         try:
             poll = await lane.journey.poll(claim, at)
@@ -182,6 +195,12 @@ class Poller:
         poll = self._judged(lane, poll)
         self._count(poll)
         await self._booker.book(poll)
+
+    async def _step_aside(self) -> None:
+        """A webhook's sender waits, a poll doesn't: at full speed polls would leave the other threads no time."""
+        until = self._clock.monotonic() + ASIDE_SECONDS_MAX
+        while self._crowded() and self._clock.monotonic() < until:  # noqa: ASYNC110 - another thread's count
+            await asyncio.sleep(ASIDE_SECONDS)
 
     def _judged(self, lane: Lane, poll: Poll) -> Poll:
         """If every session of an account is refused, none is: they stay due until the key may see them again."""

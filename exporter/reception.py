@@ -52,9 +52,15 @@ class Reception:
         self._status = status
         self._wall = wall
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._webhooks = self._open_webhooks()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits for an answer; from any thread."""
+        return self._webhooks.waiting > 0
 
     def routes(self) -> list[BaseRoute]:
-        routes = self._webhooks().routes()
+        routes = self._webhooks.routes()
         if self._config.discovery.http.enabled:
             names = [account.name for account in self._config.accounts]
             routes.append(SessionsRoute(names, self._status, self._follow, self._list_failed).route())
@@ -78,7 +84,7 @@ class Reception:
             for reason in REASONS:
                 self._metrics.inc("telnyx_webhook_failures_total", (account.name, reason), 0)
 
-    def _webhooks(self) -> Webhooks:
+    def _open_webhooks(self) -> Webhooks:
         keys = {
             account.name: PublicKey(
                 account,

@@ -82,6 +82,8 @@ class Webhooks:
         self._uploads = Uploads(limits)
         self._replays = Replays()
         self._under_way: dict[Place, asyncio.Task[None]] = {}
+        self.waiting = 0
+        """Senders that wait for their answer; other threads may read it."""
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -103,10 +105,13 @@ class Webhooks:
         return await self._receive(account, request)
 
     async def _receive(self, account: str, request: Request) -> Response:
+        self.waiting += 1
         try:
             await self._take(account, request)
         except Refused as error:
             return self._answer(account, error)
+        finally:
+            self.waiting -= 1
         return Response(status_code=204)
 
     def _answer(self, account: str, error: Refused) -> Response:
