@@ -126,6 +126,7 @@ class Poller:
         booker: Booker,
         metrics: Metrics,
         clock: Clock,
+        *,
         crowded: Callable[[], bool],
     ) -> None:
         """`crowded` tells whether somebody waits for the exporter's answer; it must be cheap."""
