@@ -18,7 +18,10 @@ FIRES = {
     "TelnyxSessionOverThreshold": "some sessions go over the thresholds of the history",
     "TelnyxDiscoveryStalled": "the history looks at detail records every two hours",
 }
-MAY_FIRE = {"TelnyxSpendAboveLastWeek": "of an account with twenty calls a day, one hour may well be dear"}
+MAY_FIRE = {
+    "TelnyxSpendAboveLastWeek": "of an account with twenty calls a day, one hour may well be dear",
+    "TelnyxNoSessionsDiscovered": "at two sessions an hour, looked for every two hours, a few hours may well have none",
+}
 
 _UNITS = {"m": 1, "h": 60, "d": 24 * 60}
 _RECORD = re.compile(rf"({'|'.join(map(re.escape, sorted(RECORDS, key=len, reverse=True)))})(\[\w+\])?( offset \w+)?")
