@@ -10,6 +10,7 @@ from pathlib import Path
 
 from exporter import config
 from exporter.catalog import FAMILIES, Family
+from exporter.dashboards import BOARDS, written
 
 TOP = Path(__file__).parent.parent
 
@@ -75,6 +76,7 @@ def pages() -> dict[Path, str]:
         TOP / "README.md": readme((TOP / "README.md").read_text()),
         TOP / "docs" / "metrics.md": metrics_page(),
         TOP / "docs" / "configuration.md": config.reference(),
+        **{TOP / "grafana" / "dashboards" / f"{name}.json": written(board) for name, board in BOARDS.items()},
     }
 
 

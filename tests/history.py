@@ -8,6 +8,7 @@ for as long as one likes to look: `python -m tests.history`.
 
 import asyncio
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -337,7 +338,13 @@ def _ready(origin: str) -> bool:
 
 @pytest.fixture(scope="session")
 def past(tmp_path_factory: pytest.TempPathFactory, prometheus: Path, promtool: Path) -> Iterator[Past]:
-    """The 35 days, made once for all tests that ask about them; those need `pytest.mark.timeout(600)`."""
+    """The 35 days, made once for all tests that ask about them; those need `pytest.mark.timeout(600)`.
+
+    HISTORY_URL names a Prometheus that holds them already, such as one that `python -m tests.history` keeps.
+    """
+    if "HISTORY_URL" in os.environ:
+        yield Past(os.environ["HISTORY_URL"])
+        return
     with remembering(prometheus, promtool, tmp_path_factory.mktemp("past")) as found:
         yield found
 
