@@ -19,7 +19,7 @@ from exporter.catalog import BY_NAME
 from exporter.dashboards import BOARDS, written
 from tests.generate_docs import TOP
 from tests.history import DAY, DENSE_SECONDS, FIRST_STEP_SECONDS, HOUR, STEP_SECONDS, Past
-from tests.promql import VALUES, faults, mixed_currencies, selected, substituted, variables
+from tests.promql import VALUES, faults, mixed_currencies, substituted, variables
 
 FOLDER = TOP / "grafana" / "dashboards"
 PROVISIONING = TOP / "grafana" / "provisioning"

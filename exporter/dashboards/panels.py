@@ -156,6 +156,7 @@ def heat_map(
     """How many sessions fell into each bucket; the diamonds are single ones."""
     panel = _common(heatmap.Panel(), title, description, unit, width=width, height=height)
     panel.calculate(False).cell_gap(1).interval(interval)
+    panel.scale_distribution(common.ScaleDistributionConfig().type(ui.ScaleDistribution.LINEAR))
     panel.color(
         heatmap.HeatmapColorOptions()
         .mode(heat.HeatmapColorMode.SCHEME)
