@@ -69,9 +69,6 @@ ABSENT_SECONDS = 2 * HOUR
 JOB = "telnyx"
 REPLICAS = ("exporter-0:9464", "exporter-1:9464")
 
-SPENT_BUDGET = "fully-used"
-"""The budget that is spent many times over; the others are sound."""
-
 _RECORD_TYPES = ("ai-voice-assistant", "call-control", "conference", "inference", "messaging", "verify")
 _LINE = re.compile(r"(telnyx_\w+?)(?:\{(.*)\})? (\S+)")
 _SUFFIX = re.compile(r"_(bucket|sum|count)$")
@@ -131,8 +128,8 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
         ),
         metrics=Metrics(
             thresholds=(
-                Threshold(name="expensive", cost=Decimal("0.5"), currency="USD"),
-                Threshold(name="expensive-emea", cost=Decimal("0.5"), currency="EUR"),
+                Threshold(name="dear", cost=Decimal("0.5"), currency="USD"),
+                Threshold(name="dear-eur", cost=Decimal("0.5"), currency="EUR"),
                 Threshold(name="long", turns=25),
             ),
         ),
@@ -141,10 +138,10 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
         ),
         ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
         budgets=(
-            Budget(name="everything", amount=Decimal(400), window="month"),
-            Budget(name="voice-ai", amount=Decimal(10), window="day", match=(("record_type", "ai-voice-assistant"),)),
-            Budget(name="emea", amount=Decimal(60), currency="EUR", window="week", match=(("account", "emea"),)),
-            Budget(name=SPENT_BUDGET, amount=Decimal("0.5"), window=7 * DAY, match=(("record_type", "message"),)),
+            Budget(name="everything", amount=Decimal(120), window="month"),
+            Budget(name="voice-ai", amount=Decimal(3), window="day", match=(("record_type", "ai-voice-assistant"),)),
+            Budget(name="emea", amount=Decimal(14), currency="EUR", window="week", match=(("account", "emea"),)),
+            Budget(name="messages", amount=Decimal("0.45"), window=7 * DAY, match=(("record_type", "message"),)),
         ),
     )
 

@@ -218,10 +218,7 @@ def _parts() -> list[Panel]:
             "Share of AI, transport and add-ons",
             "Net cost booked in the time range, of all sessions: models and voices; lines and messages; recording, "
             "detection, verification and the rest. Save where the bar is long." + EXACT,
-            {
-                name: f"{exact_net('currency', which)} / ({exact_net('currency')} > 0)"
-                for name, which in kinds.items()
-            },
+            {name: f"{exact_net('currency', which)} / ({exact_net('currency')} > 0)" for name, which in kinds.items()},
             "percentunit",
             width=8,
             steps=PLAIN,

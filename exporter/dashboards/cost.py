@@ -40,7 +40,7 @@ def _now() -> list[Panel]:
             {"{{currency}}": exact_net("currency", window="1h")},
             MONEY,
             width=4,
-            trend=True,
+            decimals=2,
             height=5,
         ),
         stats(
@@ -51,6 +51,7 @@ def _now() -> list[Panel]:
             MONEY,
             width=4,
             since="now/d",
+            decimals=2,
             height=5,
         ),
         stats(
@@ -61,6 +62,7 @@ def _now() -> list[Panel]:
             MONEY,
             width=4,
             since="now/M",
+            decimals=2,
             height=5,
         ),
         stats(
@@ -71,6 +73,7 @@ def _now() -> list[Panel]:
             MONEY,
             width=4,
             since="now/M",
+            decimals=2,
             height=5,
         ),
         stats(
@@ -113,7 +116,7 @@ def _budgets() -> list[Panel]:
             "Raise the budget, or find what spends it below and stop that.",
             {"{{budget}} {{currency}}": _USED},
             "percentunit",
-            width=8,
+            width=6,
             steps=HIGH_IS_BAD,
             most=1,
         ),
@@ -130,14 +133,14 @@ def _budgets() -> list[Panel]:
                 "Pace": f"({_USED}) / ({_ELAPSED} > 0)",
             },
             MONEY,
-            width=8,
+            width=10,
             height=8,
             names={"budget": "Budget", "currency": "Currency"},
             sort="Pace",
             units={"Used": "percentunit", "Window over": "percentunit"},
             judged={"Used": HIGH_IS_BAD, "Pace": ((None, "green"), (1.0, "orange"), (1.5, "red"))},
             decimals=2,
-            widths={"Currency": 76, "Used": 72, "Pace": 64, "Limit": 76, "Spent": 76},
+            widths={"Currency": 84, "Used": 80, "Window over": 106, "Pace": 66, "Limit": 76, "Spent": 76},
         ),
         graph(
             "Budget burn",
@@ -152,7 +155,7 @@ def _budgets() -> list[Panel]:
     ]
 
 
-def _by(label: str, title: str, todo: str) -> list[Panel]:
+def _by(label: str, title: str, todo: str, height: int) -> list[Panel]:
     by = f"{label}, currency"
     name = f"{{{{{label}}}}} {{{{currency}}}}"
     return [
@@ -162,15 +165,19 @@ def _by(label: str, title: str, todo: str) -> list[Panel]:
             {name: per_hour(by)},
             MONEY,
             width=16,
+            height=height,
             stacked=True,
+            bars=True,
+            beside=True,
             interval="30m",
         ),
         shares(
             f"Spend by {title}",
             f"Net cost booked in the dashboard's time range, the dearest first. {todo}{EXACT}",
-            {name: f"sort_desc(topk(12, {exact_net(by)}))"},
+            {name: f"sort_desc(topk(14, {exact_net(by)}))"},
             MONEY,
             width=8,
+            height=height,
         ),
     ]
 
@@ -258,9 +265,18 @@ BOARD = Board(
         (
             "What it is spent on",
             [
-                *_by("record_type", "record type", "A type that grows alone points at its feature: open its sessions."),
-                *_by("product", "product", "Products are what the invoice lists: compare the two at the month's end."),
-                *_by("account", "account", "One account that grows alone: check its keys, connections and assistants."),
+                *_by(
+                    "record_type",
+                    "record type",
+                    "A type that grows alone points at its feature: open its sessions.",
+                    13,
+                ),
+                *_by(
+                    "product", "product", "Products are what the invoice lists: compare the two at the month's end.", 12
+                ),
+                *_by(
+                    "account", "account", "One account that grows alone: check its keys, connections and assistants.", 6
+                ),
             ],
         ),
         ("Trend", _weeks()),

@@ -17,7 +17,7 @@ from exporter.dashboards.panels import (
     shares,
     stats,
 )
-from exporter.dashboards.queries import exact, exact_net, gauge, latest, of, quantile, rate
+from exporter.dashboards.queries import exact, exact_net, gauge, latest, of, or_none, quantile, rate
 
 YES_NO = {"0": "no", "1": "yes"}
 FAILED_CODES = 'code=~"401|403|429|5..|timeout|connect|tls|read|decode"'
@@ -62,7 +62,6 @@ def _now() -> list[Panel]:
             NUMBER,
             width=4,
             decimals=0,
-            trend=True,
             steps=((None, "green"), (200.0, "orange"), (2000.0, "red")),
         ),
         stats(
@@ -168,7 +167,7 @@ def _polling() -> list[Panel]:
             "Failed polls by reason",
             "Failures per hour. `unauthorized` needs a key; `rate_limited` a slower pace; `server_error`, `timeout` "
             "and `read` are Telnyx's or the network's and pass.",
-            {"{{reason}}": f"3600 * {rate('telnyx_poll_failures_total', 'reason')} or vector(0)"},
+            {"{{reason}}": or_none(_hourly("telnyx_poll_failures_total", "reason"), "reason")},
             NUMBER,
             width=8,
             interval="1h",
@@ -184,11 +183,13 @@ def _api() -> list[Panel]:
             "API requests per minute by code",
             "Requests by status, or by what went wrong before one. 429: lower `requests_per_second` or share the "
             "quota; 401 and 403: the key; 5xx: Telnyx.",
-            {"{{code}}": f"60 * {rate('telnyx_api_requests_total', 'code')}"},
+            {"{{code}}": f"60 * {rate('telnyx_api_requests_total', 'code')} > 0"},
             NUMBER,
             width=8,
             stacked=True,
-            colors={"^200": "green", "^404": "blue", "^(4[^0]|401|403)": "orange", "^5": "red"},
+            bars=True,
+            interval="10m",
+            colors={"^200": "green", "^404": "blue", "^4(?!04)": "orange", "^5": "red", "^[a-z]": "purple"},
         ),
         graph(
             "API errors",
@@ -345,7 +346,6 @@ def _books() -> list[Panel]:
             "bytes",
             width=4,
             height=8,
-            trend=True,
         ),
         graph(
             "Events in the ledger",
@@ -378,7 +378,7 @@ def _books() -> list[Panel]:
             "Events without a price",
             "Events that have no readable cost now, by record type. Most get one within two days; a type that stays "
             "is not billed by the session API.",
-            {"{{record_type}}": gauge("telnyx_events_awaiting_price", "record_type")},
+            {"{{record_type}}": f"{gauge('telnyx_events_awaiting_price', 'record_type')} > 0"},
             NUMBER,
             width=8,
         ),
@@ -430,7 +430,7 @@ def _exposition() -> list[Panel]:
             "Values folded into other",
             "Label values in the time range that had no room, by label. List the values that matter under "
             "`metrics.labels`, or raise `series_max`." + EXACT,
-            {"{{label}}": f"{exact('telnyx_label_overflows_total', 'label')} or on () vector(0)"},
+            {"{{label}}": or_none(exact("telnyx_label_overflows_total", "label"), "label")},
             NUMBER,
             width=4,
             height=8,

@@ -37,6 +37,11 @@ SIGNS = {
     "INR": "currencyINR",
 }
 
+SMALL = {MONEY: 0.01, NUMBER: 1.0, "percentunit": 0.1}
+"""What a graph's axis reaches at least, so that nothing looks like nothing and not like a scale to 100."""
+COARSE = {"1h", "2h", "6h"}
+"""Steps at which a value may be missing because nothing happened; lines go on across them."""
+
 PLAIN: Steps = ((None, "blue"),)
 HIGH_IS_BAD: Steps = ((None, "green"), (0.8, "orange"), (1.0, "red"))
 NONE_IS_WELL: Steps = ((None, "green"), (1.0, "red"))
@@ -94,20 +99,23 @@ def graph(
     most: float | None = None,
     exemplars: bool = False,
     colors: Mapping[str, str] | None = None,
+    beside: bool = False,
 ) -> Panel:
-    """How something moves; with `steps`, lines at the values where it becomes bad."""
+    """How something moves; with `steps`, lines at the values where it becomes bad; `beside`: many names."""
     panel = _common(timeseries.Panel(), title, description, unit, width=width, height=height)
     panel.legend(
         common.VizLegendOptions()
         .display_mode(ui.LegendDisplayMode.LIST)
-        .placement(ui.LegendPlacement.BOTTOM)
+        .placement(ui.LegendPlacement.RIGHT if beside else ui.LegendPlacement.BOTTOM)
         .show_legend(True)
         .calcs([])
     )
     panel.tooltip(common.VizTooltipOptions().mode(ui.TooltipDisplayMode.MULTI).sort(ui.SortOrder.DESCENDING))
     panel.draw_style(ui.GraphDrawStyle.BARS if bars else ui.GraphDrawStyle.LINE)
     panel.line_width(1 if bars or stacked else 2).fill_opacity(60 if bars else 30 if stacked else 8)
-    panel.show_points(ui.VisibilityMode.NEVER).axis_soft_min(0).span_nulls(7_200_000)
+    panel.show_points(ui.VisibilityMode.AUTO).axis_soft_min(0).span_nulls(interval in COARSE or 7_200_000)
+    if unit in SMALL:
+        panel.axis_soft_max(SMALL[unit])
     panel.stacking(common.StackingConfig().mode(ui.StackingMode.NORMAL if stacked else ui.StackingMode.NONE).group("A"))
     panel.color_scheme(_color(model.FieldColorModeId.PALETTE_CLASSIC))
     if interval is not None:
@@ -140,6 +148,8 @@ def shares(
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel.orientation(ui.VizOrientation.HORIZONTAL).display_mode(ui.BarGaugeDisplayMode.BASIC)
     panel.value_mode(ui.BarGaugeValueMode.COLOR).show_unfilled(True).min(0)
+    panel.sizing(ui.BarGaugeSizing.MANUAL).min_viz_height(16).max_viz_height(44)
+    panel.text(common.VizTextDisplayOptions().title_size(13).value_size(15))
     panel.thresholds(_thresholds(steps)).color_scheme(_color(model.FieldColorModeId.THRESHOLDS))
     if most is not None:
         panel.max(most)

@@ -78,9 +78,14 @@ def exact_quantile(share: float, histogram: str, by: str, *matchers: str) -> str
 
 
 def quantile(share: float, histogram: str, by: str, *matchers: str) -> str:
-    """The same as a graph."""
+    """The same as a graph; nothing where nothing was observed, which would be no number."""
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({share}, {rate(f'{histogram}_bucket', labels, *matchers)})"
+    return f"histogram_quantile({share}, {rate(f'{histogram}_bucket', labels, *matchers)}) >= 0"
+
+
+def or_none(expression: str, label: str) -> str:
+    """At 0 under the value `none` where nothing has such a label yet, as before the first failure."""
+    return f'{expression} or label_replace(vector(0), "{label}", "none", "", "")'
 
 
 def billed_in(amount: str, money: str, *matchers: str, by: str = "currency") -> str:

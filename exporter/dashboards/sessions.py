@@ -13,7 +13,7 @@ SESSION = "event_id, root_record_type, account"
 SESSION_COST = "telnyx_session_cost"
 STATES = 'state=~"discovered|active"'
 LINK = {"event_id": "Session", "root_record_type": "Kind", "account": "Account"}
-WIDTHS = {"Session": 330, "Currency": 90}
+WIDTHS = {"Session": 310, "Kind": 116, "Account": 78, "Currency": 82, "Product": 140, "Times the mean": 128, "Cost": 70}
 
 
 def _now() -> list[Panel]:
@@ -57,7 +57,6 @@ def _now() -> list[Panel]:
             {"sessions": gauge("telnyx_sessions", "", STATES)},
             NUMBER,
             width=4,
-            trend=True,
             decimals=0,
             height=5,
         ),
@@ -103,7 +102,7 @@ def _dearest() -> list[Panel]:
             height=11,
             names={**LINK, "currency": "Currency"},
             sort="Cost",
-            units={"Turns": "locale", "Events": "locale", "Quiet": "dtdurations"},
+            units={"Turns": "locale", "Events": "locale", "Quiet": "s"},
             judged={"Turns": ((None, "text"), (100.0, "orange"), (300.0, "red"))},
             linked="Session",
             decimals=4,
@@ -202,7 +201,7 @@ BOARD = Board(
     uid="telnyx-sessions",
     title="Telnyx: session explorer",
     description="The dearest sessions and the outliers, what in them is dear, with links to their pages.",
-    since="now-6h",
+    since="now-24h",
     links_sessions=True,
     sections=(
         ("Now", _now()),

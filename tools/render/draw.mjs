@@ -24,7 +24,9 @@ const browser = await chromium.launch({ executablePath, headless: true, args: FL
 let bad = 0;
 for (const file of boards) {
   const board = JSON.parse(await readFile(file, 'utf8'));
-  const page = await browser.newPage({ viewport: { width: 1600, height: 900 } });
+  // As high as the whole dashboard: what is out of sight isn't drawn.
+  const lines = Math.max(...board.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
+  const page = await browser.newPage({ viewport: { width: 1600, height: lines * 38 + 120 } });
   page.on('pageerror', (error) => { bad += 1; console.log(`${board.title}: ${error.stack}`); });
   await page.addInitScript(([given, drawn]) => { window.settings = given; window.board = drawn; }, [settings, board]);
   await page.goto(`http://127.0.0.1:${server.address().port}/`);

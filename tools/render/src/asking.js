@@ -1,12 +1,5 @@
 // What a panel asks: variables filled in, queries sent to Prometheus, answers made into Grafana's data frames.
-import { dateTime, FieldType, standardTransformers, standardTransformersRegistry, toDataFrame, transformDataFrame } from '@grafana/data';
-import { lastValueFrom } from 'rxjs';
-
-const { mergeTransformer, organizeFieldsTransformer, orderFieldsTransformer, renameFieldsTransformer, filterFieldsByNameTransformer } = standardTransformers;
-standardTransformersRegistry.setInit(() =>
-  // The two that dashboards use, and what those are made of.
-  [mergeTransformer, organizeFieldsTransformer, orderFieldsTransformer, renameFieldsTransformer, filterFieldsByNameTransformer].map((each) => ({ id: each.id, name: each.id, transformation: each, editor: null }))
-);
+import { dateTime, FieldType, toDataFrame } from '@grafana/data';
 
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 export const seconds = (text) => Number(text.slice(0, -1)) * SECONDS[text.at(-1)];
@@ -53,17 +46,29 @@ async function answer(origin, endpoint, params) {
   return body.data;
 }
 
-function asTable(target, rows, several) {
-  const labels = [...new Set(rows.flatMap((row) => Object.keys(row.metric)))];
-  const name = several ? `Value #${target.refId}` : 'Value';
-  return toDataFrame({
-    refId: target.refId,
-    fields: [
-      { name: 'Time', type: FieldType.time, values: rows.map((row) => row.value[0] * 1000) },
-      ...labels.map((label) => ({ name: label, type: FieldType.string, values: rows.map((row) => row.metric[label] ?? '') })),
-      { name, type: FieldType.number, values: rows.map((row) => Number(row.value[1])) },
-    ],
+/** A table out of the answers to all targets: rows with the same labels are one, columns as `organize` wants them. */
+function asTable(panel, answers) {
+  const rows = new Map();
+  const labels = new Set();
+  answers.forEach(({ target, result }) => {
+    const value = answers.length > 1 ? `Value #${target.refId}` : 'Value';
+    for (const row of result) {
+      const key = JSON.stringify(Object.entries(row.metric).sort());
+      Object.keys(row.metric).forEach((label) => labels.add(label));
+      rows.set(key, { ...(rows.get(key) ?? row.metric), [value]: Number(row.value[1]) });
+    }
   });
+  const { indexByName, renameByName } = panel.transformations.find((each) => each.id === 'organize').options;
+  const columns = Object.keys(renameByName).sort((a, b) => indexByName[a] - indexByName[b]);
+  const field = (name) => ({
+    name: renameByName[name],
+    type: name.startsWith('Value') ? FieldType.number : FieldType.string,
+    values: [...rows.values()].map((row) => row[name] ?? null),
+    config: {},
+  });
+  const unnamed = [...labels].filter((label) => !(label in renameByName));
+  if (unnamed.length) throw new Error(`labels without a column: ${unnamed}`);
+  return rows.size ? [toDataFrame({ refId: 'A', fields: columns.map(field) })] : [];
 }
 
 /** Every step has a value or a gap, as Grafana makes it of a range query. */
@@ -88,6 +93,7 @@ export async function asked(panel, board, settings) {
   const time = timing(panel, board, settings);
   const values = { ...variables(board, settings), ...time.values };
   const frames = [];
+  const answers = [];
   for (const target of panel.targets ?? []) {
     const query = filled(target.expr, values);
     const first = Math.ceil(time.from / time.step) * time.step;
@@ -97,11 +103,8 @@ export async function asked(panel, board, settings) {
       : await answer(settings.prometheus, 'query_range', { query, start: first, end: last, step: time.step });
     const span = { first, last, step: time.step };
     if (panel.type === 'heatmap') frames.push(...data.result.map((row) => ({ le: row.metric.le, series: asSeries(target, row, span) })));
-    else if (target.format === 'table') frames.push(...(data.result.length ? [asTable(target, data.result, panel.targets.length > 1)] : []));
+    else if (target.format === 'table') answers.push({ target, result: data.result });
     else frames.push(...data.result.map((row) => asSeries(target, row, span)));
   }
-  const transformed = panel.transformations?.length && panel.type !== 'heatmap'
-    ? await lastValueFrom(transformDataFrame(panel.transformations, frames))
-    : frames;
-  return { frames: transformed, time, values };
+  return { frames: answers.length ? asTable(panel, answers) : frames, time, values };
 }

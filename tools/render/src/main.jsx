@@ -37,10 +37,10 @@ function Values({ panel, frames, width, height, replace }) {
     <BigValue value={value.display} sparkline={value.sparkline} width={width} height={height} theme={theme} colorMode={panel.options.colorMode} graphMode={panel.options.graphMode} textMode={panel.options.textMode} justifyMode="auto" disableWideLayout />
   );
   const bar = ({ value, width, height, alignmentFactors }) => (
-    <BarGauge value={value.display} field={value.field} display={value.view?.getFieldDisplayProcessor(value.colIndex)} width={width} height={height} theme={theme} orientation="horizontal" displayMode={panel.options.displayMode} valueDisplayMode={panel.options.valueMode} namePlacement="auto" showUnfilled={panel.options.showUnfilled} itemSpacing={8} alignmentFactors={alignmentFactors} isOverflow={false} />
+    <BarGauge value={value.display} field={value.field} display={value.view?.getFieldDisplayProcessor(value.colIndex)} width={width} height={height} theme={theme} orientation="horizontal" displayMode={panel.options.displayMode} valueDisplayMode={panel.options.valueMode} namePlacement="auto" showUnfilled={panel.options.showUnfilled} text={panel.options.text} itemSpacing={8} alignmentFactors={alignmentFactors} isOverflow={false} />
   );
   return (
-    <VizRepeater getValues={get} getAlignmentFactors={longest} renderValue={isStat ? stat : bar} width={width} height={height} source={frames} renderCounter={1} orientation={isStat ? 'auto' : 'horizontal'} itemSpacing={8} minVizHeight={isStat ? 0 : 16} maxVizHeight={300} autoGrid={isStat} />
+    <VizRepeater getValues={get} getAlignmentFactors={longest} renderValue={isStat ? stat : bar} width={width} height={height} source={frames} renderCounter={1} orientation={isStat ? 'auto' : 'horizontal'} itemSpacing={8} minVizHeight={isStat ? 0 : panel.options.minVizHeight} maxVizHeight={isStat ? undefined : panel.options.maxVizHeight} autoGrid={isStat} />
   );
 }
 
