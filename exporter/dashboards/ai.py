@@ -170,7 +170,7 @@ def _models() -> list[Panel]:
             sort="Cost",
             units={"Turns": "locale", "Tokens per turn": "locale"},
             decimals=5,
-            widths={"Model": 280},
+            widths={"Model": 250, "Currency": 84, "Cost": 90, "Turns": 70, "Per turn": 96, "Tokens per turn": 130},
         ),
         graph(
             "Tokens per hour",

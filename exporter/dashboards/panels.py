@@ -39,6 +39,8 @@ SIGNS = {
 
 SMALL = {MONEY: 0.01, NUMBER: 1.0, "percentunit": 0.1}
 """What a graph's axis reaches at least, so that nothing looks like nothing and not like a scale to 100."""
+DECIMALS = {"locale": 0}
+"""Of columns that aren't money; others have one."""
 COARSE = {"1h", "2h", "6h"}
 """Steps at which a value may be missing because nothing happened; lines go on across them."""
 
@@ -222,7 +224,7 @@ def rows(
         )
     )
     for column, its_unit in (units or {}).items():
-        panel.override_by_name(column, [_value("unit", its_unit)])
+        panel.override_by_name(column, [_value("unit", its_unit), _value("decimals", DECIMALS.get(its_unit, 1))])
     for column, pixels in (widths or {}).items():
         panel.override_by_name(column, [_value("custom.width", pixels)])
     for column, steps in (judged or {}).items():

@@ -13,7 +13,15 @@ SESSION = "event_id, root_record_type, account"
 SESSION_COST = "telnyx_session_cost"
 STATES = 'state=~"discovered|active"'
 LINK = {"event_id": "Session", "root_record_type": "Kind", "account": "Account"}
-WIDTHS = {"Session": 310, "Kind": 116, "Account": 78, "Currency": 82, "Product": 140, "Times the mean": 128, "Cost": 70}
+WIDTHS = {
+    "Session": 308,
+    "Kind": 100,
+    "Account": 76,
+    "Currency": 80,
+    "Product": 140,
+    "Times the mean": 122,
+    "Cost": 64,
+}
 
 
 def _now() -> list[Panel]:
