@@ -134,7 +134,7 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
             ),
         ),
         discovery=Discovery(
-            detail_records=DetailRecords(record_types=_RECORD_TYPES, interval_seconds=7200.0, lookback_seconds=43_200.0)
+            detail_records=DetailRecords(record_types=_RECORD_TYPES, interval_seconds=5400.0, lookback_seconds=43_200.0)
         ),
         ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
         budgets=(

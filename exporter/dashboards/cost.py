@@ -250,6 +250,7 @@ def _weeks() -> list[Panel]:
             names={"account": "Account", "currency": "Currency"},
             sort="Spent",
             decimals=2,
+            widths={"Account": 110, "Currency": 84, "Spent": 80, "Credits": 80},
         ),
     ]
 
