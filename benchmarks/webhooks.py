@@ -51,8 +51,9 @@ def main() -> None:
     parser.add_argument("--per-second", type=int, default=500, help="webhooks per second (default: 500)")
     parser.add_argument("--sessions", type=int, default=2000, help="sessions that are polled (default: 3000)")
     parser.add_argument("--port", type=int, default=19464, help="of the exporter; the simulator has the next one")
+    parser.add_argument("--folder", help="where the ledger lies for the time (default: the usual temporary folder)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-webhooks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-webhooks-", dir=options.folder) as folder:
         measure(options, Path(folder))
 
 
@@ -185,7 +186,7 @@ def bodies(count: int) -> Iterator[bytes]:
         session = str(uuid.uuid5(uuid.NAMESPACE_URL, f"bench/{number // 2}"))
         data = {
             "record_type": "event",
-            "event_type": ("call.initiated", "call.hangup")[number % 2],
+            "event_type": ("call.initiated", "call.answered")[number % 2],
             "id": str(uuid.uuid4()),
             "payload": {"call_session_id": session, "call_leg_id": session, "padding": "x" * 1000},
         }

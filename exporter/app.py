@@ -12,14 +12,11 @@ import logging
 import platform
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import Future
-from functools import partial
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 
 import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from starlette.routing import BaseRoute
 
 from exporter import __version__
 from exporter.booker import Booker, Clock
@@ -29,7 +26,7 @@ from exporter.config import Account, Config
 from exporter.discovery import Discovery
 from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.intake import Intake
-from exporter.known import HTTP, WEBHOOKS, configured_sources, known_series
+from exporter.known import configured_sources, known_series
 from exporter.labels import Labeller
 from exporter.ledger import Settings, SqliteLedger, open_ledger
 from exporter.ledger.thread import LedgerThread
@@ -39,14 +36,13 @@ from exporter.metrics import Metrics
 from exporter.model import SessionRef
 from exporter.pacing import Pacer
 from exporter.poll import Journey, Lane, Poller
+from exporter.reception import Reception
 from exporter.record_types import RecordTypes
 from exporter.sources.files import LOOK_SECONDS, FileSource
-from exporter.sources.public_key import PublicKey
-from exporter.sources.webhooks import EVENT_TYPES, Webhook
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
 from exporter.tree import Reader
-from exporter.web import REASONS, SessionsRoute, Status, Webhooks, WebServer
+from exporter.web import Status, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +118,22 @@ class App:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = self._shown = False
+        self._reception = Reception(
+            config,
+            ledger=self.ledger,
+            booker=self._booker,
+            metrics=self.metrics,
+            clock=clock,
+            intake=self.intake,
+            status=self._status,
+            wall=wall,
+        )
         self.web = WebServer(
             listen,
             status=self._status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
-            further=self._further_routes(wall),
+            further=self._reception.routes(),
         )
 
     def _new_reader(self) -> Reader:
@@ -169,7 +175,7 @@ class App:
         await self.ledger.open(lambda: open_ledger(self.config.ledger.url, self._policy, Settings.of(self.config)))
         try:
             await self._recover()
-            self._warn_of_unsigned_webhooks()
+            self._reception.open()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
             self.started.set()
@@ -190,63 +196,6 @@ class App:
     async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
         """Have these sessions followed; returns when that is durable."""
         await self.intake.take_refs(list(refs), source)
-
-    def _follow_posted(self, refs: Sequence[SessionRef]) -> Future[None]:
-        """From the web thread."""
-        assert self._loop is not None, "the web surface starts after the loop"
-        return asyncio.run_coroutine_threadsafe(self.follow(refs, HTTP), self._loop)
-
-    def _post_failed(self) -> None:
-        """From the web thread; whose sessions a list was to name is not known, so it is every account's failure."""
-        assert self._loop is not None, "the web surface starts after the loop"
-        for name in self._clients:
-            self._loop.call_soon_threadsafe(self.metrics.inc, "telnyx_discovery_failures_total", (name, HTTP))
-
-    def _further_routes(self, wall: Callable[[], float]) -> list[BaseRoute]:
-        """What sources are sent."""
-        posted = SessionsRoute(list(self._clients), self._status, self._follow_posted, self._post_failed)
-        return [*self._webhooks(wall).routes(), *([posted.route()] if self.config.discovery.http.enabled else [])]
-
-    # Webhooks
-
-    def _webhooks(self, wall: Callable[[], float]) -> Webhooks:
-        monotonic = self.clock.monotonic
-        return Webhooks(
-            {
-                account.name: PublicKey(account, monotonic, partial(self._public_key_failed, account.name)).current
-                for account in self.config.accounts
-            },
-            insecure=self.config.discovery.webhooks.insecure,
-            wall=wall,
-            hand_over=self._hand_over_webhook,
-            refused=partial(self._count_from_web, "telnyx_webhook_failures_total"),
-        )
-
-    def _hand_over_webhook(self, account: str, webhook: Webhook) -> Future[None]:
-        """From the web thread."""
-        assert self._loop is not None, "the web surface starts after the loop"
-        return asyncio.run_coroutine_threadsafe(self._take_webhook(account, webhook), self._loop)
-
-    async def _take_webhook(self, account: str, webhook: Webhook) -> None:
-        if webhook.sighting is not None:
-            await self.intake.take([webhook.sighting], WEBHOOKS)
-        self.metrics.inc("telnyx_webhooks_total", (account, webhook.event_type))
-
-    def _public_key_failed(self, account: str) -> None:
-        self._count_from_web("telnyx_discovery_failures_total", account, WEBHOOKS)
-
-    def _count_from_web(self, family: str, *labels: str) -> None:
-        """From the web thread; the metrics are the main thread's."""
-        assert self._loop is not None, "the web surface starts after the loop"
-        self._loop.call_soon_threadsafe(self.metrics.inc, family, labels)
-
-    def _warn_of_unsigned_webhooks(self) -> None:
-        unsigned = [account.name for account in self.config.accounts if account.webhook_key is None]
-        if self.config.discovery.webhooks.insecure and unsigned:
-            log.warning(
-                "unsigned webhooks are accepted: whoever reaches this port can have sessions followed",
-                extra=facts(accounts=",".join(unsigned)),
-            )
 
     async def close_clients(self) -> None:
         for client in self._clients.values():
@@ -326,7 +275,7 @@ class App:
         """On an empty ledger: nothing is shown, and the exporter not ready, until what was before is booked."""
         if await self.discovery.looks_back():
             log.info("looking back; /metrics waits for it")
-            looking = asyncio.create_task(self.discovery.look_back(self._all_booked))
+            looking = asyncio.create_task(self.discovery.look_back())
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in (looking, stopping):
@@ -334,10 +283,6 @@ class App:
             if looking.done() and not looking.cancelled() and isinstance(looking.exception(), LedgerError):
                 self._booker.failed(LedgerError(str(looking.exception())))
         self._shown = True
-
-    async def _all_booked(self) -> bool:
-        due = await self.ledger.run(SqliteLedger.due, self.clock.now(), list(self._clients))
-        return due == 0 and self.poller.idle
 
     async def _publish(self) -> None:
         while True:
@@ -424,8 +369,6 @@ class App:
             ):
                 self.metrics.inc(family, (account.name,), 0)
             self.metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
-            if self.config.takes_webhooks(account):
-                self._zero_webhook_series(account.name)
             for source in configured_sources(self.config, account):
                 self.metrics.inc("telnyx_discovery_failures_total", (account.name, source), 0)
         self.metrics.inc("telnyx_ledger_commit_failures_total", (), 0)
@@ -433,12 +376,6 @@ class App:
         self.metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
         self.metrics.set("telnyx_exporter_config_last_reload_successful", (), 1)
         self.metrics.set("telnyx_exporter_config_last_reload_success_timestamp_seconds", (), self.clock.now())
-
-    def _zero_webhook_series(self, account: str) -> None:
-        for event_type in EVENT_TYPES:
-            self.metrics.inc("telnyx_webhooks_total", (account, event_type), 0)
-        for reason in REASONS:
-            self.metrics.inc("telnyx_webhook_failures_total", (account, reason), 0)
 
     def _observe(self, account: str, answered: Answered) -> None:
         """One request to the API ended."""

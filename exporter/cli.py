@@ -72,7 +72,7 @@ async def until_signal(app: App) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    return demo.run(arguments.listen_address, arguments.speed, arguments.seconds, time.monotonic)
+    return demo.run(arguments.listen_address, arguments.speed, arguments.seconds, time.monotonic, time.time)
 
 
 _Record = TypeVar("_Record", bound=Struct)

@@ -1,11 +1,14 @@
 """The simulator and the exporter in one process, to see the whole journey in a minute.
 
-Owns the demo's settings, its list of sessions (what the simulator has begun), its own scrapes and the line of progress.
+Owns the demo's settings, its own scrapes and the line of progress. All sources are used: most sessions are found by
+webhooks, what those lose by detail records, a file names the kinds of session that neither tells of, and the call of
+Telnyx's guide is handed over by HTTP.
 Session time is the simulator's and runs fast; everything else is the exporter as it runs for real. What the line shows
 is read from /metrics, so that it can't say more than a scrape would.
 """
 
 import asyncio
+import base64
 import contextlib
 import signal
 import sys
@@ -15,13 +18,15 @@ from decimal import Decimal
 from pathlib import Path
 
 import httpx
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import App
-from exporter.config import Account, Config, Ledger, Metrics, Polling, Secret
-from exporter.model import SessionRef
-from exporter.simulator import Running, Settings, running
-from exporter.transport import open_transport
+from exporter.config import Account, Config, DetailRecords, Discovery, Http, Ledger, Metrics, Polling, Secret
+from exporter.simulator import Running, Settings, Webhooks, running
+from exporter.simulator.world import DOCUMENTED_ID
 
 SPEED = 600.0
 """Ten minutes of session time per second: sessions begin, are rated, and settle while one watches."""
@@ -30,7 +35,9 @@ LOOK_SECONDS = 1.0
 SCRAPE_HEADERS = {"X-Prometheus-Scrape-Timeout-Seconds": "5"}
 PATIENCE_SECONDS = 60.0
 """On a busy machine a page may take long; the demo shall not end of that."""
-SOURCE = "demo"
+ACCOUNT = "demo"
+LIST = "sessions.json"
+LIST_MAX = 1000
 
 GREETING = """\
 landing page  {origin}/
@@ -39,12 +46,29 @@ truth         {truth}, what the metrics are to add up to
 Ctrl-C ends the demo."""
 
 
-def run(listen: str, speed: float, seconds: float | None, monotonic: Callable[[], float]) -> int:
+WORLD = Settings(
+    history_seconds=3600.0,
+    detail_records_late_seconds=1800.0,
+    webhooks=Webhooks(lost_share=0.1, duplicated_share=0.05, delay_seconds=300.0),
+    documented_example=True,
+)
+
+
+def run(
+    listen: str,
+    speed: float,
+    seconds: float | None,
+    monotonic: Callable[[], float],
+    wall: Callable[[], float],
+) -> int:
     """Run until Ctrl-C, or for so many seconds."""
-    settings = Settings(speed=speed, history_seconds=3600.0, documented_example=True)
-    with tempfile.TemporaryDirectory(prefix="telnyx-demo-") as folder, running(settings, monotonic) as simulated:
-        app = App(config(simulated, Path(folder)), listen=listen, clock=simulated.clock)
-        asyncio.run(_watch(app, simulated, scraped_host(listen), seconds))
+    with (
+        tempfile.TemporaryDirectory(prefix="telnyx-demo-") as name,
+        running(replace(WORLD, speed=speed), monotonic, wall=wall) as simulated,
+    ):
+        folder = Path(name)
+        app = App(config(simulated, folder), listen=listen, clock=simulated.clock)
+        asyncio.run(_watch(app, Stage(simulated, scraped_host(listen), folder / LIST), seconds))
     print("\nended cleanly" if sys.stdout.isatty() else "ended cleanly")
     return 0
 
@@ -55,8 +79,15 @@ def config(simulated: Running, folder: Path) -> Config:
     It settles a session early, to show it within seconds; what is rated later is found at the first recheck.
     """
     account = Account(
-        name="demo", base_url=simulated.url, key=Secret(simulated.api_key), requests_per_second=400, max_in_flight=20
+        name=ACCOUNT,
+        base_url=simulated.url,
+        key=Secret(simulated.api_key),
+        webhook_key=base64.b64decode(simulated.public_key),
+        requests_per_second=400,
+        max_in_flight=20,
+        balance_interval_seconds=600.0,
     )
+    records = DetailRecords(interval_seconds=1800.0, lookback_seconds=14_400.0, first_lookback_seconds=7200.0)
     return Config(
         accounts=(account,),
         polling=Polling(
@@ -66,6 +97,7 @@ def config(simulated: Running, folder: Path) -> Config:
             settle_after_seconds=3600.0,
             recheck_after_seconds=(7200.0, 86_400.0),
         ),
+        discovery=Discovery(detail_records=records, files=(str(folder / LIST),), http=Http(enabled=True)),
         metrics=Metrics(birth_seconds=BIRTH_SECONDS),
         ledger=Ledger(url=f"sqlite:///{folder / 'demo.sqlite'}"),
     )
@@ -77,13 +109,23 @@ def scraped_host(listen: str) -> str:
     return "127.0.0.1" if host in {"", "0.0.0.0", "[::]"} else host  # noqa: S104 - compared, not bound
 
 
-async def _watch(app: App, simulated: Running, host: str, seconds: float | None) -> None:
+class Stage(Struct, frozen=True):
+    """What the exporter is shown."""
+
+    simulated: Running
+    host: str
+    file: Path
+    """The list of sessions that no other source tells of."""
+
+
+async def _watch(app: App, stage: Stage, seconds: float | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
     if seconds is not None:
         loop.call_later(seconds, app.stop)
-    watching = asyncio.create_task(_look(app, simulated, host))
+    await asyncio.to_thread(write_list, stage)
+    watching = asyncio.create_task(_look(app, stage))
     watching.add_done_callback(lambda _: app.stop())
     try:
         await app.run()
@@ -93,34 +135,36 @@ async def _watch(app: App, simulated: Running, host: str, seconds: float | None)
         await watching
 
 
-async def _look(app: App, simulated: Running, host: str) -> None:
-    """Follow what has begun, scrape, and show the progress, once a second."""
+async def _look(app: App, stage: Stage) -> None:
+    """Have webhooks sent, keep the list, scrape, and show the progress, once a second."""
     await app.started.wait()
-    origin = f"http://{host}:{app.web.port}"
+    origin, simulated = f"http://{stage.host}:{app.web.port}", stage.simulated
     print(GREETING.format(origin=origin, truth=f"{simulated.origin}/_truth"), flush=True)
-    since = 0.0
-    async with httpx.AsyncClient(transport=open_transport(None, 2), timeout=PATIENCE_SECONDS) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
+        await http.post(f"{simulated.origin}/_webhooks", json={"url": f"{origin}/webhooks/telnyx/{ACCOUNT}"})
+        documented = [{"record_type": "call-session", "event_id": DOCUMENTED_ID}]
+        await http.post(f"{origin}/api/v1/sessions", json=documented)
         while True:
-            since = await follow_begun(app, http, simulated.origin, since)
+            await asyncio.to_thread(write_list, stage)
             page = await http.get(f"{origin}/metrics", headers=SCRAPE_HEADERS)
-            _show(progress(page.text))
+            if page.status_code == httpx.codes.OK:
+                _show(progress(page.text))
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def write_list(stage: Stage) -> None:
+    """The newest sessions that neither webhooks nor detail records tell of; whoever reads it never sees half of it."""
+    found = [ref for ref in stage.simulated.world.refs() if not ref.webhooks and not ref.detail_records]
+    entries = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in found[-LIST_MAX:]]
+    whole = stage.file.with_suffix(".new")
+    whole.write_bytes(msgspec.json.encode(entries))
+    whole.replace(stage.file)
 
 
 def _show(line: str) -> None:
     """The line is rewritten on a terminal; elsewhere each stands below the last."""
     on_terminal = sys.stdout.isatty()
     print(f"\r{line}\x1b[K" if on_terminal else line, end="" if on_terminal else "\n", flush=True)
-
-
-async def follow_begun(app: App, http: httpx.AsyncClient, origin: str, since: float) -> float:
-    """Have the exporter follow the sessions that began since then; returns what to ask for next."""
-    listed = (await http.get(f"{origin}/_sessions", params={"since": since})).json()
-    account = app.config.accounts[0].name
-    refs = [SessionRef(account, s["record_type"], s["event_id"], s["date_time"]) for s in listed]
-    if refs:
-        await app.follow(refs, SOURCE)
-    return float(listed[-1]["begun"]) if listed else since
 
 
 def progress(page: str) -> str:

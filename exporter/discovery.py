@@ -29,7 +29,7 @@ Job = Callable[[], Coroutine[None, None, None]]
 LOOK_BACK_SECONDS_MAX = 600.0
 """An API that can't be asked for so long (real time) keeps /metrics back no longer: what it tells later is new then."""
 LOOK_BACK_RETRY_SECONDS = 5.0
-BOOKED_SECONDS = 0.1
+BOOKED_SECONDS = 0.2
 """How often it is looked whether all that a look back found is booked."""
 LOOK_BACK, PENDING, DONE = "look_back", "pending", "done"
 """Kept in the ledger: a look back that a crash interrupts is begun again."""
@@ -98,16 +98,14 @@ class Discovery:
         """Whether the ledger still has to learn what was before it."""
         return await self._ledger.run(SqliteLedger.kept, LOOK_BACK) == PENDING
 
-    async def look_back(self, booked: Callable[[], Coroutine[None, None, bool]]) -> None:
-        """Find and book what was before the ledger, then have all of it shown; raises LedgerError.
-
-        `booked` tells whether everything that is due by now has been polled.
-        """
+    async def look_back(self) -> None:
+        """Find and book what was before the ledger, then have all of it shown; raises LedgerError."""
         try:
             async with asyncio.timeout(LOOK_BACK_SECONDS_MAX):
                 for source in self._records.values():
                     await _until(source.look, LOOK_BACK_RETRY_SECONDS)
-                await _until(booked, BOOKED_SECONDS)
+                found = await self._ledger.run(SqliteLedger.newest)
+                await _until(partial(self._ledger.run, SqliteLedger.polled, found), BOOKED_SECONDS)
         except TimeoutError:
             log.warning("the first look back did not come to its end; what it finds later counts as new")
         self._booker.show(await self._ledger.run(SqliteLedger.release_all))

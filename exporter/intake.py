@@ -1,8 +1,8 @@
 """What sources find, on its way into the ledger.
 
-Owns the group commit of sightings: whoever comes while a transaction is under way shares the next one. Lives on the
-main loop. The surprising fact: a source is answered only when its word is durable, so a webhook that got its 2xx is
-never lost.
+Owns the group commit of sightings: whoever comes while a transaction is under way shares the next one. Each one lives
+on one loop: the main loop's takes what sources find, the web surface's what they are sent, straight to the ledger. The
+surprising fact: a source is answered only when its word is durable, so a webhook that got its 2xx is never lost.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _Taken = tuple[Sequence[Sighting], "asyncio.Future[None]"]
 
 
 class Intake:
-    """Takes sightings from all sources."""
+    """Takes sightings; all calls come from one loop."""
 
     def __init__(self, ledger: LedgerThread, booker: Booker, clock: Clock) -> None:
         self._ledger = ledger
@@ -59,15 +59,20 @@ class Intake:
             batch = self._waiting.pop(source)
             together = [sighting for sightings, _ in batch for sighting in sightings]
             try:
-                receipt = await self._ledger.run_next(SqliteLedger.sight, together, source, self._clock.now())
-            except LedgerError as error:
-                self._booker.failed(error)
-                _settle(batch, error)
+                await self._ledger.run_next(self._sight, together, source, self._clock.now())
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
                 _settle(batch, error)
             else:
-                self._booker.show(receipt)
                 _settle(batch, None)
+
+    def _sight(self, ledger: SqliteLedger, sightings: Sequence[Sighting], source: str, now: float) -> None:
+        """On the ledger's thread; whoever owns the metrics shows it before whoever waits here goes on."""
+        try:
+            receipt = ledger.sight(sightings, source, now)
+        except LedgerError as error:
+            self._ledger.tell(self._booker.failed, error)
+            raise
+        self._ledger.tell(self._booker.show, receipt)
 
 
 def _settle(batch: Sequence[_Taken], error: Exception | None) -> None:

@@ -1,7 +1,7 @@
 """Series of the ledger whose labels are known before anything is booked, so that they are at 0 from the start.
 
-Owns which they are: states, checks and currencies of each account, and the costs of the record types that its
-configured sessions can have. Pure. The surprising fact: with labels of the user's own no cost series can be known.
+Owns which they are: states, checks and currencies of each account, its sources, and the costs of the record types that
+those can show. Pure. The surprising fact: with labels of the user's own no cost series can be known.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,8 @@ from exporter.config import Account, Config
 from exporter.model import Labels
 from exporter.record_types import RecordTypes
 
+DETAIL_RECORDS = "detail_records"
+"""The source of sessions that the accounts' detail records lead to."""
 FILES, HTTP = "files", "http"
 """Sources: files with lists of sessions; lists that other programs hand over."""
 WEBHOOKS = "webhooks"
@@ -30,6 +32,8 @@ def configured_sources(config: Config, account: Account) -> Iterator[str]:
         yield HTTP
     if config.takes_webhooks(account):
         yield WEBHOOKS
+    if config.discovery.detail_records.record_types:
+        yield DETAIL_RECORDS
 
 
 def known_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
@@ -44,6 +48,8 @@ def known_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
         if not config.metrics.labels:
             roots = {ref.record_type for ref in config.session_refs() if ref.account == account.name}
             roots.update(WEBHOOK_ROOTS if config.takes_webhooks(account) else ())
+            if config.discovery.detail_records.record_types:
+                roots.update(known.name for known in record_types)
             yield from _costs(account, _reachable(roots, record_types), record_types)
 
 

@@ -5,6 +5,7 @@ API nor the ledger; time and jitter are arguments. The surprising fact: nothing 
 only means that nothing changed for long, and a settled session is looked at again after days.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -34,7 +35,7 @@ class Policy(Struct, frozen=True):
     @property
     def longest(self) -> float:
         """No session is due later than this from now; one that is was written before the clock was set back."""
-        intervals = (self.max_interval, self.configured_recheck, self.settle_after, self.hinted_interval)
+        intervals = (self.max_interval, self.configured_recheck, self.settle_after, 8 * self.hinted_interval)
         return (1 + JITTER) * max(*intervals, *self.recheck_after)
 
 
@@ -83,12 +84,28 @@ def first_wait(hint: Hint, policy: Policy) -> float:
 
 _HINTS: tuple[Hint, ...] = ("", "begun", "ended", "rated")
 
-RATED_GROWTH = 6
-"""Each wait after a rating is so many times the last, up to settling: whatever else is rated is told of as well."""
+
+class Pace(Struct, frozen=True):
+    """How a session is looked at between two words of a source; nothing more need be asked than words may miss."""
+
+    first: int
+    """The first wait, in hinted intervals."""
+    growth: int
+    """So many times the last wait is the next."""
+    grows_on_change: bool
+    """A change is no reason to look sooner: more is to come, and will be told of."""
+
+
+PACES: Mapping[Hint, Pace] = {
+    "begun": Pace(first=1, growth=2, grows_on_change=False),
+    "ended": Pace(first=2, growth=3, grows_on_change=True),
+    "rated": Pace(first=8, growth=6, grows_on_change=False),
+}
+"""With these an AI call takes at most six requests to settle (tests/test_freshness.py)."""
 
 
 def _changed(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
-    interval = policy.hinted_interval if standing.hint else policy.min_interval
+    interval = _next_interval(standing, policy, changed=True)
     active = replace(
         standing,
         state="active",
@@ -109,25 +126,29 @@ def _unchanged(standing: Standing, now: float, policy: Policy, stretch: float) -
     settles_at = standing.changed_at + policy.settle_after
     if now >= settles_at:
         return _rest(replace(standing, state="settled", rested_at=now, rechecks=0), now, policy, stretch)
-    interval = _slower(standing, policy)
+    lags = standing.hint == "rated" and not standing.interval  # the tree may be behind the word; it is asked again soon
+    interval = policy.min_interval if lags else _next_interval(standing, policy, changed=False)
     return replace(standing, state="active", interval=interval), min(now + stretch * interval, settles_at)
 
 
-def _slower(standing: Standing, policy: Policy) -> float:
-    """The next interval of a session whose tree is seen and stays as it is."""
-    if standing.hint == "rated" and standing.interval:
-        return max(policy.hinted_interval, RATED_GROWTH * standing.interval)
-    if standing.hint == "rated":  # the first look after the word found nothing new: the tree may lag behind it
-        return policy.min_interval
-    return _doubled(standing, policy, policy.hinted_interval if standing.hint else policy.min_interval)
+def _next_interval(standing: Standing, policy: Policy, *, changed: bool) -> float:
+    """The next interval of a session whose answers are as good as can be had now."""
+    pace = PACES.get(standing.hint)
+    if pace is None:
+        return policy.min_interval if changed else _doubled(standing, policy)
+    first = pace.first * policy.hinted_interval
+    if not standing.interval or (changed and not pace.grows_on_change):
+        return first
+    grown = max(first, pace.growth * standing.interval)
+    return min(grown, max(policy.max_interval, first)) if standing.hint == "begun" else grown
 
 
-def _doubled(standing: Standing, policy: Policy, least: float) -> float:
-    return min(max(policy.max_interval, least), max(least, 2 * standing.interval))
+def _doubled(standing: Standing, policy: Policy) -> float:
+    return min(policy.max_interval, max(policy.min_interval, 2 * standing.interval))
 
 
 def _again(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
-    interval = _doubled(standing, policy, policy.min_interval)
+    interval = _doubled(standing, policy)
     return replace(standing, interval=interval), now + stretch * interval
 
 
@@ -143,7 +164,9 @@ def _gone(standing: Standing, now: float, policy: Policy, stretch: float) -> Ste
     if now - known_at >= policy.give_up_after:
         return _rest(replace(standing, state="missing", rested_at=now, rechecks=0), now, policy, stretch)
     waited_for = standing.hint in {"begun", "ended"}
-    interval = _doubled(standing, policy, policy.hinted_interval if waited_for else policy.min_interval)
+    interval = _doubled(standing, policy)
+    if waited_for:
+        interval = min(_next_interval(standing, policy, changed=False), max(policy.max_interval, interval))
     return replace(standing, interval=interval), now + stretch * interval
 
 

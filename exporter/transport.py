@@ -58,7 +58,10 @@ class _AiohttpStream(httpx.AsyncByteStream):
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Carries requests as they are: no cookies, no redirects, no requoted URLs, no time-outs of its own."""
+    """Carries requests as they are: no cookies, no redirects, no requoted URLs, no time-outs of its own.
+
+    Nor bodies: all that is asked is a GET.
+    """
 
     def __init__(self, context: ssl.SSLContext, max_connections: int) -> None:
         self._context = context

@@ -41,6 +41,19 @@ def promtool() -> Path:
     return _program("promtool", "prometheus")
 
 
+@pytest.fixture(scope="session")
+def alertmanager_program() -> Path:
+    """The Alertmanager server, by the name that Debian gives it or by its own."""
+    own = shutil.which("alertmanager")
+    return Path(own) if own else _program("prometheus-alertmanager", "prometheus-alertmanager")
+
+
+@pytest.fixture(scope="session")
+def amtool() -> Path:
+    """Alertmanager's checker of configurations."""
+    return _program("amtool", "prometheus-alertmanager")
+
+
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that nothing listens on, for a program that cannot choose one itself."""

@@ -34,6 +34,7 @@ URL = "an http or https URL, such as https://api.telnyx.com/v2"
 URL_PLAIN = "expected a URL without credentials, query or fragment; they are not shown"
 LEDGER_URL = "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite"
 VARIABLE = "the name of an environment variable, such as TELNYX_API_KEY"
+NOTHING = "nothing; remove the key to have its default"
 CURRENCY = "three capital letters (ISO 4217), such as USD"
 
 BAD_SETTINGS = {
@@ -139,6 +140,45 @@ BAD_SETTINGS = {
     "ledger: {url: x.sqlite}": f'ledger.url: expected {LEDGER_URL}, got "x.sqlite"',
     "ledger: {url: 'sqlite://'}": f'ledger.url: expected {LEDGER_URL}, got "sqlite://"',
     "ledger: {url: 'sqlite:///:memory:'}": f'ledger.url: expected {LEDGER_URL}, got "sqlite:///:memory:"',
+    # how sessions are found
+    **{
+        f"discovery: {{webhooks: {{insecure: {word}}}}}": (
+            f"discovery.webhooks.insecure: expected true or false, got {shown}"
+        )
+        for word, shown in (("yes", "yes"), ("1", "1"), ('"true"', '"true"'), ("[true]", "a list"), ("", NOTHING))
+    },
+    "discovery: {http: {enabled: on}}": "discovery.http.enabled: expected true or false, got on",
+    "discovery: {detail_records: {record_types: [call-control, call-control]}}": (
+        'discovery.detail_records.record_types: "call-control" is given twice; keep one'
+    ),
+    "discovery: {detail_records: {record_types: [Call]}}": (
+        'discovery.detail_records.record_types[0]: expected a record type, such as call-control, got "Call"'
+    ),
+    "discovery: {detail_records: {interval_seconds: 1}}": (
+        "discovery.detail_records.interval_seconds: expected a number of at least 5, got 1"
+    ),
+    "discovery: {detail_records: {lookback_seconds: 0}}": (
+        "discovery.detail_records.lookback_seconds: expected a number of at least 60, got 0"
+    ),
+    "discovery: {detail_records: {first_lookback_seconds: -1}}": (
+        "discovery.detail_records.first_lookback_seconds: expected a number of at least 0, got -1"
+    ),
+    "discovery: {detail_records: {dialect: [{time_field: at}]}}": (
+        "discovery.detail_records.dialect[0].name: missing; expected a record type, such as call-control"
+    ),
+    "discovery: {detail_records: {dialect: [{name: x, id_field: a.b}]}}": (
+        'discovery.detail_records.dialect[0].id_field: expected the name of a field, such as created_at, got "a.b"'
+    ),
+    "discovery: {detail_records: {dialect: [{name: x, session: y}]}}": (
+        "discovery.detail_records.dialect[0].session: unknown key; did you mean session_field?"
+    ),
+    "accounts: [{webhook_public_key_env: A, webhook_public_key_file: b}]": (
+        "accounts[0].webhook_public_key_file: given beside webhook_public_key_env; keep one of the two"
+    ),
+    "accounts: [{webhook_public_key_env: a b}]": (
+        f"accounts[0].webhook_public_key_env: expected {VARIABLE}; "
+        "what it holds is not shown, for it may be the key itself"
+    ),
     # keys
     "accounts: [{api_keyy: x}]": "accounts[0].api_keyy: unknown key; did you mean api_key_env?",
     f"accounts: [{{api_key: {KEY}}}]": "accounts[0].api_key: unknown key; did you mean api_key_env?",

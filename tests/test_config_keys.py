@@ -1,5 +1,6 @@
 """API keys: where they are read, and that nothing ever shows one."""
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -152,3 +153,65 @@ def test_no_message_repeats_a_key(snippet: str, words: list[str]) -> None:
         config.parse(text.encode(), "config.yaml")
     except ConfigError as error:
         assert KEY not in str(error)  # noqa: PT017  # most of these texts are wrong, but some may be right
+
+
+# The public keys of webhooks
+
+PUBLIC = base64.b64encode(bytes(range(32))).decode()
+NO_PUBLIC_KEY = "is no Ed25519 public key in base64 (44 characters); copy it from Mission Control"
+
+
+def test_the_public_key_of_webhooks(tmp_path: Path) -> None:
+    """It comes from a variable or a file, surrounding white space removed; without either the account has none."""
+    file = tmp_path / "key"
+    file.write_text(f"{PUBLIC}\n")
+    environ = {**ENVIRON, "PUBLIC": f" {PUBLIC} "}
+    settings = {
+        "{webhook_public_key_env: PUBLIC}": bytes(range(32)),
+        f"{{webhook_public_key_file: {file}}}": bytes(range(32)),
+        "{}": None,
+    }
+    for text, key in settings.items():
+        path = tmp_path / "config.yaml"
+        path.write_text(f"accounts: [{text}]")
+        read = config.load(path, environ)
+        assert read.accounts[0].webhook_key == key
+        assert read.takes_webhooks(read.accounts[0]) == (key is not None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "*" + PUBLIC[1:],
+        PUBLIC[:-4],
+        PUBLIC + "AAAA",
+        bytes(range(32)).hex(),
+        "-----BEGIN",
+        PUBLIC[:-1],
+        f"{PUBLIC[:20]}=",
+    ],
+)
+def test_what_is_no_public_key_is_not_shown(tmp_path: Path, value: str) -> None:
+    """A public key that is none names where it stands and the cure, not what stands there: it may be a private one."""
+    file = tmp_path / "key"
+    file.write_text(value)
+    environ = {**ENVIRON, "PUBLIC": value}
+    assert load_message(tmp_path, "accounts: [{webhook_public_key_env: PUBLIC}]", environ) == (
+        f"accounts[0].webhook_public_key_env: what the environment variable PUBLIC holds {NO_PUBLIC_KEY}"
+    )
+    assert load_message(tmp_path, f"accounts: [{{webhook_public_key_file: {file}}}]", environ) == (
+        f'accounts[0].webhook_public_key_file: what "{file}" holds {NO_PUBLIC_KEY}'
+    )
+
+
+def test_a_public_key_that_is_not_there(tmp_path: Path) -> None:
+    """A missing variable or file of the public key is told with the cure."""
+    assert load_message(tmp_path, "accounts: [{webhook_public_key_env: PUBLIC}]", ENVIRON) == (
+        "accounts[0].webhook_public_key_env: the environment variable PUBLIC is not set; export it with the account's "
+        "webhook public key, or name another variable here, or a file in webhook_public_key_file"
+    )
+    missing = tmp_path / "none"
+    assert load_message(tmp_path, f"accounts: [{{webhook_public_key_file: {missing}}}]", ENVIRON) == (
+        f'accounts[0].webhook_public_key_file: cannot read "{missing}" (No such file or directory); '
+        "create the file or correct the path"
+    )

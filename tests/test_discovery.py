@@ -82,3 +82,5 @@ def test_every_session_is_followed_once_and_the_totals_are_exact(tmp_path: Path,
         assert roots - known.keys() == set()
         assert set(known.values()) == {1}
         assert same(net(samples), sums)
+        by_webhooks = samples["telnyx_discovered_sessions_total", (("account", "main"), ("source", "webhooks"))]
+        assert by_webhooks > 0.6 * len(roots)

@@ -7,8 +7,10 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from exporter.lifecycle import JITTER, Outcome, Policy, Standing, step
+from exporter.lifecycle import JITTER, Outcome, Policy, Standing, hinted, step
+from exporter.model import Hint
 
 POLICY = Policy(
     min_interval=30,
@@ -111,3 +113,50 @@ def test_no_session_is_due_in_the_past_nor_beyond_the_longest_interval(
             break
         assert now + (1 - JITTER) * POLICY.min_interval <= due <= now + POLICY.longest
         now = due
+
+
+# What sources say
+
+
+def told(*said: tuple[float, Hint]) -> list[float | None]:
+    """When a session, followed at 0, is due at the latest after each word; None: it was no news."""
+    standing, dues = Standing(followed_at=0.0), list[float | None]()
+    for at, hint in said:
+        heard = hinted(standing, hint, at, POLICY)
+        dues.append(None if heard is None else heard[1])
+        standing = standing if heard is None else heard[0]
+    return dues
+
+
+def test_hints_make_a_session_due_when_there_is_something_to_see() -> None:
+    """Begun: in a while; ended: soon; rated: now, and again whenever it is rated again."""
+    assert told((0, "begun"), (100, "ended"), (5000, "rated"), (9000, "rated")) == [900, 130, 5000, 9000]
+
+
+def test_hints_that_come_late_or_twice_are_no_news() -> None:
+    """Out of order and doubled: that it began says nothing of a call that has ended, nor its end of a rated one."""
+    assert told((0, "ended"), (1, "begun"), (2, "ended"), (3, "rated"), (4, "ended"), (5, "begun")) == [
+        *(30, None, None, 3, None, None)
+    ]
+
+
+def test_a_rated_session_is_looked_at_twice_more() -> None:
+    """After the rating it is seen once after two hours, and settles; an answer that lags is asked for again soon."""
+    standing, due = hinted(Standing(followed_at=0.0), "rated", 0.0, POLICY) or (Standing(0.0), None)
+    dues = []
+    for outcome in ("unchanged", "changed", "unchanged", "unchanged"):
+        standing = replace(standing, changed_at=0.0) if standing.changed_at is None else standing
+        standing, due = step(standing, outcome, due or 0.0, POLICY, 0)
+        dues.append(due)
+    assert dues == [30, 30 + 7200, 30 + 21_600, 30 + 21_600 + 86_400]
+    assert standing.state == "settled"
+
+
+def test_an_ended_session_waits_longer_each_time_whatever_it_shows() -> None:
+    """Between its end and its rating more and more appears; that is no reason to look sooner."""
+    standing, due = hinted(Standing(followed_at=0.0), "ended", 0.0, POLICY) or (Standing(0.0), None)
+    dues = [due]
+    for outcome in ("gone", "changed", "changed"):
+        standing, due = step(standing, outcome, due or 0.0, POLICY, 0)
+        dues.append(due)
+    assert dues == [30, 30 + 1800, 30 + 1800 + 5400, 30 + 1800 + 5400 + 16_200]

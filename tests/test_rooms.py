@@ -30,6 +30,7 @@ EDGES = (
         "sources",
         "discovery",
         "web",
+        "reception",
         "app",
         "dashboards",
     ),

@@ -215,7 +215,7 @@ LEADS: dict[str, tuple[dict[str, Any], str, Sighting | None]] = {
     },
     "message.sent": ({"id": "m1"}, "message.sent", Sighting(SessionRef("main", "message", "m1"), "begun")),
     "message.received": ({"id": "m1"}, "message.received", Sighting(SessionRef("main", "message", "m1"), "ended")),
-    "message.finalized": ({"id": "m1"}, "message.finalized", Sighting(SessionRef("main", "message", "m1"), "rated")),
+    "message.finalized": ({"id": "m1"}, "message.finalized", Sighting(SessionRef("main", "message", "m1"), "ended")),
     "message.link_click": ({"id": "m1"}, "other", None),
     "fax.delivered": ({"fax_id": "f1", "id": 5}, "other", None),
     "callx": ({"call_session_id": "s1"}, "other", None),

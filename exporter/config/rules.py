@@ -138,11 +138,11 @@ def choice(*words: str) -> Rule:
 
 
 def switch() -> Rule:
-    """True or false, and none of the other words that YAML 1.1 takes for them."""
+    """True or false, and none of the other words that YAML 1.1 takes for them; quoted, they are text."""
     expected = "true or false"
 
     def take(value: Any) -> bool:
-        if str(value) not in {"true", "false"}:
+        if isinstance(value, str) or str(value) not in {"true", "false"}:
             _unfit(expected, value)
         return str(value) == "true"
 

@@ -204,8 +204,8 @@ class Polling(Struct, frozen=True, kw_only=True):
         float,
         Row(
             number(1),
-            "In place of `min_interval_seconds` for sessions that webhooks or detail records tell of: they say when "
-            "it is time to look. After a rating each wait is six times the last, up to settling.",
+            "The pace of sessions that webhooks or detail records tell of, for they say when it is time to look: so "
+            "long between two looks while a call goes on, twice as long once it has ended, eight times once rated.",
         ),
     ] = 900.0
     timeout_seconds: Annotated[

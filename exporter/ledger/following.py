@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from sqlite3 import Connection
 
+from exporter.known import DETAIL_RECORDS
 from exporter.ledger.rows import SessionRow, read_sessions
 from exporter.ledger.totals import Totals
 from exporter.lifecycle import Policy, first_wait, hinted
@@ -16,8 +17,6 @@ from exporter.model import SessionRef, Sighting
 
 CONFIGURED = "config"
 """The source of sessions that the configuration names."""
-DETAIL_RECORDS = "detail_records"
-"""The source that knows what to follow where the API doesn't know a session."""
 
 _ONE = Decimal(1)
 

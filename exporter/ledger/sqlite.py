@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from exporter import lifecycle
+from exporter.known import DETAIL_RECORDS
 from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
 from exporter.ledger.file import LedgerFile
-from exporter.ledger.following import CONFIGURED, DETAIL_RECORDS, Following
+from exporter.ledger.following import CONFIGURED, Following
 from exporter.ledger.pruning import prune
 from exporter.ledger.records import Records
 from exporter.ledger.renaming import rename_account
@@ -227,6 +228,16 @@ class SqliteLedger:
         """Whether nothing was ever booked."""
         query = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM meta WHERE key = 'horizon')"
         return self._file.read(lambda: not self._connection.execute(query).fetchone()[0])
+
+    def newest(self) -> int:
+        """The number of the session that was followed last; 0 if none is."""
+        query = "SELECT coalesce(max(id), 0) FROM sessions"
+        return self._file.read(lambda: int(self._connection.execute(query).fetchone()[0]))
+
+    def polled(self, newest: int) -> bool:
+        """Whether all sessions up to this number were polled at least once."""
+        query = "SELECT NOT EXISTS (SELECT 1 FROM sessions WHERE id <= ? AND polls = '[]')"
+        return self._file.read(lambda: bool(self._connection.execute(query, (newest,)).fetchone()[0]))
 
     def release_all(self) -> Receipt:
         """Have every total shown with its value, as history that nothing should count as an increase."""

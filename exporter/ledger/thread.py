@@ -2,8 +2,9 @@
 
 Owns who may touch it, and in which order: every call runs there, one after the other, sightings before all else that
 waits and otherwise in the order they were made. A batch of polls is bounded, so a sighting waits for one commit at
-most. The surprising fact: sightings can't keep polls waiting for ever, since all that come during one commit share the
-next, and in between there is a turn for others.
+most. Any event loop may call; the one that opened the ledger is told of all that was committed. The surprising fact:
+sightings can't keep polls waiting for ever, since all that come during one commit share the next, and in between there
+is a turn for others.
 """
 
 import asyncio
@@ -32,8 +33,10 @@ class LedgerThread:
         self._numbers = itertools.count()
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._ledger: SqliteLedger | None = None
+        self._opener: asyncio.AbstractEventLoop | None = None
 
     async def open(self, opener: Callable[[], SqliteLedger]) -> None:
+        self._opener = asyncio.get_running_loop()
         self._thread.start()
         self._ledger = await self._submit(_IN_TURN, opener)
 
@@ -58,6 +61,16 @@ class LedgerThread:
         ledger = self._ledger
         assert ledger is not None, "opened before anything runs, closed after all"
         return await self._submit(_NEXT, lambda: method(ledger, *args, **kwargs))
+
+    def tell(self, show: Callable[[_Result], None], result: _Result) -> None:
+        """From within a call: have the loop that opened the ledger show what was committed, in order of the commits.
+
+        In two steps, as many as it takes until a coroutine there goes on that awaits `run`: so neither overtakes the
+        other, and an absolute value is never followed by an older one.
+        """
+        opener = self._opener
+        assert opener is not None, "opened before anything runs"
+        opener.call_soon_threadsafe(opener.call_soon, show, result)
 
     async def close(self) -> None:
         """Finish what waits, then close the ledger and end the thread."""

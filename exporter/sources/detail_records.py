@@ -16,6 +16,7 @@ from exporter.booker import Clock
 from exporter.client import Client
 from exporter.config import DetailRecords
 from exporter.errors import ConfigError, Denied, PollError
+from exporter.known import DETAIL_RECORDS
 from exporter.ledger import SqliteLedger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
@@ -26,7 +27,6 @@ from exporter.sources.listing import Listing
 
 log = logging.getLogger(__name__)
 
-SOURCE = "detail_records"
 DEEP_EVERY, SHALLOW = 1 / 12, 1 / 48
 """Shares of the look-back: how often a look goes back by all of it, and how far the looks between go."""
 
@@ -91,7 +91,7 @@ class DetailRecordSource:
         back = self._back(now)
         read = [await self._look_through(kind, now, back) for kind in self._kinds]
         if all(read) and self._kinds:
-            self._show(await self._ledger.run(SqliteLedger.succeeded, SOURCE, [self._account], now))
+            self._show(await self._ledger.run(SqliteLedger.succeeded, DETAIL_RECORDS, [self._account], now))
             reached = min(self._cursors[kind.name].reached for kind in self._kinds)
             oldest = reached - self._settings.lookback_seconds
             await self._ledger.run(SqliteLedger.forget_records, self._account, oldest)
@@ -112,7 +112,7 @@ class DetailRecordSource:
         try:
             cursor.reached = await self._read(kind, since, now)
         except (ConfigError, PollError) as error:
-            self._metrics.inc("telnyx_discovery_failures_total", (self._account, SOURCE))
+            self._metrics.inc("telnyx_discovery_failures_total", (self._account, DETAIL_RECORDS))
             log.warning("detail records not read", extra=facts(account=self._account, type=kind.name, error=str(error)))
             return False
         await self._keep()
@@ -141,7 +141,7 @@ class DetailRecordSource:
             records = listing.take(await self._client.detail_records(listing.params()))
             self._show(await self._ledger.run(SqliteLedger.list_records, self._account, records, until))
         if listing.unreadable:
-            self._metrics.inc("telnyx_discovery_failures_total", (self._account, SOURCE))
+            self._metrics.inc("telnyx_discovery_failures_total", (self._account, DETAIL_RECORDS))
             told = facts(account=self._account, type=kind.name, records=listing.unreadable)
             log.warning("detail records without a readable id are left out", extra=told)
         return listing.reached

@@ -54,7 +54,7 @@ LEADS: Mapping[str, Leads] = {
     "call.cost": _call("rated"),
     "message.sent": _message("begun"),
     "message.received": _message("ended"),  # nothing more is told of an inbound message
-    "message.finalized": _message("rated"),
+    "message.finalized": _message("ended"),  # delivered or not; its record comes later
 }
 """The event types by name; these are also the values that the label `event_type` may have, besides `other`."""
 

@@ -7,8 +7,7 @@ was sent, and is 503 whenever the fault is ours, so that Telnyx sends the webhoo
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -57,8 +56,8 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
 Key = Callable[[], bytes | None]
 """The account's public key as it is now; None if it has none."""
 
-HandOver = Callable[[str, Webhook], Future[None]]
-"""Takes a webhook of an account; done when it is durable and counted."""
+HandOver = Callable[[str, Webhook], Awaitable[None]]
+"""Takes a webhook of an account; returns when it is durable."""
 
 
 class Webhooks:
@@ -147,18 +146,16 @@ class Webhooks:
         """Remembered only once it is durable: what failed is taken when it is sent again."""
         account, _ = place
         try:
-            handed = asyncio.wrap_future(self._hand_over(account, webhook))
-            [failure] = await asyncio.gather(handed, return_exceptions=True)
-        except RuntimeError as error:  # the exporter ends, and the loop that would take it is gone
-            failure = error
+            await self._hand_over(account, webhook)
+        except LedgerError:
+            raise Refused("unavailable") from None
+        except Exception as error:
+            log.exception("webhook not taken", extra=facts(account=account))
+            raise Refused("unavailable") from error
+        else:
+            self._replays.add(place, now)
         finally:
             del self._under_way[place]
-        if failure is None:
-            self._replays.add(place, now)
-            return
-        if not isinstance(failure, LedgerError):
-            log.error("webhook not taken", extra=facts(account=account), exc_info=failure)
-        raise Refused("unavailable")
 
 
 def _heard(task: "asyncio.Task[None]") -> None:
