@@ -5,11 +5,11 @@ found, polled, answered, booked, checked, shown.
 """
 
 from exporter.dashboards.board import Board
+from exporter.dashboards.books import books, exposition
 from exporter.dashboards.panels import (
     EXACT,
     MONEY,
     MUST_BE_ONE,
-    NONE_IS_WELL,
     NUMBER,
     Panel,
     graph,
@@ -17,11 +17,10 @@ from exporter.dashboards.panels import (
     shares,
     stats,
 )
-from exporter.dashboards.queries import exact, exact_net, gauge, latest, of, or_none, quantile, rate
+from exporter.dashboards.queries import exact, exact_net, gauge, hourly, latest, of, or_none, quantile, rate
 
 YES_NO = {"0": "no", "1": "yes"}
 FAILED_CODES = 'code=~"401|403|429|5..|timeout|connect|tls|read|decode"'
-GOOD_SHARE = ((None, "green"), (0.02, "orange"), (0.1, "red"))
 RELOADED = "telnyx_exporter_config_last_reload_successful"
 SERIES = f"{gauge('telnyx_series', 'job')} / ({gauge('telnyx_series_limit', 'job')} > 0)"
 SINCE_FOUND = f"time() - {latest('telnyx_discovery_last_success_timestamp_seconds', 'account, source')}"
@@ -35,10 +34,6 @@ def _share(failed: str, total: str, by: str, *matchers: str) -> str:
 def _least(name: str) -> str:
     """What must hold on every replica."""
     return f"min without (instance, pod) ({of(name)})"
-
-
-def _hourly(counter: str, by: str) -> str:
-    return f"3600 * {rate(counter, by)}"
 
 
 def _now() -> list[Panel]:
@@ -167,7 +162,7 @@ def _polling() -> list[Panel]:
             "Failed polls by reason",
             "Failures per hour. `unauthorized` needs a key; `rate_limited` a slower pace; `server_error`, `timeout` "
             "and `read` are Telnyx's or the network's and pass.",
-            {"{{reason}}": or_none(_hourly("telnyx_poll_failures_total", "reason"), "reason")},
+            {"{{reason}}": or_none(hourly("telnyx_poll_failures_total", "reason"), "reason")},
             NUMBER,
             width=8,
             interval="1h",
@@ -267,7 +262,7 @@ def _discovery() -> list[Panel]:
             "Times that a source could not be read, by account. Single ones are made up for by the next look; a row of "
             "them delays new sessions. Read the log for the reason.",
             {
-                "{{source}} of {{account}}": _hourly("telnyx_discovery_failures_total", "source, account"),
+                "{{source}} of {{account}}": hourly("telnyx_discovery_failures_total", "source, account"),
             },
             NUMBER,
             width=8,
@@ -312,147 +307,6 @@ def _discovery() -> list[Panel]:
     ]
 
 
-def _books() -> list[Panel]:
-    return [
-        graph(
-            "Ledger commits",
-            "How long it takes to book a batch durably. Above a second the disk is slow: nothing is lost, polls wait. "
-            "Put the ledger on a local disk.",
-            {
-                "99 of 100": quantile(0.99, "telnyx_ledger_commit_duration_seconds", ""),
-                "half": quantile(0.5, "telnyx_ledger_commit_duration_seconds", ""),
-            },
-            "s",
-            width=8,
-            interval="1h",
-            colors={"^99": "orange", "^half": "blue"},
-        ),
-        stats(
-            "Failed commits",
-            "Batches that the ledger could not book in the time range. Any: check space and rights of its disk; "
-            "polling goes on by itself when it can be written." + EXACT,
-            {"batches": f"sum({exact('telnyx_ledger_commit_failures_total', 'job')})"},
-            NUMBER,
-            width=4,
-            height=8,
-            decimals=0,
-            steps=NONE_IS_WELL,
-        ),
-        stats(
-            "Ledger",
-            "Size of the ledger's files, and events in it. It stops growing after `ledger.retention_days`; give the "
-            "disk several times this size.",
-            {"bytes": gauge("telnyx_ledger_size_bytes", "")},
-            "bytes",
-            width=4,
-            height=8,
-        ),
-        graph(
-            "Events in the ledger",
-            "Events kept. A slope that steepens without more sessions means bigger sessions; 430 bytes per session of "
-            "eleven events are normal.",
-            {"events": gauge("telnyx_ledger_events", "")},
-            NUMBER,
-            width=8,
-        ),
-        graph(
-            "Checks that fail now",
-            "Sessions whose last tree fails a check, by check. Vanished events and changed currencies are Telnyx's "
-            "doing; `no_id` and `event_sum` of many sessions deserve a ticket.",
-            {"{{check}}": gauge("telnyx_unreconciled_sessions", "check")},
-            NUMBER,
-            width=8,
-        ),
-        graph(
-            "Checks that began to fail",
-            "Per hour, by check. Late amendments cause some. A burst after an update of Telnyx's is worth a look at "
-            "one session with the `session` command.",
-            {"{{check}}": f"3600 * {rate('telnyx_reconciliation_failures_total', 'check')}"},
-            NUMBER,
-            width=8,
-            bars=True,
-            stacked=True,
-            interval="1h",
-        ),
-        graph(
-            "Events without a price",
-            "Events that have no readable cost now, by record type. Most get one within two days; a type that stays "
-            "is not billed by the session API.",
-            {"{{record_type}}": f"{gauge('telnyx_events_awaiting_price', 'record_type')} > 0"},
-            NUMBER,
-            width=8,
-        ),
-        graph(
-            "Cut trees per hour",
-            "Nodes at which a tree was cut, and those that could not be completed. The latter mean that costs are "
-            "missing until the next poll: look for failing requests.",
-            {
-                "cut": f"3600 * {rate('telnyx_trees_cut_total', 'job')}",
-                "not completed": f"3600 * {rate('telnyx_trees_cut_unresolved_total', 'job')}",
-            },
-            NUMBER,
-            width=8,
-            interval="1h",
-            colors={"^cut": "blue", "^not": "red"},
-        ),
-        graph(
-            "Time until settled",
-            "95 of 100 sessions have settled after this time from first sight, by kind. It is how long to wait until "
-            "a day's costs are final.",
-            {"{{session_kind}}": quantile(0.95, "telnyx_session_settling_seconds", "session_kind")},
-            "s",
-            width=8,
-            interval="6h",
-        ),
-        graph(
-            "Money held back",
-            "Booked but not yet shown, since a new series must be scraped at 0 first. It returns to 0 within minutes; "
-            "if it doesn't, Prometheus isn't scraping this exporter.",
-            {"{{currency}}": gauge("telnyx_unreleased_cost", "currency")},
-            MONEY,
-            width=8,
-        ),
-    ]
-
-
-def _exposition() -> list[Panel]:
-    return [
-        graph(
-            "Series",
-            "Sample lines of business metrics, and their limit. Plan for twice what you have; every label of your own "
-            "multiplies them.",
-            {"used": gauge("telnyx_series", "job"), "limit": gauge("telnyx_series_limit", "job")},
-            NUMBER,
-            width=8,
-            colors={"^used": "blue", "^limit": "red"},
-        ),
-        stats(
-            "Values folded into other",
-            "Label values in the time range that had no room, by label. List the values that matter under "
-            "`metrics.labels`, or raise `series_max`." + EXACT,
-            {"{{label}}": or_none(exact("telnyx_label_overflows_total", "label"), "label")},
-            NUMBER,
-            width=4,
-            height=8,
-            decimals=0,
-            names=True,
-            steps=((None, "green"), (1.0, "orange")),
-        ),
-        rows(
-            "Replicas",
-            "Running exporters and their versions. Fewer than you started: one is down or not scraped. Different "
-            "versions: finish the roll-out.",
-            {"Running": f"count by (instance, version, python_version) ({of('telnyx_exporter_build_info')})"},
-            NUMBER,
-            width=12,
-            height=8,
-            names={"instance": "Replica", "version": "Version", "python_version": "Python"},
-            sort="Replica",
-            decimals=0,
-        ),
-    ]
-
-
 BOARD = Board(
     uid="telnyx-exporter",
     title="Telnyx: exporter health",
@@ -464,7 +318,7 @@ BOARD = Board(
         ("Polling", _polling()),
         ("The Telnyx API", _api()),
         ("Discovery", _discovery()),
-        ("Ledger and bills", _books()),
-        ("Exposition", _exposition()),
+        ("Ledger and bills", books()),
+        ("Exposition", exposition()),
     ),
 )

@@ -37,6 +37,11 @@ def rate(sample: str, by: str, *matchers: str) -> str:
     return f"sum by ({by}) (rate({of(sample, *matchers)}[$__rate_interval]))"
 
 
+def hourly(sample: str, by: str, *matchers: str) -> str:
+    """A counter's growth per hour."""
+    return f"3600 * {rate(sample, by, *matchers)}"
+
+
 def increase(sample: str, by: str, *matchers: str) -> str:
     """A counter's growth per step of a graph."""
     return f"sum by ({by}) (increase({of(sample, *matchers)}[$__rate_interval]))"
