@@ -23,8 +23,15 @@ check: .venv/.dev  ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: .venv/.dev  ## write the generated parts of docs/ and README.md again
+docs: .venv/.dev  ## write docs/, the README's table and the dashboards again, as far as they are generated
 	$(BIN)/python -m tests.generate_docs
+
+screenshots: .venv/.dev tools/render/dist  ## draw the dashboards for the README; needs node, chromium and some minutes
+	$(BIN)/python -m tests.screenshots
+
+tools/render/dist: $(wildcard tools/render/src/* tools/render/*.js*) tools/render/index.html
+	cd tools/render && npm ci --silent && npm run --silent build
+	@touch $@
 
 bench-webhooks: .venv/.dev  ## webhooks and scrapes beside polls at full speed; a minute, on an idle machine
 	@$(BIN)/python benchmarks/webhooks.py $(ARGS)
@@ -34,7 +41,7 @@ lock: .venv/.dev  ## resolve the pinned versions again
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
 clean:  ## forget everything that make made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv tools/render/node_modules tools/render/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Not bin/python: where Debian's python3-venv is missing, that file is left behind by the attempt.
 .venv/bin/pip:

@@ -13,6 +13,7 @@ from exporter.costs import COST, CREDITS, INFERENCE_COST, INFERENCE_CREDITS
 
 Kind = Literal["counter", "gauge", "histogram"]
 Home = Literal["ledger", "process"]
+Across = Literal["sum", "max", "min"]
 
 
 class Family(Struct, frozen=True):
@@ -27,14 +28,19 @@ class Family(Struct, frozen=True):
     """Carries the labels configured under metrics.labels as well."""
     buckets: tuple[float, ...] = ()
     """Upper bounds of a process histogram, without +Inf; those of the ledger's are configured."""
+    across: Across = "sum"
+    """How the series of several replicas become one: parts are summed, of a shared fact the largest is taken, of what
+    must hold everywhere the least. Ledger families are parts, since one replica shows them at a time."""
 
 
-def _ledger(name: str, kind: Kind, labels: str, text: str, *, extra: bool = False) -> Family:
-    return Family(name, kind, "ledger", ("account", *labels.split()), text, extra)
+def _ledger(name: str, kind: Kind, labels: str, text: str, *, extra: bool = False, across: Across = "sum") -> Family:
+    return Family(name, kind, "ledger", ("account", *labels.split()), text, extra, across=across)
 
 
-def _process(name: str, kind: Kind, labels: str, text: str, buckets: tuple[float, ...] = ()) -> Family:
-    return Family(name, kind, "process", tuple(labels.split()), text, buckets=buckets)
+def _process(
+    name: str, kind: Kind, labels: str, text: str, buckets: tuple[float, ...] = (), *, across: Across = "sum"
+) -> Family:
+    return Family(name, kind, "process", tuple(labels.split()), text, buckets=buckets, across=across)
 
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -157,6 +163,7 @@ FAMILIES: tuple[Family, ...] = (
         "gauge",
         "root_record_type event_id",
         "When something of a session last changed; bounded.",
+        across="max",
     ),
     Family(
         "telnyx_budget_cost_total",
@@ -179,14 +186,21 @@ FAMILIES: tuple[Family, ...] = (
         ("budget", "currency"),
         "Net cost by the events' own time in the budget's current window.",
     ),
-    _process("telnyx_budget_limit", "gauge", "budget currency", "The configured amount of a budget."),
+    _process("telnyx_budget_limit", "gauge", "budget currency", "The configured amount of a budget.", across="max"),
     _process(
         "telnyx_budget_window_start_timestamp_seconds",
         "gauge",
         "budget currency",
         "When the budget's current window began.",
+        across="max",
     ),
-    _process("telnyx_budget_window_seconds", "gauge", "budget currency", "How long the budget's current window is."),
+    _process(
+        "telnyx_budget_window_seconds",
+        "gauge",
+        "budget currency",
+        "How long the budget's current window is.",
+        across="max",
+    ),
     _ledger(
         "telnyx_reconciliation_failures_total",
         "counter",
@@ -212,6 +226,7 @@ FAMILIES: tuple[Family, ...] = (
         "gauge",
         "source",
         "When a source was last read to its end; 0 if it has not been yet.",
+        across="max",
     ),
     _ledger(
         "telnyx_detail_record_cost_total",
@@ -221,10 +236,20 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _process("telnyx_webhooks_total", "counter", "account event_type", "Webhooks accepted; unknown types are other."),
     _process("telnyx_webhook_failures_total", "counter", "account reason", "Webhooks refused."),
-    _process("telnyx_balance", "gauge", "account currency", "The account's prepaid balance, polled in the background."),
-    _process("telnyx_available_credit", "gauge", "account currency", "Balance and credit limit together."),
-    _process("telnyx_credit_limit", "gauge", "account currency", "The account's credit limit."),
-    _process("telnyx_pending_amount", "gauge", "account currency", "Charges that are pending on the balance."),
+    _process(
+        "telnyx_balance",
+        "gauge",
+        "account currency",
+        "The account's prepaid balance, polled in the background.",
+        across="max",
+    ),
+    _process(
+        "telnyx_available_credit", "gauge", "account currency", "Balance and credit limit together.", across="max"
+    ),
+    _process("telnyx_credit_limit", "gauge", "account currency", "The account's credit limit.", across="max"),
+    _process(
+        "telnyx_pending_amount", "gauge", "account currency", "Charges that are pending on the balance.", across="max"
+    ),
     _process(
         "telnyx_api_requests_total",
         "counter",
@@ -239,22 +264,29 @@ FAMILIES: tuple[Family, ...] = (
         _SECONDS,
     ),
     _process(
-        "telnyx_api_up", "gauge", "account", "1 if the last request to the API was answered and the key accepted."
+        "telnyx_api_up",
+        "gauge",
+        "account",
+        "1 if the last request to the API was answered and the key accepted.",
+        across="min",
     ),
     _process(
         "telnyx_api_last_success_timestamp_seconds",
         "gauge",
         "account",
         "When the API last answered a request successfully; 0 if it has not yet.",
+        across="max",
     ),
     _process(
         "telnyx_api_throttled_seconds_total", "counter", "account", "Time that requests were held back by pacing."
     ),
-    _process("telnyx_api_quota_limit", "gauge", "account", "x-ratelimit-limit of the last answer."),
-    _process("telnyx_api_quota_remaining", "gauge", "account", "x-ratelimit-remaining of the last answer."),
+    _process("telnyx_api_quota_limit", "gauge", "account", "x-ratelimit-limit of the last answer.", across="max"),
+    _process(
+        "telnyx_api_quota_remaining", "gauge", "account", "x-ratelimit-remaining of the last answer.", across="max"
+    ),
     _ledger("telnyx_label_overflows_total", "counter", "label", "Label values folded into other to bound the series."),
-    _process("telnyx_series", "gauge", "", "Sample lines of the business families now exposed."),
-    _process("telnyx_series_limit", "gauge", "", "The configured metrics.series_max."),
+    _process("telnyx_series", "gauge", "", "Sample lines of the business families now exposed.", across="max"),
+    _process("telnyx_series_limit", "gauge", "", "The configured metrics.series_max.", across="max"),
     _process(
         "telnyx_ledger_commit_duration_seconds",
         "histogram",
@@ -265,18 +297,22 @@ FAMILIES: tuple[Family, ...] = (
     _process("telnyx_ledger_commit_failures_total", "counter", "", "Batches that the ledger could not book."),
     Family("telnyx_ledger_events", "gauge", "ledger", (), "Events kept in the ledger."),
     Family("telnyx_ledger_size_bytes", "gauge", "ledger", (), "Size of the ledger's files."),
-    _process("telnyx_exporter_build_info", "gauge", "version python_version", "The running exporter; always 1."),
+    _process(
+        "telnyx_exporter_build_info", "gauge", "version python_version", "The running exporter; always 1.", across="max"
+    ),
     _process(
         "telnyx_exporter_config_last_reload_successful",
         "gauge",
         "",
         "1 if the configuration was last read without an error.",
+        across="min",
     ),
     _process(
         "telnyx_exporter_config_last_reload_success_timestamp_seconds",
         "gauge",
         "",
         "When the configuration was last read without an error.",
+        across="min",
     ),
 )
 

@@ -1,15 +1,21 @@
-"""The generated pages: docs/metrics.md, the README's table of metrics, docs/configuration.md; `make docs` writes them.
+"""The generated files: docs/metrics.md, the README's table, docs/configuration.md, dashboards; `make docs` writes them.
 
 Owns how the rows of the catalogue look in Markdown, and which topic a family belongs to; states no fact about a metric
 that isn't in its row.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+
+import yaml
 
 from exporter import config
 from exporter.catalog import FAMILIES, Family
+from exporter.dashboards import BOARDS, written
+from tests.promql import families
 
 TOP = Path(__file__).parent.parent
 
@@ -45,8 +51,12 @@ Label values are never empty: `unknown` where the API says nothing understandabl
 `other` where values are folded to bound the series. *+ own* stands for the labels configured under `metrics.labels`.
 `record_type` and `product` are the event's; `root_record_type` and `session_kind` (ai, voice, messaging, conference,
 video, other) are the session's. A new series shows 0 for `metrics.birth_seconds` before its first value, so that
-`increase()` sees it. Besides these families there are the usual `process_*` and `python_*`.
+`increase()` sees it. The examples make one of all replicas; add up money only `by (currency)`. Besides these families
+there are the usual `process_*` and `python_*`.
 """
+
+
+COLUMNS = ("family", "kind", "labels", "meaning", "example", "dashboards", "alerts")
 
 
 def metrics_page() -> str:
@@ -54,15 +64,75 @@ def metrics_page() -> str:
     parts = [_METRICS]
     for home, (title, meaning) in HOMES.items():
         parts.append(f"## {title}\n\n{meaning}\n")
-        for topic, families in _by_topic(family for family in FAMILIES if family.home == home):
-            rows = [(_code(family), family.kind, _labels(family), family.help) for family in families]
-            parts.append(f"### {topic}\n\n{_table(('family', 'kind', 'labels', 'meaning'), rows)}\n")
+        for topic, found in _by_topic(family for family in FAMILIES if family.home == home):
+            parts.append(f"### {topic}\n\n{_table(COLUMNS, map(_row, found))}\n")
     return "\n".join(parts)
+
+
+def _row(family: Family) -> tuple[str, ...]:
+    shown, alerting = dashboards().get(family.name, ()), alerts().get(family.name, ())
+    return (
+        _code(family),
+        family.kind,
+        _labels(family),
+        family.help,
+        f"`{example(family)}`",
+        ", ".join(shown) or "-",
+        ", ".join(f"`{name}`" for name in alerting) or "-",
+    )
+
+
+def example(family: Family) -> str:
+    """A first query, which makes one of all replicas."""
+    by = ", ".join(label for label in family.labels if label not in {"account", "product"}) or "job"
+    if family.kind == "histogram":
+        labels = "" if by == "job" else f", {by}"
+        return f"histogram_quantile(0.95, sum by (le{labels}) (rate({family.name}_bucket[1h])))"
+    if family.kind == "counter":
+        return f"sum by ({by}) (rate({family.name}[1h]))"
+    if family.across == "sum":
+        return f"sum by ({by}) ({family.name})"
+    return f"{family.across} without (instance, pod) ({family.name})"
+
+
+@cache
+def dashboards() -> Mapping[str, list[str]]:
+    """The dashboards that show a family, by its name."""
+    shown: dict[str, list[str]] = {}
+    for board in BOARDS.values():
+        panels = json.loads(written(board))["panels"]
+        asked = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+        for family in sorted(set().union(*map(families, asked))):
+            shown.setdefault(family, []).append(board.title.partition(": ")[2])
+    return shown
+
+
+@cache
+def alerts() -> Mapping[str, list[str]]:
+    """The alerts that look at a family, by its name, also through recorded expressions."""
+    files = sorted((TOP / "prometheus" / "rules").glob("*.y*ml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text()).get("groups", [])]
+    rules = [rule for group in groups for rule in group["rules"]]
+    recorded = {rule["record"]: rule["expr"] for rule in rules if "record" in rule}
+    found: dict[str, list[str]] = {}
+    for rule in rules:
+        for family in sorted(_named(rule["expr"], recorded)) if "alert" in rule else ():
+            if rule["alert"] not in found.setdefault(family, []):
+                found[family].append(rule["alert"])
+    return found
+
+
+def _named(expression: str, recorded: Mapping[str, str]) -> set[str]:
+    """Families that the expression names, or that what it names was recorded from."""
+    names = set(re.findall(r"[A-Za-z_:][\w:]*", str(expression)))
+    stems = {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
+    own = {family.name for family in FAMILIES} & (names | stems)
+    return own.union(*(_named(recorded[name], recorded) for name in names & recorded.keys()))
 
 
 def readme(before: str) -> str:
     """The README with its table of metrics written again; all else as it was."""
-    rows = [(topic, ", ".join(map(_code, families))) for topic, families in _by_topic(FAMILIES)]
+    rows = [(topic, ", ".join(map(_code, found))) for topic, found in _by_topic(FAMILIES)]
     begin, end = "<!-- metrics:begin -->", "<!-- metrics:end -->"
     head, rest = before.split(begin)
     tail = rest.split(end)[1]
@@ -75,6 +145,7 @@ def pages() -> dict[Path, str]:
         TOP / "README.md": readme((TOP / "README.md").read_text()),
         TOP / "docs" / "metrics.md": metrics_page(),
         TOP / "docs" / "configuration.md": config.reference(),
+        **{TOP / "grafana" / "dashboards" / f"{name}.json": written(board) for name, board in BOARDS.items()},
     }
 
 
