@@ -16,7 +16,7 @@ ASKED_SECONDS = 1.5 * DAY
 FIRES = {
     "TelnyxEventsSettledUnpriced": "one event in a thousand never gets a price",
     "TelnyxSessionOverThreshold": "some sessions go over the thresholds of the history",
-    "TelnyxDiscoveryStalled": "the history looks at detail records every two hours",
+    "TelnyxDiscoveryStalled": "the history looks at detail records every hour and a half",
 }
 MAY_FIRE = {
     "TelnyxSpendAboveLastWeek": "of an account with twenty calls a day, one hour may well be dear",
