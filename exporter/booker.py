@@ -18,8 +18,8 @@ from exporter.model import Poll, Receipt, SessionRef
 
 log = logging.getLogger(__name__)
 
-BATCH_POLLS_MAX, BATCH_EVENTS_MAX = 200, 2_000
-"""A commit holds no more: it stays short, and a webhook waits for at most one."""
+BATCH_POLLS_MAX, BATCH_EVENTS_MAX = 200, 500
+"""A commit holds no more: it stays short, some 15 ms, and a webhook waits for at most one."""
 BATCH_SECONDS = 0.005
 """How long the first finished poll waits for company; a commit costs about as much."""
 RETRY_SECONDS = 1.0
