@@ -154,6 +154,9 @@ async def played(folder: Path) -> Life:
         simulated.clock.step(10 * MINUTE)
         async with exporting(before, simulated, clock) as exporter:
             await minutes(exporter, 2 * 60)
+            # What is booked between the last scrape of the old labels and the first of the new ones is history to both.
+            clock.time += MINUTE
+            await show(exporter, life)
         async with exporting(after, simulated, clock) as exporter:
             await minutes(exporter, 2 * 60 + 30)
             life.truth = stated(await exporter.truth())
@@ -162,13 +165,19 @@ async def played(folder: Path) -> Life:
     return life
 
 
-async def live(exporter: Exporting, life: Life) -> None:
-    """A minute: first a scrape, then polls, so that the first scrape after a start shows what was recovered."""
+async def show(exporter: Exporting, life: Life) -> None:
+    """Release what is ripe, and scrape."""
     app = exporter.app
     ripe = app.metrics.ripe(app.clock.monotonic())
     app.metrics.apply(await app.ledger.run(SqliteLedger.release, ripe))
     publish(exporter)
     await life.scrape(exporter, int(app.clock.now()))
+
+
+async def live(exporter: Exporting, life: Life) -> None:
+    """A minute: first a scrape, then polls, so that the first scrape after a start shows what was recovered."""
+    app = exporter.app
+    await show(exporter, life)
     await exporter.follow_begun()
     await app.poller.tick()
     await exporter.drained()
@@ -289,7 +298,7 @@ def test_all_hours_together_show_what_was_booked(asked: Asked, shift: int) -> No
     for currency, booked in life.booked[-1]["telnyx_cost_total"].items():
         shown = sum(hours[end].get(currency, Decimal(0)) for end in ends)
         share = Decimal(MINUTE) / HOUR
-        assert (1 - share) * booked <= shown <= (1 + 2 * share) * booked
+        assert (1 - 2 * share) * booked <= shown <= (1 + 2 * share) * booked
 
 
 @pytest.mark.parametrize("family", FAMILIES)
