@@ -291,7 +291,7 @@ def test_increase_is_what_was_shown_in_its_window(asked: Asked, family: str, shi
 
 @pytest.mark.parametrize("shift", [0, BETWEEN], ids=["at scrapes", "between scrapes"])
 def test_all_hours_together_show_what_was_booked(asked: Asked, shift: int) -> None:
-    """At least to 1 - interval / window, at most to 1 + 2 * interval / window of it."""
+    """At least to 1 - 2 * interval / window, at most to 1 + 2 * interval / window of it."""
     life = asked.life
     hours = asked.at_each(INCREASE, "telnyx_cost_total", HOUR, shift)
     ends = range(max(hours), life.times[0], -HOUR)
