@@ -19,6 +19,9 @@ FIRES = {
     "TelnyxDiscoveryStalled": "the history looks at detail records every hour and a half",
 }
 MAY_FIRE = {
+    "TelnyxBudgetBurnFast": "a single dear call burns a small budget fast, and two builds of the history differ a little",
+    "TelnyxBudgetBurnSlow": "as above",
+    "TelnyxBudgetWillBeExceeded": "as above",
     "TelnyxSpendAboveLastWeek": "of an account with twenty calls a day, one hour may well be dear",
     "TelnyxNoSessionsDiscovered": "at two sessions an hour, looked for every two hours, a few hours may well have none",
 }
