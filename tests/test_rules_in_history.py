@@ -19,7 +19,7 @@ FIRES = {
     "TelnyxDiscoveryStalled": "the history looks at detail records every hour and a half",
 }
 MAY_FIRE = {
-    "TelnyxBudgetBurnFast": "a single dear call burns a small budget fast, and two builds of the history differ a little",
+    "TelnyxBudgetBurnFast": "one dear call burns a small budget fast, and two builds of the history differ a little",
     "TelnyxBudgetBurnSlow": "as above",
     "TelnyxBudgetWillBeExceeded": "as above",
     "TelnyxSpendAboveLastWeek": "of an account with twenty calls a day, one hour may well be dear",
