@@ -301,6 +301,12 @@ FAMILIES: tuple[Family, ...] = (
         "telnyx_exporter_build_info", "gauge", "version python_version", "The running exporter; always 1.", across="max"
     ),
     _process(
+        "telnyx_exporter_task_failures_total",
+        "counter",
+        "task",
+        "Times that something the exporter does beside polling failed; it is done again at its next time.",
+    ),
+    _process(
         "telnyx_exporter_config_last_reload_successful",
         "gauge",
         "",

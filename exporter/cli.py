@@ -19,12 +19,13 @@ from typing import TypeVar
 from msgspec import Struct
 
 from exporter import __version__, demo, simulator
-from exporter.app import App, SystemClock, policy
+from exporter.app import App, SystemClock
 from exporter.config import Config, load, parse
 from exporter.errors import ConfigError, ExporterError, LedgerError
 from exporter.explain import explain
 from exporter.ledger import Settings, open_existing
 from exporter.log import FORMATS, LEVELS, configure
+from exporter.plan import policy
 from exporter.record_types import RecordTypes
 
 PROG = "telnyx-session-exporter"
