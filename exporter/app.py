@@ -30,10 +30,11 @@ from exporter.model import SessionRef
 from exporter.plan import Plan, Planner, Transport, policy
 from exporter.poll import Poller
 from exporter.reception import Reception
+from exporter.reloading import Origin, Reloading
 from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.transport import open_transport
 from exporter.upkeep import GAUGES_SECONDS, KEEP_SECONDS, RELEASE_SECONDS, Upkeep
-from exporter.web import Status, WebServer
+from exporter.web import ReloadRoute, Status, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +65,14 @@ class App:
         *,
         listen: str,
         clock: Clock,
+        origin: Origin | None = None,
         transport: Transport = open_transport,
         wall: Callable[[], float] = time.time,
         seed: int | None = None,
     ) -> None:
-        """`wall` is the time by which others sign; `clock.now` may be simulated."""
+        """`origin` is where the configuration came from; `wall` the time by which others sign, where `clock.now` may
+        be simulated.
+        """
         self.clock = clock
         self.labeller = Labeller(config.metrics.labels)
         self.ledger = LedgerThread()
@@ -91,6 +95,12 @@ class App:
             seed=seed,
         )
         self._jobs = Jobs(lambda task: self.metrics.inc("telnyx_exporter_task_failures_total", (task,)))
+        origin = origin or Origin(lambda: config)
+        self.reloading = Reloading(
+            origin, running=lambda: self.config, enter=self._enter, metrics=self.metrics, clock=clock
+        )
+        if origin.look_seconds > 0:
+            self._jobs.every(origin.look_seconds, "config", self.reloading.look)
         self.started = asyncio.Event()
         """Set when the web surface listens."""
         self._stop = asyncio.Event()
@@ -102,7 +112,10 @@ class App:
             status=self._status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
-            further=self._reception.routes(),
+            further=[
+                *self._reception.routes(),
+                ReloadRoute(self.reloading.from_outside if origin.lifecycle else None).route(),
+            ],
         )
         self._adopt(self._planner.plan(config))
 
@@ -115,6 +128,7 @@ class App:
         """Have every room work by the plan; nothing here waits, so none sees it earlier than another."""
         self.plan = plan
         plan.pace()
+        self.metrics.adopt(plan.config.metrics)
         self._metadata.adopt(plan)
         self.poller.adopt(plan.lanes())
         self.discovery.adopt(plan)
@@ -131,6 +145,22 @@ class App:
             (LOOK_SECONDS, "files", self.files.look),
         ):
             self._jobs.every(seconds, task, job)
+
+    async def _enter(self, config: Config) -> None:
+        """Go on under another configuration; raises ConfigError or LedgerError, and then all is as it was."""
+        if self._stop.is_set():
+            raise LedgerError("the exporter is stopping")
+        before, plan, now = self.plan, self._planner.plan(config, self.plan), self.clock.now()
+        series = list(known_series(config, self._metadata.record_types))
+        refs = list(config.session_refs())
+        async with self.poller.between_claims():
+            await self.ledger.run(SqliteLedger.reconfigure, policy(config), Settings.of(config), refs, series, now)
+            self._adopt(plan)
+        self._planner.retire(before, plan, self.poller.under_way | self._jobs.under_way)
+        try:
+            await self._recall(now)
+        except LedgerError as error:  # all is entered; it is shown when the ledger can be read again
+            self._booker.failed(error)
 
     # Running
 
@@ -170,8 +200,7 @@ class App:
             await self._jobs.start(task, job, account)
 
     async def close_clients(self) -> None:
-        for client in self.plan.clients.values():
-            await client.aclose()
+        await self._planner.close(self.plan)
 
     async def _recover(self) -> None:
         """The configured sessions and the series known in advance are entered; then memory is what the ledger says."""
@@ -179,15 +208,14 @@ class App:
         await self.ledger.run(SqliteLedger.hasten, now)
         await self._metadata.recover()
         await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now)
+        await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._metadata.record_types)))
         await self._recall(now)
         await self.discovery.begin(now)
-        self.metrics.set("telnyx_exporter_config_last_reload_successful", (), 1)
-        self.metrics.set("telnyx_exporter_config_last_reload_success_timestamp_seconds", (), now)
+        await self.reloading.begin()
         self._open = True
 
     async def _recall(self, now: float) -> None:
-        """Have the series exist that the plan knows, and show what the ledger has."""
-        await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._metadata.record_types)))
+        """Show what the ledger has."""
         self.metrics.load(await self.ledger.run(SqliteLedger.totals))
         known = await self.ledger.run(SqliteLedger.followed, now - FOLLOWED_SECONDS, FOLLOWED_MAX)
         self.metrics.recall(known, now)
@@ -209,6 +237,7 @@ class App:
         await self._stop.wait()
         log.info("stopping")
         self._jobs.pause()
+        self.reloading.end()
         await self.poller.stop(STOP_SECONDS)
         await self._jobs.end()
         for ending in (booking, publishing):
@@ -219,14 +248,10 @@ class App:
     async def _look_back(self) -> None:
         """On an empty ledger: nothing is shown, and the exporter not ready, until what was before is booked."""
         if await self.discovery.looks_back():
-            log.info("looking back; /metrics waits for it")
-            looking = asyncio.create_task(self.discovery.look_back())
+            looking = await self._jobs.start("look_back", self.discovery.look_back)
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (looking, stopping):
-                task.cancel()
-            if looking.done() and not looking.cancelled() and isinstance(looking.exception(), LedgerError):
-                self._booker.failed(LedgerError(str(looking.exception())))
+            stopping.cancel()
         self._shown = True
 
     async def _publish(self) -> None:

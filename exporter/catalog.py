@@ -301,6 +301,12 @@ FAMILIES: tuple[Family, ...] = (
         "telnyx_exporter_build_info", "gauge", "version python_version", "The running exporter; always 1.", across="max"
     ),
     _process(
+        "telnyx_exporter_config_reload_failures_total",
+        "counter",
+        "",
+        "Times that the configuration could not be read again; the one before stayed in effect.",
+    ),
+    _process(
         "telnyx_exporter_task_failures_total",
         "counter",
         "task",

@@ -105,7 +105,14 @@ class Discovery:
         return await self._ledger.run(SqliteLedger.kept, LOOK_BACK) == PENDING
 
     async def look_back(self) -> None:
-        """Find and book what was before the ledger, then have all of it shown; raises LedgerError."""
+        """Find and book what was before the ledger, then have all of it shown."""
+        try:
+            await self._look_back()
+        except LedgerError as error:
+            self._booker.failed(error)
+
+    async def _look_back(self) -> None:
+        log.info("looking back; /metrics waits for it")
         try:
             async with asyncio.timeout(LOOK_BACK_SECONDS_MAX):
                 for source in list(self._records.values()):

@@ -36,13 +36,13 @@ class Jobs:
     def begin(self) -> None:
         self._scheduler.start()
 
-    async def start(self, task: str, job: Job, account: str = "") -> None:
-        """Start a job unless its last run is still under way."""
+    async def start(self, task: str, job: Job, account: str = "") -> "asyncio.Task[None]":
+        """Start a job unless its last run is still under way; the run."""
         running = self._running.get((task, account))
         if running is None or running.done():
-            started = asyncio.get_running_loop().create_task(job())
-            started.add_done_callback(partial(self._ended, task))
-            self._running[task, account] = started
+            running = self._running[task, account] = asyncio.get_running_loop().create_task(job())
+            running.add_done_callback(partial(self._ended, task))
+        return running
 
     @property
     def under_way(self) -> set["asyncio.Task[None]"]:

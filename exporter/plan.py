@@ -8,7 +8,7 @@ what the API said of its quota still holds.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -76,6 +76,7 @@ class Planner:
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._pacers: dict[str, Pacer] = {}
         """Of every account there ever was: one that comes back goes on with what it has waited, a counter."""
+        self._retiring: dict[asyncio.Task[None], Client] = {}
 
     def plan(self, config: Config, before: Plan | None = None) -> Plan:
         """The plan for a configuration; raises ConfigError if a `ca_file` can't be used."""
@@ -91,6 +92,21 @@ class Planner:
             for name, client in clients.items()
         }
         return Plan(config, {name: self._pacers[name] for name in clients}, clients, journeys)
+
+    def retire(self, before: Plan, after: Plan, users: Collection["asyncio.Task[None]"]) -> None:
+        """Close the clients that the later plan has no more, once these tasks have ended: some may be using them."""
+        for name, client in before.clients.items():
+            if after.clients.get(name) is not client:
+                task = asyncio.get_running_loop().create_task(_close(client, users))
+                self._retiring[task] = client
+                task.add_done_callback(self._retiring.pop)
+
+    async def close(self, plan: Plan) -> None:
+        """Close all clients that are left."""
+        for task in self._retiring:
+            task.cancel()
+        for client in (*plan.clients.values(), *self._retiring.values()):
+            await client.aclose()
 
     def _pacer(self, account: Account) -> Pacer:
         if account.name not in self._pacers:
@@ -116,6 +132,12 @@ class Planner:
             random=self._random,
             observe=partial(self._observe, account.name),
         )
+
+
+async def _close(client: Client, users: Collection["asyncio.Task[None]"]) -> None:
+    if users:
+        await asyncio.wait(users)
+    await client.aclose()
 
 
 def _same_way(config: Config, account: Account, before: Config) -> bool:

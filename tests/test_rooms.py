@@ -35,6 +35,7 @@ EDGES = (
         "jobs",
         "web",
         "reception",
+        "reloading",
         "app",
         "dashboards",
     ),

@@ -123,12 +123,20 @@ class SqliteLedger:
 
         return self._file.transact(work)
 
-    def reconfigure(self, policy: lifecycle.Policy, settings: Settings, refs: Iterable[SessionRef], now: float) -> None:
+    def reconfigure(
+        self,
+        policy: lifecycle.Policy,
+        settings: Settings,
+        refs: Iterable[SessionRef],
+        series: Iterable[tuple[str, Labels]],
+        now: float,
+    ) -> None:
         """Go on under another configuration, or, after an error, under the one before; `totals` has what it changed.
 
-        Money that is booked stays as it is. Budgets are summed up anew, and sessions that were given up are due.
+        Money that is booked stays as it is. Budgets are summed up anew, sessions that were given up are due, and the
+        series exist.
         """
-        refs, before = list(refs), (self._policy, self._settings)
+        refs, series, before = list(refs), list(series), (self._policy, self._settings)
 
         def work() -> None:
             self._policy, self._settings = policy, settings
@@ -138,6 +146,8 @@ class SqliteLedger:
             self._following().retry(now)
             self._spend.forget_others()
             self._spend.sum_up(now)
+            for family, labels in series:
+                self._totals.born(family, labels)
             self._totals.write()
 
         try:
