@@ -301,6 +301,18 @@ FAMILIES: tuple[Family, ...] = (
         "telnyx_exporter_build_info", "gauge", "version python_version", "The running exporter; always 1.", across="max"
     ),
     _process(
+        "telnyx_exporter_config_reload_failures_total",
+        "counter",
+        "",
+        "Times that the configuration could not be read again; the one before stayed in effect.",
+    ),
+    _process(
+        "telnyx_exporter_task_failures_total",
+        "counter",
+        "task",
+        "Times that something the exporter does beside polling failed; it is done again at its next time.",
+    ),
+    _process(
         "telnyx_exporter_config_last_reload_successful",
         "gauge",
         "",

@@ -20,18 +20,22 @@ from typing import TypeVar
 from msgspec import Struct
 
 from exporter import __version__, demo, simulator
-from exporter.app import App, SystemClock, policy
+from exporter.app import App, SystemClock
 from exporter.config import Config, load, parse
 from exporter.errors import ConfigError, ExporterError, LedgerError
 from exporter.explain import explain
 from exporter.ledger import Settings, open_existing
 from exporter.log import FORMATS, LEVELS, configure
+from exporter.plan import policy
 from exporter.record_types import RecordTypes
+from exporter.reloading import Origin
 
 PROG = "telnyx-session-exporter"
 DEFAULT_FILE = Path("config.yaml")
 WRONG = 2
 PORT_MAX = 65_535
+LEAST_SECONDS = 1.0
+"""Files are not looked at more often."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,17 +63,31 @@ SWITCH_SECONDS = 0.0005
 
 def _run(arguments: argparse.Namespace) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
-    app = App(_config(arguments), listen=arguments.listen_address, clock=SystemClock())
+    origin = Origin(
+        lambda: _config(arguments),
+        lambda: _file(arguments),
+        lifecycle=arguments.enable_lifecycle,
+        look_seconds=arguments.auto_reload_interval,
+    )
+    app = App(origin.read(), listen=arguments.listen_address, clock=SystemClock(), origin=origin)
     gc.freeze()  # what was imported is never garbage; to look through it again and again stops all threads for 70 ms
     asyncio.run(until_signal(app))
     return 0
 
 
 async def until_signal(app: App) -> None:
-    """Run the exporter until SIGTERM or SIGINT."""
+    """Run the exporter until SIGTERM or SIGINT; a second one ends it at once, for nothing is lost by that either."""
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        app.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, app.stop)
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, app.reloading.soon)
     await app.run()
 
 
@@ -141,9 +159,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 
 def _ledger(arguments: argparse.Namespace) -> int:
-    path = arguments.config_file
-    if path is None and DEFAULT_FILE.exists():
-        path = DEFAULT_FILE
+    path = _file(arguments)
     config = _parsed(path) if path is not None else Config()
     with closing(open_existing(config.ledger.url, policy(config), Settings.of(config))) as ledger:
         if arguments.action == "check":
@@ -188,11 +204,13 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _config(arguments: argparse.Namespace) -> Config:
-    """The named file; else config.yaml in the working directory, if there is one; else the defaults."""
-    path = arguments.config_file
-    if path is None and DEFAULT_FILE.exists():
-        path = DEFAULT_FILE
-    return load(path, os.environ)
+    return load(_file(arguments), os.environ)
+
+
+def _file(arguments: argparse.Namespace) -> Path | None:
+    """The named file; else config.yaml in the working directory, if there is one; else none, for the defaults."""
+    path: Path | None = arguments.config_file
+    return DEFAULT_FILE if path is None and DEFAULT_FILE.exists() else path
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -208,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, parents=[*shared, _common(level)], help=says, description=f"{PROG}: {says}.")
 
     configured = _configured("config.yaml if it exists, else the built-in defaults")
-    command("run", configured, _listening(), says="follow sessions and serve /metrics")
+    _add_reloading(command("run", configured, _listening(), says="follow sessions and serve /metrics"))
     # The line of progress says what the log would, so the log keeps to what went wrong.
     shown = command("demo", _listening(), says="the simulator and the exporter in one go", level="warn")
     shown.add_argument(
@@ -275,6 +293,23 @@ def _listening() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_reloading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config.auto-reload-interval",
+        dest="auto_reload_interval",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="how often the file is looked at, to be reloaded when it has changed (default: never)",
+    )
+    parser.add_argument(
+        "--web.enable-lifecycle",
+        dest="enable_lifecycle",
+        action="store_true",
+        help="have POST /-/reload read the configuration again; SIGHUP always does",
+    )
+
+
 def _add_simulated(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
     parser.add_argument("--port", type=_port, default=9465, help="(default: %(default)s)")
@@ -335,6 +370,13 @@ def _positive(text: str) -> float:
         if 0 < float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if text == "0" or LEAST_SECONDS <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected 0 or a number of seconds of at least {LEAST_SECONDS:g}, got {text!r}")
 
 
 def _port(text: str) -> int:

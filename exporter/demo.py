@@ -131,7 +131,7 @@ async def _watch(app: App, stage: Stage, seconds: float | None) -> None:
         await app.run()
     finally:
         watching.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
+    with contextlib.suppress(asyncio.CancelledError, httpx.TransportError):  # it may have asked what had just closed
         await watching
 
 

@@ -7,18 +7,19 @@ look like today's spend.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 
 from exporter.booker import Booker, Clock
 from exporter.client import Client
-from exporter.config import Account, Config
+from exporter.config import Account, DetailRecords
 from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.ledger import SqliteLedger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
-from exporter.sources.balance import show_balance
+from exporter.plan import Plan
+from exporter.sources.balance import forget_balance, show_balance
 from exporter.sources.detail_records import DetailRecordSource
 from exporter.sources.dialect import kinds
 
@@ -38,52 +39,57 @@ LOOK_BACK, PENDING, DONE = "look_back", "pending", "done"
 class Discovery:
     """The sources that are asked."""
 
-    def __init__(
-        self,
-        config: Config,
-        clients: Mapping[str, Client],
-        *,
-        ledger: LedgerThread,
-        booker: Booker,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> None:
-        self._accounts = config.accounts
-        self._settings = config.discovery.detail_records
-        self._clients = clients
+    def __init__(self, ledger: LedgerThread, booker: Booker, metrics: Metrics, clock: Clock) -> None:
         self._ledger = ledger
         self._booker = booker
         self._metrics = metrics
         self._clock = clock
         self._balance_at: dict[str, float] = {}
         self._running = 0
-        self._records = {
-            account.name: DetailRecordSource(
-                account.name,
-                clients[account.name],
-                kinds(self._settings),
-                self._settings,
-                ledger=ledger,
-                show=booker.show,
-                metrics=metrics,
-                clock=clock,
-            )
-            for account in config.accounts
+        self._accounts: tuple[Account, ...] = ()
+        self._settings = DetailRecords()
+        self._clients = dict[str, Client]()
+        self._records: dict[str, DetailRecordSource] = {}
+
+    def adopt(self, plan: Plan) -> None:
+        """Ask by this plan; what is as it was goes on where it is."""
+        settings = plan.config.discovery.detail_records
+        kept = {
+            name: source
+            for name, source in self._records.items()
+            if settings == self._settings and plan.clients.get(name) is self._clients[name]
         }
+        self._accounts, self._settings, self._clients = plan.config.accounts, settings, dict(plan.clients)
+        self._records = {name: kept.get(name) or self._source(name) for name in plan.clients}
+        for account in self._accounts:
+            if account.balance_interval_seconds <= 0:
+                forget_balance(self._metrics, account.name)
+
+    def _source(self, account: str) -> DetailRecordSource:
+        return DetailRecordSource(
+            account,
+            self._clients[account],
+            kinds(self._settings),
+            self._settings,
+            ledger=self._ledger,
+            show=self._booker.show,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
 
     @property
     def idle(self) -> bool:
         """No detail records are due or being read."""
         return not self._running and not any(source.due for source in self._records.values())
 
-    def due(self) -> Iterator[tuple[str, Job]]:
-        """What is to be asked now, each by a name of its own, so that a slow account keeps none waiting."""
+    def due(self) -> Iterator[tuple[str, Job, str]]:
+        """What is to be asked now, as task, job and account."""
         for name, source in self._records.items():
             if source.due:
-                yield f"detail records of {name}", partial(self._look, source)
+                yield "detail_records", partial(self._look, source), name
         for account in self._accounts:
             if self._balance_due(account):
-                yield f"balance of {account.name}", partial(self._fetch_balance, account.name)
+                yield "balance", partial(self._fetch_balance, account.name), account.name
 
     async def begin(self, now: float) -> None:
         """Remember where the first look starts; raises LedgerError."""
@@ -99,10 +105,17 @@ class Discovery:
         return await self._ledger.run(SqliteLedger.kept, LOOK_BACK) == PENDING
 
     async def look_back(self) -> None:
-        """Find and book what was before the ledger, then have all of it shown; raises LedgerError."""
+        """Find and book what was before the ledger, then have all of it shown."""
+        try:
+            await self._look_back()
+        except LedgerError as error:
+            self._booker.failed(error)
+
+    async def _look_back(self) -> None:
+        log.info("looking back; /metrics waits for it")
         try:
             async with asyncio.timeout(LOOK_BACK_SECONDS_MAX):
-                for source in self._records.values():
+                for source in list(self._records.values()):
                     await _until(source.look, LOOK_BACK_RETRY_SECONDS)
                 found = await self._ledger.run(SqliteLedger.newest)
                 await _until(partial(self._ledger.run, SqliteLedger.polled, found), BOOKED_SECONDS)
@@ -127,10 +140,12 @@ class Discovery:
 
     async def _fetch_balance(self, account: str) -> None:
         self._balance_at[account] = self._clock.now()
+        client = self._clients[account]
         try:
-            show_balance(self._metrics, account, await self._clients[account].balance())
+            show_balance(self._metrics, account, await client.balance())
         except (ConfigError, PollError) as error:
             log.warning("balance not fetched", extra=facts(account=account, error=str(error)))
+            self._metrics.inc("telnyx_exporter_task_failures_total", ("balance",))
 
 
 async def _until(asked: Callable[[], Coroutine[None, None, bool]], seconds: float) -> None:

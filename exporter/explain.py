@@ -11,13 +11,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from exporter.app import App, SystemClock, policy
+from exporter.app import App, SystemClock
 from exporter.config import Config
 from exporter.errors import ConfigError
 from exporter.ledger import Settings, open_ledger
 from exporter.metrics import Metrics
 from exporter.model import Event, Facts, Poll, Profile, Session, SessionRef
 from exporter.money import ZERO, amount_text
+from exporter.plan import policy
 
 BOOKKEEPING = (
     *("telnyx_sessions", "telnyx_ledger_events"),
@@ -36,7 +37,7 @@ async def explain(config: Config, account: str | None, record_type: str, event_i
         raise ConfigError("--account", f"no account {name!r}; configured: {', '.join(names)}")
     app = App(config, listen="", clock=SystemClock())
     try:
-        session = await app.journeys[name].session(SessionRef(name, record_type, event_id))
+        session = await app.plan.journeys[name].session(SessionRef(name, record_type, event_id))
     finally:
         await app.close_clients()
     found = app.labeller.facts(session)

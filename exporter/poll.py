@@ -9,7 +9,8 @@ the session's history, and the session is due again.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -128,7 +129,9 @@ class Poller:
         crowded: Callable[[], bool],
     ) -> None:
         """`crowded` tells whether somebody waits for the exporter's answer; it must be cheap."""
-        self._lanes = lanes
+        self._lanes = dict(lanes)
+        self._left: list[Lane] = []
+        """Lanes of accounts that are no longer configured, until their last poll has arrived."""
         self._ledger = ledger
         self._booker = booker
         self._metrics = metrics
@@ -145,7 +148,25 @@ class Poller:
     @property
     def idle(self) -> bool:
         """Nothing is under way."""
-        return not any(lane.running for lane in self._lanes.values())
+        return not self.under_way
+
+    @property
+    def under_way(self) -> set[asyncio.Task[None]]:
+        return {task for lane in (*self._lanes.values(), *self._left) for task in lane.running}
+
+    @asynccontextmanager
+    async def between_claims(self) -> AsyncIterator[None]:
+        """While nothing is being claimed, so that `adopt` may be called."""
+        async with self._claiming:
+            yield
+
+    def adopt(self, lanes: Mapping[str, Lane]) -> None:
+        """Claim for these accounts from now on; polls under way go on, those of accounts that left as well."""
+        for name, lane in lanes.items():
+            known = self._lanes.setdefault(name, lane)
+            known.journey, known.slots = lane.journey, lane.slots
+        self._left = [lane for lane in self._left if lane.running]
+        self._left += [self._lanes.pop(name) for name in self._lanes.keys() - lanes.keys()]
 
     async def tick(self) -> None:
         """Claim due sessions for every free slot and start their polls."""
@@ -238,7 +259,7 @@ class Poller:
         """Finish what is under way within the time; what is cancelled stays due: the next start frees all claims."""
         self._stopping = True
         async with self._claiming:  # a claim under way still starts its polls
-            running = {task for lane in self._lanes.values() for task in lane.running}
+            running = self.under_way
         if running:
             _, late = await asyncio.wait(running, timeout=timeout_seconds)
             for task in late:

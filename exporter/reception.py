@@ -15,7 +15,7 @@ from functools import partial
 from starlette.routing import BaseRoute
 
 from exporter.booker import Booker, Clock
-from exporter.config import Config
+from exporter.config import Account, Config
 from exporter.intake import Intake
 from exporter.known import HTTP, WEBHOOKS
 from exporter.ledger.thread import LedgerThread
@@ -34,28 +34,33 @@ class Reception:
 
     def __init__(
         self,
-        config: Config,
-        *,
         ledger: LedgerThread,
         booker: Booker,
         metrics: Metrics,
         clock: Clock,
+        *,
         intake: Intake,
         status: Callable[[], Status],
         wall: Callable[[], float],
     ) -> None:
         """`intake` is the main loop's; `wall` is the time by which others sign."""
-        self._config = config
         self._metrics = metrics
         self._clock = clock
         self._intake = intake
         self._direct = Intake(ledger, booker, clock)
-        self._status = status
-        self._wall = wall
         self._loop: asyncio.AbstractEventLoop | None = None
         self._counted: deque[tuple[str, tuple[str, ...]]] = deque()
         self._telling = False
-        self._webhooks = self._open_webhooks()
+        self._config: Config | None = None
+        self._keys: dict[str, PublicKey] = {}
+        self._webhooks = Webhooks(
+            {},
+            insecure=False,
+            wall=wall,
+            hand_over=self._take,
+            refused=partial(self._count, "telnyx_webhook_failures_total"),
+        )
+        self._lists = SessionsRoute((), status, self._follow, self._list_failed)
 
     @property
     def crowded(self) -> bool:
@@ -63,46 +68,49 @@ class Reception:
         return self._webhooks.waiting > 0
 
     def routes(self) -> list[BaseRoute]:
-        routes = self._webhooks.routes()
-        if self._config.discovery.http.enabled:
-            names = [account.name for account in self._config.accounts]
-            routes.append(SessionsRoute(names, self._status, self._follow, self._list_failed).route())
-        return routes
+        """They stay as they are: what a reload changes is how they answer."""
+        return [*self._webhooks.routes(), self._lists.route()]
 
-    def open(self) -> None:
-        """On the main loop, before anything is served."""
-        self._loop = asyncio.get_running_loop()
-        self._zero_series()
-        unsigned = [account.name for account in self._config.accounts if account.webhook_key is None]
-        if self._config.discovery.webhooks.insecure and unsigned:
+    def adopt(self, config: Config) -> None:
+        """Answer by this configuration; requests under way keep the answer they would have had."""
+        known = {} if self._config is None else {account.name: account for account in self._config.accounts}
+        self._config = config
+        self._keys = {
+            account.name: self._keys[account.name]
+            if account.name in known and _same_key(account, known[account.name])
+            else self._key(account)
+            for account in config.accounts
+        }
+        insecure = config.discovery.webhooks.insecure
+        self._webhooks.adopt({name: key.current for name, key in self._keys.items()}, insecure=insecure)
+        names = [account.name for account in config.accounts]
+        self._lists.adopt(names if config.discovery.http.enabled else None)
+        self._zero_series(config)
+        unsigned = [account.name for account in config.accounts if account.webhook_key is None]
+        if insecure and unsigned:
             log.warning(
                 "unsigned webhooks are accepted: whoever reaches this port can have sessions followed",
                 extra=facts(accounts=",".join(unsigned)),
             )
 
-    def _zero_series(self) -> None:
-        for account in filter(self._config.takes_webhooks, self._config.accounts):
+    def open(self) -> None:
+        """On the main loop, before anything is served."""
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Have senders of webhooks come again later; from any thread."""
+        self._webhooks.close()
+
+    def _zero_series(self, config: Config) -> None:
+        for account in filter(config.takes_webhooks, config.accounts):
             for event_type in EVENT_TYPES:
                 self._metrics.inc("telnyx_webhooks_total", (account.name, event_type), 0)
             for reason in REASONS:
                 self._metrics.inc("telnyx_webhook_failures_total", (account.name, reason), 0)
 
-    def _open_webhooks(self) -> Webhooks:
-        keys = {
-            account.name: PublicKey(
-                account,
-                self._clock.monotonic,
-                partial(self._count, "telnyx_discovery_failures_total", account.name, WEBHOOKS),
-            ).current
-            for account in self._config.accounts
-        }
-        return Webhooks(
-            keys,
-            insecure=self._config.discovery.webhooks.insecure,
-            wall=self._wall,
-            hand_over=self._take,
-            refused=partial(self._count, "telnyx_webhook_failures_total"),
-        )
+    def _key(self, account: Account) -> PublicKey:
+        failed = partial(self._count, "telnyx_discovery_failures_total", account.name, WEBHOOKS)
+        return PublicKey(account, self._clock.monotonic, failed)
 
     async def _take(self, account: str, webhook: Webhook) -> None:
         if webhook.sighting is not None:
@@ -114,8 +122,8 @@ class Reception:
 
     def _list_failed(self) -> None:
         """Whose sessions a list was to name is not known, so it is every account's failure."""
-        for account in self._config.accounts:
-            self._count("telnyx_discovery_failures_total", account.name, HTTP)
+        for name in self._keys:
+            self._count("telnyx_discovery_failures_total", name, HTTP)
 
     def _count(self, family: str, *labels: str) -> None:
         """The metrics are the main thread's, which is woken once for all that is counted until it comes to it."""
@@ -133,3 +141,9 @@ class Reception:
     def _main(self) -> asyncio.AbstractEventLoop:
         assert self._loop is not None, "opened before anything is served"
         return self._loop
+
+
+def _same_key(account: Account, before: Account) -> bool:
+    """Whether the account's webhooks are signed as before: a key that was read since the start is not forgotten."""
+    settings = ("webhook_key", "webhook_public_key_env", "webhook_public_key_file")
+    return all(getattr(account, name) == getattr(before, name) for name in settings)

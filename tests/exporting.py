@@ -19,6 +19,7 @@ from exporter.booker import Clock
 from exporter.config import Account, Config, DetailRecords, Discovery, Ledger, Metrics, Polling, Secret
 from exporter.ledger import SqliteLedger
 from exporter.model import SessionRef
+from exporter.reloading import Origin
 from exporter.simulator import Running
 from exporter.simulator.world import Ref
 
@@ -84,6 +85,10 @@ class Exporting:
     async def drained(self) -> None:
         """Until nothing is due, nothing under way, nothing held back, and the page shows all of it."""
         await self.until(self._idle)
+        self.publish()
+
+    def publish(self) -> None:
+        """Have the page show now what it would show at the next publishing."""
         page = self.app.metrics.page()
         if page is not None:
             self.app.web.publish(page)
@@ -107,10 +112,12 @@ async def exporting(
     simulated: Running,
     clock: Clock | None = None,
     port: int = 0,
+    *,
     wall: Callable[[], float] = time.time,
+    origin: Origin | None = None,
 ) -> AsyncIterator[Exporting]:
     """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to."""
-    app = App(config, listen=f"127.0.0.1:{port}", clock=clock or simulated.clock, wall=wall, seed=1)
+    app = App(config, listen=f"127.0.0.1:{port}", clock=clock or simulated.clock, origin=origin, wall=wall, seed=1)
     running = asyncio.create_task(app.run())
     started = asyncio.create_task(app.started.wait())
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)

@@ -265,9 +265,9 @@ async def _drained(app: App) -> None:
 
 async def _scrape(exporter: Exporting) -> str:
     app = exporter.app
-    await app._keep()  # noqa: SLF001 - jobs of real time that simulated time must see done
-    await app._gauges()  # noqa: SLF001
-    await app._release()  # noqa: SLF001
+    await app.upkeep.keep()  # jobs of real time that simulated time must see done
+    await app.upkeep.gauges()
+    await app.upkeep.release()
     page = app.metrics.page()
     if page is not None:
         app.web.publish(page)

@@ -5,6 +5,7 @@ reference page, the test that config.yaml is complete). `load` reads the file, t
 surprising fact: defaults are the records' own, so `Config()` is what runs without a file, but for the key.
 """
 
+from exporter.config.difference import differences, in_effect
 from exporter.config.discovery import DETAIL_RECORD_TYPES, DetailRecords, Dialect, Discovery, Http, Webhooks
 from exporter.config.limits import Budget, Threshold
 from exporter.config.load import load, parse, resolve_key, resolve_webhook_key
@@ -33,7 +34,9 @@ __all__ = [
     "Threshold",
     "Tree",
     "Webhooks",
+    "differences",
     "dump",
+    "in_effect",
     "load",
     "parse",
     "public_key",

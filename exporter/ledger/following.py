@@ -5,14 +5,14 @@ does. The surprising fact: a hint may come while the session is being polled, an
 push the due time back behind it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from sqlite3 import Connection
 
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger.rows import SessionRow, read_sessions
 from exporter.ledger.totals import Totals
-from exporter.lifecycle import Policy, first_wait, hinted
+from exporter.lifecycle import JITTER, Policy, first_wait, hinted
 from exporter.model import SessionRef, Sighting
 
 CONFIGURED = "config"
@@ -36,6 +36,33 @@ class Following:
                 self._hasten(sighting, now)
             if sighting.fallback is not None:
                 self._keep_fallback(sighting.ref, sighting.fallback)
+
+    def configure(self, refs: Sequence[SessionRef], now: float) -> None:
+        """Look daily at these sessions and no others."""
+        self._connection.execute("UPDATE sessions SET configured = 0 WHERE configured = 1")
+        self.follow(map(Sighting, refs), CONFIGURED, now)
+        daily = now + self._policy.configured_recheck
+        self._connection.executemany(
+            "UPDATE sessions SET configured = 1, due_at = min(coalesce(due_at, ?), ?)"
+            " WHERE account = ? AND record_type = ? AND event_id = ?",
+            [(now, daily, ref.account, ref.record_type, ref.event_id) for ref in refs],
+        )
+
+    def hasten(self, now: float) -> None:
+        """Live sessions are due no later than their longest interval from now."""
+        statement = "UPDATE sessions SET due_at = ? WHERE state IN ('discovered', 'active') AND due_at > ?"
+        self._connection.execute(statement, (now, now + (1 + JITTER) * self._policy.max_interval))
+
+    def retry(self, now: float) -> None:
+        """Have sessions that were given up be due: what was wrong with them may have been mended.
+
+        The recheck that this look will count as is given back, else a few reloads would use up all of them.
+        """
+        self._connection.execute(
+            "UPDATE sessions SET due_at = min(coalesce(due_at, ?), ?), rechecks = max(rechecks - 1, -1)"
+            " WHERE state IN ('missing', 'denied') AND (due_at IS NULL OR due_at > ?)",
+            (now, now, now),
+        )
 
     def fall_back(self, row: SessionRow, now: float) -> None:
         """The API doesn't know the session: follow what is known of it instead."""

@@ -62,6 +62,10 @@ class Spend:
             self._totals.set(BUDGET_SPENT, _labels(budget), self._spent(budget, current))
             self._totals.born(BUDGET_COST, _labels(budget))
 
+    def forget_others(self) -> None:
+        """Say no more what is spent of budgets that are no longer configured; their counters stay."""
+        self._totals.end(BUDGET_SPENT, {_labels(budget) for budget in self._budgets})
+
     def _spent(self, budget: Budget, within: Window) -> Decimal:
         found = self._connection.execute(
             "SELECT labels, amount FROM spend WHERE quarter >= ? AND quarter < ? AND currency = ?",

@@ -18,7 +18,7 @@ from exporter.known import DETAIL_RECORDS
 from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
 from exporter.ledger.file import LedgerFile
-from exporter.ledger.following import CONFIGURED, Following
+from exporter.ledger.following import Following
 from exporter.ledger.pruning import prune
 from exporter.ledger.records import Records
 from exporter.ledger.renaming import rename_account
@@ -117,19 +117,44 @@ class SqliteLedger:
         refs = list(refs)
 
         def work() -> Receipt:
-            self._connection.execute("UPDATE sessions SET configured = 0 WHERE configured = 1")
-            self._following().follow(map(Sighting, refs), CONFIGURED, now)
-            self._connection.executemany(
-                "UPDATE sessions SET configured = 1, due_at = min(coalesce(due_at, ?), ?)"
-                " WHERE account = ? AND record_type = ? AND event_id = ?",
-                [
-                    (now, now + self._policy.configured_recheck, ref.account, ref.record_type, ref.event_id)
-                    for ref in refs
-                ],
-            )
+            self._following().configure(refs, now)
+            self._spend.forget_others()
             return Receipt(self._totals.write())
 
         return self._file.transact(work)
+
+    def reconfigure(
+        self,
+        policy: lifecycle.Policy,
+        settings: Settings,
+        refs: Iterable[SessionRef],
+        series: Iterable[tuple[str, Labels]],
+        now: float,
+    ) -> None:
+        """Go on under another configuration, or, after an error, under the one before; `totals` has what it changed.
+
+        Money that is booked stays as it is. Budgets are summed up anew, sessions that were given up are due, and the
+        series exist.
+        """
+        refs, series, before = list(refs), list(series), (self._policy, self._settings)
+
+        def work() -> None:
+            self._policy, self._settings = policy, settings
+            self._read_totals(self._connection)
+            self._following().configure(refs, now)
+            self._following().hasten(now)
+            self._following().retry(now)
+            self._spend.forget_others()
+            self._spend.sum_up(now)
+            for family, labels in series:
+                self._totals.born(family, labels)
+            self._totals.write()
+
+        try:
+            self._file.transact(work)
+        except BaseException:
+            self._policy, self._settings = before
+            raise
 
     # Polling
 
@@ -164,9 +189,7 @@ class SqliteLedger:
 
     def hasten(self, now: float) -> None:
         """After the clock was set back: live sessions are due no later than their longest interval from now."""
-        statement = "UPDATE sessions SET due_at = ? WHERE state IN ('discovered', 'active') AND due_at > ?"
-        far = now + (1 + lifecycle.JITTER) * self._policy.max_interval
-        self._file.transact(lambda: self._connection.execute(statement, (now, far)))
+        self._file.transact(lambda: self._following().hasten(now))
 
     def put_off(self, claim: Claim, now: float) -> None:
         """Give up a claim without booking: the session is due again after the longest interval of a live one."""

@@ -72,6 +72,11 @@ class LedgerThread:
         assert opener is not None, "opened before anything runs"
         opener.call_soon_threadsafe(opener.call_soon, show, result)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the ledger is open and its thread runs; from any thread."""
+        return self._ledger is not None and self._thread.is_alive()
+
     async def close(self) -> None:
         """Finish what waits, then close the ledger and end the thread."""
         ledger, self._ledger = self._ledger, None

@@ -7,7 +7,7 @@ thrown away and read again after any error. The surprising fact: a label set pas
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from sqlite3 import Connection
@@ -175,6 +175,15 @@ class Totals:
     def born(self, family: str, labels: Labels) -> None:
         """Have the series exist, at 0 if it is new."""
         self._row(family, labels)
+
+    def end(self, family: str, kept: Container[Labels]) -> None:
+        """Have all series of a gauge end but these; whoever shows them must load all totals again."""
+        for total in [total for total in self._rows.values() if total.family == family and total.labels not in kept]:
+            self._connection.execute("DELETE FROM totals WHERE id = ?", (total.row,))
+            del self._rows[family, total.labels]
+            self._changed.pop(total.row, None)
+            self._born.discard(total.row)
+            self.lines -= _lines(total)
 
     def _row(self, family: str, labels: Labels) -> Total:
         total = self._rows.get((family, labels))

@@ -10,7 +10,7 @@ class Births:
     """Rows of the ledger's totals on their way to being shown; times are monotonic."""
 
     def __init__(self, birth_seconds: float) -> None:
-        self._birth_seconds = birth_seconds
+        self.birth_seconds = birth_seconds
         self._new: set[int] = set()
         """Not on any page yet."""
         self._exposed: set[int] = set()
@@ -44,11 +44,11 @@ class Births:
 
     def ripe(self, now: float) -> list[int]:
         """Rows that may be released now; with no birth_seconds at once, without a scrape."""
-        if self._birth_seconds <= 0:
+        if self.birth_seconds <= 0:
             return sorted({*self._new, *self._exposed, *self._since})
         self._since.update(dict.fromkeys(self._exposed, now))
         self._exposed.clear()
         if self._scraped_at is None:
             return []
-        born_by = min(now - self._birth_seconds, self._scraped_at)
+        born_by = min(now - self.birth_seconds, self._scraped_at)
         return [row for row, since in self._since.items() if since <= born_by]

@@ -54,7 +54,7 @@ class Places:
     """The places, and the sessions that compete for them; times are session time."""
 
     def __init__(self, places: int) -> None:
-        self._places = places
+        self.places = places
         self._candidates: dict[Key, Candidate] = {}
         self._since: dict[Key, float] = {}
         """Who holds a place, and since when."""
@@ -67,15 +67,19 @@ class Places:
     def follow(self, followed: Iterable[Followed], now: float) -> None:
         """Take note of sessions as they are now."""
         self._now = now
-        if self._places > 0:
+        if self.places > 0:
             self._candidates.update((each.key, each) for each in map(Candidate.of, followed))
+
+    def forget(self) -> None:
+        """Forget all sessions, but not who holds a place: the ledger is about to say what it knows."""
+        self._candidates.clear()
 
     def choose(self) -> list[Followed]:
         """Give the places anew; the sessions that have one."""
         eligible = [each for each in self._candidates.values() if self._eligible(each)]
         rivals = [each for each in eligible if not each.followed.configured]
-        chosen = dict.fromkeys(chain(self._first_served(eligible), _ranked(rivals, self._places)))
-        self._since = {key: self._since.get(key, self._now) for key in list(chosen)[: self._places]}
+        chosen = dict.fromkeys(chain(self._first_served(eligible), _ranked(rivals, self.places)))
+        self._since = {key: self._since.get(key, self._now) for key in list(chosen)[: self.places]}
         self._candidates = {each.key: each for each in self._worth_keeping(eligible, rivals)}
         return [self._candidates[key].followed for key in self._since]
 
@@ -92,7 +96,7 @@ class Places:
         return 0 <= self._now - since < PLACE_KEPT_SECONDS
 
     def _worth_keeping(self, eligible: list[Candidate], rivals: list[Candidate]) -> Iterable[Candidate]:
-        most = KNOWN_PER_PLACE * self._places
+        most = KNOWN_PER_PLACE * self.places
         if len(rivals) <= most:
             return eligible
         keys = {*_ranked(rivals, most // 4), *self._since}

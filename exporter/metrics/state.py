@@ -67,6 +67,12 @@ class Metrics:
         elif family.kind == "histogram":
             self._blocks[family.name].put(NO_LABELS, Cells.empty(family.buckets))
 
+    def adopt(self, settings: Settings) -> None:
+        """Go on under other settings; labels and buckets stay as they were at the start."""
+        self._births.birth_seconds = settings.birth_seconds
+        self._places.places = settings.followed_sessions_max
+        self._followed_moved = True
+
     # What the ledger keeps
 
     def load(self, totals: Iterable[Total]) -> None:
@@ -103,6 +109,11 @@ class Metrics:
         """Take note of sessions as they are now; `now` is session time."""
         self._places.follow(followed, now)
         self._followed_moved = True
+
+    def recall(self, followed: Iterable[Followed], now: float) -> None:
+        """Take note of sessions as the ledger knows them, and forget all others."""
+        self._places.forget()
+        self.follow(followed, now)
 
     # What the process counts
 

@@ -44,6 +44,12 @@ def read_balance(body: bytes) -> tuple[str, dict[str, Decimal]]:
     return currency if isinstance(currency, str) and currency else UNKNOWN, readable
 
 
+def forget_balance(metrics: Metrics, account: str) -> None:
+    """Show no balance of the account: it is no longer asked for."""
+    for gauge in AMOUNTS.values():
+        metrics.swap(gauge, account, {})
+
+
 def show_balance(metrics: Metrics, account: str, body: bytes) -> None:
     """Show the balance in an answer; raises TreeError."""
     currency, amounts = read_balance(body)

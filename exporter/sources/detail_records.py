@@ -67,6 +67,7 @@ class DetailRecordSource:
         self._cursors: dict[str, Cursor] = {}
         self._deep_at: float | None = None
         self._looked_at: float | None = None
+        self._begun = False
 
     @property
     def due(self) -> bool:
@@ -84,10 +85,14 @@ class DetailRecordSource:
         for kind in self._kinds:
             self._cursors.setdefault(kind.name, Cursor(first, first))
         await self._keep()
+        self._begun = True
 
     async def look(self) -> bool:
         """Read what is new of every type, and say whether all could be read; raises LedgerError."""
-        now = self._looked_at = self._clock.now()
+        now = self._clock.now()
+        if not self._begun:  # it came with a reload
+            await self.begin(now)
+        self._looked_at = now
         back = self._back(now)
         read = [await self._look_through(kind, now, back) for kind in self._kinds]
         if all(read) and self._kinds:

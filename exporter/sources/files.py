@@ -72,9 +72,9 @@ _NEW = _File()
 class FileSource:
     """The configured files; call `look` again and again."""
 
-    def __init__(self, config: Config, intake: Intake, metrics: Metrics, clock: Clock) -> None:
-        self._patterns = config.discovery.files
-        self._accounts = [account.name for account in config.accounts]
+    def __init__(self, intake: Intake, metrics: Metrics, clock: Clock) -> None:
+        self._patterns: tuple[str, ...] = ()
+        self._accounts: list[str] = []
         self._intake = intake
         self._metrics = metrics
         self._clock = clock
@@ -85,6 +85,15 @@ class FileSource:
         self._handed: set[SessionRef] = set()
         """What the files name and the ledger has."""
         self._succeeded_at: float | None = None
+        self._understood = True
+        """False: the files were read when there were other accounts."""
+
+    def adopt(self, config: Config) -> None:
+        """Look at what this configuration names from the next look on."""
+        names = [account.name for account in config.accounts]
+        if names != self._accounts:
+            self._understood = False
+        self._patterns, self._accounts = config.discovery.files, names
 
     async def look(self) -> None:
         """Read what has changed, and have followed what is new; whatever failed is tried again at the next look."""
@@ -103,6 +112,10 @@ class FileSource:
             return  # counted and logged by the intake
 
     async def _read_changed(self) -> None:
+        accounts = self._accounts
+        if not self._understood:
+            self._files = {path: replace(file, stamp=None, digest=b"") for path, file in self._files.items()}
+            self._understood = True
         found = await asyncio.to_thread(_survey, self._patterns)
         files: dict[str, _File] = {}
         for path, state in found.items():
@@ -112,7 +125,7 @@ class FileSource:
             elif before.stamp == state and before.steady:
                 files[path] = before
             else:
-                files[path] = await asyncio.to_thread(_read, path, state, before, self._accounts)
+                files[path] = await asyncio.to_thread(_read, path, state, before, accounts)
             self._note(path, before, files[path])
         if files != self._files:
             self._handed = await asyncio.to_thread(_still_named, self._handed, files.values())

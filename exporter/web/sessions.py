@@ -55,7 +55,7 @@ class SessionsRoute:
         self, accounts: Sequence[str], status: Callable[[], Status], follow: Follow, failed: Callable[[], None]
     ) -> None:
         """`status`, `follow` and `failed` are called on the web thread and must be cheap."""
-        self._accounts = accounts
+        self._accounts: Sequence[str] | None = accounts
         self._status = status
         self._follow = follow
         self._failed = failed
@@ -65,11 +65,18 @@ class SessionsRoute:
     def route(self) -> Route:
         return Route(PATH, self.post, methods=["POST"])
 
+    def adopt(self, accounts: Sequence[str] | None) -> None:
+        """Take sessions of these accounts from now on, or none at all; from any thread."""
+        self._accounts = accounts
+
     async def post(self, request: Request) -> Response:
+        accounts = self._accounts
+        if accounts is None:
+            return Response("Not Found", HTTPStatus.NOT_FOUND, media_type="text/plain")
         try:
             _check_caller(request)
             self._check_ready()
-            refs = await self._read(await self._body(request))
+            refs = await self._read(await self._body(request), accounts)
             self._check_ready()  # it may be stopping by now
             await self._take(refs)
         except _Refused as refused:
@@ -89,10 +96,10 @@ class SessionsRoute:
         except HTTPException:  # its only reason is the size
             self._fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the list is too large; send it in parts")
 
-    async def _read(self, body: bytes) -> tuple[SessionRef, ...]:
+    async def _read(self, body: bytes, accounts: Sequence[str]) -> tuple[SessionRef, ...]:
         try:
             async with self._reading:
-                return await asyncio.to_thread(json_entries, body, "body", self._accounts)
+                return await asyncio.to_thread(json_entries, body, "body", accounts)
         except ConfigError as error:
             self._fail(HTTPStatus.BAD_REQUEST, str(error))
 

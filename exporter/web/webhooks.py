@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -60,6 +61,13 @@ HandOver = Callable[[str, Webhook], Awaitable[None]]
 """Takes a webhook of an account; returns when it is durable."""
 
 
+class _Open(Struct, frozen=True):
+    """For whom webhooks are taken; swapped as a whole."""
+
+    keys: Mapping[str, Key]
+    insecure: bool
+
+
 class Webhooks:
     """The handlers."""
 
@@ -74,16 +82,24 @@ class Webhooks:
         limits: UploadLimits = DEFAULT_LIMITS,
     ) -> None:
         """`keys` by account; `wall` is the time that senders sign with; `refused` is told account and reason."""
-        self._keys = keys
-        self._insecure = insecure
+        self._open = _Open(keys, insecure)
         self._wall = wall
         self._hand_over = hand_over
         self._refused = refused
         self._uploads = Uploads(limits)
         self._replays = Replays()
         self._under_way: dict[Place, asyncio.Task[None]] = {}
+        self._closed = False
         self.waiting = 0
         """Senders that wait for their answer, from the last byte of their body on; other threads may read it."""
+
+    def adopt(self, keys: Mapping[str, Key], *, insecure: bool) -> None:
+        """Take webhooks of these accounts from now on; from any thread, and whoever is being read keeps its place."""
+        self._open = _Open(keys, insecure)
+
+    def close(self) -> None:
+        """Take no more, and have senders come again; from any thread."""
+        self._closed = True
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -93,14 +109,15 @@ class Webhooks:
 
     async def unnamed(self, request: Request) -> Response:
         """For the one account that takes webhooks, if there is just one."""
-        taking = [name for name, key in self._keys.items() if self._insecure or key() is not None]
+        known = self._open
+        taking = [name for name, key in known.keys.items() if known.insecure or key() is not None]
         if len(taking) != 1:
             return self._answer(UNKNOWN, Refused("account_not_named"))
         return await self._receive(taking[0], request)
 
     async def named(self, request: Request) -> Response:
         account = request.path_params["account"]
-        if account not in self._keys:
+        if account not in self._open.keys:
             return self._answer(UNKNOWN, Refused("no_such_account"))
         return await self._receive(account, request)
 
@@ -117,8 +134,13 @@ class Webhooks:
         return PlainTextResponse(f"{text}\n", status, _HEADERS.get(status))
 
     async def _take(self, account: str, request: Request) -> None:
-        key = self._keys[account]()
-        if key is None and not self._insecure:
+        if self._closed:
+            raise Refused("unavailable")
+        known = self._open
+        if account not in known.keys:
+            raise Refused("no_such_account")
+        key = known.keys[account]()
+        if key is None and not known.insecure:
             raise Refused("no_key")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refused("content_type")
