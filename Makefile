@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help demo test test-full check docs bench-webhooks lock clean
+.PHONY: help demo test test-full check docs bench-webhooks bench-sessions lock clean
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -35,6 +35,9 @@ tools/render/dist: $(wildcard tools/render/src/* tools/render/*.js*) tools/rende
 
 bench-webhooks: .venv/.dev  ## webhooks and scrapes beside polls at full speed; a minute, on an idle machine
 	@$(BIN)/python benchmarks/webhooks.py $(ARGS)
+
+bench-sessions: .venv/.dev  ## requests per settled session, and how soon a rated bill is seen; two minutes
+	@$(BIN)/python benchmarks/sessions.py $(ARGS)
 
 lock: .venv/.dev  ## resolve the pinned versions again
 	$(COMPILE) pyproject.toml -o requirements.txt

@@ -66,7 +66,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 if SESSIONS == 1000 else 3600)
 @pytest.mark.parametrize("sources", SOURCES)
 def test_every_session_is_followed_once_and_the_totals_are_exact(tmp_path: Path, sources: str) -> None:
     """Webhooks lost, doubled and out of order, records two hours late, restarts: each session once, each cent once.

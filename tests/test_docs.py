@@ -14,18 +14,19 @@ from exporter.sources.entries import json_entries, yaml_entries
 from tests.generate_docs import TOP, pages, topics_of
 
 README = (TOP / "README.md").read_text()
+DISCOVERY = (TOP / "docs" / "discovery.md").read_text()
 
 SAMPLE_SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 
-def examples(language: str) -> list[str]:
-    """The README's code blocks in one language."""
-    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", README)
+def examples(language: str, page: str = README) -> list[str]:
+    """The page's code blocks in one language."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", page)
 
 
-def yaml_example(key: str) -> str:
-    """The README's YAML block that has this key at the top."""
-    (found,) = [text for text in examples("yaml") if key in yaml.safe_load(text)]
+def yaml_example(key: str, page: str = README) -> str:
+    """The page's YAML block that has this key at the top."""
+    (found,) = [text for text in examples("yaml", page) if key in yaml.safe_load(text)]
     return found
 
 
@@ -49,9 +50,10 @@ def test_make_targets_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Every relative link in the README names a file of the repository."""
-    links = [urlsplit(link) for link in re.findall(r"\]\(([^)]+)\)", README)]
-    assert [link.path for link in links if not link.scheme and not (TOP / link.path).exists()] == []
+    """Every relative link in the README and in docs/discovery.md names a file of the repository."""
+    for folder, page in ((TOP, README), (TOP / "docs", DISCOVERY)):
+        links = [urlsplit(link) for link in re.findall(r"\]\(([^)]+)\)", page)]
+        assert [link.path for link in links if not link.scheme and not (folder / link.path).exists()] == []
 
 
 def test_example_config() -> None:
@@ -59,15 +61,17 @@ def test_example_config() -> None:
     assert list(config.parse(yaml_example("sessions").encode(), "README.md").session_refs())
 
 
-def test_example_lists() -> None:
-    """The README's sources are accepted as settings, and its lists of sessions name sessions of the only account."""
-    discovery = config.parse(yaml_example("discovery").encode(), "README.md").discovery
+def test_example_sources() -> None:
+    """The sources in docs/discovery.md are accepted as settings, its lists name sessions of the only account."""
+    discovery = config.parse(yaml_example("discovery", DISCOVERY).encode(), "discovery.md").discovery
     assert discovery.files
     assert discovery.http.enabled
-    (listed,) = [text for text in examples("yaml") if isinstance(yaml.safe_load(text), list)]
-    (posted,) = re.findall(r"-d '(.*)'", "".join(examples("sh")))
+    accounts = config.parse(yaml_example("accounts", DISCOVERY).encode(), "discovery.md").accounts
+    assert accounts[0].webhook_public_key_env
+    (listed,) = [text for text in examples("yaml", DISCOVERY) if isinstance(yaml.safe_load(text), list)]
+    (posted,) = re.findall(r"-d '(.*)'", "".join(examples("sh", DISCOVERY)))
     for read, text in ((yaml_entries, listed), (json_entries, posted)):
-        assert read(text.encode(), "README.md", ["default"])
+        assert read(text.encode(), "discovery.md", ["default"])
 
 
 def test_example_scrape_config(promtool: Path, tmp_path: Path) -> None:
@@ -90,6 +94,6 @@ def test_example_queries(promtool: Path, tmp_path: Path) -> None:
 
 
 def test_named_metrics_exist() -> None:
-    """Every metric that the README names is in the catalogue."""
-    named = set(re.findall(r"\btelnyx_[a-z_]+\b", README))
+    """Every metric that the README or docs/discovery.md names is in the catalogue."""
+    named = set(re.findall(r"\btelnyx_[a-z_]+\b", README + DISCOVERY))
     assert {name for name in named if name not in BY_NAME and SAMPLE_SUFFIX.sub("", name) not in BY_NAME} == set()

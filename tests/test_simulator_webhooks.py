@@ -303,23 +303,32 @@ def test_a_receiver_that_is_not_there_loses_what_it_misses(free_port: int, recei
 
 def test_no_more_than_a_bound_is_under_way(receiver: Receiver) -> None:
     """However many are due, so many connections wait for an answer at once, and no more."""
-    changing, inside, most = threading.Lock(), 0, 0
+    changed, inside, most, full = threading.Condition(), 0, 0, 4
+    answering = threading.Event()
 
-    def slowly(_: Posted) -> int:
+    def held(_: Posted) -> int:
         nonlocal inside, most
-        with changing:
+        with changed:
             inside += 1
             most = max(most, inside)
-        time.sleep(0.002)  # long enough for the others to arrive
-        with changing:
+            changed.notify_all()
+        assert answering.wait(PATIENCE_SECONDS)
+        with changed:
             inside -= 1
         return 200
 
-    receiver.answer = slowly
-    with simulating(webhooks=Webhooks(url=receiver.url, in_flight_max=4)) as simulated:
+    receiver.answer = held
+    with simulating(webhooks=Webhooks(url=receiver.url, in_flight_max=full)) as simulated:
         simulated.clock.step(DAY)
+        with changed:
+            assert changed.wait_for(lambda: inside >= full, PATIENCE_SECONDS)
+        due = ask(simulated)["due"]
+        for _ in range(3):  # whoever sends answers these too: time enough to send more, if it would
+            assert ask(simulated)["due"] == due > full
+        assert (inside, most) == (full, full)
+        answering.set()
         sent(simulated)
-    assert 1 < most <= 4
+    assert most == full
 
 
 def test_each_is_signed_now_with_the_key_that_is_shown(receiver: Receiver) -> None:

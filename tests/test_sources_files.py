@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import mmap
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import Struct
 from msgspec.structs import replace
 
 from exporter import config as configuration
@@ -19,13 +21,15 @@ from exporter.errors import ConfigError
 from exporter.known import FILES
 from exporter.ledger import SqliteLedger
 from exporter.simulator import Running, Settings, running
-from exporter.sources.files import BYTES_TOTAL_MAX, FILES_MAX
+from exporter.sources.files import BYTES_TOTAL_MAX, FILES_MAX, STAMP_SECONDS, FileSource
 from tests.exporting import NO_RECORDS, Exporting, config, exporting, net, same, stated
 from tests.test_durability import busy
 from tests.test_exporter import LONGEST_SECONDS, value
 
 QUIET = Settings(speed=0.0, sessions_max=0)
 """A world without sessions: what the files name is unknown to it, and followed all the same."""
+
+NO_FILES = Discovery(detail_records=NO_RECORDS)
 
 FAILURES, FOUND = "telnyx_discovery_failures_total", "telnyx_discovered_sessions_total"
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
@@ -161,6 +165,112 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCa
         assert (await look(exporter))["found"] == 3
 
     run(scenario, tmp_path, "absent.json", "none/*.json", "folder.json", "*.json")
+
+
+class Stopped:
+    """A clock that somebody moves; the files' own clock goes on meanwhile."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class Looking(Struct):
+    """A source on a clock of its own, and a file that can be changed in memory, mostly without a new stamp."""
+
+    source: FileSource
+    clock: Stopped
+    exporter: Exporting
+    file: Path
+    memory: mmap.mmap
+
+    async def found(self) -> int:
+        """Look now; how many sessions files have named so far."""
+        await self.source.look()
+        await self.exporter.drained()
+        return int(value(await self.exporter.samples(), FOUND, source=FILES))
+
+    def name(self, number: int) -> bool:
+        """Have the file name message NUMBER instead; returns whether that has moved its stamp."""
+        before = stamp(self.file)
+        self.memory[self.memory.find(b'"event_id": "') + len(b'"event_id": "')] = ord(str(number))
+        return stamp(self.file) != before
+
+
+def stamp(file: Path) -> tuple[int, int, int, int]:
+    status = file.stat()
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) -> None:
+    """One scenario with an exporter that doesn't look by itself; the file names message 1, and was looked at once."""
+
+    async def play() -> None:
+        with running(QUIET, time.monotonic) as simulated:
+            settings, clock = with_files(simulated, folder, "*.json"), Stopped()
+            async with exporting(replace(settings, discovery=NO_FILES), simulated) as exporter:
+                source = FileSource(exporter.app.intake, exporter.app.metrics, clock)
+                source.adopt(settings)
+                put(file := folder / "lists" / "a.json", "1")
+                with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as memory:
+                    looking = Looking(source, clock, exporter, file, memory)
+                    assert await looking.found() == 1
+                    await scenario(looking)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_two_writes_in_one_tick_are_both_read(tmp_path: Path, looks: int) -> None:
+    """A change is found even if its stamp is that of what was read just before, however often that was looked at."""
+
+    async def scenario(looking: Looking) -> None:
+        moved = []
+        for number in range(2, 8):
+            moved.append(looking.name(number))
+            for _ in range(looks):
+                assert await looking.found() == number
+        assert not all(moved)
+
+    run_looking(scenario, tmp_path)
+
+
+def test_a_file_is_read_once_more_when_its_stamp_is_old(tmp_path: Path) -> None:
+    """Then a further change must show in the stamp; until then, and after it, the file is not read at every look."""
+
+    async def scenario(looking: Looking) -> None:
+        found, moved = 1, []
+        for number in range(2, 8):
+            looking.clock.seconds += STAMP_SECONDS
+            assert await looking.found() == found
+            moved.append(looking.name(number))
+            found += moved[-1]
+            assert await looking.found() == found
+        assert not all(moved)
+
+    run_looking(scenario, tmp_path)
+
+
+def test_a_change_whose_time_was_set_back_is_read(tmp_path: Path) -> None:
+    """A file is changed, and has the time, size and inode of what was read long before, as some programs leave it."""
+
+    async def scenario(looking: Looking) -> None:
+        looking.clock.seconds += STAMP_SECONDS
+        assert await looking.found() == 1
+        before = looking.file.stat()
+        while looking.file.stat().st_ctime_ns == before.st_ctime_ns:  # until the file system's clock has ticked
+            looking.file.write_bytes(looking.file.read_bytes().replace(b'"1"', b'"2"'))
+            os.utime(looking.file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        after = looking.file.stat()
+        assert (after.st_mtime_ns, after.st_size, after.st_ino) == (before.st_mtime_ns, before.st_size, before.st_ino)
+        assert await looking.found() == 2
+
+    run_looking(scenario, tmp_path)
 
 
 def test_entries_are_handed_over_once(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 """Real time between two looks, Prometheus's file_sd waits as long; a look at a thousand files takes some 10 ms."""
+STAMP_SECONDS = 2.0
+"""No file system's clock ticks more coarsely (FAT's does so): two changes further apart have different stamps."""
 SUCCESS_SECONDS = 60.0
 """How often a look that found nothing new is written down; each takes a commit."""
 FILES_MAX = 1_000
@@ -46,16 +48,21 @@ READERS: Mapping[str, Reader] = {".json": json_entries}
 
 _MAGIC = frozenset("*?[")
 
-_Stamp = tuple[int, int, int]
-"""Time of the last change in nanoseconds, size, inode."""
+_Stamp = tuple[int, int, int, int]
+"""Time of the last change in nanoseconds, size, inode, and the time that no program can set back."""
 
 
 class _File(Struct, frozen=True):
     """What is known of a file."""
 
     stamp: _Stamp | None = None
+    stamp_at: float = 0.0
+    """Monotonic time when the stamp was first known."""
     steady: bool = False
-    """Whether the stamp was the same at two looks: two quick writes can share one, so the first is not trusted."""
+    """Whether it was read when the stamp was old: two quick changes can share a stamp, so until then it is read anew.
+
+    That it was seen at two looks says nothing, for two may come together: by the schedule, and after a look back.
+    """
     digest: bytes = b""
     refs: tuple[SessionRef, ...] = ()
     """What it last named when it could be read."""
@@ -117,6 +124,7 @@ class FileSource:
             self._files = {path: replace(file, stamp=None, digest=b"") for path, file in self._files.items()}
             self._understood = True
         found = await asyncio.to_thread(_survey, self._patterns)
+        now = self._clock.monotonic()  # later than every stamp, earlier than every reading
         files: dict[str, _File] = {}
         for path, state in found.items():
             before = self._files.get(path, _NEW)
@@ -125,7 +133,7 @@ class FileSource:
             elif before.stamp == state and before.steady:
                 files[path] = before
             else:
-                files[path] = await asyncio.to_thread(_read, path, state, before, accounts)
+                files[path] = await asyncio.to_thread(_read, path, state, before, accounts, now)
             self._note(path, before, files[path])
         if files != self._files:
             self._handed = await asyncio.to_thread(_still_named, self._handed, files.values())
@@ -213,7 +221,7 @@ def _state(path: str, *, literal: bool) -> _Stamp | str | None:
     except OSError as error:
         return _refused(str(error.strerror))
     if stat.S_ISREG(status.st_mode):
-        return status.st_mtime_ns, status.st_size, status.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
     if stat.S_ISDIR(status.st_mode) and not literal:
         return None
     return _refused("it is no regular file")
@@ -233,21 +241,23 @@ def _refused(reason: str) -> str:
     return f"cannot be read ({reason}); mend that, or correct discovery.files"
 
 
-def _read(path: str, stamp: _Stamp, before: _File, accounts: Sequence[str]) -> _File:
+def _read(path: str, stamp: _Stamp, before: _File, accounts: Sequence[str], now: float) -> _File:
     try:
         with _opened(path) as file:
             content = _content(file)
     except OSError:
         return before  # it was changed just now; the next look says how
+    stamp_at = before.stamp_at if stamp == before.stamp else now
+    steady = now - stamp_at >= STAMP_SECONDS
     digest = hashlib.sha256(content).digest()
     if digest == before.digest:
-        return replace(before, stamp=stamp, steady=stamp == before.stamp)
+        return replace(before, stamp=stamp, stamp_at=stamp_at, steady=steady)
     name = PurePath(path)
     try:
         refs = READERS.get(name.suffix.lower(), yaml_entries)(content, bare(name.name), accounts)
     except ConfigError as error:
-        return _File(stamp, digest=digest, refs=before.refs, problem=str(error))
-    return _File(stamp, digest=digest, refs=refs)
+        return _File(stamp, stamp_at, steady, digest, before.refs, str(error))
+    return _File(stamp, stamp_at, steady, digest, refs)
 
 
 def _content(file: int) -> bytes:

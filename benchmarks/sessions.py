@@ -1,0 +1,104 @@
+"""What following a session costs in requests, and how soon its final bill is seen, by who tells of it and how often.
+
+Prints a Markdown table. Each row is the same simulated world, with another exporter in it; all sources can show the
+calls and messages that are measured. Run it with `make bench-sessions`.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from msgspec import Struct
+
+from benchmarks.following import Followed, Measured, Sources, measure
+from exporter.config import Polling
+from exporter.simulator import Settings, running
+
+SESSIONS_PER_HOUR = 60
+STEP_SECONDS = 2.0
+"""What is seen may have been there for so long."""
+
+
+class Way(Struct, frozen=True):
+    """One way to set the exporter up: its name in the table, and what differs from the defaults."""
+
+    name: str
+    sources: Sources
+    polling: Polling = Polling()
+
+
+HANDED_OVER = Sources(handed_over=True)
+WAYS = (
+    Way("detail records (the default)", Sources(detail_records=True)),
+    Way("webhooks", Sources(webhooks=True)),
+    Way("webhooks and detail records", Sources(webhooks=True, detail_records=True)),
+    Way("a list, when they begin", HANDED_OVER),
+    Way("a list, `max_interval_seconds: 900`", HANDED_OVER, Polling(max_interval_seconds=900.0)),
+    Way("a list, `max_interval_seconds: 14400`", HANDED_OVER, Polling(max_interval_seconds=14_400.0)),
+)
+COLUMNS = (
+    "told of by",
+    "settled",
+    "requests: per session",
+    "per AI call, mean / most",
+    "lists of records per hour",
+    "rated to visible, AI calls, s: p50 / p99 / max",
+    "all, s: p50 / p99 / max",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Requests per settled session, and how soon a rated bill is seen.")
+    parser.add_argument("--sessions", type=int, default=40, help="how many begin, one a minute (default: 40)")
+    parser.add_argument("--processes", type=int, default=2, help="rows measured at the same time (default: 2)")
+    options = parser.parse_args()
+    print(row(COLUMNS), row("---" for _ in COLUMNS), sep="\n", flush=True)
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        for way, measured in zip(WAYS, pool.map(partial(played, options.sessions), WAYS), strict=True):
+            print(row(cells(way, measured)), flush=True)
+
+
+def played(sessions: int, way: Way) -> Measured:
+    world = Settings(speed=0.0, sessions_per_hour=SESSIONS_PER_HOUR, sessions_max=sessions)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-sessions-") as folder,
+        running(world, time.monotonic, wall=time.time) as simulated,
+    ):
+        playing = measure(simulated, Path(folder), way.sources, polling=way.polling, step_seconds=STEP_SECONDS)
+        return asyncio.run(playing)
+
+
+def cells(way: Way, measured: Measured) -> Iterable[str]:
+    settled = [session for session in measured.sessions if session.settled]
+    calls = [session for session in settled if session.ai_call]
+    return (
+        way.name,
+        f"{len(settled)} of {len(measured.sessions)}",
+        f"{statistics.mean(session.requests for session in settled):.1f}",
+        f"{statistics.mean(call.requests for call in calls):.1f} / {max(call.requests for call in calls)}",
+        f"{measured.listings_per_hour:.0f}",
+        lateness(calls),
+        lateness(settled),
+    )
+
+
+def lateness(sessions: Sequence[Followed]) -> str:
+    late = [session.late for session in sessions if session.late is not None]
+    ranked = statistics.quantiles(late, n=100, method="inclusive")
+    never = len(sessions) - len(late)
+    return f"{ranked[49]:.0f} / {ranked[98]:.0f} / {max(late):.0f}" + (f" ({never} never)" if never else "")
+
+
+def row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
