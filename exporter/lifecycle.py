@@ -71,18 +71,28 @@ def hinted(standing: Standing, hint: Hint, now: float, policy: Policy) -> Step |
     Words come twice and out of order: that a session began says nothing of a known one, nor does its end once it is
     rated. A rating may come again, with another amount.
     """
-    rank = _HINTS.index(hint)
-    if hint != "rated" and rank <= _HINTS.index(standing.hint):
+    if hint == "listed" and standing.hint in _AWAITED:
+        return standing, now + _AWAITED_INTERVALS * policy.hinted_interval
+    if kept(hint) != "rated" and _KEPT.index(hint) <= _KEPT.index(standing.hint):
         return None
-    return replace(standing, hint=hint, interval=0.0), now + first_wait(hint, policy)
+    return replace(standing, hint=kept(hint), interval=0.0), now + first_wait(hint, policy)
 
 
 def first_wait(hint: Hint, policy: Policy) -> float:
     """How long after the word the session is looked at: nothing is billed before the end, and then not at once."""
-    return {"": 0.0, "begun": policy.hinted_interval, "ended": policy.min_interval, "rated": 0.0}[hint]
+    return {"begun": policy.hinted_interval, "ended": policy.min_interval}.get(hint, 0.0)
 
 
-_HINTS: tuple[Hint, ...] = ("", "begun", "ended", "rated")
+def kept(hint: Hint) -> Hint:
+    """The word as it is remembered: where nobody else tells of a session, that an event is rated is all there is."""
+    return "rated" if hint == "listed" else hint
+
+
+_KEPT: tuple[Hint, ...] = ("", "begun", "ended", "rated")
+_AWAITED = frozenset({"begun", "ended"})
+"""Somebody told of the session who will tell of its whole bill too: for one event of it nobody need hurry."""
+_AWAITED_INTERVALS = 16
+"""Should that word be lost, an event's record has its session looked at after so many hinted intervals."""
 
 
 class Pace(Struct, frozen=True):

@@ -140,6 +140,15 @@ def test_hints_that_come_late_or_twice_are_no_news() -> None:
     ]
 
 
+def test_a_record_of_one_event_is_news_where_nobody_else_tells_of_the_bill() -> None:
+    """With records alone each is looked at; where a rating will be told of, only after hours, should it be lost."""
+    assert told((0, "listed"), (5, "begun"), (9, "listed")) == [0, None, 9]
+    hours = 4 * 3600
+    assert told((0, "begun"), (100, "listed"), (200, "ended"), (300, "listed"), (400, "rated"), (500, "listed")) == [
+        *(900, 100 + hours, 230, 300 + hours, 400, 500)
+    ]
+
+
 def test_a_rated_session_is_looked_at_twice_more() -> None:
     """After the rating it is seen once after two hours, and settles; an answer that lags is asked for again soon."""
     standing, due = hinted(Standing(followed_at=0.0), "rated", 0.0, POLICY) or (Standing(0.0), None)

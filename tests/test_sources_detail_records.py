@@ -232,6 +232,40 @@ def test_a_session_that_the_api_does_not_know_falls_back_to_its_events(tmp_path:
     asyncio.run(play())
 
 
+@pytest.mark.parametrize(
+    ("cost", "currency", "due"),
+    [("0.0052", "USD", 0), (None, "USD", 0), ("0.0053", "USD", 1), ("0.0052", "EUR", 1)],
+)
+def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
+    tmp_path: Path, cost: str | None, currency: str, due: int
+) -> None:
+    """A session is due for a record only if its event costs something else than when its session was last seen."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+            async with exporting(config(simulated, tmp_path), simulated) as exporter:
+                (call,) = simulated.world.refs()
+                ref = SessionRef("main", call.record_type, call.event_id)
+                await exporter.app.follow([ref], "file")
+                await exporter.drained()
+                tree = simulated.world.find((call.record_type,), uuid.UUID(call.event_id))
+                assert tree is not None
+                leg = next(event for event in tree.session.events if event.record_type == "call-control")
+                record = DetailRecord(
+                    leg.id,
+                    "call-control",
+                    None,
+                    None if cost is None else Decimal(cost),
+                    currency,
+                    Sighting(ref, "listed", SessionRef("main", "call-control", leg.id)),
+                )
+                await exporter.app.poller.stop(1.0)
+                await exporter.app.ledger.run(SqliteLedger.list_records, "main", [record], simulated.clock.now())
+                assert await exporter.app.ledger.run(SqliteLedger.due, simulated.clock.now(), ["main"]) == due
+
+    asyncio.run(play())
+
+
 def test_a_failing_type_is_counted_and_stops_no_other(tmp_path: Path) -> None:
     """One type that the API refuses: the others are read, the failure counts, and no success is claimed."""
 

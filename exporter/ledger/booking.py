@@ -7,7 +7,6 @@ surprising fact: a poll that was claimed earlier may finish later, and then neve
 
 import hashlib
 import json
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
@@ -25,6 +24,7 @@ from exporter.ledger.rows import EventRow, SessionRow, read_events, read_session
 from exporter.ledger.schema import LIVE, LIVE_STATES
 from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
+from exporter.ledger.trees import write_tree
 from exporter.model import Event, Exemplar, Facts, Followed, Labels, Notice, Poll, Profile, Receipt, Session
 from exporter.money import ZERO, add, amount_text
 from exporter.tree import identity
@@ -320,10 +320,7 @@ class Batch:
         turns, count = (profile.inference_turns, profile.events) if profile is not None else (0, 0)
         self._followed.append(Followed(row.ref, count, turns, poll.at, spent, row.standing.configured))
         summary = {"events": count, "turns": turns, "costs": [(p, c, amount_text(a)) for p, c, a in spent]}
-        self._connection.execute(
-            "INSERT INTO trees (session, body) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET body = excluded.body",
-            (row.id, zlib.compress(_tree_text(session), 1)),
-        )
+        write_tree(self._connection, row.id, session)
         return replace(row, summary=json.dumps(summary))
 
     def _cross(self, row: SessionRow, poll: Poll, session: Session) -> SessionRow:
@@ -450,15 +447,3 @@ def _cost_by_currency(session: Session) -> dict[str, Decimal]:
         if event.cost is not None and event.id and seen[name] == 1:
             costs_of[event.currency] = add(costs_of.get(event.currency, ZERO), event.cost)
     return costs_of
-
-
-def _tree_text(session: Session) -> bytes:
-    nodes = [
-        (event.id, event.parent, event.record_type, _text(event.cost), _text(event.cumulative), event.currency)
-        for event in session.events
-    ]
-    return json.dumps(nodes, ensure_ascii=True, separators=(",", ":")).encode()
-
-
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else amount_text(amount)

@@ -12,7 +12,7 @@ from sqlite3 import Connection
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger.rows import SessionRow, read_sessions
 from exporter.ledger.totals import Totals
-from exporter.lifecycle import JITTER, Policy, first_wait, hinted
+from exporter.lifecycle import JITTER, Policy, first_wait, hinted, kept
 from exporter.model import SessionRef, Sighting
 
 CONFIGURED = "config"
@@ -83,7 +83,7 @@ class Following:
             "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
             " state, interval, followed_at, rechecks, observed, owned, failing, polls, hint)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?) ON CONFLICT DO NOTHING",
-            (*named, source, source == CONFIGURED, due_at, now, sighting.hint),
+            (*named, source, source == CONFIGURED, due_at, now, kept(sighting.hint)),
         ).rowcount
         if inserted:
             account = ("account", ref.account)

@@ -1,7 +1,8 @@
 """Detail records that discovery has seen: each is counted once, however often it is listed.
 
-Owns which are news and what they cost together, within the caller's transaction. The surprising fact: a record's cost
-counts upward only; the bill is kept by the events, and this sum is there to be compared with theirs.
+Owns which are news, which of these their session is to be looked at for, and what they cost together, within the
+caller's transaction. The surprising fact: a record's cost counts upward only; the bill is kept by the events, and this
+sum is there to be compared with theirs.
 """
 
 import hashlib
@@ -9,9 +10,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 from sqlite3 import Connection
 
+from msgspec.structs import replace
+
 from exporter.ledger.renaming import seeds
 from exporter.ledger.totals import Totals
-from exporter.model import DetailRecord
+from exporter.ledger.trees import read_tree
+from exporter.model import DetailRecord, Sighting
 from exporter.money import ZERO, amount_text, subtract
 
 COST = "telnyx_detail_record_cost_total"
@@ -29,6 +33,22 @@ class Records:
     def news(self, records: Iterable[DetailRecord], now: float) -> list[DetailRecord]:
         """The records that were not seen before, or cost more than when they were; all costs are counted."""
         return [record for record in records if self._count(record, now)]
+
+    def word(self, record: DetailRecord) -> Sighting:
+        """What the record tells of its session: nothing to look at, if its event is known at this cost already."""
+        return replace(record.sighting, hint="") if self._is_known(record) else record.sighting
+
+    def _is_known(self, record: DetailRecord) -> bool:
+        ref = record.sighting.ref
+        query = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"
+        session = self._connection.execute(query, (ref.account, ref.record_type, ref.event_id)).fetchone()
+        if session is None:
+            return False
+        return any(
+            (node.record_type, node.id) == (record.record_type, record.id)
+            and (record.cost is None or (node.cost, node.currency) == (record.cost, record.currency))
+            for node in read_tree(self._connection, session[0])
+        )
 
     def forget(self, before: float) -> None:
         """Of records that are older nothing need be known: they are not listed again."""

@@ -85,8 +85,8 @@ class SqliteLedger:
         records = list(records)
 
         def work() -> Receipt:
-            news = self._records(account).news(records, now)
-            self._following().follow([record.sighting for record in news], DETAIL_RECORDS, now)
+            known = self._records(account)
+            self._following().follow(map(known.word, known.news(records, now)), DETAIL_RECORDS, now)
             return Receipt(self._totals.write())
 
         return self._file.transact(work)

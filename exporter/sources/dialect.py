@@ -44,10 +44,8 @@ class Kind(Struct, frozen=True):
         own = _id(record, self.id_fields)
         if own is None:
             return None
-        ref, fallback = SessionRef(account, self.record_type, own), None
+        itself = SessionRef(account, self.record_type, own)
         call = _id(record, self.session_fields)
-        if call is not None:
-            ref, fallback = SessionRef(account, CALL_SESSION, call), ref
         currency = record.get("currency")
         return DetailRecord(
             own,
@@ -55,7 +53,9 @@ class Kind(Struct, frozen=True):
             read_time(record.get(field)),
             read_amount(record.get("cost")),
             currency if isinstance(currency, str) and currency.isalpha() and currency.isascii() else UNKNOWN,
-            Sighting(ref, "rated", fallback),
+            Sighting(itself, "rated")
+            if call is None
+            else Sighting(SessionRef(account, CALL_SESSION, call), "listed", itself),
         )
 
 
