@@ -91,6 +91,7 @@ class App:
             lambda: self._metadata.reader,
             clock=clock,
             observe=self.upkeep.observe,
+            key_failed=self.upkeep.key_failed,
             transport=transport,
             seed=seed,
         )

@@ -307,6 +307,12 @@ FAMILIES: tuple[Family, ...] = (
         "Times that the configuration could not be read again; the one before stayed in effect.",
     ),
     _process(
+        "telnyx_exporter_key_failures_total",
+        "counter",
+        "account",
+        "Times that the file of an API key changed into one that can't be read; the last good key stayed in force.",
+    ),
+    _process(
         "telnyx_exporter_task_failures_total",
         "counter",
         "task",

@@ -45,6 +45,7 @@ ACCOUNT_COUNTERS = (
     "telnyx_trees_cut_total",
     "telnyx_trees_cut_unresolved_total",
     "telnyx_api_throttled_seconds_total",
+    "telnyx_exporter_key_failures_total",
 )
 
 
@@ -126,6 +127,10 @@ class Upkeep:
         self._metrics.set("telnyx_api_up", (account,), int(up))
         if answered.code == "200":
             self._metrics.set("telnyx_api_last_success_timestamp_seconds", (account,), self._clock.now())
+
+    def key_failed(self, account: str) -> None:
+        """The file of an account's API key can't be read any more."""
+        self._metrics.inc("telnyx_exporter_key_failures_total", (account,))
 
     def _show_budgets(self, now: float) -> None:
         for budget in self._now.config.budgets:

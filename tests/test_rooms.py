@@ -18,6 +18,7 @@ CORE = (
 
 EDGES = (
     *(
+        "keys",
         "exposition",
         "pacing",
         "transport",
