@@ -42,6 +42,8 @@ PUBLISH_SECONDS = 0.1
 """A new page is published at most this often."""
 STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
+LATE_TICKS, LATE_SECONDS = 10, 30.0
+"""A scheduler that has not ticked for so many of its intervals and seconds is stuck; a busy ledger takes 5 s."""
 FOLLOWED_SECONDS = 6 * 3600.0
 FOLLOWED_MAX = 1000
 
@@ -108,6 +110,8 @@ class App:
         self._died: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = self._shown = False
+        self._begun_at = 0.0
+        """When it began to serve; monotonic."""
         self.web = WebServer(
             listen,
             status=self._status,
@@ -173,6 +177,7 @@ class App:
         try:
             await self._recover()
             self._reception.open()
+            self._begun_at = self.clock.monotonic()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
             self.started.set()
@@ -265,18 +270,25 @@ class App:
     # Health
 
     def _status(self) -> Status:
-        """Called from the web thread: reads references, changes nothing."""
-        late = 10 * self.config.polling.tick_seconds + 30
-        ticked = self.poller.ticked_at
-        stuck = ticked is not None and self.clock.monotonic() - ticked > late
-        healthy = "no tick of the scheduler for long" if stuck else None
+        """Called from the web thread: reads references, changes nothing. The API has no say in it."""
+        return Status(self._unhealthy(), self._unready())
+
+    def _unhealthy(self) -> str | None:
+        """What only a new process would mend."""
+        late = LATE_TICKS * self.config.polling.tick_seconds + LATE_SECONDS
+        since = self._begun_at if self.poller.ticked_at is None else self.poller.ticked_at
+        if self.clock.monotonic() - since > late:
+            return "the scheduler has not ticked for long"
+        return None if self.ledger.alive else "the ledger's thread has ended"
+
+    def _unready(self) -> str | None:
         if self._stop.is_set():
-            return Status(healthy, "stopping")
+            return "stopping"
         if not self._open or not self.poller.claimed_once:
-            return Status(healthy, "starting: the first sessions were not claimed yet")
+            return "starting: the first sessions were not claimed yet"
         if not self._shown:
-            return Status(healthy, "starting: looking back at what was before the ledger")
-        return Status(healthy, f"ledger: {self._booker.failing}" if self._booker.failing else None)
+            return "starting: looking back at what was before the ledger"
+        return f"ledger: {self._booker.failing}" if self._booker.failing else None
 
     def _task_died(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:

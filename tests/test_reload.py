@@ -3,14 +3,11 @@
 import asyncio
 import json
 import logging
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -26,14 +23,13 @@ from exporter.ledger import SqliteLedger
 from exporter.model import SessionRef
 from exporter.reloading import Origin
 from exporter.simulator import DOCUMENTED_ID, Running, Settings, running
-from tests.exporting import PATIENCE_SECONDS, Exporting, Samples, exporting
+from tests.exporting import Exporting, Samples, exporting
 from tests.faulty_server import answer, serving, together
+from tests.processes import ENVIRONMENT, KEY, OTHER_KEY, Process, write
 from tests.test_exporter import EXAMPLE, HOUR, value
 from tests.trees import answer as tree
 from tests.trees import body, node
 
-KEY, OTHER_KEY = "KEY-k3pt-s3cret", "KEY-an0ther-s3cret"
-ENVIRONMENT = {"MAIN_KEY": KEY, "OTHER_KEY": OTHER_KEY, "THIRD_KEY": "KEY-th1rd-s3cret"}
 BUDGET = (("budget", "all"), ("currency", "USD"))
 DOCUMENTED = {"record_type": "call-session", "event_id": DOCUMENTED_ID}
 
@@ -509,68 +505,20 @@ def test_an_api_key_in_a_file_is_rotated_without_a_reload(tmp_path: Path, caplog
 # As a process
 
 
-class Process:
-    """The exporter as a process, with everything that it wrote."""
-
-    def __init__(self, folder: Path, port: int, *flags: str) -> None:
-        self.origin = f"http://127.0.0.1:{port}"
-        self.config = folder / "config.yaml"
-        self._log = folder / "exporter.log"
-        command = [sys.executable, "-m", "exporter", "run", f"--config.file={self.config}", *flags]
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, f"--web.listen-address=127.0.0.1:{port}"],
-                stdout=log,
-                stderr=log,
-                env=os.environ | ENVIRONMENT,
-            )
-
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, self.log()
-            assert self.process.poll() is None, self.log()
-            time.sleep(0.02)
-
-    def ready(self) -> bool:
-        with suppress(httpx.TransportError):
-            return httpx.get(f"{self.origin}/-/ready").status_code == 200
-        return False
-
-    def successful(self) -> bool:
-        return "telnyx_exporter_config_last_reload_successful 1\n" in httpx.get(f"{self.origin}/metrics").text
-
-    def end(self) -> int:
-        self.process.terminate()
-        return self.process.wait(PATIENCE_SECONDS)
-
-
-def write(file: Path, folder: Path, **changes: Any) -> None:
-    plain = {
-        "accounts": [{"name": "main", "api_key_env": "MAIN_KEY", "base_url": "http://127.0.0.1:1/v2"}],
-        "ledger": {"url": f"sqlite:///{folder / 'ledger.sqlite'}"},
-        "discovery": {"detail_records": {"record_types": []}},
-    }
-    file.write_text(yaml.safe_dump(plain | changes))
-
-
 def test_sighup_reloads(tmp_path: Path, free_port: int) -> None:
     """The signal needs no flag; a bad file doesn't end the process, and the log says what was wrong."""
-    write(tmp_path / "config.yaml", tmp_path)
+    write(tmp_path)
     process = Process(tmp_path, free_port)
     try:
         process.until(process.ready)
         process.config.write_text("accounts: nobody")
         process.process.send_signal(signal.SIGHUP)
-        process.until(lambda: "configuration not reloaded" in process.log() and not process.successful())
+        process.until(lambda: "configuration not reloaded" in process.log() and not process.reloaded())
         assert "accounts: expected a list" in process.log()
-        write(process.config, tmp_path, budgets=[{"name": "all", "amount": 5}])
+        write(tmp_path, budgets=[{"name": "all", "amount": 5}])
         process.process.send_signal(signal.SIGHUP)
         process.until(lambda: 'msg="configuration reloaded" changed="budgets[all] (added)"' in process.log())
-        process.until(process.successful)
+        process.until(process.reloaded)
         assert httpx.post(f"{process.origin}/-/reload").status_code == 403
         assert process.end() == 0
         assert KEY not in process.log()
@@ -580,14 +528,14 @@ def test_sighup_reloads(tmp_path: Path, free_port: int) -> None:
 
 def test_a_changed_file_is_reloaded_by_itself(tmp_path: Path, free_port: int) -> None:
     """With --config.auto-reload-interval a file is taken up when it changes, and a mended one after a bad one."""
-    write(tmp_path / "config.yaml", tmp_path)
+    write(tmp_path)
     process = Process(tmp_path, free_port, "--config.auto-reload-interval=1", "--web.enable-lifecycle")
     try:
         process.until(process.ready)
         process.config.write_text("accounts: nobody")
-        process.until(lambda: not process.successful())
-        write(process.config, tmp_path, budgets=[{"name": "all", "amount": 5}])
-        process.until(process.successful)
+        process.until(lambda: not process.reloaded())
+        write(tmp_path, budgets=[{"name": "all", "amount": 5}])
+        process.until(process.reloaded)
         assert "budgets[all] (added)" in process.log()
         assert httpx.put(f"{process.origin}/-/reload").text == "reloaded; nothing has changed\n"
         assert process.end() == 0
