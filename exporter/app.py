@@ -17,6 +17,7 @@ from exporter.booker import Booker, Clock
 from exporter.config import Config
 from exporter.discovery import Discovery
 from exporter.errors import LedgerError
+from exporter.health import Health
 from exporter.intake import Intake
 from exporter.jobs import Jobs
 from exporter.known import known_series
@@ -33,8 +34,8 @@ from exporter.reception import Reception
 from exporter.reloading import Origin, Reloading
 from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.transport import open_transport
-from exporter.upkeep import GAUGES_SECONDS, KEEP_SECONDS, RELEASE_SECONDS, Upkeep
-from exporter.web import ReloadRoute, Status, WebServer
+from exporter.upkeep import Upkeep
+from exporter.web import ReloadRoute, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,6 @@ PUBLISH_SECONDS = 0.1
 """A new page is published at most this often."""
 STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
-LATE_TICKS, LATE_SECONDS = 10, 30.0
-"""A scheduler that has not ticked for so many of its intervals and seconds is stuck; a busy ledger takes 5 s."""
 FOLLOWED_SECONDS = 6 * 3600.0
 FOLLOWED_MAX = 1000
 
@@ -86,8 +85,9 @@ class App:
         self.discovery = Discovery(*core)
         self.upkeep = Upkeep(*core)
         self._metadata = Metadata(*core, self.labeller.record_fields)
-        self._reception = Reception(*core, intake=self.intake, status=self._status, wall=wall)
         self.poller = Poller({}, *core, crowded=lambda: self._reception.crowded)
+        self._health = Health(self.ledger, self._booker, clock, self.poller)
+        self._reception = Reception(*core, intake=self.intake, status=self._health.status, wall=wall)
         self._planner = Planner(
             self.labeller,
             lambda: self._metadata.reader,
@@ -109,12 +109,9 @@ class App:
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._open = self._shown = False
-        self._begun_at = 0.0
-        """When it began to serve; monotonic."""
         self.web = WebServer(
             listen,
-            status=self._status,
+            status=self._health.status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
             further=[
@@ -139,14 +136,13 @@ class App:
         self.discovery.adopt(plan)
         self.upkeep.adopt(plan)
         self.files.adopt(plan.config)
+        self._health.adopt(plan.config)
         self._reception.adopt(plan.config)
         for seconds, task, job in (
             (plan.config.polling.tick_seconds, "poll", self.poller.tick),
             (plan.config.polling.tick_seconds, "discover", self.discover),
-            (RELEASE_SECONDS, "release", self.upkeep.release),
-            (GAUGES_SECONDS, "gauges", self.upkeep.gauges),
-            (KEEP_SECONDS, "keep", self.upkeep.keep),
             (RETRY_SECONDS, "metadata", self._metadata.fetch),
+            *self.upkeep.jobs(),
             (LOOK_SECONDS, "files", self.files.look),
         ):
             self._jobs.every(seconds, task, job)
@@ -177,7 +173,7 @@ class App:
         try:
             await self._recover()
             self._reception.open()
-            self._begun_at = self.clock.monotonic()
+            self._health.begin()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
             self.started.set()
@@ -192,6 +188,7 @@ class App:
 
     def stop(self) -> None:
         """Have `run` end; from any thread."""
+        self._health.stopping = True
         self._reception.close()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -218,7 +215,7 @@ class App:
         await self._recall(now)
         await self.discovery.begin(now)
         await self.reloading.begin()
-        self._open = True
+        self._health.recovered = True
 
     async def _recall(self, now: float) -> None:
         """Show what the ledger has."""
@@ -258,7 +255,7 @@ class App:
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
-        self._shown = True
+        self._health.shown = True
 
     async def _publish(self) -> None:
         while True:
@@ -266,29 +263,6 @@ class App:
             if page is not None:
                 self.web.publish(page)
             await asyncio.sleep(PUBLISH_SECONDS)
-
-    # Health
-
-    def _status(self) -> Status:
-        """Called from the web thread: reads references, changes nothing. The API has no say in it."""
-        return Status(self._unhealthy(), self._unready())
-
-    def _unhealthy(self) -> str | None:
-        """What only a new process would mend."""
-        late = LATE_TICKS * self.config.polling.tick_seconds + LATE_SECONDS
-        since = self._begun_at if self.poller.ticked_at is None else self.poller.ticked_at
-        if self.clock.monotonic() - since > late:
-            return "the scheduler has not ticked for long"
-        return None if self.ledger.alive else "the ledger's thread has ended"
-
-    def _unready(self) -> str | None:
-        if self._stop.is_set():
-            return "stopping"
-        if not self._open or not self.poller.claimed_once:
-            return "starting: the first sessions were not claimed yet"
-        if not self._shown:
-            return "starting: looking back at what was before the ledger"
-        return f"ledger: {self._booker.failing}" if self._booker.failing else None
 
     def _task_died(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:

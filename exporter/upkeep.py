@@ -14,6 +14,7 @@ from exporter.catalog import FAMILIES
 from exporter.client import Answered
 from exporter.config import Account
 from exporter.errors import LedgerError
+from exporter.jobs import Job
 from exporter.known import configured_sources
 from exporter.ledger import SqliteLedger
 from exporter.ledger.thread import LedgerThread
@@ -78,6 +79,14 @@ class Upkeep:
             for family in BUDGET_GAUGES:
                 self._metrics.swap(family, budget.name, {})
         self._show_budgets(self._clock.now())
+
+    def jobs(self) -> tuple[tuple[float, str, Job], ...]:
+        """The chores by how often they come, in seconds, and the name of their task."""
+        return (
+            (RELEASE_SECONDS, "release", self.release),
+            (GAUGES_SECONDS, "gauges", self.gauges),
+            (KEEP_SECONDS, "keep", self.keep),
+        )
 
     async def release(self) -> None:
         """Series that were scraped at 0 for long enough show their value: first the mark, then the page."""
