@@ -155,8 +155,11 @@ class App:
         series = list(known_series(config, self._metadata.record_types))
         refs = list(config.session_refs())
         async with self.poller.between_claims():
-            await self.ledger.run(SqliteLedger.reconfigure, policy(config), Settings.of(config), refs, series, now)
+            receipt = await self.ledger.run(
+                SqliteLedger.reconfigure, policy(config), Settings.of(config), refs, series, now
+            )
             self._adopt(plan)
+        self._booker.show(receipt)
         self._planner.retire(before, plan, self.poller.under_way | self._jobs.under_way)
         try:
             await self._recall(now)
@@ -210,7 +213,7 @@ class App:
         now = self.clock.now()
         await self.ledger.run(SqliteLedger.hasten, now)
         await self._metadata.recover()
-        await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now)
+        self._booker.show(await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now))
         await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._metadata.record_types)))
         await self._recall(now)
         await self.discovery.begin(now)

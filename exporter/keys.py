@@ -60,8 +60,10 @@ class FileKey(Generic[_Kind]):
         if self._good and self._seen == before:
             return
         try:
-            self._key = self._read(self._account, _NO_ENVIRONMENT)
-            self._good = True
+            key = self._read(self._account, _NO_ENVIRONMENT)
+            if key != self._key:
+                log.info("key file has another key", extra=facts(account=self._account.name, file=path.name))
+            self._key, self._good = key, True
         except ConfigError as error:
             self._good = False
             if self._seen != before:

@@ -5,6 +5,7 @@ surprising fact: a value is shown in two steps, first the mark in the ledger, th
 once shown must never be 0 again.
 """
 
+import logging
 import platform
 
 from exporter import __version__
@@ -18,8 +19,11 @@ from exporter.jobs import Job
 from exporter.known import configured_sources
 from exporter.ledger import SqliteLedger
 from exporter.ledger.thread import LedgerThread
+from exporter.log import facts
 from exporter.metrics import Metrics
 from exporter.plan import Plan
+
+log = logging.getLogger(__name__)
 
 RELEASE_SECONDS = 0.5
 GAUGES_SECONDS = 5.0
@@ -27,7 +31,10 @@ KEEP_SECONDS = 60.0
 PRUNE_SESSIONS_MAX = 200
 """Per transaction, so that a batch of polls never waits long for a prune."""
 DAY_SECONDS = 86_400.0
-TASKS = ("balance", "detail_records", "discover", "files", "gauges", "keep", "metadata", "poll", "release")
+TASKS = (
+    *("balance", "config", "detail_records", "discover", "files"),
+    *("gauges", "keep", "look_back", "metadata", "poll", "release"),
+)
 """The jobs of the exporter, as values of the label `task`."""
 
 
@@ -109,6 +116,8 @@ class Upkeep:
             due = await self._ledger.run(SqliteLedger.due, self._clock.now(), list(self._now.clients))
             self._metrics.set("telnyx_due_sessions", (), due)
             self._metrics.set("telnyx_ledger_size_bytes", (), await self._ledger.run(SqliteLedger.size_bytes))
+            rescues = await self._ledger.run(lambda ledger: ledger.rescues)
+            self._metrics.set("telnyx_ledger_rescues_total", (), rescues)
         except LedgerError as error:
             self._booker.failed(error)
 
@@ -118,10 +127,13 @@ class Upkeep:
         before = now - DAY_SECONDS * self._now.config.ledger.retention_days
         try:
             self._booker.show(await self._ledger.run(SqliteLedger.sum_up, now))
-            pruned = PRUNE_SESSIONS_MAX
+            pruned, forgotten = PRUNE_SESSIONS_MAX, 0
             while pruned == PRUNE_SESSIONS_MAX:
                 pruned, receipt = await self._ledger.run(SqliteLedger.prune, before, PRUNE_SESSIONS_MAX)
                 self._booker.show(receipt)
+                forgotten += pruned
+            if forgotten:
+                log.info("sessions pruned: they are older than ledger.retention_days", extra=facts(sessions=forgotten))
         except LedgerError as error:
             self._booker.failed(error)
         self._show_budgets(now)
