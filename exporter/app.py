@@ -17,6 +17,7 @@ from exporter.booker import Booker, Clock
 from exporter.config import Config
 from exporter.discovery import Discovery
 from exporter.errors import LedgerError
+from exporter.health import Health
 from exporter.intake import Intake
 from exporter.jobs import Jobs
 from exporter.known import known_series
@@ -33,8 +34,8 @@ from exporter.reception import Reception
 from exporter.reloading import Origin, Reloading
 from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.transport import open_transport
-from exporter.upkeep import GAUGES_SECONDS, KEEP_SECONDS, RELEASE_SECONDS, Upkeep
-from exporter.web import ReloadRoute, Status, WebServer
+from exporter.upkeep import Upkeep
+from exporter.web import ReloadRoute, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +85,15 @@ class App:
         self.discovery = Discovery(*core)
         self.upkeep = Upkeep(*core)
         self._metadata = Metadata(*core, self.labeller.record_fields)
-        self._reception = Reception(*core, intake=self.intake, status=self._status, wall=wall)
         self.poller = Poller({}, *core, crowded=lambda: self._reception.crowded)
+        self._health = Health(self.ledger, self._booker, clock, self.poller)
+        self._reception = Reception(*core, intake=self.intake, status=self._health.status, wall=wall)
         self._planner = Planner(
             self.labeller,
             lambda: self._metadata.reader,
             clock=clock,
             observe=self.upkeep.observe,
+            key_failed=self.upkeep.key_failed,
             transport=transport,
             seed=seed,
         )
@@ -106,10 +109,9 @@ class App:
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._open = self._shown = False
         self.web = WebServer(
             listen,
-            status=self._status,
+            status=self._health.status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
             further=[
@@ -134,14 +136,13 @@ class App:
         self.discovery.adopt(plan)
         self.upkeep.adopt(plan)
         self.files.adopt(plan.config)
+        self._health.adopt(plan.config)
         self._reception.adopt(plan.config)
         for seconds, task, job in (
             (plan.config.polling.tick_seconds, "poll", self.poller.tick),
             (plan.config.polling.tick_seconds, "discover", self.discover),
-            (RELEASE_SECONDS, "release", self.upkeep.release),
-            (GAUGES_SECONDS, "gauges", self.upkeep.gauges),
-            (KEEP_SECONDS, "keep", self.upkeep.keep),
             (RETRY_SECONDS, "metadata", self._metadata.fetch),
+            *self.upkeep.jobs(),
             (LOOK_SECONDS, "files", self.files.look),
         ):
             self._jobs.every(seconds, task, job)
@@ -154,8 +155,11 @@ class App:
         series = list(known_series(config, self._metadata.record_types))
         refs = list(config.session_refs())
         async with self.poller.between_claims():
-            await self.ledger.run(SqliteLedger.reconfigure, policy(config), Settings.of(config), refs, series, now)
+            receipt = await self.ledger.run(
+                SqliteLedger.reconfigure, policy(config), Settings.of(config), refs, series, now
+            )
             self._adopt(plan)
+        self._booker.show(receipt)
         self._planner.retire(before, plan, self.poller.under_way | self._jobs.under_way)
         try:
             await self._recall(now)
@@ -172,6 +176,7 @@ class App:
         try:
             await self._recover()
             self._reception.open()
+            self._health.begin()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
             self.started.set()
@@ -186,6 +191,7 @@ class App:
 
     def stop(self) -> None:
         """Have `run` end; from any thread."""
+        self._health.stopping = True
         self._reception.close()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -207,12 +213,12 @@ class App:
         now = self.clock.now()
         await self.ledger.run(SqliteLedger.hasten, now)
         await self._metadata.recover()
-        await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now)
+        self._booker.show(await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now))
         await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._metadata.record_types)))
         await self._recall(now)
         await self.discovery.begin(now)
         await self.reloading.begin()
-        self._open = True
+        self._health.recovered = True
 
     async def _recall(self, now: float) -> None:
         """Show what the ledger has."""
@@ -252,7 +258,7 @@ class App:
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
-        self._shown = True
+        self._health.shown = True
 
     async def _publish(self) -> None:
         while True:
@@ -260,22 +266,6 @@ class App:
             if page is not None:
                 self.web.publish(page)
             await asyncio.sleep(PUBLISH_SECONDS)
-
-    # Health
-
-    def _status(self) -> Status:
-        """Called from the web thread: reads references, changes nothing."""
-        late = 10 * self.config.polling.tick_seconds + 30
-        ticked = self.poller.ticked_at
-        stuck = ticked is not None and self.clock.monotonic() - ticked > late
-        healthy = "no tick of the scheduler for long" if stuck else None
-        if self._stop.is_set():
-            return Status(healthy, "stopping")
-        if not self._open or not self.poller.claimed_once:
-            return Status(healthy, "starting: the first sessions were not claimed yet")
-        if not self._shown:
-            return Status(healthy, "starting: looking back at what was before the ledger")
-        return Status(healthy, f"ledger: {self._booker.failing}" if self._booker.failing else None)
 
     def _task_died(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:

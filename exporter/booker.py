@@ -14,7 +14,7 @@ from exporter.ledger import SqliteLedger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
-from exporter.model import Poll, Receipt, SessionRef
+from exporter.model import Move, Poll, Receipt, SessionRef
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +134,8 @@ class Booker:
         self._metrics.follow(receipt.followed, self._clock.now())
         for notice in receipt.notices:
             log.warning("check failed", extra=facts(**named(notice.ref), check=notice.what, detail=notice.detail))
+        for move in receipt.moves:
+            _tell(move)
 
     def failed(self, error: LedgerError) -> None:
         """Say that the ledger can't be written; nothing is lost, polls wait."""
@@ -142,6 +144,23 @@ class Booker:
             log.error("ledger failed; polling waits until it can be written", extra=facts(error=str(error)))
         self.failing = str(error)
         self._arrived.set()  # whoever failed, the booker finds out when the ledger works again
+
+
+def _tell(move: Move) -> None:
+    """What became of a session, in words: what many do is told at debug, what one should look at as a warning."""
+    told = facts(**named(move.ref), before=move.before or None, why=move.why or None)
+    if move.after == "denied":
+        log.warning("session denied: it is asked for again at its rechecks and after a reload", extra=told)
+    elif move.after == "missing":
+        log.info("session missing: the API has not known it for long", extra=told)
+    elif move.after == "settled":
+        log.info("session settled", extra=told)
+    elif move.after == "discovered":
+        log.debug("session discovered", extra=told)
+    elif move.before == "discovered":
+        log.debug("session found", extra=told)
+    else:
+        log.info("session moves again", extra=told)
 
 
 def named(ref: SessionRef) -> dict[str, str]:

@@ -295,16 +295,29 @@ FAMILIES: tuple[Family, ...] = (
         _SECONDS,
     ),
     _process("telnyx_ledger_commit_failures_total", "counter", "", "Batches that the ledger could not book."),
+    _process(
+        "telnyx_ledger_rescues_total",
+        "counter",
+        "",
+        "Times that the ledger's file was removed while in use, and was written again.",
+    ),
     Family("telnyx_ledger_events", "gauge", "ledger", (), "Events kept in the ledger."),
     Family("telnyx_ledger_size_bytes", "gauge", "ledger", (), "Size of the ledger's files."),
     _process(
         "telnyx_exporter_build_info", "gauge", "version python_version", "The running exporter; always 1.", across="max"
     ),
+    _process("telnyx_exporter_clock_steps_total", "counter", "", "Times that the clock was set back."),
     _process(
         "telnyx_exporter_config_reload_failures_total",
         "counter",
         "",
         "Times that the configuration could not be read again; the one before stayed in effect.",
+    ),
+    _process(
+        "telnyx_exporter_key_failures_total",
+        "counter",
+        "account",
+        "Times that the file of an API key changed into one that can't be read; the last good key stayed in force.",
     ),
     _process(
         "telnyx_exporter_task_failures_total",

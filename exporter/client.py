@@ -6,6 +6,7 @@ body; refuses to know what a tree is. The surprising fact: there is no httpx.Asy
 """
 
 import asyncio
+import logging
 import random
 import re
 import ssl
@@ -20,7 +21,10 @@ import msgspec
 
 from exporter import __version__
 from exporter.errors import ConfigError, Denied, Gone, KeyRefused, PollError, Transient, TreeError
+from exporter.log import facts
 from exporter.pacing import Pacer, retry_after_seconds
+
+log = logging.getLogger(__name__)
 
 MESSAGE_CHARS_MAX = 300
 """What somebody else says is quoted this far, so that no page of HTML gets into a log line."""
@@ -225,7 +229,7 @@ class Client:
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
                 response = await self._transport.handle_async_request(request)
-                self._pacer.saw(response.headers, response.status_code, self._monotonic())
+                self._learn(response)
                 async with aclosing(_stream(response)):
                     outcome = await self._outcome(request, response)
             code = str(response.status_code)
@@ -234,6 +238,14 @@ class Client:
             outcome = _Failure(self._broken(request, code, error), again=True)
         self._observe(Answered(endpoint, code, self._monotonic() - started))
         return outcome
+
+    def _learn(self, response: httpx.Response) -> None:
+        """Show an answer to the pacer, and say when it stops the account."""
+        now = self._monotonic()
+        held = self._pacer.held(now)
+        self._pacer.saw(response.headers, response.status_code, now)
+        if self._pacer.held(now) and not held:
+            log.warning("throttled: the account's requests wait", extra=facts(account=self._name))
 
     def _headers(self) -> httpx.Headers:
         key = self._api_key()

@@ -121,6 +121,7 @@ class Discovery:
                 await _until(partial(self._ledger.run, SqliteLedger.polled, found), BOOKED_SECONDS)
         except TimeoutError:
             log.warning("the first look back did not come to its end; what it finds later counts as new")
+            self._metrics.inc("telnyx_exporter_task_failures_total", ("look_back",))
         self._booker.show(await self._ledger.run(SqliteLedger.release_all))
         await self._ledger.run(SqliteLedger.keep, LOOK_BACK, DONE)
         log.info("looked back")

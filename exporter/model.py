@@ -146,6 +146,7 @@ class Receipt(Struct, frozen=True):
     totals: tuple[Total, ...] = ()
     followed: tuple["Followed", ...] = ()
     notices: tuple["Notice", ...] = ()
+    moves: tuple["Move", ...] = ()
 
 
 class Followed(Struct, frozen=True):
@@ -166,6 +167,17 @@ class Notice(Struct, frozen=True):
     ref: SessionRef
     what: str
     detail: str
+
+
+class Move(Struct, frozen=True):
+    """A session that has come into another state. Goes to the log."""
+
+    ref: SessionRef
+    before: str
+    """Empty for one that is new."""
+    after: str
+    why: str
+    """The source that named it, or the reason of the poll that was its last."""
 
 
 class Claim(Struct, frozen=True):

@@ -18,6 +18,7 @@ from msgspec import Struct
 from exporter.booker import Clock
 from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
+from exporter.keys import api_key
 from exporter.labels import Labeller
 from exporter.lifecycle import Policy
 from exporter.pacing import Pacer
@@ -64,14 +65,18 @@ class Planner:
         *,
         clock: Clock,
         observe: Callable[[str, Answered], None],
+        key_failed: Callable[[str], None],
         transport: Transport = open_transport,
         seed: int | None = None,
     ) -> None:
-        """`reader` is asked for at each tree; `observe` is told of every request by the account's name."""
+        """`reader` is asked for at each tree; `observe` is told of every request by the account's name, `key_failed` of
+        every change of an account's key file that makes it unreadable.
+        """
         self._labeller = labeller
         self._reader = reader
         self._clock = clock
         self._observe = observe
+        self._key_failed = key_failed
         self._transport = transport
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._pacers: dict[str, Pacer] = {}
@@ -116,10 +121,11 @@ class Planner:
     def _client(self, config: Config, account: Account, before: Plan | None) -> Client:
         if before is not None and _same_way(config, account, before.config):
             return before.clients[account.name]
+        key = api_key(account, self._clock.monotonic, partial(self._key_failed, account.name))
         return Client(
             name=account.name,
             base_url=account.base_url,
-            api_key=lambda: account.api_key().reveal(),
+            api_key=lambda: key.current().reveal(),
             pacer=self._pacer(account),
             limits=Limits(
                 config.tree.body_bytes_max,

@@ -113,6 +113,8 @@ class Lane(Struct):
     """The last claim filled all free slots: more is due."""
     accepted_at: float = -math.inf
     """Monotonic time of the last poll that the API answered with a tree, or that there is none."""
+    paused: bool = False
+    """Every session was refused, and that was said."""
 
 
 class Poller:
@@ -183,6 +185,7 @@ class Poller:
         now = self._clock.now()
         try:
             if now < self._told - SET_BACK_SECONDS:
+                self._metrics.inc("telnyx_exporter_clock_steps_total", ())
                 log.warning("the clock was set back", extra=facts(seconds=self._told - now))
                 await self._ledger.run(SqliteLedger.hasten, now)
             self._told = now
@@ -233,8 +236,15 @@ class Poller:
         now = self._clock.monotonic()
         if poll.outcome in {"tree", "gone"}:
             lane.accepted_at = now
+            if lane.paused:
+                log.info("account goes on: its key may see sessions again", extra=facts(account=poll.claim.ref.account))
+            lane.paused = False
         elif poll.outcome == "denied" and poll.reason == "forbidden" and now - lane.accepted_at > ACCEPTED_SECONDS:
-            log.warning("the account may see nothing: check its key's rights", extra=facts(**named(poll.claim.ref)))
+            if not lane.paused:
+                log.warning(
+                    "account paused: it may see nothing; check its key's rights", extra=facts(**named(poll.claim.ref))
+                )
+            lane.paused = True
             return replace(poll, outcome="failed")
         return poll
 

@@ -17,12 +17,12 @@ from starlette.routing import BaseRoute
 from exporter.booker import Booker, Clock
 from exporter.config import Account, Config
 from exporter.intake import Intake
+from exporter.keys import FileKey, webhook_key
 from exporter.known import HTTP, WEBHOOKS
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
 from exporter.model import SessionRef
-from exporter.sources.public_key import PublicKey
 from exporter.sources.webhooks import EVENT_TYPES, Webhook
 from exporter.web import REASONS, SessionsRoute, Status, Webhooks
 
@@ -52,7 +52,7 @@ class Reception:
         self._counted: deque[tuple[str, tuple[str, ...]]] = deque()
         self._telling = False
         self._config: Config | None = None
-        self._keys: dict[str, PublicKey] = {}
+        self._keys: dict[str, FileKey[bytes | None]] = {}
         self._webhooks = Webhooks(
             {},
             insecure=False,
@@ -108,9 +108,9 @@ class Reception:
             for reason in REASONS:
                 self._metrics.inc("telnyx_webhook_failures_total", (account.name, reason), 0)
 
-    def _key(self, account: Account) -> PublicKey:
+    def _key(self, account: Account) -> FileKey[bytes | None]:
         failed = partial(self._count, "telnyx_discovery_failures_total", account.name, WEBHOOKS)
-        return PublicKey(account, self._clock.monotonic, failed)
+        return webhook_key(account, self._clock.monotonic, failed)
 
     async def _take(self, account: str, webhook: Webhook) -> None:
         if webhook.sighting is not None:

@@ -5,6 +5,7 @@ surprising fact: a value is shown in two steps, first the mark in the ledger, th
 once shown must never be 0 again.
 """
 
+import logging
 import platform
 
 from exporter import __version__
@@ -14,11 +15,15 @@ from exporter.catalog import FAMILIES
 from exporter.client import Answered
 from exporter.config import Account
 from exporter.errors import LedgerError
+from exporter.jobs import Job
 from exporter.known import configured_sources
 from exporter.ledger import SqliteLedger
 from exporter.ledger.thread import LedgerThread
+from exporter.log import facts
 from exporter.metrics import Metrics
 from exporter.plan import Plan
+
+log = logging.getLogger(__name__)
 
 RELEASE_SECONDS = 0.5
 GAUGES_SECONDS = 5.0
@@ -26,7 +31,10 @@ KEEP_SECONDS = 60.0
 PRUNE_SESSIONS_MAX = 200
 """Per transaction, so that a batch of polls never waits long for a prune."""
 DAY_SECONDS = 86_400.0
-TASKS = ("balance", "detail_records", "discover", "files", "gauges", "keep", "metadata", "poll", "release")
+TASKS = (
+    *("balance", "config", "detail_records", "discover", "files"),
+    *("gauges", "keep", "look_back", "metadata", "poll", "release"),
+)
 """The jobs of the exporter, as values of the label `task`."""
 
 
@@ -45,6 +53,7 @@ ACCOUNT_COUNTERS = (
     "telnyx_trees_cut_total",
     "telnyx_trees_cut_unresolved_total",
     "telnyx_api_throttled_seconds_total",
+    "telnyx_exporter_key_failures_total",
 )
 
 
@@ -78,6 +87,14 @@ class Upkeep:
                 self._metrics.swap(family, budget.name, {})
         self._show_budgets(self._clock.now())
 
+    def jobs(self) -> tuple[tuple[float, str, Job], ...]:
+        """The chores by how often they come, in seconds, and the name of their task."""
+        return (
+            (RELEASE_SECONDS, "release", self.release),
+            (GAUGES_SECONDS, "gauges", self.gauges),
+            (KEEP_SECONDS, "keep", self.keep),
+        )
+
     async def release(self) -> None:
         """Series that were scraped at 0 for long enough show their value: first the mark, then the page."""
         rows = self._metrics.ripe(self._clock.monotonic())
@@ -99,6 +116,8 @@ class Upkeep:
             due = await self._ledger.run(SqliteLedger.due, self._clock.now(), list(self._now.clients))
             self._metrics.set("telnyx_due_sessions", (), due)
             self._metrics.set("telnyx_ledger_size_bytes", (), await self._ledger.run(SqliteLedger.size_bytes))
+            rescues = await self._ledger.run(lambda ledger: ledger.rescues)
+            self._metrics.set("telnyx_ledger_rescues_total", (), rescues)
         except LedgerError as error:
             self._booker.failed(error)
 
@@ -108,10 +127,13 @@ class Upkeep:
         before = now - DAY_SECONDS * self._now.config.ledger.retention_days
         try:
             self._booker.show(await self._ledger.run(SqliteLedger.sum_up, now))
-            pruned = PRUNE_SESSIONS_MAX
+            pruned, forgotten = PRUNE_SESSIONS_MAX, 0
             while pruned == PRUNE_SESSIONS_MAX:
                 pruned, receipt = await self._ledger.run(SqliteLedger.prune, before, PRUNE_SESSIONS_MAX)
                 self._booker.show(receipt)
+                forgotten += pruned
+            if forgotten:
+                log.info("sessions pruned: they are older than ledger.retention_days", extra=facts(sessions=forgotten))
         except LedgerError as error:
             self._booker.failed(error)
         self._show_budgets(now)
@@ -126,6 +148,10 @@ class Upkeep:
         self._metrics.set("telnyx_api_up", (account,), int(up))
         if answered.code == "200":
             self._metrics.set("telnyx_api_last_success_timestamp_seconds", (account,), self._clock.now())
+
+    def key_failed(self, account: str) -> None:
+        """The file of an account's API key can't be read any more."""
+        self._metrics.inc("telnyx_exporter_key_failures_total", (account,))
 
     def _show_budgets(self, now: float) -> None:
         for budget in self._now.config.budgets:

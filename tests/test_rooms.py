@@ -18,6 +18,7 @@ CORE = (
 
 EDGES = (
     *(
+        "keys",
         "exposition",
         "pacing",
         "transport",
@@ -31,9 +32,10 @@ EDGES = (
         "metadata",
         "sources",
         "discovery",
-        "upkeep",
         "jobs",
+        "upkeep",
         "web",
+        "health",
         "reception",
         "reloading",
         "app",

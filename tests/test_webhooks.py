@@ -516,7 +516,7 @@ def test_the_key_is_rotated_without_a_restart(tmp_path: Path, caplog: pytest.Log
 
             async def said() -> bool:
                 assert await sender.status(event(name="e3")) == 204
-                return "webhook key not read" in caplog.text
+                return "key file not read" in caplog.text
 
             await sender.exporter.until(said)
             (tmp_path / "next").write_text(base64.b64encode(public(OTHER_KEY)).decode())

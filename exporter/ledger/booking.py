@@ -25,7 +25,7 @@ from exporter.ledger.schema import LIVE, LIVE_STATES
 from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
 from exporter.ledger.trees import write_tree
-from exporter.model import Event, Exemplar, Facts, Followed, Labels, Notice, Poll, Profile, Receipt, Session
+from exporter.model import Event, Exemplar, Facts, Followed, Labels, Move, Notice, Poll, Profile, Receipt, Session
 from exporter.money import ZERO, add, amount_text
 from exporter.tree import identity
 
@@ -67,6 +67,7 @@ class Batch:
         """Events that stand below another one in some tree of this batch."""
         self._followed: list[Followed] = []
         self._notices: list[Notice] = []
+        self._moves: list[Move] = []
 
     def book(self, polls: Iterable[Poll]) -> Receipt:
         """Book all polls whose claim is still theirs, in the order of their claims."""
@@ -83,7 +84,8 @@ class Batch:
         self._flush()
         self._spend.write(max((poll.at for poll in current), default=0.0))
         write_sessions(self._connection, [self._sessions[poll.claim.session] for poll in current])
-        return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices))
+        moves = (*self._following.moves, *self._moves)
+        return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices), moves)
 
     def _key(self, account: str, event: Event) -> bytes:
         return event_key(self._seeds.get(account, account), event)
@@ -342,6 +344,7 @@ class Batch:
         old, new = before.standing, row.standing
         account = row.ref.account
         if old.state != new.state:
+            self._moves.append(Move(row.ref, old.state, new.state, poll.reason))
             self._totals.add("telnyx_sessions", (("account", account), ("state", old.state)), -_ONE)
             self._totals.add("telnyx_sessions", (("account", account), ("state", new.state)), _ONE)
         if (old.state == "settled") != (new.state == "settled"):

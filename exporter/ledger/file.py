@@ -37,6 +37,7 @@ class LedgerFile:
         self.path = path
         self._image = image
         self._stale = self._closed = False
+        self.rescues = 0
         self._lock = FileLock(path)
         try:
             self.connection = self._connect()
@@ -120,6 +121,7 @@ class LedgerFile:
         self.connection.close()
         self._closed = True
         self._reopen()
+        self.rescues += 1
         log.error("ledger file was removed while in use; it was written again, complete")
 
     def _reopen(self) -> None:

@@ -13,7 +13,7 @@ from exporter.known import DETAIL_RECORDS
 from exporter.ledger.rows import SessionRow, read_sessions
 from exporter.ledger.totals import Totals
 from exporter.lifecycle import JITTER, Policy, first_wait, hinted, kept
-from exporter.model import SessionRef, Sighting
+from exporter.model import Move, SessionRef, Sighting
 
 CONFIGURED = "config"
 """The source of sessions that the configuration names."""
@@ -28,6 +28,8 @@ class Following:
         self._connection = connection
         self._totals = totals
         self._policy = policy
+        self.moves: list[Move] = []
+        """Sessions that are new."""
 
     def follow(self, sightings: Iterable[Sighting], source: str, now: float) -> None:
         """Remember sessions that are new, and look sooner at those of which something is said."""
@@ -86,6 +88,7 @@ class Following:
             (*named, source, source == CONFIGURED, due_at, now, kept(sighting.hint)),
         ).rowcount
         if inserted:
+            self.moves.append(Move(ref, "", "discovered", source))
             account = ("account", ref.account)
             self._totals.add("telnyx_sessions", (account, ("state", "discovered")), _ONE)
             self._totals.add("telnyx_discovered_sessions_total", (account, ("source", source)), _ONE)

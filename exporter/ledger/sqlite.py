@@ -74,9 +74,10 @@ class SqliteLedger:
         sightings = list(sightings)
 
         def work() -> Receipt:
-            self._following().follow(sightings, source, now)
+            following = self._following()
+            following.follow(sightings, source, now)
             self._succeed(source, {sighting.ref.account for sighting in sightings}, now)
-            return Receipt(self._totals.write())
+            return Receipt(self._totals.write(), moves=tuple(following.moves))
 
         return self._file.transact(work)
 
@@ -85,9 +86,9 @@ class SqliteLedger:
         records = list(records)
 
         def work() -> Receipt:
-            known = self._records(account)
-            self._following().follow(map(known.word, known.news(records, now)), DETAIL_RECORDS, now)
-            return Receipt(self._totals.write())
+            known, following = self._records(account), self._following()
+            following.follow(map(known.word, known.news(records, now)), DETAIL_RECORDS, now)
+            return Receipt(self._totals.write(), moves=tuple(following.moves))
 
         return self._file.transact(work)
 
@@ -117,9 +118,10 @@ class SqliteLedger:
         refs = list(refs)
 
         def work() -> Receipt:
-            self._following().configure(refs, now)
+            following = self._following()
+            following.configure(refs, now)
             self._spend.forget_others()
-            return Receipt(self._totals.write())
+            return Receipt(self._totals.write(), moves=tuple(following.moves))
 
         return self._file.transact(work)
 
@@ -130,7 +132,7 @@ class SqliteLedger:
         refs: Iterable[SessionRef],
         series: Iterable[tuple[str, Labels]],
         now: float,
-    ) -> None:
+    ) -> Receipt:
         """Go on under another configuration, or, after an error, under the one before; `totals` has what it changed.
 
         Money that is booked stays as it is. Budgets are summed up anew, sessions that were given up are due, and the
@@ -138,20 +140,21 @@ class SqliteLedger:
         """
         refs, series, before = list(refs), list(series), (self._policy, self._settings)
 
-        def work() -> None:
+        def work() -> Receipt:
             self._policy, self._settings = policy, settings
             self._read_totals(self._connection)
-            self._following().configure(refs, now)
-            self._following().hasten(now)
-            self._following().retry(now)
+            following = self._following()
+            following.configure(refs, now)
+            following.hasten(now)
+            following.retry(now)
             self._spend.forget_others()
             self._spend.sum_up(now)
             for family, labels in series:
                 self._totals.born(family, labels)
-            self._totals.write()
+            return Receipt(self._totals.write(), moves=tuple(following.moves))
 
         try:
-            self._file.transact(work)
+            return self._file.transact(work)
         except BaseException:
             self._policy, self._settings = before
             raise
@@ -323,6 +326,11 @@ class SqliteLedger:
         query = "SELECT value FROM meta WHERE key = ?"
         row = self._file.read(lambda: self._connection.execute(query, (key,)).fetchone())
         return None if row is None else str(row[0])
+
+    @property
+    def rescues(self) -> int:
+        """How often the file was written again after somebody had removed it."""
+        return self._file.rescues
 
     def size_bytes(self) -> int:
         """Size of the file and its write-ahead log."""

@@ -131,6 +131,7 @@ class Webhooks:
     def _answer(self, account: str, error: Refused) -> Response:
         status, text = ANSWERS[error.reason]
         self._refused(account, error.reason)
+        log.debug("webhook refused", extra=facts(account=account, reason=error.reason))
         return PlainTextResponse(f"{text}\n", status, _HEADERS.get(status))
 
     async def _take(self, account: str, request: Request) -> None:
