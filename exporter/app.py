@@ -85,6 +85,7 @@ class App:
         transport: Transport = open_transport,
         wall: Callable[[], float] = time.time,
         seed: int | None = None,
+        web_config: Path | None = None,
     ) -> None:
         """`wall` is the time by which others sign; `clock.now` may be simulated."""
         self.config = config
@@ -136,6 +137,7 @@ class App:
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
             further=self._reception.routes(),
+            web_config=web_config,
         )
 
     def _new_reader(self) -> Reader:
@@ -304,6 +306,8 @@ class App:
 
     async def _gauges(self) -> None:
         """Facts that no receipt carries."""
+        for family, labels, count in self.web.counts():
+            self.metrics.set(family, labels, count)
         for name, pacer in self._pacers.items():
             self.metrics.set("telnyx_api_throttled_seconds_total", (name,), pacer.throttled_seconds)
             if pacer.quota_limit is not None:

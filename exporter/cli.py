@@ -26,6 +26,7 @@ from exporter.explain import explain
 from exporter.ledger import Settings, open_existing
 from exporter.log import FORMATS, LEVELS, configure
 from exporter.record_types import RecordTypes
+from exporter.web import config as web_config
 
 PROG = "telnyx-session-exporter"
 DEFAULT_FILE = Path("config.yaml")
@@ -58,7 +59,12 @@ SWITCH_SECONDS = 0.0005
 
 def _run(arguments: argparse.Namespace) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
-    app = App(_config(arguments), listen=arguments.listen_address, clock=SystemClock())
+    app = App(
+        _config(arguments),
+        listen=arguments.listen_address,
+        clock=SystemClock(),
+        web_config=arguments.web_config_file,
+    )
     asyncio.run(until_signal(app))
     return 0
 
@@ -135,7 +141,15 @@ def _check_config(arguments: argparse.Namespace) -> int:
     path = arguments.config_file or DEFAULT_FILE
     config = _parsed(path)
     print(f"{path}: ok, {len(config.accounts)} account(s), {len(config.sessions)} configured session(s)")
+    if arguments.web_config_file is not None:
+        _check_web_config(arguments.web_config_file)
     return 0
+
+
+def _check_web_config(path: Path) -> None:
+    loaded = web_config.load(path)
+    scheme, users = "https" if loaded.tls else "http", len(loaded.config.basic_auth_users)
+    print("\n".join([f"{path}: ok, {scheme}, {users} user(s)", *(f"{path}: {remark}" for remark in loaded.remarks)]))
 
 
 def _ledger(arguments: argparse.Namespace) -> int:
@@ -206,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, parents=[*shared, _common(level)], help=says, description=f"{PROG}: {says}.")
 
     configured = _configured("config.yaml if it exists, else the built-in defaults")
-    command("run", configured, _listening(), says="follow sessions and serve /metrics")
+    command("run", configured, _listening(), _guarded(), says="follow sessions and serve /metrics")
     # The line of progress says what the log would, so the log keeps to what went wrong.
     shown = command("demo", _listening(), says="the simulator and the exporter in one go", level="warn")
     shown.add_argument(
@@ -214,7 +228,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--seconds", type=_positive, help="end after so many seconds (default: run until Ctrl-C)")
     _add_simulated(command("simulate", says="serve a Telnyx look-alike"))
-    command("check-config", _configured("config.yaml"), says="say whether a configuration is right; no key is read")
+    checked = "say whether a configuration is right; no API key is read"
+    command("check-config", _configured("config.yaml"), _guarded(), says=checked)
     session = command("session", configured, says="print one session's tree, and the metric samples it yields")
     session.add_argument("record_type", metavar="RECORD_TYPE", help="such as call-session; `record-types` lists them")
     session.add_argument("event_id", metavar="EVENT_ID", help="the id of the session's first event")
@@ -269,6 +284,18 @@ def _listening() -> argparse.ArgumentParser:
         default=":9464",
         metavar="HOST:PORT",
         help="where /metrics is served (default: %(default)s)",
+    )
+    return parser
+
+
+def _guarded() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        metavar="FILE",
+        help="TLS, users and headers, in the format of Prometheus's own exporters (default: plain HTTP for everybody)",
     )
     return parser
 
