@@ -66,6 +66,10 @@ RECEIVE_SECONDS = 15
 place can't be held by sending slowly. Handlers that read a body have shorter limits, and say so."""
 
 
+GOODBYE_SECONDS = 1.0
+"""TLS ends a connection when both sides have said so, and a client that keeps it for later says nothing meanwhile."""
+
+
 class WebServer:
     """Serves the surface on all the given addresses until stopped."""
 
@@ -215,6 +219,12 @@ class _Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_no_more()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.scheme == "https":
+            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def _expect(self) -> None:
         if self._deadline is None:

@@ -39,6 +39,11 @@ class Server(uvicorn.Server):
             return
         closing, self.servers = self.servers, opened
         self._door.shut, self._door = True, door
+        for server in closing:
+            for listening in server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+        # What was just accepted gets its protocol in the next turn of the loop, and none from a server that is closed.
+        await asyncio.sleep(0)
         _close(closing)
 
     async def _open(self, door: Door) -> list[asyncio.Server]:
