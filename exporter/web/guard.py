@@ -43,9 +43,9 @@ _ANSWERS: Mapping[str, tuple[HTTPStatus, Mapping[str, str]]] = {
 }
 
 DOOR = "door"
-VERIFIED = "verified"
+KNOWN = "known"
 _AUTHENTICATED = "authenticated"
-"""Keys of a request's state: its Door, whether its connection has a verified certificate, and what comes of it."""
+"""Keys of a request's state: its Door, whether its client has a certificate to be known by, and what comes of it."""
 
 
 class Door(Struct):
@@ -63,6 +63,10 @@ class Door(Struct):
         if not admitted:
             self.refused(CLIENT_CERTIFICATE)
         return admitted
+
+    def knows(self, certificate: bytes | None) -> bool:
+        """Whether somebody who was chosen for it vouches for the client."""
+        return certificate is not None and self.tls is not None and self.tls.vouches
 
 
 def is_authenticated(request: Request) -> bool:
@@ -104,7 +108,7 @@ class Guard:
 
     async def _admit(self, scope: Scope) -> None:
         path, state = scope["path"], scope["state"]
-        state[_AUTHENTICATED] = state[VERIFIED]
+        state[_AUTHENTICATED] = state[KNOWN]
         if path in HEALTH:
             return
         if not self._bucket.take(asyncio.get_running_loop().time()):

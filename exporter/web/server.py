@@ -24,7 +24,7 @@ from exporter.exposition import Page
 from exporter.log import facts
 from exporter.web.address import listen
 from exporter.web.config import Loaded, WebConfig, WebConfigFile
-from exporter.web.guard import DOOR, REASONS, VERIFIED, Door, Guard
+from exporter.web.guard import DOOR, KNOWN, REASONS, Door, Guard
 from exporter.web.routes import Scraped, Status, Surface
 from exporter.web.takeover import Server
 
@@ -201,8 +201,8 @@ class _Connection(H11Protocol):
         """Note what the handshake showed, and end the connection if its client's certificate has a wrong name."""
         secured = transport.get_extra_info("ssl_object")
         certificate = None if secured is None else secured.getpeercert(binary_form=True)
-        self.app_state[VERIFIED] = certificate is not None  # one that is not verified ends the handshake
         door: Door = self.app_state[DOOR]
+        self.app_state[KNOWN] = door.knows(certificate)  # one that can't be verified has ended the handshake
         if not door.admits(certificate):
             self._refused = True
             transport.abort()

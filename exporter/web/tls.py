@@ -96,6 +96,11 @@ class Tls:
             return True
         return certificate is not None and not self._sans.isdisjoint(names(certificate))
 
+    @property
+    def vouches(self) -> bool:
+        """Whether a verified certificate says who its owner is; the system's roots have given some to everybody."""
+        return self._material.client_ca is not None or self._sans is not None
+
 
 def names(certificate: bytes) -> Iterator[str]:
     """The subject alternative names of a certificate, as Go writes them."""
