@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from exporter import __version__
 from exporter.booker import Booker, Clock
@@ -70,6 +71,7 @@ class App:
         transport: Transport = open_transport,
         wall: Callable[[], float] = time.time,
         seed: int | None = None,
+        web_config: Path | None = None,
     ) -> None:
         """`origin` is where the configuration came from; `wall` the time by which others sign, where `clock.now` may
         be simulated.
@@ -83,7 +85,7 @@ class App:
         self.files = FileSource(self.intake, self.metrics, clock)
         core = (self.ledger, self._booker, self.metrics, clock)
         self.discovery = Discovery(*core)
-        self.upkeep = Upkeep(*core)
+        self.upkeep = Upkeep(*core, lambda: self.web.counts())  # noqa: PLW0108 - there is no web yet
         self._metadata = Metadata(*core, self.labeller.record_fields)
         self.poller = Poller({}, *core, crowded=lambda: self._reception.crowded)
         self._health = Health(self.ledger, self._booker, clock, self.poller)
@@ -118,6 +120,7 @@ class App:
                 *self._reception.routes(),
                 ReloadRoute(self.reloading.from_outside if origin.lifecycle else None).route(),
             ],
+            web_config=web_config,
         )
         self._adopt(self._planner.plan(config))
 

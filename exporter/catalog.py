@@ -339,6 +339,18 @@ FAMILIES: tuple[Family, ...] = (
         "When the configuration was last read without an error.",
         across="min",
     ),
+    _process(
+        "telnyx_exporter_web_config_failures_total",
+        "counter",
+        "",
+        "Times that a change of the web config file could not be taken; what it said before holds.",
+    ),
+    _process(
+        "telnyx_exporter_web_refusals_total",
+        "counter",
+        "reason",
+        "Requests that were refused by what the web config file says; connections, for a client's certificate.",
+    ),
 )
 
 BY_NAME: dict[str, Family] = {family.name: family for family in FAMILIES}

@@ -29,6 +29,7 @@ from exporter.log import FORMATS, LEVELS, configure
 from exporter.plan import policy
 from exporter.record_types import RecordTypes
 from exporter.reloading import Origin
+from exporter.web import config as web_config
 
 PROG = "telnyx-session-exporter"
 DEFAULT_FILE = Path("config.yaml")
@@ -69,7 +70,13 @@ def _run(arguments: argparse.Namespace) -> int:
         lifecycle=arguments.enable_lifecycle,
         look_seconds=arguments.auto_reload_interval,
     )
-    app = App(origin.read(), listen=arguments.listen_address, clock=SystemClock(), origin=origin)
+    app = App(
+        origin.read(),
+        listen=arguments.listen_address,
+        clock=SystemClock(),
+        origin=origin,
+        web_config=arguments.web_config_file,
+    )
     gc.freeze()  # what was imported is never garbage; to look through it again and again stops all threads for 70 ms
     asyncio.run(until_signal(app))
     return 0
@@ -155,7 +162,15 @@ def _check_config(arguments: argparse.Namespace) -> int:
     path = arguments.config_file or DEFAULT_FILE
     config = _parsed(path)
     print(f"{path}: ok, {len(config.accounts)} account(s), {len(config.sessions)} configured session(s)")
+    if arguments.web_config_file is not None:
+        _check_web_config(arguments.web_config_file)
     return 0
+
+
+def _check_web_config(path: Path) -> None:
+    loaded = web_config.load(path)
+    scheme, users = "https" if loaded.tls else "http", len(loaded.config.basic_auth_users)
+    print("\n".join([f"{path}: ok, {scheme}, {users} user(s)", *(f"{path}: {remark}" for remark in loaded.remarks)]))
 
 
 def _ledger(arguments: argparse.Namespace) -> int:
@@ -226,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, parents=[*shared, _common(level)], help=says, description=f"{PROG}: {says}.")
 
     configured = _configured("config.yaml if it exists, else the built-in defaults")
-    _add_reloading(command("run", configured, _listening(), says="follow sessions and serve /metrics"))
+    _add_reloading(command("run", configured, _listening(), _guarded(), says="follow sessions and serve /metrics"))
     # The line of progress says what the log would, so the log keeps to what went wrong.
     shown = command("demo", _listening(), says="the simulator and the exporter in one go", level="warn")
     shown.add_argument(
@@ -234,7 +249,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--seconds", type=_positive, help="end after so many seconds (default: run until Ctrl-C)")
     _add_simulated(command("simulate", says="serve a Telnyx look-alike"))
-    command("check-config", _configured("config.yaml"), says="say whether a configuration is right; no key is read")
+    checked = "say whether a configuration is right; no API key is read"
+    command("check-config", _configured("config.yaml"), _guarded(), says=checked)
     session = command("session", configured, says="print one session's tree, and the metric samples it yields")
     session.add_argument("record_type", metavar="RECORD_TYPE", help="such as call-session; `record-types` lists them")
     session.add_argument("event_id", metavar="EVENT_ID", help="the id of the session's first event")
@@ -308,6 +324,18 @@ def _add_reloading(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="have POST /-/reload read the configuration again; SIGHUP always does",
     )
+
+
+def _guarded() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        metavar="FILE",
+        help="TLS, users and headers, in the format of Prometheus's own exporters (default: plain HTTP for everybody)",
+    )
+    return parser
 
 
 def _add_simulated(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ once shown must never be 0 again.
 
 import logging
 import platform
+from collections.abc import Callable, Iterable
 
 from exporter import __version__
 from exporter.booker import Booker, Clock
@@ -60,11 +61,20 @@ ACCOUNT_COUNTERS = (
 class Upkeep:
     """The chores under the plan of now."""
 
-    def __init__(self, ledger: LedgerThread, booker: Booker, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: LedgerThread,
+        booker: Booker,
+        metrics: Metrics,
+        clock: Clock,
+        counted: Callable[[], Iterable[tuple[str, tuple[str, ...], int]]],
+    ) -> None:
+        """`counted` gives families, labels and values of what other threads have counted so far."""
         self._ledger = ledger
         self._booker = booker
         self._metrics = metrics
         self._clock = clock
+        self._counted = counted
         self._plan: Plan | None = None
 
         for task in TASKS:
@@ -106,6 +116,8 @@ class Upkeep:
 
     async def gauges(self) -> None:
         """Facts that no receipt carries."""
+        for family, labels, count in self._counted():
+            self._metrics.set(family, labels, count)
         for name, pacer in self._now.pacers.items():
             self._metrics.set("telnyx_api_throttled_seconds_total", (name,), pacer.throttled_seconds)
             if pacer.quota_limit is not None:

@@ -54,6 +54,12 @@ def amtool() -> Path:
     return _program("amtool", "prometheus-alertmanager")
 
 
+@pytest.fixture(scope="session")
+def curl() -> Path:
+    """The client that everybody has at hand."""
+    return _program("curl", "curl")
+
+
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that nothing listens on, for a program that cannot choose one itself."""

@@ -115,9 +115,18 @@ async def exporting(
     *,
     wall: Callable[[], float] = time.time,
     origin: Origin | None = None,
+    web_config: Path | None = None,
 ) -> AsyncIterator[Exporting]:
     """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to."""
-    app = App(config, listen=f"127.0.0.1:{port}", clock=clock or simulated.clock, origin=origin, wall=wall, seed=1)
+    app = App(
+        config,
+        listen=f"127.0.0.1:{port}",
+        clock=clock or simulated.clock,
+        origin=origin,
+        wall=wall,
+        seed=1,
+        web_config=web_config,
+    )
     running = asyncio.create_task(app.run())
     started = asyncio.create_task(app.started.wait())
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)

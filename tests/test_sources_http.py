@@ -263,7 +263,8 @@ def test_only_the_same_machine_is_served(peer: str, status: int) -> None:
     assert len(followed) == (status == 200)
     if status == 403:
         assert answer.json() == {
-            "error": "only for callers on the same machine or in the same pod; use http://localhost"
+            "error": "only for callers on the same machine or in the same pod; use http://localhost, "
+            "or basic authentication or client certificates (--web.config.file)"
         }
 
 

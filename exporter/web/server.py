@@ -5,11 +5,13 @@ surprising fact: sockets listen before the thread exists, so a taken port is the
 """
 
 import asyncio
+import logging
 import math
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import h11
 import uvicorn
@@ -17,9 +19,16 @@ from msgspec import Struct
 from starlette.routing import BaseRoute
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from exporter.errors import ConfigError
 from exporter.exposition import Page
+from exporter.log import facts
 from exporter.web.address import listen
+from exporter.web.config import Loaded, WebConfig, WebConfigFile
+from exporter.web.guard import DOOR, KNOWN, REASONS, Door, Guard
 from exporter.web.routes import Scraped, Status, Surface
+from exporter.web.takeover import Server
+
+log = logging.getLogger(__name__)
 
 HEAD_BYTES_MAX = 16_384
 """A request's line and headers; Prometheus sends about 600 bytes."""
@@ -32,6 +41,9 @@ HEADERS = [
     ("X-Frame-Options", "DENY"),
 ]
 """On every answer, errors included."""
+
+LOOK_SECONDS = 0.5
+"""How often the web config file is looked at; a change is followed at the second look that finds it."""
 
 STOP_SLACK_SECONDS = 2.0
 """The server looks for its end ten times a second, and closing takes a moment too."""
@@ -54,6 +66,10 @@ RECEIVE_SECONDS = 15
 place can't be held by sending slowly. Handlers that read a body have shorter limits, and say so."""
 
 
+GOODBYE_SECONDS = 1.0
+"""TLS ends a connection when both sides have said so, and a client that keeps it for later says nothing meanwhile."""
+
+
 class WebServer:
     """Serves the surface on all the given addresses until stopped."""
 
@@ -65,20 +81,38 @@ class WebServer:
         died: Callable[[BaseException], None],
         limits: Limits = DEFAULT_LIMITS,
         further: Sequence[BaseRoute] = (),
+        web_config: Path | None = None,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        """`status`, `scraped` and `died` are called on the web thread; the first two must be cheap."""
+        """`status`, `scraped` and `died` are called on the web thread; the first two must be cheap.
+
+        Raises ConfigError if the web config file is wrong.
+        """
         self._addresses = addresses
         self._surface = Surface(status=status, scraped=scraped, further=further)
         self._died = died
         self.port = 0
         """That of the first address, once started."""
         self._sockets = list[socket.socket]()
-        self._server = uvicorn.Server(_settings(self._surface, limits))
+        self._guard = Guard(self._surface.app())
+        self._config = _settings(self._guard, limits)
+        self._file = None if web_config is None else WebConfigFile(web_config)
+        self._look_seconds = look_seconds
+        self._failures = 0
+        self._loaded = Loaded(WebConfig(), None, ()) if self._file is None else self._file.load()
+        self._follow(self._loaded)
+        self._server = Server(self._config, Door(self._loaded.tls, self._guard.refused))
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
     def publish(self, page: Page) -> None:
         """Serve this page from now on."""
         self._surface.page = page
+
+    def counts(self) -> Iterator[tuple[str, tuple[str, ...], int]]:
+        """Families, labels and values of what was refused so far; from any thread."""
+        for reason in REASONS:
+            yield "telnyx_exporter_web_refusals_total", (reason,), self._guard.refusals[reason]
+        yield "telnyx_exporter_web_config_failures_total", (), self._failures
 
     def start(self) -> None:
         """Listen, then serve; raises ConfigError if an address can't be listened on."""
@@ -102,27 +136,80 @@ class WebServer:
             self._died(error)
 
     async def _serve(self) -> None:
+        watching = asyncio.create_task(self._watch())
         try:
             await self._server.serve(sockets=self._sockets)
         finally:
+            watching.cancel()
             for connection in list(self._server.server_state.connections):
                 connection.transport.abort()
             for opened in self._sockets:
                 opened.close()
+
+    # The web config file
+
+    async def _watch(self) -> None:
+        """Look at the web config file, if there is one, as long as anything is served."""
+        while self._file is not None:
+            await asyncio.sleep(self._look_seconds)
+            try:
+                found = await asyncio.to_thread(self._file.changed)
+                if found is not None:
+                    await self._change(found)
+            except ConfigError as error:
+                self._failures += 1
+                log.error("web config not taken; the one before stays", extra=facts(error=str(error)))  # noqa: TRY400 - it says it all
+            except Exception:
+                self._failures += 1
+                self._file.forget()
+                log.exception("web config not followed; tried again")
+
+    async def _change(self, found: Loaded) -> None:
+        if found.tls != self._loaded.tls:
+            await self._server.switch(Door(found.tls, self._guard.refused))
+        self._loaded = found
+        self._follow(found)
+        log.info(
+            "web config changed",
+            extra=facts(tls="on" if found.tls else "off", users=len(found.config.basic_auth_users)),
+        )
+
+    def _follow(self, loaded: Loaded) -> None:
+        for remark in loaded.remarks:
+            log.warning("web config", extra=facts(remark=remark))
+        self._guard.follow(loaded.config)
+        # uvicorn sets these on every answer, also on those that it makes itself; it takes them over once a second.
+        configured = {name.lower() for name, _ in loaded.config.http_server_config.headers.pairs()}
+        plain = [(name.lower(), value) for name, value in HEADERS if name.lower() not in configured]
+        self._config.encoded_headers = [(name.encode(), value.encode()) for name, value in plain]
 
 
 class _Connection(H11Protocol):
     """uvicorn's own, whose clock for idle connections stands still before a first request and during each."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the parent
         super().connection_made(transport)
+        self._admit(transport)
         # asyncio does so only for sockets that say they are TCP; else a body waits 40 ms behind its head.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._expect()
 
+    def _admit(self, transport: asyncio.Transport) -> None:
+        """Note what the handshake showed, and end the connection if its client's certificate has a wrong name."""
+        secured = transport.get_extra_info("ssl_object")
+        certificate = None if secured is None else secured.getpeercert(binary_form=True)
+        door: Door = self.app_state[DOOR]
+        self.app_state[KNOWN] = door.knows(certificate)  # one that can't be verified has ended the handshake
+        if not door.admits(certificate):
+            self._refused = True
+            transport.abort()
+
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         super().data_received(data)
         if self.conn.their_state in {h11.IDLE, h11.SEND_BODY}:
             self._expect()
@@ -132,6 +219,12 @@ class _Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_no_more()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.scheme == "https":
+            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def _expect(self) -> None:
         if self._deadline is None:
@@ -144,14 +237,13 @@ class _Connection(H11Protocol):
             self._deadline = None
 
 
-def _settings(surface: Surface, limits: Limits) -> uvicorn.Config:
-    return uvicorn.Config(
-        surface.app(),
+def _settings(guard: Guard, limits: Limits) -> uvicorn.Config:
+    config = uvicorn.Config(
+        guard,
         http=_Connection,
         ws="none",
         lifespan="off",
         interface="asgi3",
-        headers=HEADERS,
         server_header=False,
         proxy_headers=False,
         log_config=None,
@@ -161,3 +253,5 @@ def _settings(surface: Surface, limits: Limits) -> uvicorn.Config:
         timeout_keep_alive=limits.idle_seconds,
         h11_max_incomplete_event_size=HEAD_BYTES_MAX,
     )
+    config.load()
+    return config

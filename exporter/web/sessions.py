@@ -1,4 +1,4 @@
-"""`POST /api/v1/sessions`: lists of sessions that programs on the same machine hand over.
+"""`POST /api/v1/sessions`: lists of sessions that programs hand over, on the same machine or with credentials.
 
 Owns who may, what is answered, and that nothing is answered with 200 before it is in the ledger. What a list may be
 stands in `sources.entries`; who follows it is the main thread's business. The surprising fact: a caller on the same
@@ -22,6 +22,7 @@ from starlette.routing import Route
 from exporter.errors import ConfigError, LedgerError
 from exporter.model import SessionRef
 from exporter.sources.entries import json_entries
+from exporter.web.guard import is_authenticated
 from exporter.web.routes import Status
 
 PATH = "/api/v1/sessions"
@@ -119,20 +120,31 @@ class SessionsRoute:
 
 
 def _check_caller(request: Request) -> None:
-    """That it is a program on this machine, no browser and no proxy."""
+    """That it is no browser, and a program on this machine unless it has shown who it is."""
+    forbidden, headers = HTTPStatus.FORBIDDEN, request.headers
+    if "origin" in headers:  # a browser sends along the password that its user once gave
+        raise _Refused(forbidden, "not for browsers: a request with the header origin is refused")
+    if not is_authenticated(request):
+        _check_local(request)
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected the header content-type: application/json")
+
+
+def _check_local(request: Request) -> None:
+    """That it is a program on this machine, and no proxy."""
     forbidden, headers = HTTPStatus.FORBIDDEN, request.headers
     if not _is_loopback(request.client.host if request.client is not None else ""):
-        raise _Refused(forbidden, "only for callers on the same machine or in the same pod; use http://localhost")
-    if "origin" in headers:
-        raise _Refused(forbidden, "not for browsers: a request with the header origin is refused")
+        raise _Refused(
+            forbidden,
+            "only for callers on the same machine or in the same pod; use http://localhost, "
+            "or basic authentication or client certificates (--web.config.file)",
+        )
     for name in _BY_PROXIES:
         if name in headers:
             raise _Refused(forbidden, f"not through a proxy: a request with the header {name} is refused")
     if not _LOCAL_NAME.fullmatch(headers.get("host", "")):
         raise _Refused(forbidden, "the header host names another machine; use http://localhost or http://127.0.0.1")
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected the header content-type: application/json")
 
 
 def _is_loopback(host: str) -> bool:

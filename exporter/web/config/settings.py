@@ -1,0 +1,141 @@
+"""Every key of the web config file, once, in the words of exporter-toolkit.
+
+Owns keys, defaults and the rule of each single value; what keys must agree on stands in `checks`. Knows no file and no
+TLS. The surprising fact: in cipher suites and curves Go's names are kept, and stay the file's words until `tls` hands
+them to OpenSSL.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Struct, field
+
+from exporter.config.rules import Each, Row, Section, choice, file_path, printable, switch, whole
+from exporter.config.secret import Secret
+from exporter.web.config.rules import Users, duration, header, optional, pem, users
+
+NO_CERTIFICATE = "NoClientCert"
+REQUESTED = "RequestClientCert"
+ANY = ("RequireAnyClientCert", "RequireClientCert")
+IF_GIVEN = "VerifyClientCertIfGiven"
+VERIFIED = "RequireAndVerifyClientCert"
+
+VERSIONS = ("TLS10", "TLS11", "TLS12", "TLS13")
+"""From the oldest to the newest."""
+
+SUITES: Mapping[str, str] = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256": "AES128-GCM-SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
+    "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
+}
+"""Go's names of the suites up to TLS 1.2, and OpenSSL's."""
+
+SUITES_13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+"""Those of TLS 1.3, which neither Go nor Python lets anybody choose."""
+
+CURVES: Mapping[str, str] = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+}
+
+_PATH = optional(file_path())
+_VERSION = choice(*VERSIONS)
+
+
+class TlsServer(Struct, frozen=True, kw_only=True):
+    cert_file: Annotated[Path | None, Row(_PATH, "The server's certificate and its chain.")] = None
+    key_file: Annotated[Path | None, Row(_PATH, "Its private key.")] = None
+    cert: Annotated[Secret | None, Row(optional(pem("certificates")), "The certificate itself.")] = None
+    key: Annotated[Secret | None, Row(optional(pem("a private key")), "The key itself.")] = None
+    client_auth_type: Annotated[
+        str,
+        Row(
+            optional(choice(NO_CERTIFICATE, REQUESTED, *ANY, IF_GIVEN, VERIFIED), NO_CERTIFICATE),
+            "Whether clients need a certificate.",
+        ),
+    ] = NO_CERTIFICATE
+    client_ca_file: Annotated[Path | None, Row(_PATH, "Whose certificates clients may have.")] = None
+    client_ca: Annotated[Secret | None, Row(optional(pem("certificates")), "The same, itself.")] = None
+    client_allowed_sans: Annotated[
+        tuple[str, ...] | None,
+        Row(Each(printable(4096)), "Names (DNS, IP, e-mail, URI), one of which a client's certificate must have."),
+    ] = None
+    min_version: Annotated[str, Row(optional(_VERSION, "TLS12"), "The oldest version.")] = "TLS12"
+    max_version: Annotated[str, Row(optional(_VERSION, "TLS13"), "The newest version.")] = "TLS13"
+    cipher_suites: Annotated[
+        tuple[str, ...], Row(Each(choice(*SUITES, *SUITES_13)), "Those up to TLS 1.2, the preferred one first.")
+    ] = ()
+    curve_preferences: Annotated[tuple[str, ...], Row(Each(choice(*CURVES)), "The curves of the key exchange.")] = ()
+    prefer_server_cipher_suites: Annotated[
+        bool, Row(optional(switch(), default=True), "Whether the server's order of suites counts, not the client's.")
+    ] = True
+
+    @property
+    def is_enabled(self) -> bool:
+        """By the keys that exporter-toolkit looks at."""
+        given = (self.cert_file, self.key_file, self.cert, self.key, self.client_ca_file, self.client_ca)
+        return any(one is not None for one in given) or self.client_auth_type != NO_CERTIFICATE
+
+    @property
+    def has_client_ca(self) -> bool:
+        return self.client_ca_file is not None or self.client_ca is not None
+
+
+class Headers(Struct, frozen=True, kw_only=True):
+    """The headers that may be set, and no others."""
+
+    csp: Annotated[str | None, Row(optional(header()), "Of answers that have none of their own.")] = field(
+        default=None, name="Content-Security-Policy"
+    )
+    frame: Annotated[str | None, Row(optional(header("deny", "sameorigin")), "Instead of DENY.")] = field(
+        default=None, name="X-Frame-Options"
+    )
+    sniff: Annotated[str | None, Row(optional(header("nosniff")), "As it is without.")] = field(
+        default=None, name="X-Content-Type-Options"
+    )
+    xss: Annotated[str | None, Row(optional(header()), "For old browsers.")] = field(
+        default=None, name="X-XSS-Protection"
+    )
+    hsts: Annotated[str | None, Row(optional(header()), "That browsers stay with HTTPS.")] = field(
+        default=None, name="Strict-Transport-Security"
+    )
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Those that are set."""
+        for name, key in zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True):
+            value = getattr(self, key)
+            if value is not None:
+                yield name, value
+
+
+class HttpServer(Struct, frozen=True, kw_only=True):
+    http2: Annotated[bool | None, Row(optional(switch()), "Without effect.")] = None
+    """Exporter-toolkit's default is true."""
+    headers: Annotated[Headers, Row(Section(Headers), "On every answer.")] = Headers()
+
+
+class RateLimit(Struct, frozen=True, kw_only=True):
+    interval: Annotated[float, Row(optional(duration(), 0.0), "The time from one request to the next.")] = 0.0
+    """In seconds; 0: no limit."""
+    burst: Annotated[int, Row(optional(whole(0, 1_000_000_000), 0), "So many may come at once.")] = 0
+
+
+class WebConfig(Struct, frozen=True, kw_only=True):
+    tls_server_config: Annotated[TlsServer, Row(Section(TlsServer), "TLS, if there is a certificate.")] = TlsServer()
+    http_server_config: Annotated[HttpServer, Row(Section(HttpServer), "Of HTTP.")] = HttpServer()
+    basic_auth_users: Annotated[Users, Row(users(), "Who may ask; without any, everybody.")] = ()
+    rate_limit: Annotated[RateLimit, Row(Section(RateLimit), "How often.")] = RateLimit()

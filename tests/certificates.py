@@ -1,0 +1,69 @@
+"""Certificates for tests: authorities, what they issue, and what stands in a web config file of them."""
+
+import ipaddress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from msgspec import Struct
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+FAR_AWAY = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class Pair(Struct, frozen=True):
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    private: ec.EllipticCurvePrivateKey
+
+    @property
+    def cert(self) -> str:
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def key(self) -> str:
+        return self.locked(serialization.NoEncryption())
+
+    def locked(self, how: serialization.KeySerializationEncryption) -> str:
+        return self.private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how).decode()
+
+    def write(self, folder: Path, name: str) -> None:
+        """`name`.crt and `name`.key."""
+        (folder / f"{name}.crt").write_text(self.cert)
+        (folder / f"{name}.key").write_text(self.key)
+
+
+def authority(name: str) -> Pair:
+    return _issue(name, (), None)
+
+
+def issued(by: Pair, name: str, *sans: x509.GeneralName) -> Pair:
+    return _issue(name, sans, by)
+
+
+def server_of(by: Pair, name: str = "server") -> Pair:
+    """A certificate for the loopback; the name tells one from the next."""
+    loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    return issued(by, name, x509.DNSName("localhost"), loopback)
+
+
+def _issue(name: str, sans: tuple[x509.GeneralName, ...], by: Pair | None) -> Pair:
+    private = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject if by is None else by.certificate.subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(LONG_AGO)
+        .not_valid_after(FAR_AWAY)
+        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
+    )
+    if sans:
+        builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
+    return Pair(builder.sign(private if by is None else by.private, hashes.SHA256()), private)
