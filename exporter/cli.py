@@ -21,6 +21,7 @@ from msgspec import Struct
 from exporter import __version__, demo, simulator
 from exporter.app import App, SystemClock, policy
 from exporter.config import Config, load, parse
+from exporter.config.rules import date_or_time
 from exporter.errors import ConfigError, ExporterError, LedgerError
 from exporter.explain import FORMS, TEXT_MAX, Look
 from exporter.ledger import Settings, open_existing
@@ -235,7 +236,9 @@ def _parser() -> argparse.ArgumentParser:
     session.add_argument("record_type", metavar="RECORD_TYPE", help="such as call-session; `record-types` lists them")
     session.add_argument("event_id", metavar="EVENT_ID", help="the id of the session's first event")
     session.add_argument("--account", help="the account's name (default: the first one)")
-    session.add_argument("--date-time", metavar="TIME", help="when it began (ISO 8601); the API then searches faster")
+    session.add_argument(
+        "--date-time", type=_date_or_time, metavar="TIME", help="when it began (ISO 8601); the API then searches faster"
+    )
     session.add_argument(
         "--format",
         choices=list(FORMS),
@@ -357,6 +360,13 @@ def _positive(text: str) -> float:
         if 0 < float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+
+
+def _date_or_time(text: str) -> str:
+    try:
+        return str(date_or_time().take(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _port(text: str) -> int:

@@ -8,7 +8,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from exporter.explain.story import Story, rules
+from exporter.explain.story import Story, rules, with_depths
 from exporter.explain.wording import LINE_MAX, TEXT_MAX
 from exporter.exposition import bound_text, number
 from exporter.metrics.block import Block, Cells
@@ -45,16 +45,17 @@ def document(story: Story) -> str:
             {"check": failed.check, "detail": wording.masked(failed.detail, TEXT_MAX)}
             for failed in (() if session is None else session.mismatches)
         ],
-        "events": [] if session is None else [_event(story, event) for event in session.events],
+        "events": [] if session is None else [_event(story, *each) for each in with_depths(session.events)],
         "samples": [sample for block in story.shown_blocks() for sample in _samples(block)],
         "rules": rules(story),
     }
     return json.dumps(whole, ensure_ascii=True, indent=2) + "\n"
 
 
-def _event(story: Story, event: Event) -> dict[str, Any]:
+def _event(story: Story, event: Event, depth: int) -> dict[str, Any]:
     wording = story.wording
     return {
+        "depth": depth,
         "parent": event.parent if event.parent >= 0 else None,
         "id": wording.masked(event.id, LINE_MAX),
         "record_type": wording.masked(event.record_type, LINE_MAX),

@@ -4,7 +4,7 @@ Owns the booking that is thrown away, and the choice of what of it belongs to th
 here computes an amount; a second way to the same numbers would be a second opinion.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from exporter.ledger import Settings, open_scratch
 from exporter.lifecycle import Policy
 from exporter.metrics.block import Block
 from exporter.metrics.projection import Projection
-from exporter.model import Facts, Poll, Profile, Session, SessionRef, Total
+from exporter.model import Event, Facts, Poll, Profile, Session, SessionRef, Total
 from exporter.privacy import Redactor
 
 BOOKKEEPING = (
@@ -103,6 +103,14 @@ def _block(name: str, totals: list[Total], extra: tuple[str, ...]) -> Block:
     projection.load(totals)
     projection.refresh()
     return block
+
+
+def with_depths(events: Iterable[Event]) -> Iterator[tuple[Event, int]]:
+    """Each event with its depth in the tree; the root's is 0."""
+    depths: list[int] = []
+    for event in events:
+        depths.append(depths[event.parent] + 1 if event.parent >= 0 else 0)
+        yield event, depths[-1]
 
 
 def rules(story: Story) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ import csv
 import io
 from decimal import Decimal
 
-from exporter.explain.story import Story
+from exporter.explain.story import Story, with_depths
 from exporter.explain.wording import TEXT_MAX, flat, printable
 from exporter.model import Event
 
@@ -34,11 +34,9 @@ def table(story: Story) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([*COLUMNS, *(_cell(f"{RECORD}{name}") for name in fields)])
-    depths: list[int] = []
-    for event, record in zip(session.events, records, strict=True):
-        depths.append(depths[event.parent] + 1 if event.parent >= 0 else 0)
+    for (event, depth), record in zip(with_depths(session.events), records, strict=True):
         parent = session.events[event.parent].id if event.parent >= 0 else ""
-        row = [str(depths[-1]), *_names(story, event, parent)]
+        row = [str(depth), *_names(story, event, parent)]
         writer.writerow([*row, *(_value(record.get(name)) for name in fields)])
     return text.getvalue()
 
