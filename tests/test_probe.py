@@ -569,7 +569,7 @@ def test_a_personal_label_is_masked_for_people(tmp_path: Path) -> None:
     """A label that may be personal is on /probe as on /metrics, where that is allowed, and masked in the debug view."""
 
     async def play() -> None:
-        root = node("call-session:root", "0.1") | {"record": {"caller_name": "Alice"}}
+        root = node("call-session:root", "0.1", node("call-control:leg", "0.2") | {"record": {"caller_name": "Alice"}})
         label = Label(name="caller", field="caller_name", allow_personal=True)
         async with serving(answer(404), by_id={"root": answer(200, body(tree(root)))}) as api:
             metrics = Metrics(birth_seconds=0, labels=(label,))
@@ -578,6 +578,7 @@ def test_a_personal_label_is_masked_for_people(tmp_path: Path) -> None:
                 assert 'caller="Alice"' in (await probe(exporter, params)).text
                 told = (await probe(exporter, params | {"debug": "true"})).text
                 assert 'caller="***"' in told
+                assert 'caller="none"' in told
                 assert "Alice" not in told
 
     asyncio.run(play())

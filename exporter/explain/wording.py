@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from exporter.model import Labels
+from exporter.model import NONE, OTHER, UNKNOWN, Labels
 from exporter.privacy import Redactor
 
 LINE_MAX = 200
@@ -54,7 +54,7 @@ class Wording(Struct, frozen=True):
         return tuple((name, self._label(name, value)) for name, value in labels)
 
     def _label(self, name: str, value: str) -> str:
-        field = self.personal.get(name)
+        field = None if value in {NONE, OTHER, UNKNOWN} else self.personal.get(name)
         return self.line(value if field is None else str(self.redactor.value(field, value)))
 
     def record(self, record: Mapping[str, object]) -> dict[str, Any]:

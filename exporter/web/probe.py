@@ -9,6 +9,9 @@ an error.
 import asyncio
 import gzip
 import math
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -20,8 +23,8 @@ from starlette.routing import Route
 from exporter.config.read import read_record
 from exporter.config.rules import Row, Rule, choice, date_or_time, text
 from exporter.errors import ConfigError
-from exporter.explain import Prober, Story, failure, page, story_text
-from exporter.exposition import accepts_gzip, negotiate
+from exporter.explain import Look, Prober, Story, failure, page, story_text
+from exporter.exposition import Format, accepts_gzip, negotiate
 from exporter.model import SessionRef
 from exporter.privacy import Redactor
 from exporter.tree.walk import ID_MAX
@@ -58,12 +61,21 @@ class Question(Struct, frozen=True, kw_only=True):
     debug: Annotated[str, Row(choice("true", "false"), "")] = "false"
 
 
+Content = tuple[str, bytes]
+"""A body behind its Content-Type."""
+
+Answer = Callable[[Story | None, float], Content]
+"""What is made of a story (None: not told in time) that took so many seconds; CPU-heavy where there is one."""
+
+DEBUG_TYPE = "text/plain; charset=utf-8"
+
+
 class ProbeRoute:
     """The route and what it needs; lives on the web thread."""
 
     def __init__(self, prober: Prober) -> None:
         self._prober = prober
-        self._under_way: set[asyncio.Task[Story]] = set()
+        self._under_way: set[asyncio.Task[Content]] = set()
 
     def route(self) -> Route:
         return Route(PATH, self.get)
@@ -79,14 +91,16 @@ class ProbeRoute:
             told = f"{PROBES_MAX} probes are under way; come again later, or scrape them at other times"
             headers = {"Retry-After": RETRY_SECONDS}
             return PlainTextResponse(f"{told}\n", HTTPStatus.SERVICE_UNAVAILABLE, headers)
-        return await self._answer(request, ref, seconds, debug=question.debug == "true")
+        form = negotiate(",".join(request.headers.getlist("accept")))
+        answer = _story if question.debug == "true" else partial(_exposition, form)
+        return await self._answer(request, ref, seconds, answer)
 
     def _question(self, request: Request) -> tuple[Question, SessionRef]:
         given = request.query_params.multi_items()
-        for name in {name for name, _ in given}:
-            if [key for key, _ in given].count(name) > 1:
-                raise ConfigError(name if name in Question.__struct_fields__ else "", "given twice; keep one")
         question = read_record(Question, dict(given))
+        for name, times in Counter(name for name, _ in given).items():
+            if times > 1:
+                raise ConfigError(name, "given twice; keep one")
         names = [account.name for account in self._prober.config.accounts]
         account = question.account or (names[0] if len(names) == 1 else None)
         if account not in names:
@@ -95,23 +109,24 @@ class ProbeRoute:
         assert account is not None
         return question, SessionRef(account, question.record_type, question.event_id, question.date_time)
 
-    async def _answer(self, request: Request, ref: SessionRef, seconds: float, *, debug: bool) -> Response:
+    async def _answer(self, request: Request, ref: SessionRef, seconds: float, answer: Answer) -> Response:
         loop = asyncio.get_running_loop()
         started = loop.time()
+
+        def tell(look: Look) -> Content:
+            return answer(self._prober.tell(look), loop.time() - started)
+
         # A thread can't be stopped: a story that takes too long keeps its place until it is told to nobody.
-        telling = loop.create_task(self._tell(ref, seconds))
+        telling = loop.create_task(self._tell(ref, seconds, tell))
         self._under_way.add(telling)
         telling.add_done_callback(self._under_way.discard)
-        await asyncio.wait({telling}, timeout=seconds + SLACK_SECONDS / 2)
-        passed = loop.time() - started
-        if debug:
-            late = f"failed: the story could not be told within {seconds:.1f} s; try again with more time\n"
-            return PlainTextResponse(story_text(telling.result()) if telling.done() else late)
-        return await _exposition(request, telling.result() if telling.done() else None, passed)
+        await asyncio.wait({telling}, timeout=seconds + min(SLACK_SECONDS, seconds) / 2)
+        content = telling.result() if telling.done() else answer(None, loop.time() - started)
+        return _response(request, content)
 
-    async def _tell(self, ref: SessionRef, seconds: float) -> Story:
+    async def _tell(self, ref: SessionRef, seconds: float, tell: Callable[[Look], Content]) -> Content:
         look = await asyncio.wrap_future(self._prober.ask(ref, seconds))
-        return await asyncio.to_thread(self._prober.tell, look)
+        return await asyncio.to_thread(tell, look)
 
 
 def _seconds(request: Request) -> float:
@@ -128,10 +143,18 @@ def _seconds(request: Request) -> float:
     return min(SECONDS_MAX, max(seconds - SLACK_SECONDS, seconds / 2))
 
 
-async def _exposition(request: Request, story: Story | None, seconds: float) -> Response:
-    form = negotiate(",".join(request.headers.getlist("accept")))
-    body = failure(seconds, form) if story is None else page(story, seconds, form)
-    headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
+def _story(story: Story | None, seconds: float) -> Content:
+    late = f"failed: the story could not be told within {seconds:.1f} s; try again with more time\n"
+    return DEBUG_TYPE, (late if story is None else story_text(story)).encode()
+
+
+def _exposition(form: Format, story: Story | None, seconds: float) -> Content:
+    return form.value, failure(seconds, form) if story is None else page(story, seconds, form)
+
+
+def _response(request: Request, content: Content) -> Response:
+    kind, body = content
+    headers = {"Content-Type": kind, "Vary": "Accept, Accept-Encoding"}
     if accepts_gzip(",".join(request.headers.getlist("accept-encoding"))):
         headers["Content-Encoding"] = "gzip"
         body = gzip.compress(body, GZIP_LEVEL, mtime=0)
