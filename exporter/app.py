@@ -18,6 +18,7 @@ from exporter.booker import Booker, Clock
 from exporter.config import Config
 from exporter.discovery import Discovery
 from exporter.errors import LedgerError
+from exporter.explain import Prober
 from exporter.health import Health
 from exporter.intake import Intake
 from exporter.jobs import Jobs
@@ -36,7 +37,7 @@ from exporter.reloading import Origin, Reloading
 from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.transport import open_transport
 from exporter.upkeep import Upkeep
-from exporter.web import ReloadRoute, WebServer
+from exporter.web import ProbeRoute, ReloadRoute, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class App:
         )
         if origin.look_seconds > 0:
             self._jobs.every(origin.look_seconds, "config", self.reloading.look)
+        self.prober = Prober(self.labeller, clock)
         self.started = asyncio.Event()
         """Set when the web surface listens."""
         self._stop = asyncio.Event()
@@ -118,6 +120,7 @@ class App:
             died=self._thread_died,
             further=[
                 *self._reception.routes(),
+                ProbeRoute(self.prober).route(),
                 ReloadRoute(self.reloading.from_outside if origin.lifecycle else None).route(),
             ],
             web_config=web_config,
@@ -140,6 +143,7 @@ class App:
         self.upkeep.adopt(plan)
         self.files.adopt(plan.config)
         self._health.adopt(plan.config)
+        self.prober.adopt(plan.config, policy(plan.config), plan.journeys)
         self._reception.adopt(plan.config)
         for seconds, task, job in (
             (plan.config.polling.tick_seconds, "poll", self.poller.tick),
@@ -180,6 +184,7 @@ class App:
             await self._recover()
             self._reception.open()
             self._health.begin()
+            self.prober.open()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
             self.started.set()

@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent
 TOP = TESTS.parent
 
 CORE = (
-    *("", "errors", "model", "money", "config", "log", "record_types"),
+    *("", "errors", "model", "money", "privacy", "config", "log", "record_types"),
     *("tree.decode", "tree.walk", "tree.rollup", "tree.stitch", "tree"),
     *("costs", "lifecycle", "labels", "catalog", "budgets", "known"),
 )
@@ -30,6 +30,7 @@ EDGES = (
         "poll",
         "plan",
         "metadata",
+        "explain",
         "sources",
         "discovery",
         "jobs",
@@ -41,7 +42,7 @@ EDGES = (
         "app",
         "dashboards",
     ),
-    *("explain", "simulator", "demo", "cli", "__main__"),
+    *("simulator", "demo", "cli", "__main__"),
 )
 
 ORDER = (*CORE, *EDGES)

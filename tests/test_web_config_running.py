@@ -148,7 +148,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
             (tmp_path / "web.yml").write_text("basic_auth_users: []")
 
             async def both() -> bool:
-                await exporter.app.upkeep.gauges()  # noqa: SLF001 - a job of some seconds
+                await exporter.app.upkeep.gauges()
                 await exporter.drained()
                 return (await counted(FAILURES), await counted(REFUSALS, reason="unauthorized")) == (1, 1)
 

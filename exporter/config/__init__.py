@@ -13,9 +13,11 @@ from exporter.config.metrics import RESERVED_LABELS, Buckets, Label, Metrics
 from exporter.config.reference import dump, reference, setting_paths
 from exporter.config.secret import Secret, public_key
 from exporter.config.settings import Account, Config, ConfiguredSession, Ledger, Polling, Tree
+from exporter.config.web import REDACT_FIELDS, Web
 
 __all__ = [
     "DETAIL_RECORD_TYPES",
+    "REDACT_FIELDS",
     "RESERVED_LABELS",
     "Account",
     "Buckets",
@@ -33,6 +35,7 @@ __all__ = [
     "Secret",
     "Threshold",
     "Tree",
+    "Web",
     "Webhooks",
     "differences",
     "dump",

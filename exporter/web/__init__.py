@@ -5,10 +5,21 @@ and python_* families, compression). It renders no metric and changes nothing: i
 thread swaps, so a scrape waits for no poll. Read `routes` first.
 """
 
+from exporter.web.probe import ProbeRoute
 from exporter.web.reload import ReloadRoute
 from exporter.web.routes import Scraped, Status
 from exporter.web.server import Limits, WebServer
 from exporter.web.sessions import SessionsRoute
 from exporter.web.webhooks import REASONS, Webhooks
 
-__all__ = ["REASONS", "Limits", "ReloadRoute", "Scraped", "SessionsRoute", "Status", "WebServer", "Webhooks"]
+__all__ = [
+    "REASONS",
+    "Limits",
+    "ProbeRoute",
+    "ReloadRoute",
+    "Scraped",
+    "SessionsRoute",
+    "Status",
+    "WebServer",
+    "Webhooks",
+]
