@@ -9,7 +9,7 @@ import hashlib
 import json
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from sqlite3 import Connection
 
@@ -18,6 +18,8 @@ from msgspec.structs import replace
 from exporter import costs, lifecycle
 from exporter.costs import Booked, Entry
 from exporter.labels import read_time
+from exporter.ledger.facets import Facets
+from exporter.ledger.failures import history, remember
 from exporter.ledger.following import Following
 from exporter.ledger.pruning import horizon
 from exporter.ledger.renaming import seeds
@@ -30,8 +32,6 @@ from exporter.money import ZERO, add, amount_text
 from exporter.tree import identity
 
 _ONE = Decimal(1)
-POLLS_KEPT = 10
-"""Polls that a session's history shows."""
 AMENDMENTS_KEPT = 100
 """Amendments kept per session; a bill that moves more often is one to look at from its newest end."""
 
@@ -72,6 +72,7 @@ class Batch:
         """Book all polls whose claim is still theirs, in the order of their claims."""
         ordered = sorted(polls, key=lambda poll: poll.claim.number)
         self._sessions = read_sessions(self._connection, [poll.claim.session for poll in ordered])
+        before = dict(self._sessions)
         current = [poll for poll in ordered if self._holds(poll)]
         keyed = [(poll, self._distinct(poll)) for poll in current]
         self._events = read_events(self._connection, {key for _, events in keyed for key in events})
@@ -82,8 +83,16 @@ class Batch:
             self._book_poll(poll, events)
         self._flush()
         self._spend.write(max((poll.at for poll in current), default=0.0))
-        write_sessions(self._connection, [self._sessions[poll.claim.session] for poll in current])
+        self._write_sessions(before, current)
         return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices))
+
+    def _write_sessions(self, before: Mapping[int, SessionRow], current: Sequence[Poll]) -> None:
+        rows = [self._sessions[poll.claim.session] for poll in current]
+        write_sessions(self._connection, rows)
+        listing = Facets(self._connection)
+        for row in rows:
+            listing.write(before[row.id], row)
+        remember(self._connection, current)
 
     def _key(self, account: str, event: Event) -> bytes:
         return event_key(self._seeds.get(account, account), event)
@@ -113,8 +122,8 @@ class Batch:
         standing, due_at = lifecycle.step(row.standing, outcome, poll.at, self._policy, jitter)
         if row.hinted_due is not None:
             due_at = row.hinted_due if due_at is None else min(due_at, row.hinted_due)
-        polls = [*json.loads(row.polls), [round(poll.at, 3), outcome, poll.reason]][-POLLS_KEPT:]
-        row = replace(row, standing=standing, due_at=due_at, claim=0, polls=json.dumps(polls))
+        polls = history(row.polls, poll.at, outcome, poll.reason)
+        row = replace(row, standing=standing, due_at=due_at, claim=0, polls=polls)
         self._sessions[row.id] = row
         self._move_state(before, row, poll)
         if poll.outcome == "gone":
