@@ -42,7 +42,7 @@ from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
 from exporter.tree import Reader
-from exporter.web import Status, WebServer
+from exporter.web import Pages, Status, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class App:
             status=self._status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
-            further=self._reception.routes(),
+            further=[*self._reception.routes(), *Pages(lambda: self.config).routes()],
         )
 
     def _new_reader(self) -> Reader:

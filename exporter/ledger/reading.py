@@ -17,10 +17,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from exporter.catalog import STATES
 from exporter.errors import LedgerError
 from exporter.ledger.facets import costs_of
 from exporter.ledger.listing import Facet, Key, Query, Ranges, matching, named, ordered, partly_named, place
-from exporter.ledger.ranks import rank
 from exporter.ledger.schema import SCHEMA_VERSION
 from exporter.model import SessionRef
 
@@ -171,6 +171,14 @@ class Snapshot:
         currency: str | None = self._connection.execute(query, (facet.number, last)).fetchone()[0]
         return currency
 
+    def states(self) -> dict[str, int]:
+        """How many sessions there are in each state."""
+        counts: dict[str, int] = dict.fromkeys(STATES, 0)
+        rows = self._connection.execute("SELECT labels, value FROM totals WHERE family = 'telnyx_sessions'")
+        for labels, value in rows:
+            counts[dict(json.loads(labels))["state"]] += int(value)
+        return counts
+
     # Lists
 
     def sessions(self, query: Query) -> Listing:
@@ -182,7 +190,7 @@ class Snapshot:
             if not facets:
                 found = self._beginning(text, everything)
                 if found:
-                    return self._small_list(query, found, currency)
+                    return self._small_list(query, found, everything, currency)
                 facets = partly_named(everything, text)
         keys = Ranges(self._connection, query, currency).keys(facets)
         return self._page(query, list(islice(keys, query.limit + 1)), currency)
@@ -195,24 +203,30 @@ class Snapshot:
 
     def _beginning(self, text: str, facets: Iterable[Facet]) -> list[int]:
         """Numbers of sessions whose ids begin with the text, as it is written or in small letters."""
-        states = {facet.state for facet in facets}
-        statement = (
-            "SELECT id, state FROM sessions WHERE account = ? AND record_type = ? AND event_id >= ? AND event_id < ?"
-            " LIMIT ?"
-        )
+        statement = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id >= ? AND event_id < ?"
         found: list[int] = []
         for account, record_type in sorted({(facet.account, facet.record_type) for facet in facets}):
-            for beginning in {text, text.lower()}:
-                left = IDS_MAX + 1 - len(found)
-                values = (account, record_type, beginning, f"{beginning}\U0010ffff", left)
-                found += [number for number, state in self._connection.execute(statement, values) if state in states]
+            for beginning in sorted({text, text.lower()}):
+                values = (account, record_type, beginning, f"{beginning}\U0010ffff", IDS_MAX + 1 - len(found))
+                found += [number for (number,) in self._connection.execute(f"{statement} LIMIT ?", values)]
         return found
 
-    def _small_list(self, query: Query, numbers: list[int], currency: str | None) -> Listing:
-        rows = self._rows(numbers[:IDS_MAX])
-        keys = ordered(((_value(row, query, currency), number) for number, row in rows.items()), query)
+    def _small_list(self, query: Query, found: list[int], facets: Iterable[Facet], currency: str | None) -> Listing:
+        """Few sessions: sorted here, by the same keys that the indexes have."""
+        numbers, within = found[:IDS_MAX], {facet.number for facet in facets}
+        marks = ",".join("?" * len(numbers))
+        column = "events" if query.sort == "events" else "changed_at"
+        statement = f"SELECT session, facet, {column} FROM listed WHERE session IN ({marks})"  # noqa: S608 - literals
+        values: dict[int, Any] = {
+            session: value for session, facet, value in self._connection.execute(statement, numbers) if facet in within
+        }
+        if query.sort == "cost":
+            statement = f"SELECT session, rank FROM listed_costs WHERE currency = ? AND session IN ({marks})"  # noqa: S608 - literals
+            ranks = dict(self._connection.execute(statement, (currency, *numbers)))
+            values = {session: ranks.get(session) for session in values}
+        keys = ordered(((value, session) for session, value in values.items()), query)
         listing = self._page(query, keys, currency)
-        return Listing(listing.rows, listing.next, currency, truncated=len(numbers) > IDS_MAX)
+        return Listing(listing.rows, listing.next, currency, truncated=len(found) > IDS_MAX)
 
     def _page(self, query: Query, keys: list[Key], currency: str | None) -> Listing:
         shown = keys[: query.limit]
@@ -252,6 +266,12 @@ class Snapshot:
             self._amendments(row[0]),
             self._nodes(row[0]),
         )
+
+    def numbered(self, number: int | None) -> Story | None:
+        """The session of this number."""
+        query = "SELECT account, record_type, event_id FROM sessions WHERE id = ?"
+        row = self._connection.execute(query, (number,)).fetchone()
+        return None if row is None else self.story(SessionRef(*row))
 
     def _named(self, ref: SessionRef) -> tuple[Any, ...] | None:
         query = f"SELECT {_ROW} FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"  # noqa: S608 - literals of this module
@@ -305,16 +325,6 @@ def _row(row: tuple[Any, ...]) -> Row:
         tuple(sorted(costs_of(summary).items())),
         tuple(filter(None, failing.split(","))),
     )
-
-
-def _value(row: Row, query: Query, currency: str | None) -> Any:
-    """What the row is sorted by, as the indexes have it."""
-    if query.sort == "events":
-        return row.events
-    if query.sort == "changed":
-        return row.followed_at if row.changed_at is None else row.changed_at
-    cost = dict(row.costs).get(currency or "")
-    return None if cost is None else rank(cost)
 
 
 def _amount(text: str | None) -> Decimal | None:

@@ -5,9 +5,10 @@ and python_* families, compression). It renders no metric and changes nothing: i
 thread swaps, so a scrape waits for no poll. Read `routes` first.
 """
 
+from exporter.web.pages import Pages
 from exporter.web.routes import Scraped, Status
 from exporter.web.server import Limits, WebServer
 from exporter.web.sessions import SessionsRoute
 from exporter.web.webhooks import REASONS, Webhooks
 
-__all__ = ["REASONS", "Limits", "Scraped", "SessionsRoute", "Status", "WebServer", "Webhooks"]
+__all__ = ["REASONS", "Limits", "Pages", "Scraped", "SessionsRoute", "Status", "WebServer", "Webhooks"]

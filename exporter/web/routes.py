@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from exporter.exposition import Page, accepts_gzip, negotiate
 from exporter.web.bodies import Bodies
-from exporter.web.landing import CONTENT_SECURITY_POLICY, NAME, landing_html
+from exporter.web.landing import NAME, landing_html
+from exporter.web.pages.look import HTML
 
 BODY_BYTES_MAX = 1_048_576
 """A larger body is refused with 413 instead of being taken in; webhooks have some kB, lists of sessions some 100."""
@@ -46,6 +47,7 @@ class Surface:
         self._scraped = scraped
         self._further = further
         self._bodies = Bodies()
+        self._landing = landing_html()
 
     def app(self) -> Starlette:
         app = Starlette(
@@ -62,7 +64,7 @@ class Surface:
         return app
 
     async def landing(self, _: Request) -> Response:
-        return HTMLResponse(landing_html(), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+        return Response(self._landing, headers=HTML)
 
     async def metrics(self, request: Request) -> Response:
         if self.page is None:
