@@ -35,6 +35,7 @@ URL_PLAIN = "expected a URL without credentials, query or fragment; they are not
 LEDGER_URL = "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite"
 VARIABLE = "the name of an environment variable, such as TELNYX_API_KEY"
 NOTHING = "nothing; remove the key to have its default"
+TOP_KEYS = "known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets, web"
 CURRENCY = "three capital letters (ISO 4217), such as USD"
 
 BAD_SETTINGS = {
@@ -182,11 +183,9 @@ BAD_SETTINGS = {
     # keys
     "accounts: [{api_keyy: x}]": "accounts[0].api_keyy: unknown key; did you mean api_key_env?",
     f"accounts: [{{api_key: {KEY}}}]": "accounts[0].api_key: unknown key; did you mean api_key_env?",
-    "zzz: 1": "zzz: unknown key; known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets",
-    "yes: 1": "yes: unknown key; known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets",
-    '"a\\nb": 1': (
-        '"a\\nb": unknown key; known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets'
-    ),
+    "zzz: 1": f"zzz: unknown key; {TOP_KEYS}",
+    "yes: 1": f"yes: unknown key; {TOP_KEYS}",
+    '"a\\nb": 1': f'"a\\nb": unknown key; {TOP_KEYS}',
     "polling: {<<: {tick_seconds: 2}}": (
         "polling.<<: unknown key; known here are tick_seconds, min_interval_seconds, max_interval_seconds, "
         "settle_after_seconds, recheck_after_seconds, give_up_after_seconds, hinted_interval_seconds, timeout_seconds, "

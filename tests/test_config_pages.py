@@ -55,7 +55,7 @@ def test_a_dump_is_plain_and_can_be_read_again() -> None:
     read = config.parse(b"metrics: {labels: [{name: team, field: f, from: event}]}", "config.yaml")
     dumped = config.dump(read)
     assert dumped["metrics"]["labels"] == [
-        {"name": "team", "field": "f", "from": "event", "values": None, "values_max": 100}
+        {"name": "team", "field": "f", "from": "event", "values": None, "values_max": 100, "allow_personal": False}
     ]
     assert dumped["metrics"]["buckets"]["session_cost"][:2] == ["0.005", "0.01"]
     assert msgspec.json.decode(msgspec.json.encode(dumped)) == dumped

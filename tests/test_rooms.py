@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent
 TOP = TESTS.parent
 
 CORE = (
-    *("", "errors", "model", "money", "config", "log", "record_types"),
+    *("", "errors", "model", "money", "privacy", "config", "log", "record_types"),
     *("tree.decode", "tree.walk", "tree.rollup", "tree.stitch", "tree"),
     *("costs", "lifecycle", "labels", "catalog", "budgets", "known"),
 )

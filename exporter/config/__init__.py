@@ -12,9 +12,11 @@ from exporter.config.metrics import RESERVED_LABELS, Buckets, Label, Metrics
 from exporter.config.reference import dump, reference, setting_paths
 from exporter.config.secret import Secret, public_key
 from exporter.config.settings import Account, Config, ConfiguredSession, Ledger, Polling, Tree
+from exporter.config.web import REDACT_FIELDS, Web
 
 __all__ = [
     "DETAIL_RECORD_TYPES",
+    "REDACT_FIELDS",
     "RESERVED_LABELS",
     "Account",
     "Buckets",
@@ -32,6 +34,7 @@ __all__ = [
     "Secret",
     "Threshold",
     "Tree",
+    "Web",
     "Webhooks",
     "dump",
     "load",

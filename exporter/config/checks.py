@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from exporter.config.read import Problem
 from exporter.config.settings import Config, ConfiguredSession
 from exporter.config.wording import bare, shown
+from exporter.privacy import Redactor
 
 _DAY_SECONDS = 86_400
 
@@ -26,6 +27,18 @@ def _account_names(config: Config) -> Iterator[Problem]:
 
 def _label_names(config: Config) -> Iterator[Problem]:
     return _used_twice("metrics.labels", "label", (label.name for label in config.metrics.labels))
+
+
+def _personal_labels(config: Config) -> Iterator[Problem]:
+    redactor = Redactor(config.web.redact_fields)
+    for index, label in enumerate(config.metrics.labels):
+        if redactor.hides(label.field) and not label.allow_personal:
+            place = f"metrics.labels[{index}]"
+            problem = (
+                f"{shown(label.field)} is personal by web.redact_fields, and a label would show it to everybody who "
+                f"sees a metric; take another field, or set {place}.allow_personal: true"
+            )
+            yield f"{place}.field", problem
 
 
 def _used_twice(path: str, noun: str, names: Iterable[str]) -> Iterator[Problem]:
@@ -109,6 +122,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _session_accounts,
     _sessions_differ,
     _label_names,
+    _personal_labels,
     _budget_names,
     _budget_matches,
     _thresholds,

@@ -10,7 +10,20 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from exporter.config.limits import Threshold
-from exporter.config.rules import Each, Row, Section, ascending, choice, distinct, money, number, printable, text, whole
+from exporter.config.rules import (
+    Each,
+    Row,
+    Section,
+    ascending,
+    choice,
+    distinct,
+    money,
+    number,
+    printable,
+    switch,
+    text,
+    whole,
+)
 
 RESERVED_LABELS = (
     *("account", "record_type", "product", "currency", "model", "token_direction", "root_record_type", "session_kind"),
@@ -70,6 +83,14 @@ class Label(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     values_max: Annotated[
         int, Row(whole(1, 10_000), "The most different values to show; those that come later are shown as `other`.")
     ] = 100
+    allow_personal: Annotated[
+        bool,
+        Row(
+            switch(),
+            "`true` lets the label be taken from a field in `web.redact_fields`: phone numbers and names are then on "
+            "/metrics, in Prometheus and in every alert, for as long as those are kept.",
+        ),
+    ] = False
 
 
 class Buckets(Struct, frozen=True, kw_only=True):

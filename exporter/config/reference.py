@@ -97,4 +97,6 @@ def _written(value: object) -> str:
         return f"[{', '.join(map(_written, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str) and value.startswith("*"):
+        return f'"{value}"'  # bare, YAML would take it for an alias
     return f"{value:.15g}" if isinstance(value, float) else str(value)

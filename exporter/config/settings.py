@@ -33,6 +33,7 @@ from exporter.config.rules import (
     whole,
 )
 from exporter.config.secret import Secret
+from exporter.config.web import Web
 from exporter.model import SessionRef
 
 KEY = ("api_key_env", "api_key_file")
@@ -294,6 +295,7 @@ class Config(Struct, frozen=True, kw_only=True):
         tuple[Budget, ...],
         Row(Each(Section(Budget), at_most=100), "What may be spent in a window of time, for dashboards and alerts."),
     ] = ()
+    web: Annotated[Web, Row(Section(Web), "What the exporter's own pages show.")] = Web()
 
     def session_refs(self) -> Iterator[SessionRef]:
         """The configured sessions by the names that the API knows."""
