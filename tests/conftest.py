@@ -54,6 +54,12 @@ def amtool() -> Path:
     return _program("amtool", "prometheus-alertmanager")
 
 
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The browser."""
+    return _program("chromium", "chromium")
+
+
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that nothing listens on, for a program that cannot choose one itself."""

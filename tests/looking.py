@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -11,7 +12,6 @@ from exporter.config import Account, Config, Ledger, Secret
 from exporter.ledger import SqliteLedger
 from exporter.model import Event, Facts, Mismatch, Poll, Profile, Session, SessionRef
 from exporter.web import Pages, WebServer
-from exporter.web.pages.foreign import Mask, unmasked
 from tests.test_ledger import opened
 from tests.web_surface import FINE, LOOPBACK
 
@@ -45,7 +45,11 @@ def follow(ledger: SqliteLedger, *refs: SessionRef, at: float = 0.0) -> None:
 
 
 def look(
-    ledger: SqliteLedger, at: float, trees: Mapping[str, Tree], failing: Sequence[str] = (), **failed: Poll | None
+    ledger: SqliteLedger,
+    at: float,
+    trees: Mapping[str, Tree],
+    failing: Sequence[str] = (),
+    failed: Mapping[str, Poll] = MappingProxyType({}),
 ) -> None:
     """Book what is due: the tree of each session by its id, or a failed poll as given."""
     polls = []
@@ -75,10 +79,10 @@ def _seen(poll: Poll, tree: Tree, failing: Sequence[str]) -> Poll:
 
 
 @contextmanager
-def served(folder: Path, mask: Mask = unmasked) -> Iterator[str]:
+def served(folder: Path) -> Iterator[str]:
     """The address of the pages over the ledger in this folder."""
     settings = config(folder)
-    pages = Pages(lambda: settings, lambda: mask)
+    pages = Pages(lambda: settings)
     server = WebServer(
         LOOPBACK, status=lambda: FINE, scraped=lambda _: None, died=lambda _: None, further=pages.routes()
     )

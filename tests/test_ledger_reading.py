@@ -48,7 +48,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tree.append(("verify", "euro", 0, "7", "EUR"))
         look(ledger, float(number), {f"s{number}": tree})
     follow(ledger, SessionRef("main", "message", "later"), SessionRef("main", "message", "refused"), at=50.0)
-    look(ledger, 50.0, {}, refused=failure("bad_request", "denied"))
+    look(ledger, 50.0, {}, failed={"refused": failure("bad_request", "denied")})
     ledger.close()
     return folder / "ledger.sqlite"
 
@@ -182,7 +182,7 @@ def test_a_story_has_tree_polls_and_amendments(tmp_path: Path) -> None:
     follow(ledger, ref)
     look(ledger, 0.0, {"root": CALL})
     look(ledger, 1000.0, {"root": [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]}, ["event_sum"])
-    look(ledger, 2000.0, {}, root=failure("timeout"))
+    look(ledger, 2000.0, {}, failed={"root": failure("timeout")})
     ledger.close()
     with snapshot(tmp_path / "ledger.sqlite") as reading:
         story = reading.story(ref)
@@ -206,9 +206,9 @@ def test_failed_polls_are_kept_longer_than_others(tmp_path: Path) -> None:
     """Of one session beside its last polls, of all sessions the last of each reason, with what was said."""
     ledger, ref = ledger_in(tmp_path), SessionRef("main", "call-session", "root")
     follow(ledger, ref)
-    look(ledger, 0.0, {}, root=failure("tree_unreadable"))
+    look(ledger, 0.0, {}, failed={"root": failure("tree_unreadable")})
     for number in range(PER_REASON_MAX + 5):
-        look(ledger, 1000.0 * (number + 1), {}, root=failure("timeout"))
+        look(ledger, 1000.0 * (number + 1), {}, failed={"root": failure("timeout")})
     for number in range(20):
         look(ledger, 1e6 + 1000.0 * number, {"root": [("call-session", "root", -1, str(number), "USD")]})
     with snapshot(tmp_path / "ledger.sqlite") as reading:
@@ -226,7 +226,7 @@ def test_pruned_sessions_leave_the_lists(tmp_path: Path) -> None:
     """A forgotten session stands in no list, and its failures go with it; a renamed account's are found by its name."""
     ledger = ledger_in(tmp_path)
     follow(ledger, SessionRef("main", "call-session", "root"), SessionRef("main", "message", "gone"))
-    look(ledger, 0.0, {"root": CALL}, gone=failure("bad_request", "denied"))
+    look(ledger, 0.0, {"root": CALL}, failed={"gone": failure("bad_request", "denied")})
     assert ledger.rename_account("main", "renamed") == 2
     with snapshot(tmp_path / "ledger.sqlite") as reading:
         assert {row.ref.account for row in reading.sessions(Query(sort="cost")).rows} == {"renamed"}

@@ -17,6 +17,11 @@ TEXT_MAX = 300
 LIMIT, LIMIT_MAX = 50, 200
 
 
+def is_currency(text: str) -> bool:
+    """Whether it can be asked for; what the API may have said instead can't."""
+    return re.fullmatch("[A-Z]{3}|unknown", text) is not None
+
+
 class Parameter(Struct, frozen=True):
     """`schema` is JSON Schema for OpenAPI, `take` the rule: raises ValueError with what was expected."""
 
@@ -59,7 +64,7 @@ _CURRENCY = Parameter(
     "currency",
     "The currency that a list by cost is of (ISO 4217); without it, the account's own.",
     {"type": "string", "pattern": "^([A-Z]{3}|unknown)?$"},
-    lambda text: text if re.fullmatch("[A-Z]{3}|unknown", text) else _unfit("three capital letters, such as USD"),
+    lambda text: text if is_currency(text) else _unfit("three capital letters, such as USD"),
 )
 
 _AFTER = Parameter(

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any
 
@@ -25,10 +25,11 @@ from exporter.ledger import path_of
 from exporter.ledger.listing import Query
 from exporter.ledger.reading import Failure, Snapshot, Story, snapshot
 from exporter.model import SessionRef
+from exporter.privacy import Redactor
 from exporter.web.pages import api, asked, settings, view
 from exporter.web.pages.anatomy import Anatomy
 from exporter.web.pages.checks import CHECKS
-from exporter.web.pages.foreign import Mask, unmasked
+from exporter.web.pages.foreign import Mask
 from exporter.web.pages.look import HTML, STATIC, Look
 
 THREADS = 2
@@ -51,10 +52,9 @@ class _NotFound(Exception):
 class Pages:
     """Everything that can be looked at; lives on the web thread."""
 
-    def __init__(self, config: Callable[[], Config], mask: Callable[[], Mask] = lambda: unmasked) -> None:
-        """`config` and `mask` give the settings of the moment, from any thread."""
+    def __init__(self, config: Callable[[], Config]) -> None:
+        """`config` gives the settings of the moment; it is called on threads of the pages."""
         self._config = config
-        self._mask = mask
         self._look = Look()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pages")
         self._waiting = 0
@@ -105,6 +105,9 @@ class Pages:
     def _done(self) -> None:
         self._waiting -= 1
 
+    def _mask(self) -> Mask:
+        return _redactor(self._config().web.redact_fields).text
+
     def _ledger(self) -> AbstractContextManager[Snapshot]:
         return snapshot(path_of(self._config().ledger.url))
 
@@ -137,7 +140,7 @@ class Pages:
             accounts=sorted({facet.account for facet in facets}),
             record_types=sorted({facet.record_type for facet in facets}),
             states=states,
-            currencies=currencies,
+            currencies=list(filter(asked.is_currency, currencies)),
             changed=partial(view.changed, "/sessions", given),
         )
 
@@ -214,6 +217,11 @@ class Pages:
 
     def _openapi(self, _: Request, __: Values) -> Response:
         return _json(api.openapi(takes_lists=self._config().discovery.http.enabled))
+
+
+@lru_cache(maxsize=4)
+def _redactor(fields: tuple[str, ...]) -> Redactor:
+    return Redactor(fields)
 
 
 async def _static(request: Request) -> Response:

@@ -22,6 +22,7 @@ LINK_MAX = 1000
 """Characters of an id in a link; three times as many bytes per character still fit into a request's head."""
 ABSENT = "\N{EN DASH}"
 BY_NUMBER = "~"
+_UNLINKABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Before the number of a session that is not linked by its id."""
 
 
@@ -62,8 +63,8 @@ def session_link(row: Row, mask: Mask) -> str:
 def link(ref: SessionRef, number: int, mask: Mask) -> str:
     """The path of the session's page."""
     event_id = ref.event_id
-    awkward = event_id in {"", ".", ".."} or event_id.startswith(BY_NUMBER) or len(event_id) > LINK_MAX
-    named = f"{BY_NUMBER}{number}" if awkward or mask(event_id) != event_id or not encodable(event_id) else event_id
+    awkward = not linkable(event_id) or event_id.startswith(BY_NUMBER) or mask(event_id) != event_id
+    named = f"{BY_NUMBER}{number}" if awkward else event_id
     return "/".join(("/sessions", quote(ref.account, ""), quote(ref.record_type, ""), quote(named, "")))
 
 
@@ -79,19 +80,13 @@ def changed(path: str, given: Mapping[str, str], **changes: str | None) -> str:
     return f"{path}?{urlencode(values)}" if values else path
 
 
-def encodable(text: str) -> bool:
-    """Whether it can be sent: half a surrogate pair can't."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def linkable(name: str) -> bool:
+    """Whether it can be a part of a path: no step upwards, no control character, no half of a surrogate pair."""
+    return name not in {"", ".", ".."} and len(name) <= LINK_MAX and not _UNLINKABLE.search(name)
 
 
 def api_link(base_url: str | None, record_type: str, event_id: str, mask: Mask) -> str | None:
     """Where the API answers with the event and its detail record; None if that can't be linked."""
-    if base_url is None or event_id in {"", ".", ".."} or len(event_id) > LINK_MAX or mask(event_id) != event_id:
-        return None
-    if not (encodable(event_id) and encodable(record_type)) or record_type in {"", ".", ".."}:
+    if base_url is None or mask(event_id) != event_id or not (linkable(record_type) and linkable(event_id)):
         return None
     return f"{base_url}/session_analysis/{quote(record_type, '')}/{quote(event_id, '')}"
