@@ -7,14 +7,14 @@ in it, and those with costs in other currencies alone are not in it.
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from sqlite3 import Connection
+from struct import pack, unpack
 from typing import Any, Literal
 
 from msgspec import Struct
-
-from exporter.ledger.ranks import RANK_BYTES
 
 Sort = Literal["cost", "changed", "events"]
 Order = Literal["desc", "asc"]
@@ -23,8 +23,6 @@ Key = tuple[Any, int]
 """Where a session stands in a list: the value it is sorted by (None: no cost), then its number."""
 
 NUMBER_MAX = 2**62
-_PLACE_MAX = 100
-"""Characters of a place; a number of 15 digits and a session's own have half of them."""
 
 
 class Facet(Struct, frozen=True, order=True):
@@ -78,29 +76,38 @@ def _words(facet: Facet) -> tuple[str, str, str]:
 # Places
 
 
+PLACE = r"(cost\.([0-9a-f]{24}|none)|changed\.[0-9a-f]{16}|events\.[0-9]{1,15})\.[0-9]{1,18}"
+"""A place as text: the order, the value, the session's number."""
+
+
 def place(key: Key, sort: Sort) -> str:
-    """The key as text that a link may carry."""
+    """The key as text that a link may carry, exactly."""
     value, session = key
     if value is None:
-        return f"none.{session}"
-    return f"{value.hex()}.{session}" if sort == "cost" else f"{value!r}.{session}"
+        return f"{sort}.none.{session}"
+    writers: dict[Sort, Callable[[Any], str]] = {
+        "cost": bytes.hex,
+        "changed": lambda at: pack(">d", at).hex(),
+        "events": str,
+    }
+    return f"{sort}.{writers[sort](value)}.{session}"
 
 
-def read_place(text: str, sort: Sort) -> Key:
-    """The key again; ValueError if the text is none of this order."""
-    written, _, number = text.rpartition(".")
-    if len(text) > _PLACE_MAX or not (number.isascii() and number.isdigit()) or int(number) > NUMBER_MAX:
+def read_place(text: str | None, sort: Sort) -> Key | None:
+    """The key again; None, the beginning, if it is a place of another order. ValueError if it is none at all."""
+    if text is None:
+        return None
+    if not re.fullmatch(PLACE, text, re.ASCII):
         raise ValueError(text)
-    value: Any
-    if sort == "cost":
-        value = None if written == "none" else bytes.fromhex(written)
-        if value is not None and len(value) != RANK_BYTES:
-            raise ValueError(text)
-    else:
-        value = float(written) if sort == "changed" else int(written)
-        if not abs(value) < NUMBER_MAX:  # NaN as well
-            raise ValueError(text)
-    return value, int(number)
+    of, written, number = text.split(".")
+    if of != sort:
+        return None
+    readers: dict[Sort, Callable[[str], Any]] = {
+        "cost": lambda ranked: None if ranked == "none" else bytes.fromhex(ranked),
+        "changed": lambda at: unpack(">d", bytes.fromhex(at))[0],
+        "events": int,
+    }
+    return readers[sort](written), int(number)
 
 
 def ordered(keys: Iterable[Key], query: Query) -> list[Key]:
@@ -112,10 +119,11 @@ def ordered(keys: Iterable[Key], query: Query) -> list[Key]:
         return known is down, key[0] if known else 0, key[1]
 
     found = sorted(keys, key=standing, reverse=down)
-    if query.after is None:
+    after = read_place(query.after, query.sort)
+    if after is None:
         return found
-    after = standing(read_place(query.after, query.sort))
-    return [key for key in found if (standing(key) < after if down else standing(key) > after)]
+    last = standing(after)
+    return [key for key in found if (standing(key) < last if down else standing(key) > last)]
 
 
 # Ranges
@@ -134,7 +142,7 @@ class Ranges:
 
     def keys(self, facets: Iterable[Facet]) -> Iterator[Key]:
         """The keys behind the query's place, lazily; ValueError if that is none."""
-        after = read_place(self._query.after, self._query.sort) if self._query.after is not None else None
+        after = read_place(self._query.after, self._query.sort)
         numbers = [facet.number for facet in facets]
         if self._query.sort != "cost":
             column = "changed_at" if self._query.sort == "changed" else "events"

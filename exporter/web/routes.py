@@ -51,13 +51,13 @@ class Surface:
 
     def app(self) -> Starlette:
         app = Starlette(
-            routes=[
+            routes=_joined(
                 Route("/", self.landing),
                 Route("/metrics", self.metrics),
                 Route("/-/healthy", self.healthy),
                 Route("/-/ready", self.ready),
                 *self._further,
-            ],
+            ),
             max_body_size=BODY_BYTES_MAX,
         )
         app.router.redirect_slashes = False  # a redirect would be built from the Host header, which anyone can choose
@@ -84,6 +84,28 @@ class Surface:
 
     async def ready(self, _: Request) -> Response:
         return _state(self._status().ready, f"{NAME} is ready.")
+
+
+def _joined(*routes: BaseRoute) -> list[BaseRoute]:
+    """Routes of one path as one, so that a method which none of them takes is refused with the names of all others."""
+    joined: dict[object, BaseRoute] = {}
+    for route in routes:
+        if not isinstance(route, Route):
+            joined[route] = route
+        elif isinstance(known := joined.get(route.path), Route):
+            joined[route.path] = _either(known, route)
+        else:
+            joined[route.path] = route
+    return list(joined.values())
+
+
+def _either(one: Route, other: Route) -> Route:
+    async def answer(request: Request) -> Response:
+        chosen = one if request.method in (one.methods or ()) else other
+        response: Response = await chosen.endpoint(request)
+        return response
+
+    return Route(one.path, answer, methods=sorted({*(one.methods or ()), *(other.methods or ())}))
 
 
 def _state(problem: str | None, good: str) -> Response:

@@ -5,7 +5,7 @@ same parameters that requests are checked by. Money is text, times are RFC 3339 
 is never a JSON number, since most readers would make it a float.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -213,12 +213,12 @@ _RECORDS = (Sessions, Session, Failures, Configuration, Problem, Taken)
 _JSON = "application/json"
 
 
-def openapi(*, takes_lists: bool) -> dict[str, Any]:
-    """OpenAPI 3.1; lists are taken only where `discovery.http.enabled` is set."""
+def openapi(*, lists_of: Sequence[str]) -> dict[str, Any]:
+    """OpenAPI 3.1; `lists_of` are the accounts of which lists are taken, none where that is not enabled."""
     _, components = msgspec.json.schema_components(_RECORDS, ref_template="#/components/schemas/{name}")
     listed = {"get": _get("Sessions that are followed, a page at a time.", Sessions, asked.SESSIONS)}
-    if takes_lists:
-        listed["post"] = _POST
+    if lists_of:
+        listed["post"] = _post(lists_of)
     named = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": meaning}
         for name, meaning in (
@@ -283,40 +283,30 @@ def _problem(description: str) -> dict[str, Any]:
     return _answer(description, Problem)
 
 
-_POST = {
-    "summary": "Follow the sessions of a list; from this machine only.",
-    "requestBody": {
-        "required": True,
-        "content": {
-            _JSON: {
-                "schema": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["record_type", "event_id"],
-                        "properties": {
-                            "account": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"},
-                            "record_type": {"type": "string", "pattern": "^[a-z0-9_-]{1,64}$"},
-                            "event_id": {"type": "string", "minLength": 1, "maxLength": 200},
-                            "date_time": {"type": "string", "description": "ISO 8601 date or date-time"},
-                        },
-                        "additionalProperties": False,
-                    },
-                }
-            }
+def _post(accounts: Sequence[str]) -> dict[str, Any]:
+    entry = {
+        "type": "object",
+        "required": ["record_type", "event_id", *(["account"] if len(accounts) > 1 else [])],
+        "properties": {
+            "account": {"type": "string", "enum": list(accounts)},
+            "record_type": {"type": "string", "pattern": "^[a-z0-9_-]{1,64}$"},
+            "event_id": {"type": "string", "minLength": 1, "maxLength": 200, "description": "Printable."},
+            "date_time": {"type": "string", "description": "An ISO 8601 date or date-time."},
         },
-    },
-    "responses": {
-        "200": _answer("All are in the ledger.", Taken),
-        **{
-            status: _problem(description)
-            for status, description in (
-                ("400", "The list has a mistake; says which entry, and the cure."),
-                ("403", "The caller is not on this machine, or a browser or proxy."),
-                ("413", "The list is too large."),
-                ("415", "It is not JSON."),
-                ("503", "It can't be taken now; send it again."),
-            )
+        "additionalProperties": False,
+    }
+    problems = {
+        "400": "The list has a mistake; says which entry, and the cure.",
+        "403": "The caller is not on this machine, or is a browser or behind a proxy.",
+        "413": "The list is too large.",
+        "415": "It is not JSON.",
+        "503": "It can't be taken now; send it again.",
+    }
+    return {
+        "summary": "Follow the sessions of a list; from this machine only.",
+        "requestBody": {"required": True, "content": {_JSON: {"schema": {"type": "array", "items": entry}}}},
+        "responses": {
+            "200": _answer("All are in the ledger.", Taken),
+            **{status: _problem(description) for status, description in problems.items()},
         },
-    },
-}
+    }

@@ -216,7 +216,9 @@ class Pages:
         return _json(api.Configuration(settings.effective(self._config())))
 
     def _openapi(self, _: Request, __: Values) -> Response:
-        return _json(api.openapi(takes_lists=self._config().discovery.http.enabled))
+        config = self._config()
+        accounts = [account.name for account in config.accounts] if config.discovery.http.enabled else []
+        return _json(api.openapi(lists_of=accounts))
 
 
 @lru_cache(maxsize=4)
