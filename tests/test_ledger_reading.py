@@ -237,6 +237,41 @@ def test_pruned_sessions_leave_the_lists(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_a_session_is_found_by_the_id_of_its_root_too(tmp_path: Path) -> None:
+    """Exemplars name the root event, which may have another id than the one that is asked for."""
+    ledger = ledger_in(tmp_path)
+    follow(ledger, SessionRef("main", "call-session", "asked"))
+    look(ledger, 0.0, {"asked": CALL})
+    with snapshot(tmp_path / "ledger.sqlite") as reading:
+        found = [[row.ref.event_id for row in reading.by_id(name)] for name in ("asked", "root", "ai")]
+    assert found == [["asked"], ["asked"], []]
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE listed SET events = 7 WHERE session = 1",
+        "UPDATE listed SET changed_at = 7 WHERE session = 1",
+        "DELETE FROM listed WHERE session = 1",
+        "UPDATE listed_costs SET amount = '7' WHERE session = 1",
+        "UPDATE facets SET state = 'missing' WHERE id = (SELECT facet FROM listed WHERE session = 1)",
+    ],
+)
+def test_the_audit_finds_sessions_in_a_wrong_place(tmp_path: Path, tampering: str) -> None:
+    """`ledger check` compares the lists with the sessions."""
+    ledger = ledger_in(tmp_path)
+    follow(ledger, SessionRef("main", "call-session", "root"))
+    look(ledger, 5.0, {"root": CALL})
+    assert ledger.check() == []
+    writer = sqlite3.connect(tmp_path / "ledger.sqlite")
+    writer.execute(tampering)
+    writer.commit()
+    writer.close()
+    assert ledger.check() == ["session 1 does not stand in the lists of the pages as it is"]
+    ledger.close()
+
+
 def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> None:
     """What the migration makes of sessions is what booking writes."""
     connection = sqlite3.connect(listed)
@@ -247,7 +282,7 @@ def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> N
         query = {sort: walk(path, Query(sort=sort, currency="USD")) for sort in ("changed", "events", "cost")}
         return [[row.ref for row in rows] for rows in query.values()]
 
-    for table in ("facets", "listed", "listed_costs", "failures"):
+    for table in ("facets", "listed", "listed_costs", "roots", "failures"):
         copy.execute(f"DROP TABLE {table}")
     copy.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
     copy.commit()

@@ -59,6 +59,7 @@ class Batch:
         self._horizon = horizon(connection)
         self._spend = spend
         self._following = Following(connection, totals, policy)
+        self._facets = Facets(connection)
         self._seeds = seeds(connection)
         self._sessions: dict[int, SessionRow] = {}
         self._events: dict[bytes, EventRow] = {}
@@ -89,9 +90,8 @@ class Batch:
     def _write_sessions(self, before: Mapping[int, SessionRow], current: Sequence[Poll]) -> None:
         rows = [self._sessions[poll.claim.session] for poll in current]
         write_sessions(self._connection, rows)
-        listing = Facets(self._connection)
         for row in rows:
-            listing.write(before[row.id], row)
+            self._facets.write(before[row.id], row)
         remember(self._connection, current)
 
     def _key(self, account: str, event: Event) -> bytes:
@@ -333,6 +333,7 @@ class Batch:
             "INSERT INTO trees (session, body) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET body = excluded.body",
             (row.id, zlib.compress(_tree_text(session), 1)),
         )
+        self._facets.root(row.id, row.ref, session.events[0].id)
         return replace(row, summary=json.dumps(summary))
 
     def _cross(self, row: SessionRow, poll: Poll, session: Session) -> SessionRow:

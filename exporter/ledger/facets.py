@@ -6,7 +6,7 @@ writes nothing here, which is why these columns and their indexes are no part of
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from sqlite3 import Connection
 
@@ -54,6 +54,12 @@ class Facets:
             [(session, currency, facet, amount_text(cost), rank(cost)) for currency, cost in costs.items()],
         )
 
+    def root(self, session: int, ref: SessionRef, root_id: str) -> None:
+        """The id of the session's root event, by which exemplars name it."""
+        if root_id not in {ref.event_id, ""}:
+            statement = "INSERT INTO roots VALUES (?, ?) ON CONFLICT DO NOTHING"
+            self._connection.execute(statement, (root_id.encode("utf-8", "replace").decode(), session))
+
     def _number(self, account: str, record_type: str, state: str) -> int:
         named = (account, record_type, state)
         if named not in self._numbers:
@@ -70,6 +76,26 @@ def forget(connection: Connection, sessions: Iterable[int]) -> None:
     ids = [(session,) for session in sessions]
     connection.executemany("DELETE FROM listed WHERE session = ?", ids)
     connection.executemany("DELETE FROM listed_costs WHERE session = ?", ids)
+    connection.executemany("DELETE FROM roots WHERE session = ?", ids)
+
+
+def misplaced(connection: Connection) -> Iterator[str]:
+    """A line for each session that does not stand in the lists where it belongs."""
+    costs: dict[int, dict[str, Decimal]] = {}
+    for session, currency, amount in connection.execute("SELECT session, currency, amount FROM listed_costs"):
+        costs.setdefault(session, {})[currency] = Decimal(amount)
+    rows = connection.execute(
+        "SELECT sessions.id, summary, facets.id IS NOT NULL AND listed.changed_at = coalesce(sessions.changed_at,"
+        " followed_at), listed.events FROM sessions LEFT JOIN listed ON listed.session = sessions.id"
+        " LEFT JOIN facets ON facets.id = facet AND facets.account = sessions.account"
+        " AND facets.record_type = sessions.record_type AND facets.state = sessions.state"
+    )
+    for session, summary, placed, events in rows:
+        counted = json.loads(summary)["events"] if summary is not None else 0
+        listed = costs.pop(session, {})
+        if not placed or events != counted or listed != costs_of(summary):
+            yield f"session {session} does not stand in the lists of the pages as it is"
+    yield from (f"session {session} stands in the lists of the pages, and does not exist" for session in costs)
 
 
 def rename(connection: Connection, old: str, new: str) -> None:

@@ -106,6 +106,9 @@ _LISTS = (
         session INTEGER NOT NULL, currency TEXT NOT NULL, facet INTEGER NOT NULL, amount TEXT NOT NULL,
         rank BLOB NOT NULL, PRIMARY KEY (session, currency)
     ) WITHOUT ROWID""",
+    """CREATE TABLE roots (
+        event_id TEXT NOT NULL, session INTEGER NOT NULL, PRIMARY KEY (event_id, session)
+    ) WITHOUT ROWID""",
     """CREATE TABLE failures (
         id INTEGER NOT NULL, session INTEGER NOT NULL, at FLOAT NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL,
         detail TEXT NOT NULL, PRIMARY KEY (id)
@@ -116,6 +119,7 @@ _LIST_INDEXES = (
     "CREATE INDEX listed_events ON listed (facet, events)",
     "CREATE INDEX listed_costless ON listed (facet) WHERE costless = 1",
     "CREATE INDEX listed_dear ON listed_costs (facet, currency, rank, session)",
+    "CREATE INDEX ix_roots_session ON roots (session)",
     "CREATE INDEX ix_failures_session ON failures (session)",
     "CREATE INDEX ix_failures_reason ON failures (reason)",
 )

@@ -242,10 +242,12 @@ class Snapshot:
     # Single sessions
 
     def by_id(self, event_id: str) -> tuple[Row, ...]:
-        """Sessions that have this id, of whatever account and record type."""
+        """Sessions that have this id, or whose root event has it, of whatever account and record type."""
         places = sorted({(facet.account, facet.record_type) for facet in self.facets()})
-        found = [self._named(SessionRef(account, record_type, event_id)) for account, record_type in places]
-        return tuple(_row(row) for row in found if row is not None)
+        named = [self._named(SessionRef(account, record_type, event_id)) for account, record_type in places]
+        rows = {row[0]: _row(row) for row in named if row is not None}
+        found = self._connection.execute("SELECT session FROM roots WHERE event_id = ? LIMIT ?", (event_id, IDS_MAX))
+        return tuple((rows | self._rows([session for (session,) in found])).values())
 
     def story(self, ref: SessionRef) -> Story | None:
         """The session of this name; None if the ledger has none."""

@@ -217,6 +217,15 @@ listed_costs = Table(
     sqlite_with_rowid=False,
 )
 
+roots = Table(
+    "roots",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("session", Integer, primary_key=True, index=True),
+    sqlite_with_rowid=False,
+)
+"""Sessions by the id of their root event, where it isn't the one they are asked for by; exemplars name the root."""
+
 failures = Table(
     "failures",
     metadata,
