@@ -102,7 +102,7 @@ def test_lists_are_whole_and_in_exact_order(listed: Path, limit: int) -> None:
         if text and not wanted:
             continue  # then the text is looked for in record types
         for sort in SORTS:
-            found = walk(listed, Query(text, account, kind, state, sort, order, "USD", (), None, limit))
+            found = walk(listed, Query(text, account, kind, state, None, sort, order, "USD", (), None, limit))
             assert found == in_order(wanted, sort, down=order == "desc")
 
 
@@ -237,6 +237,25 @@ def test_pruned_sessions_leave_the_lists(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_sessions_are_found_by_the_check_they_fail(tmp_path: Path) -> None:
+    """Any check or one, also together with the beginning of an id and a filter."""
+    ledger = ledger_in(tmp_path)
+    for number, failing in enumerate((["event_sum", "currency"], [], ["event_count"])):
+        follow(ledger, SessionRef("main", "call-session", f"s{number}"), at=float(number))
+        look(ledger, float(number), {f"s{number}": CALL}, failing)
+
+    def found(**asked: str) -> list[str]:
+        with snapshot(tmp_path / "ledger.sqlite") as reading:
+            return [row.ref.event_id for row in reading.sessions(Query(**asked)).rows]  # type: ignore[arg-type]
+
+    assert found(check="any") == ["s2", "s0"]
+    assert found(check="event_sum") == found(check="currency") == ["s0"]
+    assert found(check="event") == found(check="any", state="settled") == []
+    assert found(check="any", text="s2") == ["s2"]
+    assert found(check="any", text="s1") == []
+    ledger.close()
+
+
 def test_a_session_is_found_by_the_id_of_its_root_too(tmp_path: Path) -> None:
     """Exemplars name the root event, which may have another id than the one that is asked for."""
     ledger = ledger_in(tmp_path)
@@ -284,6 +303,7 @@ def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> N
 
     for table in ("facets", "listed", "listed_costs", "roots", "failures"):
         copy.execute(f"DROP TABLE {table}")
+    copy.execute("DROP INDEX sessions_failing")
     copy.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
     copy.commit()
     copy.close()

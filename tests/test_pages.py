@@ -206,7 +206,7 @@ def test_every_link_leads_somewhere(http: httpx.Client) -> None:
 
 
 BAD = [
-    ("/sessions?colour=red", "unknown parameter colour; known here: q, account, record_type, state, sort"),
+    ("/sessions?colour=red", "unknown parameter colour; known here: q, account, record_type, state, check, sort"),
     ("/sessions?state=gone", "state: expected one of discovered, active, settled, missing, denied"),
     ("/sessions?sort=price", "sort: expected one of changed, cost, events"),
     ("/sessions?limit=0", "limit: expected a whole number from 1 to 200"),

@@ -23,6 +23,7 @@ Key = tuple[Any, int]
 """Where a session stands in a list: the value it is sorted by (None: no cost), then its number."""
 
 NUMBER_MAX = 2**62
+ANY_CHECK = "any"
 
 
 class Facet(Struct, frozen=True, order=True):
@@ -42,6 +43,8 @@ class Query(Struct, frozen=True):
     account: str | None = None
     record_type: str | None = None
     state: str | None = None
+    check: str | None = None
+    """Sessions whose last tree fails this check, or any."""
     sort: Sort = "changed"
     order: Order = "desc"
     currency: str | None = None

@@ -115,6 +115,7 @@ _LISTS = (
     )""",
 )
 _LIST_INDEXES = (
+    "CREATE INDEX sessions_failing ON sessions (failing) WHERE failing <> ''",
     "CREATE INDEX listed_changed ON listed (facet, changed_at)",
     "CREATE INDEX listed_events ON listed (facet, events)",
     "CREATE INDEX listed_costless ON listed (facet) WHERE costless = 1",

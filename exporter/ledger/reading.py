@@ -20,12 +20,12 @@ from msgspec import Struct
 from exporter.catalog import STATES
 from exporter.errors import LedgerError
 from exporter.ledger.facets import costs_of
-from exporter.ledger.listing import Facet, Key, Query, Ranges, matching, named, ordered, partly_named, place
+from exporter.ledger.listing import ANY_CHECK, Facet, Key, Query, Ranges, matching, named, ordered, partly_named, place
 from exporter.ledger.schema import SCHEMA_VERSION
 from exporter.model import SessionRef
 
 IDS_MAX = 1000
-"""Sessions found by the beginning of an id that are sorted and shown; more are told to be too many."""
+"""Sessions found by the beginning of an id, or by a check, that are sorted and shown; a page says if there are more."""
 STEPS, STEPS_MAX = 10_000, 20_000
 """A snapshot is ended after 20,000 times 10,000 instructions of SQLite's machine, which take it some seconds."""
 WAIT_SECONDS = 1.0
@@ -56,7 +56,7 @@ class Listing(Struct, frozen=True):
     currency: str | None
     """The one that a list by cost is sorted by."""
     truncated: bool = False
-    """More ids begin with the text than were looked at."""
+    """More sessions were found by the text or check than are listed."""
 
 
 class PastPoll(Struct, frozen=True):
@@ -185,13 +185,15 @@ class Snapshot:
         """A page of a list; ValueError if `query.after` is no place of it."""
         facets, text = matching(self.facets(), query), query.text.strip()
         currency = self._currency(query) if query.sort == "cost" else None
+        few: list[int] | None = None
         if text:
-            facets, everything = named(facets, text), facets
-            if not facets:
-                found = self._beginning(text, everything)
-                if found:
-                    return self._small_list(query, found, everything, currency)
-                facets = partly_named(everything, text)
+            words = named(facets, text)
+            few = (self._beginning(text, facets) or None) if not words else None
+            facets = facets if few else words or partly_named(facets, text)
+        if query.check is not None:
+            few = self._failing(query.check, few)
+        if few is not None:
+            return self._small_list(query, few, facets, currency)
         keys = Ranges(self._connection, query, currency).keys(facets)
         return self._page(query, list(islice(keys, query.limit + 1)), currency)
 
@@ -210,6 +212,17 @@ class Snapshot:
                 values = (account, record_type, beginning, f"{beginning}\U0010ffff", IDS_MAX + 1 - len(found))
                 found += [number for (number,) in self._connection.execute(f"{statement} LIMIT ?", values)]
         return found
+
+    def _failing(self, check: str, among: list[int] | None) -> list[int]:
+        """Numbers of sessions whose last tree fails the check, or any."""
+        query = (
+            "SELECT id FROM sessions WHERE failing <> '' AND (? = '' OR instr(',' || failing || ',', ',' || ? || ','))"
+            " ORDER BY id DESC LIMIT ?"
+        )
+        wanted = "" if check == ANY_CHECK else check
+        within = None if among is None else set(among)
+        found = self._connection.execute(query, (wanted, wanted, IDS_MAX + 1 if within is None else -1))
+        return [number for (number,) in found if within is None or number in within]
 
     def _small_list(self, query: Query, found: list[int], facets: Iterable[Facet], currency: str | None) -> Listing:
         """Few sessions: sorted here, by the same keys that the indexes have."""

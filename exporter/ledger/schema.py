@@ -86,6 +86,7 @@ sessions = Table(
     UniqueConstraint("account", "record_type", "event_id"),
     Index("sessions_due", "account", "due_at"),
     Index("sessions_prunable", "latest_at"),
+    Index("sessions_failing", "failing", sqlite_where=text("failing <> ''"), postgresql_where=text("failing <> ''")),
     Index("sessions_live", "account", "record_type", sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
 )
 

@@ -52,7 +52,7 @@ class Sessions(Struct, frozen=True):
     next: str | None
     """The `after` of the next page."""
     truncated: bool
-    """More ids begin with `q` than are listed."""
+    """More sessions were found by `q` or `check` than are listed."""
 
 
 class EventNode(Struct, frozen=True):

@@ -10,8 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from exporter.catalog import STATES
-from exporter.ledger.listing import NUMBER_MAX, PLACE, Query
+from exporter.catalog import CHECKS, STATES
+from exporter.ledger.listing import ANY_CHECK, NUMBER_MAX, PLACE, Query
 
 TEXT_MAX = 300
 LIMIT, LIMIT_MAX = 50, 200
@@ -79,6 +79,7 @@ SESSIONS = (
     _text("account", "Sessions of this account."),
     _text("record_type", "Sessions of this record type."),
     _choice("state", "Sessions in this state.", STATES),
+    _choice("check", "Sessions whose last tree fails this check, or any.", (ANY_CHECK, *CHECKS)),
     _choice("sort", "By what the list is sorted.", ("changed", "cost", "events")),
     _choice("order", "Whether the largest or newest comes first, or last.", ("desc", "asc")),
     _CURRENCY,
@@ -118,6 +119,7 @@ def query(values: Mapping[str, Any], preferred: tuple[str, ...]) -> Query:
         values.get("account"),
         values.get("record_type"),
         values.get("state"),
+        values.get("check"),
         values.get("sort", "changed"),
         values.get("order", "desc"),
         values.get("currency"),

@@ -140,6 +140,7 @@ class Pages:
             accounts=sorted({facet.account for facet in facets}),
             record_types=sorted({facet.record_type for facet in facets}),
             states=states,
+            checks=list(CHECKS),
             currencies=list(filter(asked.is_currency, currencies)),
             changed=partial(view.changed, "/sessions", given),
         )
