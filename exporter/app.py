@@ -25,6 +25,7 @@ from exporter.client import Answered, Client, Limits
 from exporter.config import Account, Config
 from exporter.discovery import Discovery
 from exporter.errors import ConfigError, LedgerError, PollError
+from exporter.explain import Prober
 from exporter.intake import Intake
 from exporter.known import configured_sources, known_series
 from exporter.labels import Labeller
@@ -42,7 +43,7 @@ from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.transport import open_transport
 from exporter.tree import Limits as TreeLimits
 from exporter.tree import Reader
-from exporter.web import Pages, Status, WebServer
+from exporter.web import Pages, ProbeRoute, Status, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,8 @@ class App:
         self.poller = Poller(
             lanes, self.ledger, self._booker, self.metrics, clock, crowded=lambda: self._reception.crowded
         )
+        self.prober = Prober(self.labeller, clock)
+        self.prober.adopt(config, self._policy, self.journeys)
         self.started = asyncio.Event()
         """Set when the web surface listens."""
         self._stop = asyncio.Event()
@@ -135,7 +138,11 @@ class App:
             status=self._status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
-            further=[*self._reception.routes(), *Pages(lambda: self.config).routes()],
+            further=[
+                *self._reception.routes(),
+                ProbeRoute(self.prober).route(),
+                *Pages(lambda: self.config).routes(),
+            ],
         )
 
     def _new_reader(self) -> Reader:
@@ -178,6 +185,7 @@ class App:
         try:
             await self._recover()
             self._reception.open()
+            self.prober.open()
             self.web.start()
             log.info("listening", extra=facts(port=self.web.port, version=__version__))
             self.started.set()

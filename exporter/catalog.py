@@ -31,10 +31,14 @@ class Family(Struct, frozen=True):
     across: Across = "sum"
     """How the series of several replicas become one: parts are summed, of a shared fact the largest is taken, of what
     must hold everywhere the least. Ledger families are parts, since one replica shows them at a time."""
+    rule: str = ""
+    """What one session adds to the family: the accounting rule behind a sample; empty where it adds nothing."""
 
 
-def _ledger(name: str, kind: Kind, labels: str, text: str, *, extra: bool = False, across: Across = "sum") -> Family:
-    return Family(name, kind, "ledger", ("account", *labels.split()), text, extra, across=across)
+def _ledger(
+    name: str, kind: Kind, labels: str, text: str, *, extra: bool = False, across: Across = "sum", rule: str = ""
+) -> Family:
+    return Family(name, kind, "ledger", ("account", *labels.split()), text, extra, across=across, rule=rule)
 
 
 def _process(
@@ -54,6 +58,7 @@ FAMILIES: tuple[Family, ...] = (
         "record_type product currency",
         "Event costs booked, in units of the currency; polled in the background. Net cost is this minus the credits.",
         extra=True,
+        rule="event_cost of each priced event, and by how much a later one is higher",
     ),
     _ledger(
         "telnyx_cost_credits_total",
@@ -61,84 +66,139 @@ FAMILIES: tuple[Family, ...] = (
         "record_type product currency",
         "Event costs taken back by downward amendments, in units of the currency.",
         extra=True,
+        rule="by how much a later event_cost of an event is lower",
     ),
-    _ledger("telnyx_events_total", "counter", "record_type product", "Distinct events seen.", extra=True),
-    _ledger("telnyx_events_awaiting_price", "gauge", "record_type product", "Events now without a readable cost."),
+    _ledger(
+        "telnyx_events_total",
+        "counter",
+        "record_type product",
+        "Distinct events seen.",
+        extra=True,
+        rule="1 for each distinct event (product, event_name and id)",
+    ),
+    _ledger(
+        "telnyx_events_awaiting_price",
+        "gauge",
+        "record_type product",
+        "Events now without a readable cost.",
+        rule="1 for each event without a readable event_cost",
+    ),
     _ledger(
         "telnyx_events_settled_unpriced_total",
         "counter",
         "record_type product",
         "Events that still had no cost when their session first settled.",
+        rule="1 for each event without a readable event_cost at the first settling",
     ),
     _ledger(
         "telnyx_events_priced_late_total",
         "counter",
         "record_type product",
         "Events that got a cost after they were counted as settled without one.",
+        rule="1 for each of those that has an event_cost later",
     ),
-    _ledger("telnyx_inference_turns_total", "counter", "model", "LLM turns: events of type inference.", extra=True),
-    _ledger("telnyx_inference_cost_total", "counter", "model currency", "Costs booked for LLM turns.", extra=True),
+    _ledger(
+        "telnyx_inference_turns_total",
+        "counter",
+        "model",
+        "LLM turns: events of type inference.",
+        extra=True,
+        rule="1 for each distinct event of type inference, by the model in its record",
+    ),
+    _ledger(
+        "telnyx_inference_cost_total",
+        "counter",
+        "model currency",
+        "Costs booked for LLM turns.",
+        extra=True,
+        rule="event_cost of each priced event of type inference, and by how much a later one is higher",
+    ),
     _ledger(
         "telnyx_inference_cost_credits_total",
         "counter",
         "model currency",
         "Costs of LLM turns taken back by downward amendments.",
         extra=True,
+        rule="by how much a later event_cost of such an event is lower",
     ),
     _ledger(
         "telnyx_inference_tokens_total",
         "counter",
         "model token_direction",
         "Tokens of LLM turns, where their records carry counts.",
+        rule="the token counts in the record of each event of type inference",
     ),
     _ledger(
         "telnyx_billed_seconds_total",
         "counter",
         "record_type",
         "Billed duration, where detail records carry one.",
+        rule="the billed duration in the record of each event",
     ),
-    _ledger("telnyx_sessions_started_total", "counter", _ROOT, "Sessions whose tree was seen for the first time."),
     _ledger(
-        "telnyx_sessions_settled_total", "counter", _ROOT, "Sessions whose bill stopped moving for the first time."
+        "telnyx_sessions_started_total",
+        "counter",
+        _ROOT,
+        "Sessions whose tree was seen for the first time.",
+        rule="1 when the session's tree is first seen",
+    ),
+    _ledger(
+        "telnyx_sessions_settled_total",
+        "counter",
+        _ROOT,
+        "Sessions whose bill stopped moving for the first time.",
+        rule="1 when the session first settles",
     ),
     _ledger(
         "telnyx_session_cost",
         "histogram",
         f"{_ROOT} currency",
         "Cost of a session when it first settled, in units of the currency.",
+        rule="event_cost of all distinct events together, once, at the first settling",
     ),
     _ledger(
         "telnyx_session_duration_seconds",
         "histogram",
         _ROOT,
         "Duration of a session as its detail records state it, when it first settled.",
+        rule="the duration in the root's record, else the longest in any; once, at the first settling",
     ),
     _ledger(
         "telnyx_session_events",
         "histogram",
         _ROOT,
         "Events of a session when it first settled.",
+        rule="the number of distinct events, once, at the first settling",
     ),
     _ledger(
         "telnyx_session_inference_turns",
         "histogram",
         _ROOT,
         "LLM turns of a session when it first settled.",
+        rule="the number of distinct events of type inference, once, at the first settling",
     ),
     _ledger(
         "telnyx_session_settling_seconds",
         "histogram",
         "session_kind",
         "Time from the first sight of a session to its settling: how late bills are.",
+        rule="from the first sight of the session to its first settling",
     ),
     _ledger(
         "telnyx_sessions_over_threshold_total",
         "counter",
         f"threshold {_ROOT}",
         "Sessions that went over a configured threshold while they were live, once per session and threshold.",
+        rule="1 for each of metrics.thresholds that the session is over while it is live",
     ),
     _ledger("telnyx_sessions", "gauge", "state", "Sessions now in each state."),
-    _ledger("telnyx_unsettled_cost", "gauge", "currency", "Net cost booked for sessions whose bill may still move."),
+    _ledger(
+        "telnyx_unsettled_cost",
+        "gauge",
+        "currency",
+        "Net cost booked for sessions whose bill may still move.",
+        rule="event_cost of the session's events until it settles, then 0",
+    ),
     _ledger(
         "telnyx_unreleased_cost",
         "gauge",
@@ -171,6 +231,7 @@ FAMILIES: tuple[Family, ...] = (
         "ledger",
         ("budget", "currency"),
         "Costs booked inside a budget's scope, whenever they were spent; for burn alerts.",
+        rule="event_cost of each priced event that the budget matches, and later rises of it",
     ),
     Family(
         "telnyx_budget_cost_credits_total",
@@ -178,6 +239,7 @@ FAMILIES: tuple[Family, ...] = (
         "ledger",
         ("budget", "currency"),
         "Costs inside a budget's scope that were taken back by downward amendments.",
+        rule="later falls of event_cost of an event that the budget matches",
     ),
     Family(
         "telnyx_budget_spent",
@@ -185,6 +247,7 @@ FAMILIES: tuple[Family, ...] = (
         "ledger",
         ("budget", "currency"),
         "Net cost by the events' own time in the budget's current window.",
+        rule="event_cost of each matching event whose own time is in the budget's current window",
     ),
     _process("telnyx_budget_limit", "gauge", "budget currency", "The configured amount of a budget.", across="max"),
     _process(
@@ -206,8 +269,15 @@ FAMILIES: tuple[Family, ...] = (
         "counter",
         "check",
         "Times that a check of a session's tree began to fail.",
+        rule="1 for each check that begins to fail",
     ),
-    _ledger("telnyx_unreconciled_sessions", "gauge", "check", "Sessions whose last tree fails the check."),
+    _ledger(
+        "telnyx_unreconciled_sessions",
+        "gauge",
+        "check",
+        "Sessions whose last tree fails the check.",
+        rule="1 for each check that the last tree fails",
+    ),
     _process("telnyx_trees_cut_total", "counter", "account", "Nodes at which a tree was cut at max_depth."),
     _process(
         "telnyx_trees_cut_unresolved_total",
@@ -284,7 +354,13 @@ FAMILIES: tuple[Family, ...] = (
     _process(
         "telnyx_api_quota_remaining", "gauge", "account", "x-ratelimit-remaining of the last answer.", across="max"
     ),
-    _ledger("telnyx_label_overflows_total", "counter", "label", "Label values folded into other to bound the series."),
+    _ledger(
+        "telnyx_label_overflows_total",
+        "counter",
+        "label",
+        "Label values folded into other to bound the series.",
+        rule="1 for each label value that is shown as other to bound the series",
+    ),
     _process("telnyx_series", "gauge", "", "Sample lines of the business families now exposed.", across="max"),
     _process("telnyx_series_limit", "gauge", "", "The configured metrics.series_max.", across="max"),
     _process(

@@ -21,10 +21,12 @@ from msgspec import Struct
 from exporter import __version__, demo, simulator
 from exporter.app import App, SystemClock, policy
 from exporter.config import Config, load, parse
+from exporter.config.rules import date_or_time
 from exporter.errors import ConfigError, ExporterError, LedgerError
-from exporter.explain import explain
+from exporter.explain import FORMS, TEXT_MAX, Look
 from exporter.ledger import Settings, open_existing
 from exporter.log import FORMATS, LEVELS, configure
+from exporter.model import SessionRef
 from exporter.record_types import RecordTypes
 
 PROG = "telnyx-session-exporter"
@@ -156,10 +158,25 @@ def _ledger(arguments: argparse.Namespace) -> int:
 
 
 def _session(arguments: argparse.Namespace) -> int:
-    print(
-        asyncio.run(explain(_config(arguments), arguments.account, arguments.record_type, arguments.event_id)), end=""
-    )
+    config = _config(arguments)
+    names = [known.name for known in config.accounts]
+    name = names[0] if arguments.account is None else arguments.account
+    if name not in names:
+        raise ConfigError("--account", f"no account {name!r}; configured: {', '.join(names)}")
+    ref = SessionRef(name, arguments.record_type, arguments.event_id, arguments.date_time)
+    app = App(config, listen="", clock=SystemClock())
+    story = app.prober.tell(asyncio.run(_looked(app, ref)))
+    if story.look.session is None:
+        raise ExporterError(story.wording.line(story.look.problem, TEXT_MAX))
+    print(FORMS[arguments.format](story), end="")
     return 0
+
+
+async def _looked(app: App, ref: SessionRef) -> Look:
+    try:
+        return await app.prober.look(ref)
+    finally:
+        await app.close_clients()
 
 
 def _record_types(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes the arguments
@@ -219,6 +236,16 @@ def _parser() -> argparse.ArgumentParser:
     session.add_argument("record_type", metavar="RECORD_TYPE", help="such as call-session; `record-types` lists them")
     session.add_argument("event_id", metavar="EVENT_ID", help="the id of the session's first event")
     session.add_argument("--account", help="the account's name (default: the first one)")
+    session.add_argument(
+        "--date-time", type=_date_or_time, metavar="TIME", help="when it began (ISO 8601); the API then searches faster"
+    )
+    session.add_argument(
+        "--format",
+        choices=list(FORMS),
+        default="tree",
+        help="a picture with its samples, everything as JSON, a row per event, or what /probe answers"
+        " (default: %(default)s)",
+    )
     ledger = command("ledger", configured, says="look after the ledger of an exporter that is not running")
     ledger.add_argument("action", choices=["check", "rename-account"], help="recount it, or give an account a new name")
     ledger.add_argument("old", nargs="?", metavar="OLD", help="rename-account: the name in the ledger")
@@ -333,6 +360,13 @@ def _positive(text: str) -> float:
         if 0 < float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+
+
+def _date_or_time(text: str) -> str:
+    try:
+        return str(date_or_time().take(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _port(text: str) -> int:

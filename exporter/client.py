@@ -6,12 +6,14 @@ body; refuses to know what a tree is. The surprising fact: there is no httpx.Asy
 """
 
 import asyncio
+import math
 import random
 import re
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from copy import copy
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -41,6 +43,20 @@ class Answered(msgspec.Struct, frozen=True):
     endpoint: str
     code: str
     seconds: float
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """One HTTP request and what came of it, for somebody who wants the whole story."""
+
+    path: str
+    """With its query; no key is ever in it."""
+    code: str
+    """As in `Answered`."""
+    seconds: float
+    bytes: int
+    """Of the body, unpacked, as far as it was read."""
+    attempt: int
+    """1, or more for the same request sent again."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -121,6 +137,7 @@ class _Failure(NamedTuple):
     error: PollError
     again: bool
     asked_seconds: float | None = None
+    bytes: int = 0
 
 
 class Client:
@@ -151,6 +168,18 @@ class Client:
         self._random = random
         self._observe = observe
         self._in_flight = asyncio.Semaphore(pacer.max_in_flight)
+        self._watch: Callable[[Exchange], None] | None = None
+        self._until = math.inf
+
+    def watched(self, watch: Callable[[Exchange], None], until: float) -> "Client":
+        """This client, with its pace and connections, for somebody in a hurry: `watch` is told of each request.
+
+        It gives up, without taking a slot from anybody, where the pace would let a request leave only after `until`
+        (monotonic).
+        """
+        client = copy(self)
+        client._watch, client._until = watch, until  # noqa: SLF001 - another one of this class
+        return client
 
     async def tree(
         self, record_type: str, event_id: str, *, max_depth: int, expand: bool, date_time: str | None
@@ -184,7 +213,7 @@ class Client:
         while True:
             async with self._in_flight:
                 await self._slot()
-                outcome = await self._attempt(endpoint, url)
+                outcome = await self._attempt(endpoint, url, attempt)
             if isinstance(outcome, bytes):
                 return outcome
             patient = outcome.asked_seconds is None or outcome.asked_seconds <= RETRY_WAIT_SECONDS_MAX
@@ -207,11 +236,19 @@ class Client:
     async def _slot(self) -> None:
         """Wait for a slot, and for another one when meanwhile a 429 to somebody else has stopped the account."""
         while True:
+            self._check_patience()
             wait = self._pacer.reserve(self._monotonic())
             if wait > 0:
                 await self._sleep(wait)
             if not self._pacer.held(self._monotonic()):
                 return
+
+    def _check_patience(self) -> None:
+        now = self._monotonic()
+        wait = self._pacer.wait(now)
+        if now + wait > self._until:
+            problem = f"the account's pace lets no further request leave for {wait:.1f} s; polls and probes share it"
+            raise Transient("throttled", f"{self._name}: {problem}")
 
     async def _back_off(self, attempt: int, asked_seconds: float | None) -> None:
         if asked_seconds is None:
@@ -219,7 +256,7 @@ class Client:
         elif not self._pacer.held(self._monotonic()):  # a 429 holds the whole account: its next slot is late enough
             await self._sleep(asked_seconds)
 
-    async def _attempt(self, endpoint: str, url: httpx.URL) -> bytes | _Failure:
+    async def _attempt(self, endpoint: str, url: httpx.URL, attempt: int) -> bytes | _Failure:
         request = httpx.Request("GET", url, headers=self._headers())
         started = self._monotonic()
         try:
@@ -232,7 +269,11 @@ class Client:
         except tuple(BREAKS) as error:
             code = _reason(error)
             outcome = _Failure(self._broken(request, code, error), again=True)
-        self._observe(Answered(endpoint, code, self._monotonic() - started))
+        seconds = self._monotonic() - started
+        self._observe(Answered(endpoint, code, seconds))
+        if self._watch is not None:
+            read = len(outcome) if isinstance(outcome, bytes) else outcome.bytes
+            self._watch(Exchange(url.raw_path.decode("ascii"), code, seconds, read, attempt))
         return outcome
 
     def _headers(self) -> httpx.Headers:
@@ -257,10 +298,11 @@ class Client:
     async def _refused(self, request: httpx.Request, response: httpx.Response) -> _Failure:
         status = response.status_code
         verdict = STATUSES.get(status) or STATUS_CLASSES.get(status // 100, UNEXPECTED_STATUS)
-        words = (str(status), _said(await _read_quietly(response)), verdict.cure)
+        body = await _read_quietly(response)
+        words = (str(status), _said(body), verdict.cure)
         error = verdict.error(verdict.reason, self._message(request, ": ".join(filter(None, words))))
         again = {"true": True, "false": False}.get(response.headers.get("x-should-retry", "").lower(), verdict.again)
-        return _Failure(error, again, retry_after_seconds(response.headers))
+        return _Failure(error, again, retry_after_seconds(response.headers), len(body))
 
     def _unreadable(self, request: httpx.Request, reason: str, problem: str) -> _Failure:
         return _Failure(TreeError(reason, self._message(request, problem)), again=False)

@@ -63,15 +63,22 @@ class Pacer:
 
     def reserve(self, now: float) -> float:
         """Take the next slot; the answer is how many seconds to wait for it."""
-        slot = max(self._next_slot, self._held_until, now - (self.burst - 1) * self._interval)
-        if slot < self._window_end and self._quota_left <= 0:
-            slot = min(self._window_end, max(slot, now + HOLD_SECONDS_MAX))
-        slot = min(slot, now + self.wait_seconds_max)
+        slot = self._slot(now)
         self._next_slot = slot + self._distance(slot)
         self._quota_left -= 1
         wait = max(0.0, slot - now)
         self.throttled_seconds += wait
         return wait
+
+    def wait(self, now: float) -> float:
+        """How long the next slot would have to be waited for; it stays free."""
+        return max(0.0, self._slot(now) - now)
+
+    def _slot(self, now: float) -> float:
+        slot = max(self._next_slot, self._held_until, now - (self.burst - 1) * self._interval)
+        if slot < self._window_end and self._quota_left <= 0:
+            slot = min(self._window_end, max(slot, now + HOLD_SECONDS_MAX))
+        return min(slot, now + self.wait_seconds_max)
 
     def held(self, now: float) -> bool:
         """Whether a 429 stops the account: who slept through its arrival must reserve again."""

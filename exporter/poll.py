@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from exporter.booker import Booker, Clock, named
-from exporter.client import Client
+from exporter.client import Client, Exchange
 from exporter.errors import ConfigError, Denied, Gone, LedgerError, PollError
 from exporter.labels import Labeller
 from exporter.ledger import SqliteLedger
@@ -48,6 +48,11 @@ class Journey:
         self._labeller = labeller
         self._max_depth = max_depth
         self._expand = expand
+
+    def watched(self, watch: Callable[[Exchange], None], until: float) -> "Journey":
+        """This journey by a client of its own, as `Client.watched`."""
+        client = self._client.watched(watch, until)
+        return Journey(client, self._reader, self._labeller, max_depth=self._max_depth, expand=self._expand)
 
     async def poll(self, claim: Claim, at: float) -> Poll:
         """One poll, from its claim to what can be booked; never raises for what the API did.

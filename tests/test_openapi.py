@@ -30,12 +30,17 @@ ledger: {{url: "sqlite:///{ledger}"}}
 """
 """Every route is there; no API is, so every poll fails."""
 
+PROBE = tuple(
+    asked.Parameter(name, "", {"type": "string"}, str)
+    for name in ("account", "record_type", "event_id", "date_time", "debug")
+)
 PAGES = {
     "/": (),
     "/metrics": (),
     "/-/healthy": (),
     "/-/ready": (),
     "/config": (),
+    "/probe": PROBE,
     "/static/{name}": (),
     "/sessions": asked.SESSIONS,
     "/failures": asked.FAILURES,
@@ -49,8 +54,13 @@ SETTINGS = """
 include-method = "POST"
 checks.positive_data_acceptance.enabled = false
 checks.negative_data_rejection.enabled = false
+
+[[operations]]
+include-path = "/probe"
+checks.positive_data_acceptance.enabled = false
+checks.negative_data_rejection.enabled = false
 """
-"""JSON Schema can't say what is printable, nor what a webhook's signature is of."""
+"""JSON Schema can't say what is printable, what a webhook is, or which sessions can be probed."""
 
 
 def document(own: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ EDGES = (
         "booker",
         "intake",
         "poll",
+        "explain",
         "sources",
         "discovery",
         "web",
@@ -34,7 +35,7 @@ EDGES = (
         "app",
         "dashboards",
     ),
-    *("explain", "simulator", "demo", "cli", "__main__"),
+    *("simulator", "demo", "cli", "__main__"),
 )
 
 ORDER = (*CORE, *EDGES)

@@ -13,12 +13,17 @@ from exporter.ledger.sqlite import SqliteLedger
 from exporter.ledger.totals import Settings
 from exporter.lifecycle import Policy
 
-__all__ = ["Settings", "SqliteLedger", "open_existing", "open_ledger", "path_of"]
+__all__ = ["Settings", "SqliteLedger", "open_existing", "open_ledger", "open_scratch", "path_of"]
 
 
 def open_ledger(url: str, policy: Policy, settings: Settings) -> SqliteLedger:
     """Open the ledger at a `sqlite:///` URL; creates the file if there is none."""
     return SqliteLedger(path_of(url), policy, settings)
+
+
+def open_scratch(policy: Policy, settings: Settings) -> SqliteLedger:
+    """A ledger in memory, for a booking that nobody keeps."""
+    return SqliteLedger(None, policy, settings)
 
 
 def open_existing(url: str, policy: Policy, settings: Settings) -> SqliteLedger:

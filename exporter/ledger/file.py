@@ -127,6 +127,26 @@ class LedgerFile:
         self._closed = self._stale = False
 
 
+class MemoryFile(LedgerFile):
+    """A ledger without a file, for what nobody is to keep: it ends with its connection, and locks nobody out."""
+
+    def __init__(self, image: Callable[[sqlite3.Connection], None]) -> None:
+        self.path = Path(":memory:")
+        self._image = image
+        self._stale = False
+        self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        _create(self.connection)
+        image(self.connection)
+
+    def _mend(self) -> None:
+        if self._stale:
+            self._image(self.connection)
+            self._stale = False
+
+    def close(self) -> None:
+        self.connection.close()
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()

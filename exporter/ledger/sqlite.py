@@ -17,7 +17,7 @@ from exporter import lifecycle
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
-from exporter.ledger.file import LedgerFile
+from exporter.ledger.file import LedgerFile, MemoryFile
 from exporter.ledger.following import CONFIGURED, Following
 from exporter.ledger.pruning import prune
 from exporter.ledger.records import Records
@@ -34,10 +34,11 @@ _CLAIMED = "id, record_type, event_id, date_time, due_at"
 class SqliteLedger:
     """Everything durable: the sessions that are followed, the events that were booked, the totals that are shown."""
 
-    def __init__(self, path: Path, policy: lifecycle.Policy, settings: Settings) -> None:
+    def __init__(self, path: Path | None, policy: lifecycle.Policy, settings: Settings) -> None:
+        """Without a path it is in memory, and gone when it is closed."""
         self._policy = policy
         self._settings = settings
-        self._file = LedgerFile(path, self._read_totals)
+        self._file = MemoryFile(self._read_totals) if path is None else LedgerFile(path, self._read_totals)
         try:
             self._file.transact(self._free_claims)
         except BaseException:

@@ -6,9 +6,10 @@ thread swaps, so a scrape waits for no poll. Read `routes` first.
 """
 
 from exporter.web.pages import Pages
+from exporter.web.probe import ProbeRoute
 from exporter.web.routes import Scraped, Status
 from exporter.web.server import Limits, WebServer
 from exporter.web.sessions import SessionsRoute
 from exporter.web.webhooks import REASONS, Webhooks
 
-__all__ = ["REASONS", "Limits", "Pages", "Scraped", "SessionsRoute", "Status", "WebServer", "Webhooks"]
+__all__ = ["REASONS", "Limits", "Pages", "ProbeRoute", "Scraped", "SessionsRoute", "Status", "WebServer", "Webhooks"]

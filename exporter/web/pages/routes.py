@@ -189,6 +189,7 @@ class Pages:
             pictures=anatomy.pictures(),
             checks=CHECKS,
             account=account,
+            probe=view.probe_link(ref, mask) if account is not None else None,
             api_of=lambda record_type, event_id: view.api_link(base_url, record_type, event_id, mask),
         )
 

@@ -68,6 +68,14 @@ def link(ref: SessionRef, number: int, mask: Mask) -> str:
     return "/".join(("/sessions", quote(ref.account, ""), quote(ref.record_type, ""), quote(named, "")))
 
 
+def probe_link(ref: SessionRef, mask: Mask) -> str | None:
+    """Where the API is asked again, and all is told; None if the id can't stand in a link."""
+    if mask(ref.event_id) != ref.event_id or not linkable(ref.event_id):
+        return None
+    named = {"account": ref.account, "record_type": ref.record_type, "event_id": ref.event_id}
+    return f"/probe?{urlencode(named | {'debug': 'true'})}"
+
+
 def number_of(ref: SessionRef) -> int | None:
     """The session's number, if it is what the id stands for."""
     found = re.fullmatch(f"{BY_NUMBER}([0-9]{{1,18}})", ref.event_id, re.ASCII)

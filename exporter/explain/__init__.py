@@ -1,0 +1,27 @@
+"""What one session is and what it yields: requests, tree, checks, samples, and the rule behind each sample.
+
+Owns the look at one session that books nothing, and its forms: a picture, JSON, CSV, and the exposition that /probe
+answers with. The samples come from the real accounting rooms, in a ledger in memory that is thrown away, so they are no
+second opinion. Knows neither the web nor the command line, which both show these forms. Read `look.Prober` first. The
+surprising fact: the session is booked twice, the second time when it would have settled, so that the histograms show.
+"""
+
+from collections.abc import Callable, Mapping
+
+from exporter.explain.document import document
+from exporter.explain.look import Prober
+from exporter.explain.page import failure, page, terminal_page
+from exporter.explain.picture import picture, story_text
+from exporter.explain.story import Look, Story
+from exporter.explain.table import table
+from exporter.explain.wording import TEXT_MAX
+
+__all__ = ["FORMS", "TEXT_MAX", "Look", "Prober", "Story", "failure", "page", "story_text"]
+
+FORMS: Mapping[str, Callable[[Story], str]] = {
+    "tree": picture,
+    "json": document,
+    "csv": table,
+    "openmetrics": terminal_page,
+}
+"""What a story with a session can be printed as."""

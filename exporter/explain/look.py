@@ -1,0 +1,85 @@
+"""One look at one session: what was asked of the API, and what it said.
+
+Owns the way from another thread to the main loop, where the account's client lives, and the time that a look may take.
+Books nothing, and never raises for what the API did. The surprising fact: a look has no pace of its own. It waits for
+the same slots as the polls, and one that would have to wait too long takes none: slots taken in vain would make polls
+late.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+from exporter.booker import Clock
+from exporter.client import Exchange
+from exporter.config import Config
+from exporter.errors import ConfigError, Denied, ExporterError, Gone, KeyRefused, PollError, Transient, TreeError
+from exporter.explain.story import Look, Story
+from exporter.labels import Labeller
+from exporter.lifecycle import Policy
+from exporter.model import SessionRef
+from exporter.poll import Journey
+
+CURES: Mapping[type[ExporterError], str] = {
+    Gone: "check the id and the account; a new session is unknown until its first record is rated",
+    Denied: "check record type and id (`record-types` lists the types), and the rights of the account's key",
+    Transient: "try again later",
+    TreeError: "if a limit was reached, raise it under `tree`",
+}
+"""What the caller can do, where the message itself doesn't say it."""
+
+
+class Prober:
+    """Looks at sessions by the clients that poll them."""
+
+    def __init__(self, labeller: Labeller, clock: Clock) -> None:
+        self._labeller = labeller
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def adopt(self, config: Config, policy: Policy, journeys: Mapping[str, Journey]) -> None:
+        """Look by these from now on."""
+        self._config, self._policy, self._journeys = config, policy, journeys
+
+    def open(self) -> None:
+        """On the main loop, before anybody asks."""
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    def ask(self, ref: SessionRef, seconds: float) -> Future[Look]:
+        """Have the main loop look; from any thread."""
+        assert self._loop is not None, "opened before anybody asks"
+        return asyncio.run_coroutine_threadsafe(self.look(ref, seconds), self._loop)
+
+    async def look(self, ref: SessionRef, seconds: float = math.inf) -> Look:
+        """The session as the API shows it now, or why it can't be had within the time; on the main loop."""
+        started = self._clock.monotonic()
+        asked = list[Exchange]()
+        try:
+            async with asyncio.timeout(None if math.isinf(seconds) else seconds):
+                session = await self._journeys[ref.account].watched(asked.append, started + seconds).session(ref)
+        except (PollError, ConfigError) as error:
+            return Look(ref, self._clock.now(), self._passed(started), tuple(asked), problem=_told(error))
+        except TimeoutError:
+            late = f"{ref.account}: the session could not be had within {seconds:.1f} s; try again with more time"
+            return Look(ref, self._clock.now(), self._passed(started), tuple(asked), problem=late)
+        facts = self._labeller.facts(session)
+        profile = self._labeller.profile(session, facts)
+        now = self._clock.now()
+        return Look(ref, now, self._passed(started), tuple(asked), session, facts, profile)
+
+    def _passed(self, started: float) -> float:
+        return self._clock.monotonic() - started
+
+    def tell(self, look: Look) -> Story:
+        """The whole story of a look: CPU-heavy for a large session, so never on a loop; from any thread."""
+        return Story.of(look, self._config, self._policy)
+
+
+def _told(error: ExporterError) -> str:
+    cure = next((CURES[kind] for kind in type(error).__mro__ if kind in CURES), "")
+    return f"{error}; {cure}" if cure and not isinstance(error, KeyRefused) else str(error)

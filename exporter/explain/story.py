@@ -1,0 +1,122 @@
+"""What a look leads to: the totals that its session would leave in a ledger of its own, and how to show them.
+
+Owns the booking that is thrown away, and the choice of what of it belongs to the session. The surprising fact: nothing
+here computes an amount; a second way to the same numbers would be a second opinion.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from exporter.catalog import BY_NAME, labels_of
+from exporter.client import Exchange
+from exporter.config import Config
+from exporter.explain.wording import Wording
+from exporter.ledger import Settings, open_scratch
+from exporter.lifecycle import Policy
+from exporter.metrics.block import Block
+from exporter.metrics.projection import Projection
+from exporter.model import Event, Facts, Poll, Profile, Session, SessionRef, Total
+from exporter.privacy import Redactor
+
+BOOKKEEPING = (
+    *("telnyx_sessions", "telnyx_ledger_events"),
+    *("telnyx_discovered_sessions_total", "telnyx_discovery_last_success_timestamp_seconds"),
+)
+"""Families that speak of the ledger rather than of the session."""
+
+
+class Look(Struct, frozen=True):
+    """What was asked and what came of it."""
+
+    ref: SessionRef
+    at: float
+    """Session time."""
+    seconds: float
+    asked: tuple[Exchange, ...]
+    session: Session | None = None
+    facts: tuple[Facts, ...] = ()
+    profile: Profile | None = None
+    problem: str = ""
+    """Why there is no session: what, where, and the cure."""
+
+
+class Story(Struct, frozen=True):
+    """A look and what it leads to on /metrics, once the session has settled as it is now."""
+
+    look: Look
+    totals: tuple[Total, ...]
+    extra: tuple[str, ...]
+    """Names of the configured labels."""
+    wording: Wording
+
+    @classmethod
+    def of(cls, look: Look, config: Config, policy: Policy) -> "Story":
+        redactor = Redactor(config.web.redact_fields)
+        labels = config.metrics.labels
+        personal = {label.name: label.field for label in labels if redactor.hides(label.field)}
+        totals = _totals(look, policy, Settings.of(config)) if look.session is not None else ()
+        return cls(look, totals, tuple(label.name for label in labels), Wording(redactor, personal))
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the whole session could be had."""
+        return self.look.session is not None and self.look.session.complete
+
+    def blocks(self) -> list[Block]:
+        """The families as /metrics would show them, with their lines."""
+        return _blocks(self.totals, self.extra)
+
+    def shown_blocks(self) -> list[Block]:
+        """The families as a person may see them: label values masked and harmless, series at 0 left out."""
+        told = [total for total in self.totals if total.value or any(total.counts)]
+        wording = self.wording
+        return _blocks([replace(total, labels=wording.labels(total.labels)) for total in told], self.extra)
+
+
+def _totals(look: Look, policy: Policy, settings: Settings) -> tuple[Total, ...]:
+    assert look.session is not None
+    ref, now = look.session.ref, look.at
+    ledger = open_scratch(policy, settings)
+    try:
+        for at in (now - policy.settle_after, now):
+            ledger.follow([ref], "config", at)
+            for claim in ledger.claim(at + policy.max_interval, {ref.account: 1}):
+                ledger.record([Poll(claim, at, "tree", "", look.session, look.facts, look.profile)])
+        ledger.sum_up(now)
+        return tuple(replace(each, released=True) for each in ledger.totals() if each.family not in BOOKKEEPING)
+    finally:
+        ledger.close()
+
+
+def _blocks(totals: "tuple[Total, ...] | list[Total]", extra: tuple[str, ...]) -> list[Block]:
+    by_family: dict[str, list[Total]] = {}
+    for total in totals:
+        by_family.setdefault(total.family, []).append(total)
+    return [_block(name, by_family[name], extra) for name in BY_NAME if name in by_family]
+
+
+def _block(name: str, totals: list[Total], extra: tuple[str, ...]) -> Block:
+    block = Block(BY_NAME[name], labels_of(BY_NAME[name], extra), totals[0].bounds)
+    projection = Projection(block)
+    projection.load(totals)
+    projection.refresh()
+    return block
+
+
+def with_depths(events: Iterable[Event]) -> Iterator[tuple[Event, int]]:
+    """Each event with its depth in the tree; the root's is 0."""
+    depths: list[int] = []
+    for event in events:
+        depths.append(depths[event.parent] + 1 if event.parent >= 0 else 0)
+        yield event, depths[-1]
+
+
+def rules(story: Story) -> Mapping[str, str]:
+    """The accounting rule behind each family that the story shows."""
+    found = {}
+    for block in story.shown_blocks():
+        by = [label for label in block.labels if label != "account"]
+        found[block.family.name] = block.family.rule + (f"; by {', '.join(by)}" if by else "")
+    return found
