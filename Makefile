@@ -29,6 +29,9 @@ docs: .venv/.dev  ## write docs/, the README's table and the dashboards again, a
 screenshots: .venv/.dev tools/render/dist  ## draw the dashboards for the README; needs node, chromium and some minutes
 	$(BIN)/python -m tests.screenshots
 
+screenshots-pages: .venv/.dev  ## draw the exporter's own pages for the README; needs chromium
+	$(BIN)/python -m tests.page_screenshots
+
 tools/render/dist: $(wildcard tools/render/src/* tools/render/*.js*) tools/render/index.html
 	cd tools/render && npm ci --silent && npm run --silent build
 	@touch $@

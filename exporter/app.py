@@ -37,7 +37,7 @@ from exporter.reloading import Origin, Reloading
 from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.transport import open_transport
 from exporter.upkeep import Upkeep
-from exporter.web import ProbeRoute, ReloadRoute, WebServer
+from exporter.web import Pages, ProbeRoute, ReloadRoute, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,7 @@ class App:
                 *self._reception.routes(),
                 ProbeRoute(self.prober).route(),
                 ReloadRoute(self.reloading.from_outside if origin.lifecycle else None).route(),
+                *Pages(lambda: self.config).routes(),
             ],
             web_config=web_config,
         )

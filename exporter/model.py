@@ -201,3 +201,5 @@ class Poll(Struct, frozen=True):
     session: Session | None = None
     facts: tuple[Facts, ...] = ()
     profile: Profile | None = None
+    detail: str = ""
+    """What the error said, of a poll that failed."""

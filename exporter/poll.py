@@ -63,11 +63,11 @@ class Journey:
         except Gone:
             return Poll(claim, at, "gone")
         except Denied as error:
-            return Poll(claim, at, "denied", error.reason)
+            return Poll(claim, at, "denied", error.reason, detail=str(error))
         except (ConfigError, PollError) as error:
             reason = error.reason if isinstance(error, PollError) else "key_unusable"
             log.warning("poll failed", extra=facts(**named(claim.ref), reason=reason, error=str(error)))
-            return Poll(claim, at, "failed", reason)
+            return Poll(claim, at, "failed", reason, detail=str(error))
         found = self._labeller.facts(session)
         return Poll(claim, at, "tree", "", session, found, self._labeller.profile(session, found))
 

@@ -60,6 +60,12 @@ def curl() -> Path:
     return _program("curl", "curl")
 
 
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The browser."""
+    return _program("chromium", "chromium")
+
+
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that nothing listens on, for a program that cannot choose one itself."""

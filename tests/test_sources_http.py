@@ -148,12 +148,12 @@ def test_the_largest_list_is_taken(tmp_path: Path) -> None:
         assert exporter.in_ledger() == 10_000
 
 
-def test_without_the_setting_there_is_no_such_path(tmp_path: Path) -> None:
-    """By default the path is unknown, and no family has a series of it."""
+def test_without_the_setting_no_list_is_taken(tmp_path: Path) -> None:
+    """By default the path is only for reading, and no family has a series of it."""
     with posting(
         tmp_path, Settings(speed=0.0, sessions_max=0), discovery=Discovery(detail_records=NO_RECORDS)
     ) as exporter:
-        assert exporter.post([GOOD]).status_code == 404
+        assert exporter.post([GOOD]).status_code == 405
         assert not [labels for _, labels in exporter.samples() if ("source", HTTP) in labels]
 
 
@@ -220,9 +220,9 @@ def test_local_names_are_taken(posted: Posting, host: str) -> None:
     assert (answer.status_code, answer.json()) == (200, {"sessions": 0})
 
 
-def test_nothing_but_post_is_taken(posted: Posting) -> None:
+def test_nothing_but_post_and_get_is_taken(posted: Posting) -> None:
     """Other methods are answered with 405."""
-    for method in ("GET", "PUT", "DELETE", "OPTIONS"):
+    for method in ("PUT", "DELETE", "OPTIONS"):
         assert posted.http.request(method, posted.exporter.origin + PATH).status_code == 405
 
 

@@ -13,12 +13,12 @@ from exporter.ledger.sqlite import SqliteLedger
 from exporter.ledger.totals import Settings
 from exporter.lifecycle import Policy
 
-__all__ = ["Settings", "SqliteLedger", "open_existing", "open_ledger", "open_scratch"]
+__all__ = ["Settings", "SqliteLedger", "open_existing", "open_ledger", "open_scratch", "path_of"]
 
 
 def open_ledger(url: str, policy: Policy, settings: Settings) -> SqliteLedger:
     """Open the ledger at a `sqlite:///` URL; creates the file if there is none."""
-    return SqliteLedger(_path(url), policy, settings)
+    return SqliteLedger(path_of(url), policy, settings)
 
 
 def open_scratch(policy: Policy, settings: Settings) -> SqliteLedger:
@@ -28,12 +28,12 @@ def open_scratch(policy: Policy, settings: Settings) -> SqliteLedger:
 
 def open_existing(url: str, policy: Policy, settings: Settings) -> SqliteLedger:
     """Open a ledger that must be there already; raises LedgerError if it isn't."""
-    path = _path(url)
+    path = path_of(url)
     if not path.exists():
         raise LedgerError(f"{path} doesn't exist; set ledger.url to the exporter's ledger")
     return SqliteLedger(path, policy, settings)
 
 
-def _path(url: str) -> Path:
+def path_of(url: str) -> Path:
     """Resolved, for the lock is a file beside it: two names of one ledger must not be two locks."""
     return Path(url.removeprefix("sqlite:///")).resolve()

@@ -11,6 +11,7 @@ from decimal import Decimal
 from sqlite3 import Connection
 
 from exporter.costs import AWAITING, COST, CREDITS, EVENTS
+from exporter.ledger.facets import misplaced
 from exporter.ledger.pruning import horizon
 from exporter.ledger.totals import Totals
 from exporter.model import Labels
@@ -24,6 +25,7 @@ _ONE = Decimal(1)
 
 def differences(connection: Connection, totals: Totals) -> Iterator[str]:
     """A line for each total that is not what events and sessions add up to."""
+    yield from misplaced(connection)
     forgot = horizon(connection) > float("-inf")
     booked, counted = _booked(totals), _recounted(connection, totals)
     for key in sorted(booked.keys() | counted.keys()):

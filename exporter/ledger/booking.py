@@ -8,7 +8,7 @@ surprising fact: a poll that was claimed earlier may finish later, and then neve
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from sqlite3 import Connection
 
@@ -17,6 +17,8 @@ from msgspec.structs import replace
 from exporter import costs, lifecycle
 from exporter.costs import Booked, Entry
 from exporter.labels import read_time
+from exporter.ledger.facets import Facets
+from exporter.ledger.failures import history, remember
 from exporter.ledger.following import Following
 from exporter.ledger.pruning import horizon
 from exporter.ledger.renaming import seeds
@@ -30,8 +32,6 @@ from exporter.money import ZERO, add, amount_text
 from exporter.tree import identity
 
 _ONE = Decimal(1)
-POLLS_KEPT = 10
-"""Polls that a session's history shows."""
 AMENDMENTS_KEPT = 100
 """Amendments kept per session; a bill that moves more often is one to look at from its newest end."""
 
@@ -59,6 +59,7 @@ class Batch:
         self._horizon = horizon(connection)
         self._spend = spend
         self._following = Following(connection, totals, policy)
+        self._facets = Facets(connection)
         self._seeds = seeds(connection)
         self._sessions: dict[int, SessionRow] = {}
         self._events: dict[bytes, EventRow] = {}
@@ -73,6 +74,7 @@ class Batch:
         """Book all polls whose claim is still theirs, in the order of their claims."""
         ordered = sorted(polls, key=lambda poll: poll.claim.number)
         self._sessions = read_sessions(self._connection, [poll.claim.session for poll in ordered])
+        before = dict(self._sessions)
         current = [poll for poll in ordered if self._holds(poll)]
         keyed = [(poll, self._distinct(poll)) for poll in current]
         self._events = read_events(self._connection, {key for _, events in keyed for key in events})
@@ -83,9 +85,16 @@ class Batch:
             self._book_poll(poll, events)
         self._flush()
         self._spend.write(max((poll.at for poll in current), default=0.0))
-        write_sessions(self._connection, [self._sessions[poll.claim.session] for poll in current])
+        self._write_sessions(before, current)
         moves = (*self._following.moves, *self._moves)
         return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices), moves)
+
+    def _write_sessions(self, before: Mapping[int, SessionRow], current: Sequence[Poll]) -> None:
+        rows = [self._sessions[poll.claim.session] for poll in current]
+        write_sessions(self._connection, rows)
+        for row in rows:
+            self._facets.write(before[row.id], row)
+        remember(self._connection, current)
 
     def _key(self, account: str, event: Event) -> bytes:
         return event_key(self._seeds.get(account, account), event)
@@ -115,8 +124,8 @@ class Batch:
         standing, due_at = lifecycle.step(row.standing, outcome, poll.at, self._policy, jitter)
         if row.hinted_due is not None:
             due_at = row.hinted_due if due_at is None else min(due_at, row.hinted_due)
-        polls = [*json.loads(row.polls), [round(poll.at, 3), outcome, poll.reason]][-POLLS_KEPT:]
-        row = replace(row, standing=standing, due_at=due_at, claim=0, polls=json.dumps(polls))
+        polls = history(row.polls, poll.at, outcome, poll.reason)
+        row = replace(row, standing=standing, due_at=due_at, claim=0, polls=polls)
         self._sessions[row.id] = row
         self._move_state(before, row, poll)
         if poll.outcome == "gone":
@@ -323,6 +332,7 @@ class Batch:
         self._followed.append(Followed(row.ref, count, turns, poll.at, spent, row.standing.configured))
         summary = {"events": count, "turns": turns, "costs": [(p, c, amount_text(a)) for p, c, a in spent]}
         write_tree(self._connection, row.id, session)
+        self._facets.root(row.id, row.ref, session.events[0].id)
         return replace(row, summary=json.dumps(summary))
 
     def _cross(self, row: SessionRow, poll: Poll, session: Session) -> SessionRow:

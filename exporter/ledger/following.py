@@ -10,6 +10,7 @@ from decimal import Decimal
 from sqlite3 import Connection
 
 from exporter.known import DETAIL_RECORDS
+from exporter.ledger.facets import Facets
 from exporter.ledger.rows import SessionRow, read_sessions
 from exporter.ledger.totals import Totals
 from exporter.lifecycle import JITTER, Policy, first_wait, hinted, kept
@@ -30,6 +31,7 @@ class Following:
         self._policy = policy
         self.moves: list[Move] = []
         """Sessions that are new."""
+        self._facets = Facets(connection)
 
     def follow(self, sightings: Iterable[Sighting], source: str, now: float) -> None:
         """Remember sessions that are new, and look sooner at those of which something is said."""
@@ -81,13 +83,16 @@ class Following:
     def _insert(self, sighting: Sighting, source: str, now: float) -> bool:
         ref, due_at = sighting.ref, now + first_wait(sighting.hint, self._policy)
         named = (ref.account, ref.record_type, ref.event_id, ref.date_time)
-        inserted = self._connection.execute(
+        cursor = self._connection.execute(
             "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
             " state, interval, followed_at, rechecks, observed, owned, failing, polls, hint)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?) ON CONFLICT DO NOTHING",
             (*named, source, source == CONFIGURED, due_at, now, kept(sighting.hint)),
-        ).rowcount
+        )
+        inserted = cursor.rowcount
         if inserted:
+            assert cursor.lastrowid is not None, "it was inserted"
+            self._facets.begin(cursor.lastrowid, ref, now)
             self.moves.append(Move(ref, "", "discovered", source))
             account = ("account", ref.account)
             self._totals.add("telnyx_sessions", (account, ("state", "discovered")), _ONE)

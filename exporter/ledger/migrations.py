@@ -4,11 +4,13 @@ Owns what each step changes; the caller runs all that are needed in one transact
 or of another and never in between. A step is written once and never edited: somebody's ledger has been through it.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from sqlite3 import Connection
 
+from exporter.ledger.ranks import rank
 from exporter.ledger.schema import SCHEMA_VERSION
 from exporter.money import ZERO, add, amount_text
 
@@ -61,4 +63,67 @@ def _from_2(connection: Connection) -> None:
     connection.execute("CREATE INDEX records_forgettable ON records (account, at)")
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}
+def _from_3(connection: Connection) -> None:
+    """Pages: where each session stands in their lists, and the last failed polls, which none was kept of before."""
+    for statement in _LISTS:
+        connection.execute(statement)
+    connection.execute(
+        "INSERT INTO facets (account, record_type, state) SELECT DISTINCT account, record_type, state FROM sessions"
+    )
+    connection.execute(
+        "INSERT INTO listed SELECT sessions.id, facets.id, coalesce(changed_at, followed_at), 0, 1"
+        " FROM sessions JOIN facets USING (account, record_type, state)"
+    )
+    summed = connection.execute(
+        "SELECT listed.session, listed.facet, summary FROM sessions JOIN listed ON listed.session = sessions.id"
+        " WHERE summary IS NOT NULL"
+    )
+    while rows := summed.fetchmany(10_000):
+        costs = []
+        for session, facet, summary in rows:
+            amounts: dict[str, Decimal] = defaultdict(lambda: ZERO)
+            for _, currency, amount in json.loads(summary)["costs"]:
+                amounts[currency] = add(amounts[currency], Decimal(amount))
+            costs += [(session, currency, facet, amount_text(cost), rank(cost)) for currency, cost in amounts.items()]
+        connection.executemany("INSERT INTO listed_costs VALUES (?, ?, ?, ?, ?)", costs)
+        counts = [(json.loads(summary)["events"], session) for session, _, summary in rows]
+        connection.executemany("UPDATE listed SET events = ? WHERE session = ?", counts)
+    connection.execute("UPDATE listed SET costless = 0 WHERE session IN (SELECT session FROM listed_costs)")
+    for statement in _LIST_INDEXES:
+        connection.execute(statement)
+
+
+_LISTS = (
+    """CREATE TABLE facets (
+        id INTEGER NOT NULL, account TEXT NOT NULL, record_type TEXT NOT NULL, state TEXT NOT NULL,
+        PRIMARY KEY (id), UNIQUE (account, record_type, state)
+    )""",
+    """CREATE TABLE listed (
+        session INTEGER NOT NULL, facet INTEGER NOT NULL, changed_at FLOAT NOT NULL, events INTEGER NOT NULL,
+        costless INTEGER NOT NULL, PRIMARY KEY (session)
+    )""",
+    """CREATE TABLE listed_costs (
+        session INTEGER NOT NULL, currency TEXT NOT NULL, facet INTEGER NOT NULL, amount TEXT NOT NULL,
+        rank BLOB NOT NULL, PRIMARY KEY (session, currency)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE roots (
+        event_id TEXT NOT NULL, session INTEGER NOT NULL, PRIMARY KEY (event_id, session)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE failures (
+        id INTEGER NOT NULL, session INTEGER NOT NULL, at FLOAT NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL,
+        detail TEXT NOT NULL, PRIMARY KEY (id)
+    )""",
+)
+_LIST_INDEXES = (
+    "CREATE INDEX sessions_failing ON sessions (failing) WHERE failing <> ''",
+    "CREATE INDEX listed_changed ON listed (facet, changed_at)",
+    "CREATE INDEX listed_events ON listed (facet, events)",
+    "CREATE INDEX listed_costless ON listed (facet) WHERE costless = 1",
+    "CREATE INDEX listed_dear ON listed_costs (facet, currency, rank, session)",
+    "CREATE INDEX ix_roots_session ON roots (session)",
+    "CREATE INDEX ix_failures_session ON failures (session)",
+    "CREATE INDEX ix_failures_reason ON failures (reason)",
+)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3}

@@ -9,6 +9,7 @@ from decimal import Decimal
 from sqlite3 import Connection
 
 from exporter.costs import AWAITING, Entry
+from exporter.ledger import facets, failures
 from exporter.ledger.totals import Totals
 from exporter.money import ZERO
 
@@ -39,6 +40,9 @@ def prune(connection: Connection, totals: Totals, before: float, limit: int) -> 
     connection.executemany("DELETE FROM trees WHERE session = ?", ids)
     connection.executemany("DELETE FROM amendments WHERE session = ?", ids)
     connection.executemany("DELETE FROM sessions WHERE id = ?", ids)
+    numbers = [session for session, *_ in found]
+    facets.forget(connection, numbers)
+    failures.forget(connection, numbers)
     return len(found)
 
 

@@ -10,6 +10,7 @@ import uuid
 from sqlite3 import Connection
 
 from exporter.errors import LedgerError
+from exporter.ledger import facets
 
 _SEED = "seed:"
 
@@ -32,6 +33,7 @@ def rename_account(connection: Connection, old: str, new: str) -> int:
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
     for table in ("label_sets", "totals"):
         _relabel(connection, table, old, new)
+    facets.rename(connection, old, new)
     connection.execute("UPDATE records SET account = ? WHERE account = ?", (new, old))
     connection.execute("UPDATE OR REPLACE meta SET key = ? WHERE key = ?", (f"cursors:{new}", f"cursors:{old}"))
     return connection.execute("UPDATE sessions SET account = ? WHERE account = ?", (new, old)).rowcount

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from exporter.money import amount_text
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 LIVE_STATES = ("discovered", "active")
 """States of a session whose bill may still move."""
@@ -86,6 +86,7 @@ sessions = Table(
     UniqueConstraint("account", "record_type", "event_id"),
     Index("sessions_due", "account", "due_at"),
     Index("sessions_prunable", "latest_at"),
+    Index("sessions_failing", "failing", sqlite_where=text("failing <> ''"), postgresql_where=text("failing <> ''")),
     Index("sessions_live", "account", "record_type", sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
 )
 
@@ -180,3 +181,60 @@ amendments = Table(
     Column("after", Money),
     Column("currency", Text, nullable=False),
 )
+
+facets = Table(
+    "facets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("record_type", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    UniqueConstraint("account", "record_type", "state"),
+)
+"""What sessions are filtered by; few rows, so a list is merged from one ordered range per facet."""
+
+listed = Table(
+    "listed",
+    metadata,
+    Column("session", Integer, primary_key=True),
+    Column("facet", Integer, nullable=False),
+    Column("changed_at", Float, nullable=False),  # or when it was followed, as long as nothing has changed
+    Column("events", Integer, nullable=False),
+    Column("costless", Integer, nullable=False),  # 1: it has no row in listed_costs
+    Index("listed_changed", "facet", "changed_at"),
+    Index("listed_events", "facet", "events"),
+    Index("listed_costless", "facet", sqlite_where=text("costless = 1"), postgresql_where=text("costless = 1")),
+)
+
+listed_costs = Table(
+    "listed_costs",
+    metadata,
+    Column("session", Integer, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("facet", Integer, nullable=False),
+    Column("amount", Money, nullable=False),
+    Column("rank", LargeBinary(12), nullable=False),  # sorts as the amount does
+    Index("listed_dear", "facet", "currency", "rank", "session"),
+    sqlite_with_rowid=False,
+)
+
+roots = Table(
+    "roots",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("session", Integer, primary_key=True, index=True),
+    sqlite_with_rowid=False,
+)
+"""Sessions by the id of their root event, where it isn't the one they are asked for by; exemplars name the root."""
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session", Integer, nullable=False, index=True),
+    Column("at", Float, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False, index=True),
+    Column("detail", Text, nullable=False),  # what the error said
+)
+"""The last failed polls of all sessions, bounded per reason."""

@@ -5,6 +5,7 @@ and python_* families, compression). It renders no metric and changes nothing: i
 thread swaps, so a scrape waits for no poll. Read `routes` first.
 """
 
+from exporter.web.pages import Pages
 from exporter.web.probe import ProbeRoute
 from exporter.web.reload import ReloadRoute
 from exporter.web.routes import Scraped, Status
@@ -15,6 +16,7 @@ from exporter.web.webhooks import REASONS, Webhooks
 __all__ = [
     "REASONS",
     "Limits",
+    "Pages",
     "ProbeRoute",
     "ReloadRoute",
     "Scraped",

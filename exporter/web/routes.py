@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from exporter.exposition import Page, accepts_gzip, negotiate
 from exporter.web.bodies import Bodies
-from exporter.web.landing import CONTENT_SECURITY_POLICY, NAME, landing_html
+from exporter.web.landing import NAME, landing_html
+from exporter.web.pages.look import HTML
 
 BODY_BYTES_MAX = 1_048_576
 """A larger body is refused with 413 instead of being taken in; webhooks have some kB, lists of sessions some 100."""
@@ -46,23 +47,24 @@ class Surface:
         self._scraped = scraped
         self._further = further
         self._bodies = Bodies()
+        self._landing = landing_html()
 
     def app(self) -> Starlette:
         app = Starlette(
-            routes=[
+            routes=_joined(
                 Route("/", self.landing),
                 Route("/metrics", self.metrics),
                 Route("/-/healthy", self.healthy),
                 Route("/-/ready", self.ready),
                 *self._further,
-            ],
+            ),
             max_body_size=BODY_BYTES_MAX,
         )
         app.router.redirect_slashes = False  # a redirect would be built from the Host header, which anyone can choose
         return app
 
     async def landing(self, _: Request) -> Response:
-        return HTMLResponse(landing_html(), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+        return Response(self._landing, headers=HTML)
 
     async def metrics(self, request: Request) -> Response:
         if self.page is None:
@@ -82,6 +84,28 @@ class Surface:
 
     async def ready(self, _: Request) -> Response:
         return _state(self._status().ready, f"{NAME} is ready.")
+
+
+def _joined(*routes: BaseRoute) -> list[BaseRoute]:
+    """Routes of one path as one, so that a method which none of them takes is refused with the names of all others."""
+    joined: dict[object, BaseRoute] = {}
+    for route in routes:
+        if not isinstance(route, Route):
+            joined[route] = route
+        elif isinstance(known := joined.get(route.path), Route):
+            joined[route.path] = _either(known, route)
+        else:
+            joined[route.path] = route
+    return list(joined.values())
+
+
+def _either(one: Route, other: Route) -> Route:
+    async def answer(request: Request) -> Response:
+        chosen = one if request.method in (one.methods or ()) else other
+        response: Response = await chosen.endpoint(request)
+        return response
+
+    return Route(one.path, answer, methods=sorted({*(one.methods or ()), *(other.methods or ())}))
 
 
 def _state(problem: str | None, good: str) -> Response:

@@ -1,0 +1,312 @@
+"""What programs are told under /api/v1, and its OpenAPI document.
+
+Owns the shape of the JSON: records whose fields are the contract, and a document made of the same records and of the
+same parameters that requests are checked by. Money is text, times are RFC 3339 in UTC. The surprising fact: an amount
+is never a JSON number, since most readers would make it a float.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from exporter import __version__
+from exporter.ledger.reading import Failure, Listing, Row, Story
+from exporter.model import SessionRef
+from exporter.money import amount_text
+from exporter.web.pages import asked
+from exporter.web.pages.foreign import Mask, told
+from exporter.web.pages.view import instant, session_link
+
+Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$", description="An exact decimal.")]
+Instant = Annotated[str, Meta(description="RFC 3339, UTC.")]
+
+
+class Cost(Struct, frozen=True):
+    currency: str
+    amount: Amount
+
+
+class SessionSummary(Struct, frozen=True):
+    account: str
+    record_type: str
+    event_id: str
+    page: str
+    """The path of its page; below /api/v1 it is the path of the whole story."""
+    date_time: str | None
+    state: str
+    followed_at: Instant | None
+    changed_at: Instant | None
+    events: int
+    inference_turns: int
+    costs: list[Cost]
+    failing_checks: list[str]
+
+
+class Sessions(Struct, frozen=True):
+    sessions: list[SessionSummary]
+    currency: str | None
+    """That of a list by cost."""
+    next: str | None
+    """The `after` of the next page."""
+    truncated: bool
+    """More sessions were found by `q` or `check` than are listed."""
+
+
+class EventNode(Struct, frozen=True):
+    id: str
+    parent: int
+    """Index of the parent in the list; -1 at the root."""
+    record_type: str
+    event_cost: Amount | None
+    """None: unpriced, which is not zero."""
+    cumulative_cost: Amount | None
+    currency: str
+
+
+class PastPoll(Struct, frozen=True):
+    at: Instant | None
+    outcome: str
+    reason: str
+
+
+class Amendment(Struct, frozen=True):
+    at: Instant | None
+    record_type: str
+    event_id: str
+    before: Amount | None
+    after: Amount | None
+    currency: str
+
+
+class Session(Struct, frozen=True):
+    summary: SessionSummary
+    source: str
+    configured: bool
+    due_at: Instant | None
+    first_tree_at: Instant | None
+    settled_at: Instant | None
+    latest_event_at: Instant | None
+    crossed_thresholds: list[str]
+    polls: list[PastPoll]
+    amendments: list[Amendment]
+    events: list[EventNode]
+    """The last tree, parents before children."""
+
+
+class FailedPoll(Struct, frozen=True):
+    number: int
+    at: Instant | None
+    account: str
+    record_type: str
+    event_id: str
+    outcome: str
+    reason: str
+    detail: str
+
+
+class Failures(Struct, frozen=True):
+    failures: list[FailedPoll]
+    next: int | None
+    """The `before` of the next page."""
+
+
+class Configuration(Struct, frozen=True):
+    config: dict[str, Any]
+    """The effective settings, defaults included; no key is in it."""
+
+
+class Problem(Struct, frozen=True):
+    error: str
+
+
+class Taken(Struct, frozen=True):
+    sessions: int
+    """How many distinct sessions the list names."""
+
+
+def sessions(listing: Listing, mask: Mask) -> Sessions:
+    return Sessions([_summary(row, mask) for row in listing.rows], listing.currency, listing.next, listing.truncated)
+
+
+def session(story: Story, mask: Mask) -> Session:
+    return Session(
+        _summary(story.row, mask),
+        story.source,
+        story.configured,
+        instant(story.due_at),
+        instant(story.first_tree_at),
+        instant(story.rested_at),
+        instant(story.latest_at),
+        list(story.crossed),
+        [PastPoll(instant(poll.at), poll.outcome, poll.reason) for poll in story.polls],
+        [
+            Amendment(
+                instant(amendment.at),
+                told(amendment.record_type, mask),
+                told(amendment.event_id, mask),
+                _amount(amendment.before),
+                _amount(amendment.after),
+                told(amendment.currency),
+            )
+            for amendment in story.amendments
+        ],
+        [
+            EventNode(
+                told(node.id, mask),
+                node.parent,
+                told(node.record_type, mask),
+                _amount(node.cost),
+                _amount(node.cumulative),
+                told(node.currency),
+            )
+            for node in story.nodes
+        ],
+    )
+
+
+def failures(found: tuple[Failure, ...], following: int | None, mask: Mask) -> Failures:
+    return Failures(
+        [
+            FailedPoll(
+                failure.number,
+                instant(failure.at),
+                *_name(failure.ref, mask),
+                failure.outcome,
+                failure.reason,
+                told(failure.detail, mask),
+            )
+            for failure in found
+        ],
+        following,
+    )
+
+
+def _summary(row: Row, mask: Mask) -> SessionSummary:
+    return SessionSummary(
+        *_name(row.ref, mask),
+        session_link(row, mask),
+        None if row.ref.date_time is None else told(row.ref.date_time),
+        row.state,
+        instant(row.followed_at),
+        instant(row.changed_at),
+        row.events,
+        row.inference_turns,
+        [Cost(told(currency), amount_text(amount)) for currency, amount in row.costs],
+        list(row.failing),
+    )
+
+
+def _name(ref: SessionRef, mask: Mask) -> tuple[str, str, str]:
+    return told(ref.account), told(ref.record_type, mask), told(ref.event_id, mask)
+
+
+def _amount(amount: Decimal | None) -> str | None:
+    return None if amount is None else amount_text(amount)
+
+
+# The document
+
+_RECORDS = (Sessions, Session, Failures, Configuration, Problem, Taken)
+_JSON = "application/json"
+
+
+def openapi(*, lists_of: Sequence[str]) -> dict[str, Any]:
+    """OpenAPI 3.1; `lists_of` are the accounts of which lists are taken, none where that is not enabled."""
+    _, components = msgspec.json.schema_components(_RECORDS, ref_template="#/components/schemas/{name}")
+    listed = {"get": _get("Sessions that are followed, a page at a time.", Sessions, asked.SESSIONS)}
+    if lists_of:
+        listed["post"] = _post(lists_of)
+    named = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": meaning}
+        for name, meaning in (
+            ("account", "The account's name."),
+            ("record_type", "The record type of the session's root."),
+            ("event_id", "The id of its root event, percent-encoded; or `~` and the session's number."),
+        )
+    ]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "telnyx-session-exporter",
+            "version": __version__,
+            "description": "What the exporter's ledger knows of sessions. Read only, but for lists of sessions.",
+        },
+        "paths": {
+            "/api/v1/sessions": listed,
+            "/api/v1/sessions/{account}/{record_type}/{event_id}": {
+                "get": _get("One session: its events, checks, polls and amendments.", Session, asked.SESSION, named)
+            },
+            "/api/v1/failures": {"get": _get("The last failed polls.", Failures, asked.FAILURES)},
+            "/api/v1/config": {"get": _get("The effective configuration, without keys.", Configuration, ())},
+        },
+        "components": {"schemas": components},
+    }
+
+
+def _get(
+    summary: str,
+    record: type[Struct],
+    parameters: Iterable[asked.Parameter],
+    named: Iterable[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    named = list(named)
+    told_apart = {"404": _problem("There is no such session.")} if named else {}
+    return {
+        "summary": summary,
+        "parameters": [
+            *named,
+            *(
+                {"name": p.name, "in": "query", "required": False, "description": p.meaning, "schema": p.schema}
+                for p in parameters
+            ),
+        ],
+        "responses": {
+            "200": _answer("As asked.", record),
+            "400": _problem("A parameter is wrong; says which, and the cure."),
+            **told_apart,
+            "503": _problem("The ledger can't be read now, or too many are reading it."),
+        },
+    }
+
+
+def _answer(description: str, record: type[Struct]) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {_JSON: {"schema": {"$ref": f"#/components/schemas/{record.__name__}"}}},
+    }
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return _answer(description, Problem)
+
+
+def _post(accounts: Sequence[str]) -> dict[str, Any]:
+    entry = {
+        "type": "object",
+        "required": ["record_type", "event_id", *(["account"] if len(accounts) > 1 else [])],
+        "properties": {
+            "account": {"type": "string", "enum": list(accounts)},
+            "record_type": {"type": "string", "pattern": "^[a-z0-9_-]{1,64}$"},
+            "event_id": {"type": "string", "minLength": 1, "maxLength": 200, "description": "Printable."},
+            "date_time": {"type": "string", "description": "An ISO 8601 date or date-time."},
+        },
+        "additionalProperties": False,
+    }
+    problems = {
+        "400": "The list has a mistake; says which entry, and the cure.",
+        "403": "The caller is not on this machine, or is a browser or behind a proxy.",
+        "413": "The list is too large.",
+        "415": "It is not JSON.",
+        "503": "It can't be taken now; send it again.",
+    }
+    return {
+        "summary": "Follow the sessions of a list; from this machine only.",
+        "requestBody": {"required": True, "content": {_JSON: {"schema": {"type": "array", "items": entry}}}},
+        "responses": {
+            "200": _answer("All are in the ledger.", Taken),
+            **{status: _problem(description) for status, description in problems.items()},
+        },
+    }

@@ -1,0 +1,77 @@
+"""The effective configuration, a section at a time, as a page shows it.
+
+Owns the walk over the rows of the settings; `config.dump` is the same for programs. No key can be in it, because a key
+is no setting, and what could hold one after all is masked. The surprising fact: the name of the variable that holds a
+key is shown, since that is what one looks for when it is the wrong one.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from exporter.config import Config, dump
+from exporter.config.read import settings_of
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+_KEY_SHAPED = re.compile(r"KEY[0-9A-Za-z_]{16,}")
+MASK = "***"
+
+
+class Value(Struct, frozen=True):
+    key: str
+    value: str
+    default: bool
+    """It is what holds if nothing is configured."""
+    help: str
+
+
+class Group(Struct, frozen=True):
+    """A section: `polling`, `accounts[0]`."""
+
+    path: str
+    values: tuple[Value, ...]
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """For JSON."""
+    masked: dict[str, Any] = _masked(dump(config))
+    return masked
+
+
+def groups(config: Config) -> list[Group]:
+    return list(_groups(config, ""))
+
+
+def _groups(record: Struct, path: str) -> Iterator[Group]:
+    values, below = [], list[tuple[str, Struct]]()
+    for setting in settings_of(type(record)):
+        value = getattr(record, setting.field)
+        if isinstance(value, Struct):
+            below.append((f"{path}{setting.key}", value))
+        elif isinstance(value, tuple) and value and all(isinstance(item, Struct) for item in value):
+            below += [(f"{path}{setting.key}[{index}]", item) for index, item in enumerate(value)]
+        else:
+            default = not setting.required and value == setting.default
+            values.append(Value(setting.key, _written(value), default, setting.row.help))
+    if values:
+        yield Group(path.removesuffix("."), tuple(values))
+    for name, section in below:
+        yield from _groups(section, f"{name}.")
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return "none"
+    plain = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
+    return str(_masked(plain))
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return _KEY_SHAPED.sub(MASK, _CREDENTIALS.sub(f"{MASK}@", value))
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list) else value
