@@ -30,8 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
     """A test during which a secret showed has failed, whatever else it found."""
-    result = yield
-    leaks = WATCH.taken()
+    try:
+        result = yield
+    finally:
+        leaks = WATCH.taken()  # also of a test that failed: the next one has nothing to do with it
     assert not leaks, "\n".join(leaks)
     return result
 
