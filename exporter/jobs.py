@@ -27,10 +27,14 @@ class Jobs:
         self._failed = failed
         defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults=defaults)
+        self._seconds: dict[str, float] = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def every(self, seconds: float, task: str, job: Job) -> None:
-        """Start the job each so many seconds; a task that is known already gets the new job and time."""
+        """Start the job each so many seconds; one that comes as often already keeps its next time."""
+        if self._seconds.get(task) == seconds:
+            return
+        self._seconds[task] = seconds
         self._scheduler.add_job(self.start, "interval", (task, job), seconds=seconds, id=task, replace_existing=True)
 
     def begin(self) -> None:

@@ -42,7 +42,7 @@ class Journey:
     def __init__(
         self, client: Client, reader: Callable[[], Reader], labeller: Labeller, *, max_depth: int, expand: bool
     ) -> None:
-        self._client = client
+        self.client = client
         self._reader = reader
         self._labeller = labeller
         self._max_depth = max_depth
@@ -99,7 +99,7 @@ class Journey:
             return None
 
     async def _ask(self, subtree: Subtree, date_time: str | None) -> bytes:
-        return await self._client.tree(
+        return await self.client.tree(
             subtree.record_type,
             subtree.event_id,
             max_depth=subtree.max_depth,
@@ -171,6 +171,8 @@ class Poller:
         """Claim for these accounts from now on; polls under way go on, those of accounts that left as well."""
         for name, lane in lanes.items():
             known = self._lanes.setdefault(name, lane)
+            if lane.journey.client is not known.journey.client:
+                known.accepted_at = -math.inf  # of another key; what this one may see is not known yet
             known.journey, known.slots = lane.journey, lane.slots
         self._left = [lane for lane in self._left if lane.running]
         self._left += [self._lanes.pop(name) for name in self._lanes.keys() - lanes.keys()]

@@ -52,6 +52,8 @@ class Reception:
         self._counted: deque[tuple[str, tuple[str, ...]]] = deque()
         self._telling = False
         self._config: Config | None = None
+        self._open_to_all: list[str] = []
+        """Accounts whose webhooks need no signature, which was said."""
         self._keys: dict[str, FileKey[bytes | None]] = {}
         self._webhooks = Webhooks(
             {},
@@ -87,11 +89,13 @@ class Reception:
         self._lists.adopt(names if config.discovery.http.enabled else None)
         self._zero_series(config)
         unsigned = [account.name for account in config.accounts if account.webhook_key is None]
-        if insecure and unsigned:
+        open_to_all = unsigned if insecure else []
+        if open_to_all and open_to_all != self._open_to_all:
             log.warning(
                 "unsigned webhooks are accepted: whoever reaches this port can have sessions followed",
                 extra=facts(accounts=",".join(unsigned)),
             )
+        self._open_to_all = open_to_all
 
     def open(self) -> None:
         """On the main loop, before anything is served."""

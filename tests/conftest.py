@@ -3,12 +3,14 @@
 import os
 import shutil
 import socket
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.history import past
+from tests.hygiene import WATCH
 
 __all__ = ["past"]
 
@@ -16,6 +18,24 @@ __all__ = ["past"]
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("full", print_blob=True, deadline=None, max_examples=2000)
 settings.load_profile("full" if os.environ.get("FULL") == "1" else "ci")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """From the first test to the last it is watched that no secret shows."""
+    patch = pytest.MonkeyPatch()
+    WATCH.install(patch)
+    config.add_cleanup(patch.undo)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """A test during which a secret showed has failed, whatever else it found."""
+    try:
+        result = yield
+    finally:
+        leaks = WATCH.taken()  # also of a test that failed: the next one has nothing to do with it
+    assert not leaks, "\n".join(leaks)
+    return result
 
 
 def _program(name: str, package: str) -> Path:

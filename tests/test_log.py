@@ -27,9 +27,10 @@ def logging_to_text(level: str = "info", format_: str = "logfmt") -> Iterator[io
     """Logging is configured inside, and as it was before outside."""
     root = logging.getLogger()
     before = root.handlers[:], root.level, sys.excepthook, threading.excepthook
-    levels = {name: logging.getLogger(name).level for name in QUIET}
+    levels = {name: logging.getLogger(name).level for name in (*QUIET, "exporter")}
     stream = io.StringIO()
     try:
+        logging.getLogger("exporter").setLevel(logging.NOTSET)  # as outside of tests, where none are watched
         configure(level, format_, stream)
         yield stream
     finally:

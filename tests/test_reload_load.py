@@ -4,10 +4,14 @@ import asyncio
 import json
 import random
 import time
+from contextlib import suppress
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 import yaml
 
 from exporter.config import load
@@ -75,6 +79,7 @@ class Files:
                 "detail_records": {"record_types": []},
                 "files": [str(self._folder / "other*.json")] if settle or often() < 0.8 else [],
                 "http": {"enabled": pick([True, False])},
+                "webhooks": {"insecure": True},
             },
             "budgets": budgets if often() < 0.5 else budgets[:1],
             "ledger": {"url": f"sqlite:///{self._folder / 'ledger.sqlite'}"},
@@ -100,6 +105,7 @@ def of(samples: Samples, account: str) -> Samples:
     return {key: value for key, value in samples.items() if ("account", account) in key[1]}
 
 
+@pytest.mark.timeout(300)
 def test_a_hundred_reloads_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
     """Accounts come and go, all else changes, every third file is broken: /metrics is the truth of both accounts."""
 
@@ -107,6 +113,7 @@ def test_a_hundred_reloads_under_load_lose_and_double_nothing(tmp_path: Path) ->
         files = Files(tmp_path, main, other)
         async with exporting(load(files.path, SECRETS), main, origin=files.origin()) as exporter:
             busy = 0
+            asking = asyncio.create_task(ask(exporter))
             for number in range(RELOADS):
                 for simulated in (main, other):
                     simulated.clock.step(LONGEST_SECONDS / 8)
@@ -122,6 +129,9 @@ def test_a_hundred_reloads_under_load_lose_and_double_nothing(tmp_path: Path) ->
                 samples = await exporter.samples()
                 assert samples["telnyx_exporter_config_last_reload_successful", ()] == (not broken), number
             assert busy > RELOADS / 2, "the reloads met no polls"
+            asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await asking
             files.write(settle=True)
             assert (await exporter.http.post(f"{exporter.origin}/-/reload")).status_code == 200
             reloaded_at = main.clock.now()
@@ -153,6 +163,15 @@ def write_list(simulated: Running, folder: Path) -> None:
     new = folder / "list.new"
     new.write_text(json.dumps(found))
     new.replace(folder / "other.json")
+
+
+async def ask(exporter: Exporting) -> None:
+    """Scrapes and webhooks without end; each gets its answer."""
+    for number in count():
+        assert (await exporter.get("/metrics")).status_code == httpx.codes.OK
+        sent = {"data": {"event_type": "verify.done", "id": f"e{number}", "payload": {"id": "v"}}}
+        answer = await exporter.http.post(f"{exporter.origin}/webhooks/telnyx/main", json=sent)
+        assert answer.status_code == httpx.codes.NO_CONTENT, answer.text
 
 
 async def rest(exporter: Exporting, *simulated: Running) -> None:
