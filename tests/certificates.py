@@ -63,7 +63,28 @@ def _issue(name: str, sans: tuple[x509.GeneralName, ...], by: Pair | None) -> Pa
         .not_valid_before(LONG_AGO)
         .not_valid_after(FAR_AWAY)
         .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
+        .add_extension(_usage(signs=by is None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key((by.private if by else private).public_key()),
+            critical=False,
+        )
     )
     if sans:
         builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
     return Pair(builder.sign(private if by is None else by.private, hashes.SHA256()), private)
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    """Python 3.13 verifies servers strictly, and wants it said."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,5 +1,6 @@
 """The web config file: which files are good, what is wrong with the others, and that no error shows a secret."""
 
+import re
 import ssl
 import textwrap
 from contextlib import suppress
@@ -11,8 +12,12 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.config.read import settings_of
+from exporter.config.rules import Section
 from exporter.errors import ConfigError
-from exporter.web.config import Loaded, WebConfigFile, load
+from exporter.web.config import Headers, HttpServer, Loaded, RateLimit, TlsServer, WebConfig, WebConfigFile, load
+from exporter.web.config.settings import ANY, CURVES, IF_GIVEN, NO_CERTIFICATE, REQUESTED, VERSIONS
+from exporter.web.guard import REASONS
 from tests.certificates import Pair, authority, server_of
 
 HASH = bcrypt.hashpw(b"dave123", bcrypt.gensalt(4)).decode()
@@ -355,3 +360,29 @@ def test_a_bad_change_is_told_once(tmp_path: Path) -> None:
     after = file.changed()
     assert after is not None
     assert after.tls == before.tls
+
+
+# The page about it
+
+PAGE = (Path(__file__).parent.parent / "docs" / "web-config.md").read_text()
+
+
+def test_the_page_names_every_key() -> None:
+    """docs/web-config.md has every key, and every value of those that have a few."""
+    records = (WebConfig, TlsServer, HttpServer, Headers, RateLimit)
+    keys = [
+        setting.key
+        for record in records
+        for setting in settings_of(record)
+        if not isinstance(setting.row.rule, Section)
+    ]
+    values = [NO_CERTIFICATE, REQUESTED, ANY[0], IF_GIVEN, *VERSIONS, *CURVES, *REASONS]
+    assert [word for word in (*keys, *values) if f"{word}`" not in PAGE] == []
+
+
+def test_the_pages_example_is_good(folder: Path) -> None:
+    """The example on docs/web-config.md is taken as it stands."""
+    (example, _) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGE)
+    found = loaded(folder, example)
+    assert found.tls is not None
+    assert len(found.config.basic_auth_users) == 1

@@ -102,7 +102,8 @@ class Http(Struct, frozen=True, kw_only=True):
         bool,
         Row(
             switch(),
-            "Take lists of sessions by `POST /api/v1/sessions`, from programs on the same machine or in the same pod.",
+            "Take lists of sessions by `POST /api/v1/sessions`, from programs on the same machine or in the same pod, "
+            "and from those with a password or a client certificate (docs/web-config.md).",
         ),
     ] = False
 

@@ -141,6 +141,7 @@ class WebServer:
             await self._server.serve(sockets=self._sockets)
         finally:
             watching.cancel()
+            self._server.close()
             for connection in list(self._server.server_state.connections):
                 connection.transport.abort()
             for opened in self._sockets:

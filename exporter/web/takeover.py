@@ -24,6 +24,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._door = door
         self._listening: Sequence[socket.socket] = ()
+        self.servers: list[asyncio.Server] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
@@ -45,6 +46,10 @@ class Server(uvicorn.Server):
         # What was just accepted gets its protocol in the next turn of the loop, and none from a server that is closed.
         await asyncio.sleep(0)
         _close(closing)
+
+    def close(self) -> None:
+        """Listen no more; also when the loop ends before `serve` has."""
+        _close(self.servers)
 
     async def _open(self, door: Door) -> list[asyncio.Server]:
         loop = asyncio.get_running_loop()
