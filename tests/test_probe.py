@@ -25,6 +25,7 @@ from exporter.simulator import DOCUMENTED_ID, Settings, running
 from exporter.web.probe import PROBES_MAX
 from tests.exporting import SCRAPER, Exporting, config, exporting, read
 from tests.faulty_server import Answer, FaultyServer, answer, serving, then_silence, together
+from tests.test_exporter import families
 from tests.trees import answer as tree
 from tests.trees import body, node
 
@@ -198,6 +199,7 @@ def test_formats_are_negotiated_as_on_metrics(tmp_path: Path) -> None:
                 assert rich.text.endswith("\n# EOF\n")
                 assert f'# {{event_id="{DOCUMENTED_ID}"}} 0.2128' in rich.text
                 assert {line.partition(" # ")[0] for line in lines(rich.text)} == lines(plain.text)
+                assert len(families(rich.text)) > len(OWN)
                 async with exporter.http.stream(
                     "GET", f"{exporter.origin}/probe", params=PROBE, headers={"accept-encoding": "gzip"}
                 ) as packed:
@@ -352,6 +354,15 @@ def test_few_probes_at_once(tmp_path: Path) -> None:
             await gate.wait()
             assert {(await each).status_code for each in waiting} == {200}
             assert await success(exporter, PROBE | {"event_id": "x"}) == 1
+            assert await success(exporter, PROBE | {"event_id": "unknown"}) == 0
+            wanted = {"succeeded": PROBES_MAX + 1, "failed": 1, "refused": 1}
+
+            async def counted() -> bool:
+                samples = await exporter.samples()
+                found = {dict(labels)["outcome"]: v for (n, labels), v in samples.items() if n == "telnyx_probes_total"}
+                return found == wanted
+
+            await exporter.until(counted)
 
     asyncio.run(play())
 

@@ -18,6 +18,7 @@ from exporter.errors import ConfigError, Denied, ExporterError, Gone, KeyRefused
 from exporter.explain.story import Look, Story
 from exporter.labels import Labeller
 from exporter.lifecycle import Policy
+from exporter.metrics import Metrics
 from exporter.model import SessionRef
 from exporter.poll import Journey
 
@@ -30,17 +31,25 @@ CURES: Mapping[type[ExporterError], str] = {
 """What the caller can do, where the message itself doesn't say it."""
 
 
+SUCCEEDED, FAILED, REFUSED = "succeeded", "failed", "refused"
+"""How a look, or the wish for one, can end."""
+
+
 class Prober:
     """Looks at sessions by the clients that poll them."""
 
-    def __init__(self, labeller: Labeller, clock: Clock) -> None:
+    def __init__(self, labeller: Labeller, clock: Clock, metrics: Metrics) -> None:
         self._labeller = labeller
         self._clock = clock
+        self._metrics = metrics
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def adopt(self, config: Config, policy: Policy, journeys: Mapping[str, Journey]) -> None:
         """Look by these from now on."""
         self._config, self._policy, self._journeys = config, policy, journeys
+        for account in journeys:
+            for outcome in (SUCCEEDED, FAILED, REFUSED):
+                self._count(account, outcome, 0)
 
     def open(self) -> None:
         """On the main loop, before anybody asks."""
@@ -52,11 +61,27 @@ class Prober:
 
     def ask(self, ref: SessionRef, seconds: float) -> Future[Look]:
         """Have the main loop look; from any thread."""
+        return asyncio.run_coroutine_threadsafe(self.look(ref, seconds), self._main)
+
+    def refuse(self, account: str) -> None:
+        """Take note of a question that nobody had time for; from any thread."""
+        self._main.call_soon_threadsafe(self._count, account, REFUSED)
+
+    @property
+    def _main(self) -> asyncio.AbstractEventLoop:
         assert self._loop is not None, "opened before anybody asks"
-        return asyncio.run_coroutine_threadsafe(self.look(ref, seconds), self._loop)
+        return self._loop
+
+    def _count(self, account: str, outcome: str, amount: int = 1) -> None:
+        self._metrics.inc("telnyx_probes_total", (account, outcome), amount)
 
     async def look(self, ref: SessionRef, seconds: float = math.inf) -> Look:
         """The session as the API shows it now, or why it can't be had within the time; on the main loop."""
+        look = await self._look(ref, seconds)
+        self._count(ref.account, SUCCEEDED if look.succeeded else FAILED)
+        return look
+
+    async def _look(self, ref: SessionRef, seconds: float) -> Look:
         started = self._clock.monotonic()
         asked = list[Exchange]()
         try:
