@@ -187,6 +187,7 @@ class App:
             self.started.set()
             await self._work()
         finally:
+            self.prober.close()
             # Beside this loop, not on it: what the last requests brought has still to come into the ledger.
             await asyncio.to_thread(self.web.stop, STOP_SECONDS)
             await self.ledger.close()

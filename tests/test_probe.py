@@ -385,6 +385,26 @@ def test_a_probe_ends_before_its_scraper_gives_up(tmp_path: Path) -> None:
     face(scenario, tmp_path, answer(404), by_id={"silent": then_silence(b"")})
 
 
+def test_a_probe_does_not_keep_the_exporter_from_stopping(tmp_path: Path) -> None:
+    """Whoever asked is answered at once when the exporter stops, though the API never answers."""
+
+    async def play() -> None:
+        async with serving(answer(404), by_id={"silent": then_silence(b"")}) as api:
+            async with facing(tmp_path, api) as exporter:
+                told = asyncio.create_task(probe(exporter, PROBE | {"event_id": "silent", "debug": "true"}))
+
+                async def under_way() -> bool:
+                    return len(asked(api)) == 1
+
+                await exporter.until(under_way)
+                started = time.monotonic()
+                exporter.app.stop()
+                assert "failed: main: the exporter is stopping; try again once it runs\n" in (await told).text
+            assert time.monotonic() - started < 5
+
+    asyncio.run(play())
+
+
 def test_probes_take_no_slot_that_they_cannot_wait_for(tmp_path: Path) -> None:
     """Past the account's pace a probe fails at once instead of pushing the polls back."""
 
