@@ -107,7 +107,7 @@ class App:
         )
         if origin.look_seconds > 0:
             self._jobs.every(origin.look_seconds, "config", self.reloading.look)
-        self.prober = Prober(self.labeller, clock)
+        self.prober = Prober(self.labeller, clock, self.metrics)
         self.started = asyncio.Event()
         """Set when the web surface listens."""
         self._stop = asyncio.Event()
@@ -191,6 +191,7 @@ class App:
             self.started.set()
             await self._work()
         finally:
+            self.prober.close()
             # Beside this loop, not on it: what the last requests brought has still to come into the ledger.
             await asyncio.to_thread(self.web.stop, STOP_SECONDS)
             await self.ledger.close()
