@@ -50,7 +50,7 @@ class Journey:
 
     def watched(self, watch: Callable[[Exchange], None], until: float) -> "Journey":
         """This journey by a client of its own, as `Client.watched`."""
-        client = self._client.watched(watch, until)
+        client = self.client.watched(watch, until)
         return Journey(client, self._reader, self._labeller, max_depth=self._max_depth, expand=self._expand)
 
     async def poll(self, claim: Claim, at: float) -> Poll:
