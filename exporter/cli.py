@@ -358,7 +358,7 @@ def _guarded() -> argparse.ArgumentParser:
     parser.add_argument(
         "--web.config.file",
         dest="web_config_file",
-        type=Path,
+        type=lambda text: Path(text) if text else None,  # as with Prometheus, no name is no file
         metavar="FILE",
         help="TLS, users and headers, in the format of Prometheus's own exporters (default: plain HTTP for everybody)",
     )

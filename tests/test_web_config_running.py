@@ -193,6 +193,13 @@ def test_check_config(tmp_path: Path) -> None:
     assert 'basic_auth_users: what stands for "dave" is no bcrypt hash' in output
 
 
+def test_no_name_is_no_file(tmp_path: Path) -> None:
+    """An empty name is as good as no flag, as with Prometheus."""
+    (tmp_path / "config.yaml").write_text("{}\n")
+    checked = called(tmp_path, "check-config", "--web.config.file=")
+    assert checked == (0, "config.yaml: ok, 1 account(s), 0 configured session(s)\n")
+
+
 def test_run_with_a_bad_file(tmp_path: Path) -> None:
     """`run` ends at once, with the file, the key and the cure, before it opens a ledger."""
     files(tmp_path, f"{TLS.replace('server.key', 'gone.key')}}}")

@@ -1,8 +1,8 @@
 """The exporter's face: what can be asked of it over HTTP.
 
-Owns the listening sockets, a thread with an event loop of its own, the routes, and the last step of a page (process_*
-and python_* families, compression). It renders no metric and changes nothing: it holds references that the main
-thread swaps, so a scrape waits for no poll. Read `routes` first.
+Owns the listening sockets, a thread with an event loop of its own, who is let in (`guard`), the routes, and the last
+step of a page (process_* and python_* families, compression). It renders no metric and changes nothing: it holds
+references that the main thread swaps, so a scrape waits for no poll. Read `routes` first.
 """
 
 from exporter.web.pages import Pages

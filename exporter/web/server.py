@@ -1,7 +1,8 @@
 """The web surface's thread: sockets, event loop, server, and their end.
 
-Owns starting and stopping, and what a client may cost (connections, time, size). Knows nothing of what is served. The
-surprising fact: sockets listen before the thread exists, so a taken port is the caller's error and not a dead thread.
+Owns starting and stopping, following the web config file, and what a client may cost (connections, time, size). Knows
+nothing of what is served. The surprising fact: sockets listen before the thread exists, so a taken port is the caller's
+error and not a dead thread.
 """
 
 import asyncio
