@@ -54,15 +54,13 @@ class Discovery:
     def adopt(self, plan: Plan) -> None:
         """Ask by this plan; what is as it was goes on where it is."""
         settings = plan.config.discovery.detail_records
-        kept = {
-            name: source
-            for name, source in self._records.items()
-            if settings == self._settings and plan.clients.get(name) is self._clients[name]
-        }
+        kept = self._records if settings == self._settings else {}
         self._accounts, self._settings, self._clients = plan.config.accounts, settings, dict(plan.clients)
         self._records = {name: kept.get(name) or self._source(name) for name in plan.clients}
+        for name, source in self._records.items():
+            source.client = plan.clients[name]
         for account in self._accounts:
-            if account.balance_interval_seconds <= 0:
+            if not _balance_wanted(account):
                 forget_balance(self._metrics, account.name)
 
     def _source(self, account: str) -> DetailRecordSource:
@@ -137,16 +135,21 @@ class Discovery:
 
     def _balance_due(self, account: Account) -> bool:
         interval, asked_at = account.balance_interval_seconds, self._balance_at.get(account.name)
-        return interval > 0 and (asked_at is None or not 0 <= self._clock.now() - asked_at < interval)
+        return _balance_wanted(account) and (asked_at is None or not 0 <= self._clock.now() - asked_at < interval)
 
     async def _fetch_balance(self, account: str) -> None:
         self._balance_at[account] = self._clock.now()
-        client = self._clients[account]
         try:
-            show_balance(self._metrics, account, await client.balance())
+            answer = await self._clients[account].balance()
+            if any(known.name == account and _balance_wanted(known) for known in self._accounts):  # it still is
+                show_balance(self._metrics, account, answer)
         except (ConfigError, PollError) as error:
             log.warning("balance not fetched", extra=facts(account=account, error=str(error)))
             self._metrics.inc("telnyx_exporter_task_failures_total", ("balance",))
+
+
+def _balance_wanted(account: Account) -> bool:
+    return account.balance_interval_seconds > 0
 
 
 async def _until(asked: Callable[[], Coroutine[None, None, bool]], seconds: float) -> None:

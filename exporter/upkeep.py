@@ -76,7 +76,6 @@ class Upkeep:
         self._clock = clock
         self._counted = counted
         self._plan: Plan | None = None
-
         for task in TASKS:
             metrics.inc("telnyx_exporter_task_failures_total", (task,), 0)
         metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)

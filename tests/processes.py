@@ -13,6 +13,7 @@ import httpx
 import yaml
 
 from tests.exporting import PATIENCE_SECONDS
+from tests.hygiene import WATCH
 
 KEY, OTHER_KEY = "KEY-k3pt-s3cret", "KEY-an0ther-s3cret"
 ENVIRONMENT = {"MAIN_KEY": KEY, "OTHER_KEY": OTHER_KEY, "THIRD_KEY": "KEY-th1rd-s3cret"}
@@ -31,7 +32,9 @@ class Process:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | ENVIRONMENT)
 
     def log(self) -> str:
-        return self._log.read_text()
+        text = self._log.read_text()
+        WATCH.see("the log of a process", text)
+        return text
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Until a condition holds, or the process ends too early."""

@@ -262,6 +262,23 @@ def test_accounts_come_and_go(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_an_account_keeps_its_pace_and_its_connections(tmp_path: Path) -> None:
+    """Another rate or list of sessions takes no client away; another way to the API does, and the pace goes on."""
+
+    async def scene(hands: Reloaded) -> None:
+        app = hands.exporter.app
+        client, pacer = app.plan.clients["main"], app.plan.pacers["main"]
+        await hands.reload(accounts=[hands.account(requests_per_second=3)], sessions=[DOCUMENTED])
+        assert (app.plan.clients["main"], app.plan.pacers["main"]) == (client, pacer)
+        assert pacer.burst == 3
+        await hands.reload(accounts=[hands.account(max_in_flight=2)])
+        assert app.plan.clients["main"] is not client
+        assert app.plan.pacers["main"] is pacer
+        assert pacer.burst == 2
+
+    play(tmp_path, scene)
+
+
 def test_polls_under_way_are_booked(tmp_path: Path) -> None:
     """A poll is booked whose account leaves, or gets another key, while the poll waits for the API."""
 

@@ -55,7 +55,8 @@ class DetailRecordSource:
         clock: Clock,
     ) -> None:
         self._account = account
-        self._client = client
+        self.client = client
+        """Asked from the next page on; a reload may swap it."""
         self._kinds = kinds
         self._fields = {kind.name: kind.time_fields for kind in kinds}
         self._settings = settings
@@ -143,7 +144,7 @@ class DetailRecordSource:
     async def _read_by(self, field: str, kind: Kind, since: float, until: float) -> float:
         listing = Listing(self._account, kind, field, since, until)
         while not listing.ended:
-            records = listing.take(await self._client.detail_records(listing.params()))
+            records = listing.take(await self.client.detail_records(listing.params()))
             self._show(await self._ledger.run(SqliteLedger.list_records, self._account, records, until))
         if listing.unreadable:
             self._metrics.inc("telnyx_discovery_failures_total", (self._account, DETAIL_RECORDS))
