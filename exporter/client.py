@@ -240,7 +240,8 @@ class Client:
     async def _slot(self) -> None:
         """Wait for a slot, and for another one when meanwhile a 429 to somebody else has stopped the account."""
         while True:
-            self._check_patience()
+            if self._watch is not None:
+                self._check_patience()
             wait = self._pacer.reserve(self._monotonic())
             if wait > 0:
                 await self._sleep(wait)

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from exporter.app import policy
 from exporter.catalog import BY_NAME
 from exporter.config import Budget, ConfiguredSession, Label, Metrics, Threshold
 from exporter.explain.story import BOOKKEEPING
@@ -403,6 +404,19 @@ def test_a_probe_does_not_keep_the_exporter_from_stopping(tmp_path: Path) -> Non
             assert time.monotonic() - started < 5
 
     asyncio.run(play())
+
+
+def test_an_account_that_is_no_longer_there(tmp_path: Path) -> None:
+    """What a reload takes away between a question and its answer makes the probe fail, and says so."""
+
+    async def scenario(exporter: Exporting, api: FaultyServer) -> None:
+        exporter.app.prober.adopt(exporter.app.config, policy(exporter.app.config), {})
+        told = (await probe(exporter, PROBE | {"debug": "true"})).text
+        assert told.endswith("\nfailed: account: main is no longer configured; name another one\n")
+        assert await success(exporter) == 0
+        assert asked(api) == []
+
+    face(scenario, tmp_path, answer(404))
 
 
 def test_probes_take_no_slot_that_they_cannot_wait_for(tmp_path: Path) -> None:

@@ -96,19 +96,24 @@ class Prober:
         asked = list[Exchange]()
         try:
             async with self._limit(seconds):
-                session = await self._journeys[ref.account].watched(asked.append, started + seconds).session(ref)
+                session = await self._journey(ref).watched(asked.append, started + seconds).session(ref)
         except (PollError, ConfigError) as error:
-            return Look(ref, self._clock.now(), self._passed(started), tuple(asked), problem=_told(error))
+            problem = _told(error)
         except TimeoutError:
             late = f"the session could not be had within {seconds:.1f} s; try again with more time"
-            problem = "the exporter is stopping; try again once it runs" if self._closed else late
-            return Look(
-                ref, self._clock.now(), self._passed(started), tuple(asked), problem=f"{ref.account}: {problem}"
-            )
-        facts = self._labeller.facts(session)
-        profile = self._labeller.profile(session, facts)
-        now = self._clock.now()
-        return Look(ref, now, self._passed(started), tuple(asked), session, facts, profile)
+            stopping = "the exporter is stopping; try again once it runs"
+            problem = f"{ref.account}: {stopping if self._closed else late}"
+        else:
+            facts = self._labeller.facts(session)
+            profile = self._labeller.profile(session, facts)
+            return Look(ref, self._clock.now(), self._passed(started), tuple(asked), session, facts, profile)
+        return Look(ref, self._clock.now(), self._passed(started), tuple(asked), problem=problem)
+
+    def _journey(self, ref: SessionRef) -> Journey:
+        journey = self._journeys.get(ref.account)
+        if journey is None:  # a reload came between the question and this look
+            raise ConfigError("account", f"{ref.account} is no longer configured; name another one")
+        return journey
 
     @asynccontextmanager
     async def _limit(self, seconds: float) -> AsyncIterator[None]:
