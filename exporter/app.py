@@ -123,7 +123,7 @@ class App:
         self.poller = Poller(
             lanes, self.ledger, self._booker, self.metrics, clock, crowded=lambda: self._reception.crowded
         )
-        self.prober = Prober(self.labeller, clock)
+        self.prober = Prober(self.labeller, clock, self.metrics)
         self.prober.adopt(config, self._policy, self.journeys)
         self.started = asyncio.Event()
         """Set when the web surface listens."""
@@ -191,6 +191,7 @@ class App:
             self.started.set()
             await self._work()
         finally:
+            self.prober.close()
             # Beside this loop, not on it: what the last requests brought has still to come into the ledger.
             await asyncio.to_thread(self.web.stop, STOP_SECONDS)
             await self.ledger.close()

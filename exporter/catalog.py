@@ -287,6 +287,12 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _process("telnyx_polls_total", "counter", "account", "Finished polls, failed ones included."),
     _process("telnyx_poll_failures_total", "counter", "account reason", "Failed polls."),
+    _process(
+        "telnyx_probes_total",
+        "counter",
+        "account outcome",
+        "Questions at /probe: succeeded, failed, or refused because too many were under way.",
+    ),
     _process("telnyx_poll_lag_seconds", "histogram", "", "How late after its due time a poll started.", _LAG),
     Family("telnyx_due_sessions", "gauge", "ledger", (), "Sessions that are due and not being polled: the backlog."),
     _ledger("telnyx_discovered_sessions_total", "counter", "source", "Sessions that a source was the first to name."),

@@ -28,7 +28,7 @@ TOPICS = (
     ("The account", r"balance|available_credit|credit_limit|pending_amount"),
     ("Single sessions", r"followed_.*"),
     ("Checks of the bill", r".*reconcil.*|trees_.*"),
-    ("Polling", r"polls?_.*|due_.*"),
+    ("Polling", r"polls?_.*|probes_.*|due_.*"),
     ("The Telnyx API", r"api_.*"),
     ("The exporter itself", r"label_.*|series.*|ledger_.*|exporter_.*"),
 )

@@ -45,12 +45,12 @@ EXCHANGES = (
 )
 
 
-def story(content: object, config: Config = CONFIG) -> Story:
+def story(content: object, config: Config = CONFIG, at: float = NOW) -> Story:
     """The story of an answer of the API."""
     labeller = Labeller(config.metrics.labels)
     session: Session = trees.read(content, fields=tuple(labeller.record_fields))
     facts = labeller.facts(session)
-    look = Look(session.ref, NOW, 0.75, EXCHANGES, session, facts, labeller.profile(session, facts))
+    look = Look(session.ref, at, 0.75, EXCHANGES, session, facts, labeller.profile(session, facts))
     return Story.of(look, config, POLICY)
 
 
@@ -201,6 +201,25 @@ def test_people_are_masked_except_where_nobody_asked_for_it() -> None:
         assert PHONE[1:] not in shown
         assert "***23" in shown
         assert PHONE in FORMS[form](story(content, replace(CONFIG, web=Web(redact_fields=()))))
+
+
+@pytest.mark.parametrize("digits", range(1, 12))
+def test_no_part_of_a_number_slips_through_where_a_text_is_cut(digits: int) -> None:
+    """A long text is read up to some character; a number that lies across that place doesn't show its first digits."""
+    before = f"{'a' * (10_000 - len('@b.c +') - digits)}@b.c "
+    content = trees.answer(node("call-session:root", "1") | {"record": {"model": f"{before}{PHONE} and more"}})
+    shown = json.loads(FORMS["json"](story(content)))["events"][0]["record"]["model"]
+    assert shown == f"***... ({len(before) + len(PHONE) + 9} characters)"
+
+
+def test_budgets_are_as_of_the_look() -> None:
+    """Money of yesterday is booked in a budget, and not spent in the window of today."""
+    midnight = 1_773_792_000.0
+    day = Budget(name="day", amount=Decimal(5), currency="USD", window="day")
+    content = trees.answer(node("call-session:root", "1") | {"record": {"started_at": "2026-03-17T23:00:00Z"}})
+    told = story(content, replace(CONFIG, budgets=(day,)), at=midnight + 3600)
+    amounts = {total.family: int(total.value) for total in told.totals if total.family.startswith("telnyx_budget_")}
+    assert (amounts["telnyx_budget_cost_total"], amounts["telnyx_budget_spent"]) == (1, 0)
 
 
 def test_a_failed_look_is_told_too() -> None:

@@ -6,6 +6,8 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from telnyx import BaseModel
+from telnyx.types import detail_record_list_response
 
 from exporter import config
 from exporter.errors import ConfigError
@@ -29,6 +31,12 @@ OPEN_FIELDS = (
     *("billed_sec", "cost", "rate", "currency", "record_type", "status", "country_code", "client_id", "total_tokens"),
     *("tokens_from_cache", "sip_hangup_cause", "user_id", "participant_count"),
 )
+
+SDK_PERSONAL = {
+    *("cli", "cld", "originating_number", "destination_number", "destination_phone_number", "phone_number"),
+    *("imsi", "ip_address"),
+}
+"""Of all fields that Telnyx's own SDK knows of detail records."""
 
 NUMBERS = {
     "+13125550123": "***23",
@@ -73,6 +81,15 @@ def test_personal_by_name(field: str) -> None:
 def test_open_by_name(field: str) -> None:
     """The default hides none of the fields that an operator needs."""
     assert DEFAULT.record({field: "abc"}) == {field: "abc"}
+
+
+def test_the_sdks_fields() -> None:
+    """Of the detail records' fields that Telnyx's SDK knows, those that name a person are hidden, and no others."""
+    members = vars(detail_record_list_response).values()
+    models = [each for each in members if isinstance(each, type) and issubclass(each, BaseModel)]
+    fields = {name for model in models for name in model.model_fields}
+    assert {"billed_sec", "call_session_id", "cost"} < fields
+    assert {name for name in fields if DEFAULT.hides(name)} == SDK_PERSONAL
 
 
 @pytest.mark.parametrize("text", NUMBERS)

@@ -25,6 +25,7 @@ from exporter.simulator import DOCUMENTED_ID, Settings, running
 from exporter.web.probe import PROBES_MAX
 from tests.exporting import SCRAPER, Exporting, config, exporting, read
 from tests.faulty_server import Answer, FaultyServer, answer, serving, then_silence, together
+from tests.test_exporter import families
 from tests.trees import answer as tree
 from tests.trees import body, node
 
@@ -198,6 +199,7 @@ def test_formats_are_negotiated_as_on_metrics(tmp_path: Path) -> None:
                 assert rich.text.endswith("\n# EOF\n")
                 assert f'# {{event_id="{DOCUMENTED_ID}"}} 0.2128' in rich.text
                 assert {line.partition(" # ")[0] for line in lines(rich.text)} == lines(plain.text)
+                assert len(families(rich.text)) > len(OWN)
                 async with exporter.http.stream(
                     "GET", f"{exporter.origin}/probe", params=PROBE, headers={"accept-encoding": "gzip"}
                 ) as packed:
@@ -352,6 +354,15 @@ def test_few_probes_at_once(tmp_path: Path) -> None:
             await gate.wait()
             assert {(await each).status_code for each in waiting} == {200}
             assert await success(exporter, PROBE | {"event_id": "x"}) == 1
+            assert await success(exporter, PROBE | {"event_id": "unknown"}) == 0
+            wanted = {"succeeded": PROBES_MAX + 1, "failed": 1, "refused": 1}
+
+            async def counted() -> bool:
+                samples = await exporter.samples()
+                found = {dict(labels)["outcome"]: v for (n, labels), v in samples.items() if n == "telnyx_probes_total"}
+                return found == wanted
+
+            await exporter.until(counted)
 
     asyncio.run(play())
 
@@ -372,6 +383,26 @@ def test_a_probe_ends_before_its_scraper_gives_up(tmp_path: Path) -> None:
         assert "failed: main: the session could not be had within 0.3 s; try again with more time\n" in told
 
     face(scenario, tmp_path, answer(404), by_id={"silent": then_silence(b"")})
+
+
+def test_a_probe_does_not_keep_the_exporter_from_stopping(tmp_path: Path) -> None:
+    """Whoever asked is answered at once when the exporter stops, though the API never answers."""
+
+    async def play() -> None:
+        async with serving(answer(404), by_id={"silent": then_silence(b"")}) as api:
+            async with facing(tmp_path, api) as exporter:
+                told = asyncio.create_task(probe(exporter, PROBE | {"event_id": "silent", "debug": "true"}))
+
+                async def under_way() -> bool:
+                    return len(asked(api)) == 1
+
+                await exporter.until(under_way)
+                started = time.monotonic()
+                exporter.app.stop()
+                assert "failed: main: the exporter is stopping; try again once it runs\n" in (await told).text
+            assert time.monotonic() - started < 5
+
+    asyncio.run(play())
 
 
 def test_probes_take_no_slot_that_they_cannot_wait_for(tmp_path: Path) -> None:

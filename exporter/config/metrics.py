@@ -39,6 +39,7 @@ RESERVED_LABELS = (
         "endpoint",
         "code",
         "label",
+        "outcome",
     ),
     *("instance", "job", "le"),
 )

@@ -24,7 +24,7 @@ def document(story: Story) -> str:
         "record_type": wording.masked(look.ref.record_type, LINE_MAX),
         "event_id": wording.masked(look.ref.event_id, LINE_MAX),
         "date_time": look.ref.date_time,
-        "success": story.succeeded,
+        "success": story.look.succeeded,
         "problem": wording.masked(look.problem, TEXT_MAX) or None,
         "duration_seconds": round(look.seconds, 6),
         "requests": [

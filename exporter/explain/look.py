@@ -8,16 +8,18 @@ late.
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 
 from exporter.booker import Clock
 from exporter.client import Exchange
 from exporter.config import Config
-from exporter.errors import ConfigError, Denied, ExporterError, Gone, KeyRefused, PollError, Transient, TreeError
+from exporter.errors import ConfigError, Denied, ExporterError, Gone, PollError, Transient, TreeError
 from exporter.explain.story import Look, Story
 from exporter.labels import Labeller
 from exporter.lifecycle import Policy
+from exporter.metrics import Metrics
 from exporter.model import SessionRef
 from exporter.poll import Journey
 
@@ -30,21 +32,38 @@ CURES: Mapping[type[ExporterError], str] = {
 """What the caller can do, where the message itself doesn't say it."""
 
 
+SUCCEEDED, FAILED, REFUSED = "succeeded", "failed", "refused"
+"""How a look, or the wish for one, can end."""
+
+
 class Prober:
     """Looks at sessions by the clients that poll them."""
 
-    def __init__(self, labeller: Labeller, clock: Clock) -> None:
+    def __init__(self, labeller: Labeller, clock: Clock, metrics: Metrics) -> None:
         self._labeller = labeller
         self._clock = clock
+        self._metrics = metrics
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._limits: set[asyncio.Timeout] = set()
+        """Of the looks under way."""
+        self._closed = False
 
     def adopt(self, config: Config, policy: Policy, journeys: Mapping[str, Journey]) -> None:
         """Look by these from now on."""
         self._config, self._policy, self._journeys = config, policy, journeys
+        for account in journeys:
+            for outcome in (SUCCEEDED, FAILED, REFUSED):
+                self._count(account, outcome, 0)
 
     def open(self) -> None:
         """On the main loop, before anybody asks."""
         self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """End what is under way, so that whoever asked is answered and the exporter can stop; on the main loop."""
+        self._closed = True
+        for limit in self._limits:
+            limit.reschedule(-math.inf)
 
     @property
     def config(self) -> Config:
@@ -52,25 +71,55 @@ class Prober:
 
     def ask(self, ref: SessionRef, seconds: float) -> Future[Look]:
         """Have the main loop look; from any thread."""
+        return asyncio.run_coroutine_threadsafe(self.look(ref, seconds), self._main)
+
+    def refuse(self, account: str) -> None:
+        """Take note of a question that nobody had time for; from any thread."""
+        self._main.call_soon_threadsafe(self._count, account, REFUSED)
+
+    @property
+    def _main(self) -> asyncio.AbstractEventLoop:
         assert self._loop is not None, "opened before anybody asks"
-        return asyncio.run_coroutine_threadsafe(self.look(ref, seconds), self._loop)
+        return self._loop
+
+    def _count(self, account: str, outcome: str, amount: int = 1) -> None:
+        self._metrics.inc("telnyx_probes_total", (account, outcome), amount)
 
     async def look(self, ref: SessionRef, seconds: float = math.inf) -> Look:
         """The session as the API shows it now, or why it can't be had within the time; on the main loop."""
+        look = await self._look(ref, seconds)
+        self._count(ref.account, SUCCEEDED if look.succeeded else FAILED)
+        return look
+
+    async def _look(self, ref: SessionRef, seconds: float) -> Look:
         started = self._clock.monotonic()
         asked = list[Exchange]()
         try:
-            async with asyncio.timeout(None if math.isinf(seconds) else seconds):
+            async with self._limit(seconds):
                 session = await self._journeys[ref.account].watched(asked.append, started + seconds).session(ref)
         except (PollError, ConfigError) as error:
             return Look(ref, self._clock.now(), self._passed(started), tuple(asked), problem=_told(error))
         except TimeoutError:
-            late = f"{ref.account}: the session could not be had within {seconds:.1f} s; try again with more time"
-            return Look(ref, self._clock.now(), self._passed(started), tuple(asked), problem=late)
+            late = f"the session could not be had within {seconds:.1f} s; try again with more time"
+            problem = "the exporter is stopping; try again once it runs" if self._closed else late
+            return Look(
+                ref, self._clock.now(), self._passed(started), tuple(asked), problem=f"{ref.account}: {problem}"
+            )
         facts = self._labeller.facts(session)
         profile = self._labeller.profile(session, facts)
         now = self._clock.now()
         return Look(ref, now, self._passed(started), tuple(asked), session, facts, profile)
+
+    @asynccontextmanager
+    async def _limit(self, seconds: float) -> AsyncIterator[None]:
+        async with asyncio.timeout(None if math.isinf(seconds) else seconds) as limit:
+            self._limits.add(limit)
+            try:
+                if self._closed:
+                    raise TimeoutError
+                yield
+            finally:
+                self._limits.discard(limit)
 
     def _passed(self, started: float) -> float:
         return self._clock.monotonic() - started
@@ -82,4 +131,4 @@ class Prober:
 
 def _told(error: ExporterError) -> str:
     cure = next((CURES[kind] for kind in type(error).__mro__ if kind in CURES), "")
-    return f"{error}; {cure}" if cure and not isinstance(error, KeyRefused) else str(error)
+    return f"{error}; {cure}" if cure else str(error)

@@ -18,7 +18,7 @@ def page(story: Story, seconds: float, form: Format) -> bytes:
     """The exposition of a look that took so long in all; a failed one has its two own families alone."""
     place = int(form is Format.OPENMETRICS)
     blocks = [block.finished()[place] for block in story.blocks()]
-    return _own(form, seconds, success=story.succeeded) + b"".join(blocks) + _end(form)
+    return _own(form, seconds, success=story.look.succeeded) + b"".join(blocks) + _end(form)
 
 
 def terminal_page(story: Story) -> str:

@@ -24,7 +24,7 @@ def story_text(story: Story) -> str:
     """Everything, from the first request to the rule behind each sample."""
     look, wording = story.look, story.wording
     named = f"{wording.line(look.ref.record_type)} {wording.line(look.ref.event_id)} of account {look.ref.account}"
-    lines = [named, f"probe_success {int(story.succeeded)}, {look.seconds:.3f} s at the API", "", "requests:"]
+    lines = [named, f"probe_success {int(story.look.succeeded)}, {look.seconds:.3f} s at the API", "", "requests:"]
     for asked in look.asked:
         again = f", attempt {asked.attempt}" if asked.attempt > 1 else ""
         path = wording.line(asked.path, TEXT_MAX)

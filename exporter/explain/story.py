@@ -41,6 +41,11 @@ class Look(Struct, frozen=True):
     problem: str = ""
     """Why there is no session: what, where, and the cure."""
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the whole session could be had."""
+        return self.session is not None and self.session.complete
+
 
 class Story(Struct, frozen=True):
     """A look and what it leads to on /metrics, once the session has settled as it is now."""
@@ -58,11 +63,6 @@ class Story(Struct, frozen=True):
         personal = {label.name: label.field for label in labels if redactor.hides(label.field)}
         totals = _totals(look, policy, Settings.of(config)) if look.session is not None else ()
         return cls(look, totals, tuple(label.name for label in labels), Wording(redactor, personal))
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the whole session could be had."""
-        return self.look.session is not None and self.look.session.complete
 
     def blocks(self) -> list[Block]:
         """The families as /metrics would show them, with their lines."""

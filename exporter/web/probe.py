@@ -88,6 +88,7 @@ class ProbeRoute:
             told = Redactor(self._prober.config.web.redact_fields).text(str(error))
             return PlainTextResponse(f"{told}\n", HTTPStatus.BAD_REQUEST)
         if len(self._under_way) >= PROBES_MAX:
+            self._prober.refuse(ref.account)
             told = f"{PROBES_MAX} probes are under way; come again later, or scrape them at other times"
             headers = {"Retry-After": RETRY_SECONDS}
             return PlainTextResponse(f"{told}\n", HTTPStatus.SERVICE_UNAVAILABLE, headers)
