@@ -18,7 +18,7 @@ from exporter.catalog import CHECKS as CHECK_NAMES
 from exporter.model import SessionRef
 from exporter.web.pages.checks import CHECKS
 from exporter.web.pages.foreign import SHOWN_MAX, TOLD_MAX
-from tests.looking import CALL, KEY, Tree, follow, ledger_in, look, served
+from tests.looking import CALL, KEY, PHONE, Tree, follow, ledger_in, look, served
 from tests.test_ledger_reading import failure
 
 HOSTILE = (
@@ -36,7 +36,6 @@ HOSTILE = (
     "~1",
     "x" * 1_000_000,
 )
-PHONE = "+15551234567"
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +294,8 @@ def test_personal_ids_are_masked_and_still_lead_to_their_session(http: httpx.Cli
     """An id that is a phone number stands on no page, in no link and in no JSON; its session is linked by a number."""
     (row,) = _listed(http, q=PHONE)
     assert row["event_id"] == "***67"
-    for path in (row["page"], f"/api/v1{row['page']}", "/failures", "/api/v1/failures", "/sessions?limit=200"):
+    lists = ("/sessions?limit=200", "/failures", "/api/v1/failures", "/config", "/api/v1/config")
+    for path in (row["page"], f"/api/v1{row['page']}", *lists):
         answer = http.get(path)
         assert answer.status_code == 200
         assert "***67" in answer.text
