@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from exporter.config import Account, Config, Ledger, Secret
+from exporter.config import Account, Config, ConfiguredSession, Ledger, Secret
 from exporter.ledger import SqliteLedger
 from exporter.model import Event, Facts, Mismatch, Poll, Profile, Session, SessionRef
 from exporter.web import Pages, WebServer
@@ -17,6 +17,8 @@ from tests.web_surface import FINE, LOOPBACK
 
 KEY = "KEY0123456789ABCDEF0123456789ABCDEF_abcdefghijklmnopqrstuv"
 ACCOUNTS = ("main", "other")
+PHONE = "+15551234567"
+"""An id that says whose it is."""
 
 Tree = Sequence[tuple[str, str, int, str | None, str]]
 """Events: record type, id, index of the parent, cost, currency."""
@@ -33,7 +35,12 @@ CALL: Tree = (
 
 def config(folder: Path) -> Config:
     accounts = tuple(Account(name=name, key=Secret(KEY)) for name in ACCOUNTS)
-    return replace(Config(), accounts=accounts, ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"))
+    return replace(
+        Config(),
+        accounts=accounts,
+        sessions=(ConfiguredSession(account="main", record_type="message", event_id=PHONE),),
+        ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
+    )
 
 
 def ledger_in(folder: Path) -> SqliteLedger:

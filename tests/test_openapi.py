@@ -124,7 +124,7 @@ def test_nothing_that_can_be_asked_is_answered_wrongly(tmp_path: Path, free_port
         done = subprocess.run(
             [
                 *(Path(sys.executable).with_name("schemathesis"), "run", tmp_path / "openapi.json", f"--url={origin}"),
-                *("--phases=coverage,fuzzing", "--max-examples=10", "--seed=1", "--no-color"),
+                *("--phases=coverage,fuzzing", "--max-examples=5", "--seed=1", "--no-color"),
                 *("--generation-database=none", "--max-redirects=0", "--continue-on-failure", "--warnings=off"),
             ],
             cwd=tmp_path,

@@ -1,8 +1,11 @@
 """Pages and their JSON over real HTTP: what they say, what they refuse, and that hostile values do no harm."""
 
 import re
+import sqlite3
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from html import unescape
 from html.parser import HTMLParser
@@ -18,7 +21,8 @@ from exporter.catalog import CHECKS as CHECK_NAMES
 from exporter.model import SessionRef
 from exporter.web.pages.checks import CHECKS
 from exporter.web.pages.foreign import SHOWN_MAX, TOLD_MAX
-from tests.looking import CALL, KEY, Tree, follow, ledger_in, look, served
+from exporter.web.pages.routes import WAITING_MAX
+from tests.looking import CALL, KEY, PHONE, Tree, follow, ledger_in, look, served
 from tests.test_ledger_reading import failure
 
 HOSTILE = (
@@ -36,7 +40,6 @@ HOSTILE = (
     "~1",
     "x" * 1_000_000,
 )
-PHONE = "+15551234567"
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +298,8 @@ def test_personal_ids_are_masked_and_still_lead_to_their_session(http: httpx.Cli
     """An id that is a phone number stands on no page, in no link and in no JSON; its session is linked by a number."""
     (row,) = _listed(http, q=PHONE)
     assert row["event_id"] == "***67"
-    for path in (row["page"], f"/api/v1{row['page']}", "/failures", "/api/v1/failures", "/sessions?limit=200"):
+    lists = ("/sessions?limit=200", "/failures", "/api/v1/failures", "/config", "/api/v1/config")
+    for path in (row["page"], f"/api/v1{row['page']}", *lists):
         answer = http.get(path)
         assert answer.status_code == 200
         assert "***67" in answer.text
@@ -311,6 +315,28 @@ def test_a_ledger_that_is_away_is_no_defect(tmp_path: Path) -> None:
         assert "the ledger can't be read now" in unescape(answer.text)
         assert httpx.get(f"{origin}/api/v1/failures").json().keys() == {"error"}
         assert httpx.get(f"{origin}/config").status_code == 200
+
+
+def test_readers_beyond_a_bound_are_sent_away_and_nobody_else_waits(tmp_path: Path) -> None:
+    """While the ledger lets nobody read, some wait, more are refused at once, and what needs no ledger is answered."""
+    ledger_in(tmp_path).close()
+    locking = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    locking.execute("PRAGMA journal_mode = DELETE")
+    locking.execute("BEGIN EXCLUSIVE")
+    asking = 2 * WAITING_MAX
+    limits = httpx.Limits(max_connections=None)
+    with (
+        served(tmp_path) as origin,
+        httpx.Client(base_url=origin, timeout=60, limits=limits) as http,
+        ThreadPoolExecutor(asking) as pool,
+    ):
+        waiting = [pool.submit(http.get, "/sessions") for _ in range(asking)]
+        refused = next(done.result() for done in as_completed(waiting) if "too many pages" in done.result().text)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert http.get("/-/healthy").status_code == 200
+        locking.close()
+        codes = Counter(answer.result().status_code for answer in waiting)
+    assert set(codes) == {200, 503}
 
 
 def test_the_words_for_checks_are_those_of_the_documentation() -> None:

@@ -150,6 +150,7 @@ def test_dark_and_light_differ(browser: Browser, origin: str) -> None:
     assert backs == ["rgb(255, 255, 255)", "rgb(18, 23, 21)"]
 
 
+@pytest.mark.parametrize("page", ["light, wide"], indirect=True)
 def test_hostile_ids_open_harmlessly(page: Page) -> None:
     """Clicked like any other, each leads to its own page, and nothing runs."""
     page.goto("/sessions?account=other&state=discovered&limit=200")

@@ -70,25 +70,22 @@ def _from_3(connection: Connection) -> None:
     connection.execute(
         "INSERT INTO facets (account, record_type, state) SELECT DISTINCT account, record_type, state FROM sessions"
     )
-    connection.execute(
-        "INSERT INTO listed SELECT sessions.id, facets.id, coalesce(changed_at, followed_at), 0, 1"
+    found = connection.execute(
+        "SELECT sessions.id, facets.id, coalesce(changed_at, followed_at), summary"
         " FROM sessions JOIN facets USING (account, record_type, state)"
     )
-    summed = connection.execute(
-        "SELECT listed.session, listed.facet, summary FROM sessions JOIN listed ON listed.session = sessions.id"
-        " WHERE summary IS NOT NULL"
-    )
-    while rows := summed.fetchmany(10_000):
-        costs = []
-        for session, facet, summary in rows:
+    while rows := found.fetchmany(10_000):
+        listed: list[tuple[object, ...]] = []
+        costs: list[tuple[object, ...]] = []
+        for session, facet, changed_at, summary in rows:
+            known = json.loads(summary or '{"events": 0, "costs": []}')
             amounts: dict[str, Decimal] = defaultdict(lambda: ZERO)
-            for _, currency, amount in json.loads(summary)["costs"]:
+            for _, currency, amount in known["costs"]:
                 amounts[currency] = add(amounts[currency], Decimal(amount))
+            listed.append((session, facet, changed_at, known["events"], not amounts))
             costs += [(session, currency, facet, amount_text(cost), rank(cost)) for currency, cost in amounts.items()]
+        connection.executemany("INSERT INTO listed VALUES (?, ?, ?, ?, ?)", listed)
         connection.executemany("INSERT INTO listed_costs VALUES (?, ?, ?, ?, ?)", costs)
-        counts = [(json.loads(summary)["events"], session) for session, _, summary in rows]
-        connection.executemany("UPDATE listed SET events = ? WHERE session = ?", counts)
-    connection.execute("UPDATE listed SET costless = 0 WHERE session IN (SELECT session FROM listed_costs)")
     for statement in _LIST_INDEXES:
         connection.execute(statement)
 

@@ -7,6 +7,7 @@ parameter, since a browser would walk up the path at `..`.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -24,6 +25,7 @@ from exporter.errors import LedgerError
 from exporter.ledger import path_of
 from exporter.ledger.listing import Query
 from exporter.ledger.reading import Failure, Snapshot, Story, snapshot
+from exporter.log import facts
 from exporter.model import SessionRef
 from exporter.privacy import Redactor
 from exporter.web.pages import api, asked, settings, view
@@ -31,6 +33,8 @@ from exporter.web.pages.anatomy import Anatomy
 from exporter.web.pages.checks import CHECKS
 from exporter.web.pages.foreign import Mask
 from exporter.web.pages.look import HTML, STATIC, Look
+
+log = logging.getLogger(__name__)
 
 THREADS = 2
 """One reads while the other writes HTML; more would only take time from the polls."""
@@ -89,6 +93,7 @@ class Pages:
             except _NotFound as error:
                 return self._problem(request, HTTPStatus.NOT_FOUND, str(error))
             except LedgerError as error:
+                log.warning("page not made", extra=facts(error=str(error)))
                 return self._problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
         return handle
@@ -215,7 +220,7 @@ class Pages:
         return self._page("config.html", groups=settings.groups(self._config()))
 
     def _config_json(self, _: Request, __: Values) -> Response:
-        return _json(api.Configuration(settings.effective(self._config())))
+        return _json(api.Configuration(settings.effective(self._config(), self._mask())))
 
     def _openapi(self, _: Request, __: Values) -> Response:
         config = self._config()

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from exporter.config import Config, dump
 from exporter.config.read import settings_of
+from exporter.web.pages.foreign import Mask, unmasked
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 _KEY_SHAPED = re.compile(r"KEY[0-9A-Za-z_]{16,}")
@@ -35,9 +36,9 @@ class Group(Struct, frozen=True):
     values: tuple[Value, ...]
 
 
-def effective(config: Config) -> dict[str, Any]:
-    """For JSON."""
-    masked: dict[str, Any] = _masked(dump(config))
+def effective(config: Config, mask: Mask) -> dict[str, Any]:
+    """For JSON; a configured session's id may be personal."""
+    masked: dict[str, Any] = _masked(dump(config), mask)
     return masked
 
 
@@ -66,12 +67,12 @@ def _written(value: Any) -> str:
     if value is None:
         return "none"
     plain = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
-    return str(_masked(plain))
+    return str(_masked(plain, unmasked))
 
 
-def _masked(value: Any) -> Any:
+def _masked(value: Any, mask: Mask) -> Any:
     if isinstance(value, str):
-        return _KEY_SHAPED.sub(MASK, _CREDENTIALS.sub(f"{MASK}@", value))
+        return _KEY_SHAPED.sub(MASK, mask(_CREDENTIALS.sub(f"{MASK}@", value)))
     if isinstance(value, dict):
-        return {key: _masked(item) for key, item in value.items()}
-    return [_masked(item) for item in value] if isinstance(value, list) else value
+        return {key: _masked(item, mask) for key, item in value.items()}
+    return [_masked(item, mask) for item in value] if isinstance(value, list) else value
