@@ -18,7 +18,8 @@ from msgspec import Struct
 from exporter.catalog import BY_NAME
 from exporter.dashboards import BOARDS, written
 from tests.generate_docs import TOP
-from tests.history import DAY, DENSE_SECONDS, FIRST_STEP_SECONDS, HOUR, STEP_SECONDS, Past
+from tests.history import DAY, DENSE_SECONDS, FIRST_STEP_SECONDS, HOUR, STEP_SECONDS
+from tests.programs import Past
 from tests.promql import VALUES, faults, mixed_currencies, substituted, variables
 
 FOLDER = TOP / "grafana" / "dashboards"
@@ -175,8 +176,8 @@ def gauges(node: Any, around: str | None) -> Iterator[tuple[str, str | None]]:
 
 def test_two_replicas_show_a_shared_fact_once(past: Past) -> None:
     """Both show the balance and the limits; the dashboard shows each once, and the ledger's money once."""
-    assert len({row["metric"]["instance"] for row in past.query("telnyx_balance")}) == 2  # type: ignore[index]
-    limits = {row["metric"]["budget"]: row["value"][1] for row in past.query("telnyx_budget_limit")}  # type: ignore[index]
+    assert len({row["metric"]["instance"] for row in past.query("telnyx_balance")}) == 2
+    limits = {row["metric"]["budget"]: row["value"][1] for row in past.query("telnyx_budget_limit")}
     (table,) = [query for query in QUERIES if query.panel["title"] == "Budgets" and query.target["refId"] == "B"]
     shown = {row["metric"]["budget"]: row["value"][1] for row in [*table.asked(past), *table.asked(past, "EUR")]}
     assert shown == limits

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.history import DAY, MINUTE, Past
+from tests.history import DAY, MINUTE
+from tests.programs import Past
 from tests.test_rules import ALERTS, RECORDS
 
 LEAST_MINUTES = 45
