@@ -9,8 +9,9 @@ import pytest
 from hypothesis import settings
 
 from tests.history import past
+from tests.sickness import sick
 
-__all__ = ["past"]
+__all__ = ["past", "sick"]
 
 # CI runs the same examples each time; FULL=1 searches further, and prints how to repeat what it finds.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)

@@ -89,10 +89,10 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
         ),
         ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
         budgets=(
-            Budget(name="everything", amount=Decimal(140), window="month"),
-            Budget(name="voice-ai", amount=Decimal(3), window="day", match=(("record_type", "ai-voice-assistant"),)),
+            Budget(name="everything", amount=Decimal(180), window="month"),
+            Budget(name="voice-ai", amount=Decimal(4), window="day", match=(("record_type", "ai-voice-assistant"),)),
             Budget(name="emea", amount=Decimal(60), currency="EUR", window="week", match=(("account", "emea"),)),
-            Budget(name="messages", amount=Decimal("0.45"), window=7 * DAY, match=(("record_type", "message"),)),
+            Budget(name="messages", amount=Decimal("0.65"), window=7 * DAY, match=(("record_type", "message"),)),
         ),
     )
 

@@ -7,6 +7,7 @@ back. Where the exporter can't be brought to it, the reason stands there.
 
 import asyncio
 import base64
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -47,14 +48,14 @@ _RECORD_TYPES = ("ai-voice-assistant", "call-control", "messaging")
 
 def _world() -> Settings:
     bills = Bills(amended_share=0.1, never_priced_share=0.05, currency_changed_share=0.2)
-    # With the credit of 100 there are 20 dollars to spend, for a part of the day.
+    # With the credit of 100 there are 30 dollars to spend, for a part of the day.
     return Settings(
         speed=0.0,
         start=float(START),
         seed=21,
-        sessions_per_hour=30,
+        sessions_per_hour=50,
         bills=bills,
-        balance="-80.00",
+        balance="-70.00",
         requests_per_second=int(PACE),
     )
 
@@ -117,7 +118,7 @@ async def _well_at_first(day: Day) -> None:
     unknown, unreadable = "00000000-0000-4000-8000-000000000000", "not-an-id"
     refs = [SessionRef("main", "message", unknown), SessionRef("main", "message", unreadable)]
     await day.stepped.app.follow(refs, "file")
-    await day.pass_by(100)
+    await day.pass_by(130)
 
 
 async def _api_fails(day: Day) -> None:
@@ -177,11 +178,11 @@ async def _ledger_fails(day: Day) -> None:
 
 
 async def _polls_stop(day: Day) -> None:
-    """Nothing is polled, as where the machine is starved; then only every quarter of an hour."""
+    """Nothing is polled, as where the machine is starved; then only every ten minutes."""
     await day.stand_still(40)
-    for _ in range(4):
+    for _ in range(6):
         await day.stepped.work()
-        await day.stand_still(16)
+        await day.stand_still(10)
 
 
 async def _reload_fails(day: Day) -> None:
@@ -191,7 +192,7 @@ async def _reload_fails(day: Day) -> None:
 
 
 async def _no_room(day: Day) -> None:
-    """A label with more values than are allowed, and fewer series than there are."""
+    """A label that may have two values and has more, and a limit of series that is soon reached."""
     await day.pass_by(100)
 
 
@@ -211,8 +212,8 @@ ABSENT_SECONDS = 24 * MINUTE
 def _lives(config: Config) -> Iterator[tuple[Config, tuple[Ailment, ...]]]:
     """What befalls the exporter under which configuration; between two it is started again."""
     yield config, _FIRST
-    label = Label(name="caller", field="cli", values_max=2)
-    yield replace(config, metrics=replace(config.metrics, labels=(label,), series_max=1000)), (_no_room,)
+    labels = (Label(name="caller", field="cli", values_max=2), Label(name="connection", field="connection_name"))
+    yield replace(config, metrics=replace(config.metrics, labels=labels, series_max=1000)), (_no_room,)
     revoked = replace(config.accounts[0], key=Secret("KEY-revoked"))
     yield replace(config, accounts=(revoked,)), (_key_is_refused,)
 
@@ -223,6 +224,7 @@ async def _live(folder: Path, scrapes: Path) -> tuple[int, int]:
     clock = Clock(float(START))
     with scrapes.open("w") as file, running(_world(), time.monotonic, wall=time.time) as simulated:
         pages = Pages(file)
+        pages.swap("")  # a standby, of which nothing but `up` is known
         for config, ailments in _lives(_configuration(simulated, folder)):
             async with exporting(config, simulated, clock) as exporter:
                 stepped = Stepped(exporter, (simulated,), clock)
@@ -250,5 +252,8 @@ def suffering(prometheus: Path, promtool: Path, folder: Path) -> Iterator[Past]:
 @pytest.fixture(scope="session")
 def sick(tmp_path_factory: pytest.TempPathFactory, prometheus: Path, promtool: Path) -> Iterator[Past]:
     """The day, made once for all tests that ask about it."""
+    if "SICKNESS_URL" in os.environ:
+        yield Past(os.environ["SICKNESS_URL"], START, int(os.environ["SICKNESS_END"]))
+        return
     with suffering(prometheus, promtool, tmp_path_factory.mktemp("sick")) as found:
         yield found

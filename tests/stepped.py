@@ -156,15 +156,15 @@ class Pages:
     def __init__(self, file: TextIO) -> None:
         self.file = file
         self.lines = 0
-        self._idle: list[_Line] = []
+        self._idle: list[_Line] | None = None
         """What the replica without the ledger shows: the families of its process, as they were."""
 
     def write(self, page: str, at: float, holder: int = 0, *, up: tuple[int, int] = (1, 1)) -> None:
         """A scrape of both; one that is not `up` shows nothing."""
         parsed = list(_parsed(page))
-        if not self._idle:
+        if self._idle is None:
             self.swap(page)
-        for replica, lines in ((holder, parsed), (1 - holder, self._idle)):
+        for replica, lines in ((holder, parsed), (1 - holder, self._idle or ())):
             where = f'instance="{REPLICAS[replica]}",job="{JOB}"'
             shown = [("up", "", str(up[replica])), *(lines if up[replica] else ())]
             self.file.writelines(

@@ -1,0 +1,127 @@
+"""What must be empty when all is well, and isn't when it is not: panels and alerts asked of a day of ailments.
+
+`EMPTY` lists the queries of panels that have nothing to show on a sound day, with what they show on a bad one. The list
+is exact: who stands there is empty in the sound past of tests/history.py and shows something here; who doesn't stand
+there has shown something in that past. Alerts are held to it as well, with the time that each waits.
+"""
+
+import pytest
+
+from tests.history import FIRST_STEP_SECONDS
+from tests.programs import Past, Rows
+from tests.promql import VALUES, substituted
+from tests.sickness import MINUTE, SCRAPED_SECONDS
+from tests.test_dashboards import QUERIES, Query, duration
+from tests.test_rules import ALERTS, unit_tests
+from tests.test_rules_in_history import spelt_out
+
+pytestmark = pytest.mark.timeout(600)  # the first test that asks makes the histories
+
+EMPTY = {
+    "cost-overview: Settled and unsettled money C": "> 0",
+    "exporter-health: API answers A": "== 0",
+    "exporter-health: Configuration read A": "== 0",
+    "exporter-health: Backlog A": "> 0",
+    "exporter-health: Backlog over time A": "> 0",
+    "exporter-health: Bills that don't add up A": "> 0",
+    "exporter-health: Checks that fail now A": "> 0",
+    "exporter-health: Checks that began to fail A": "> 0",
+    "exporter-health: Held back by pacing A": "> 0",
+    "exporter-health: Webhooks per minute A": "> 0",
+    "exporter-health: Webhooks per minute B": "> 0",
+    "exporter-health: Failed commits A": "> 0",
+    "exporter-health: Cut trees per hour B": "> 0",
+    "exporter-health: Money held back A": "> 0",
+    "exporter-health: Values folded into other A": "> 0",
+}
+"""By the query's name, the values that are news; none of them is seen on a sound day."""
+
+NAMED = {
+    "exporter-health: API requests per minute by code A": ("code", {"401", "429", "500", "502", "503", "read"}),
+    "exporter-health: Sessions by state A": ("state", {"missing", "denied"}),
+    "exporter-health: Failed polls by reason A": ("reason", {"key_refused", "throttled", "server_error"}),
+    "exporter-health: Checks that began to fail A": ("check", {"currency"}),
+    "exporter-health: Values folded into other A": ("label", {"caller"}),
+}
+"""Where a value's name says what is wrong: the label, and names that a bad day has."""
+
+ELSEWHERE = {
+    "TelnyxSpendAboveLastWeek": "it compares with last week, which this day doesn't have",
+    "TelnyxNoSessionsDiscovered": "it compares with last week",
+    "TelnyxDetailRecordCoverageDropped": "it compares with the days before",
+}
+"""Alerts that can't fire on this day, and why not; unit tests have series on which they do."""
+
+
+def over(past: Past, query: Query, values: str, step: int) -> Rows:
+    """What the panel showed of these values at any time of the past, however it asks."""
+    chosen = {**VALUES, "__range": "1h", "__rate_interval": f"{4 * step}s", "currency": "USD"}
+    expression = f"({substituted(query.expression, chosen)}) {values}"
+    return past.query_range(expression, past.start + 2 * step, past.end, step)
+
+
+every_query = pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)
+every_empty_query = pytest.mark.parametrize(
+    "query", [query for query in QUERIES if query.name in EMPTY], ids=lambda query: query.name
+)
+
+
+def test_the_lists_are_of_queries_and_alerts_that_exist() -> None:
+    """What was renamed would be exempt for nothing."""
+    names = [query.name for query in QUERIES]
+    assert EMPTY.keys() | NAMED.keys() <= set(names)
+    assert len(set(names)) == len(names)
+    assert ELSEWHERE.keys() <= ALERTS.keys()
+
+
+@every_empty_query
+def test_what_is_listed_is_empty_while_all_is_well(past: Past, query: Query) -> None:
+    """As the panel is asked at the end of the sound past."""
+    news = {"> 0": lambda value: value > 0, "== 0": lambda value: value == 0}[EMPTY[query.name]]
+    shown = [float(value) for row in query.asked(past) for _, value in row.get("values", [row.get("value")])]
+    assert shown
+    assert not any(map(news, shown))
+
+
+@every_empty_query
+def test_what_is_listed_shows_what_is_wrong(sick: Past, query: Query) -> None:
+    """At some time of the bad day."""
+    assert over(sick, query, EMPTY[query.name], SCRAPED_SECONDS)
+
+
+@every_query
+def test_what_is_not_listed_was_seen_in_the_sound_past(past: Past, query: Query) -> None:
+    """A panel that only ever shows zeros would otherwise pass as one that works."""
+    if query.name not in EMPTY:
+        assert over(past, query, "!= 0", FIRST_STEP_SECONDS)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_panel_names_what_is_wrong(sick: Past, name: str) -> None:
+    """By the values of its label."""
+    (query,) = [query for query in QUERIES if query.name == name]
+    label, expected = NAMED[name]
+    assert expected <= {row["metric"][label] for row in over(sick, query, "> 0", SCRAPED_SECONDS)}
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_each_alert_fires_unless_there_is_a_reason(sick: Past, alert: str) -> None:
+    """Its expression holds for as long as it waits; an exempt one stays silent, and fires in a unit test."""
+    lasted = longest(sick.query_range(spelt_out(ALERTS[alert]["expr"], "1m"), sick.start, sick.end, MINUTE))
+    if alert in ELSEWHERE:
+        assert lasted is None
+        assert any(fires for name, fires, _ in unit_tests() if name == alert)
+    else:
+        assert lasted is not None
+        assert lasted >= duration(ALERTS[alert].get("for", "0s"))
+
+
+def longest(rows: Rows) -> int | None:
+    """For how many seconds one of the series was there at every evaluation; None if there is none."""
+    found: list[int] = []
+    for row in rows:
+        begun = before = row["values"][0][0]
+        for at, _ in row["values"]:
+            begun, before = (begun if at - before <= MINUTE else at), at
+            found.append(int(at - begun))
+    return max(found, default=None)
