@@ -36,7 +36,7 @@ from exporter.model import SessionRef
 from exporter.simulator import Bills, Running, Settings, running
 from tests.exporting import exporting
 from tests.programs import Past, make_blocks, prometheus_of
-from tests.stepped import PACE, TICK_SECONDS, Clock, Pages, Stepped, account
+from tests.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
 
 MINUTE, HOUR = 60, 3600
 SCRAPED_SECONDS = 2 * MINUTE
@@ -56,7 +56,6 @@ def _world() -> Settings:
         sessions_per_hour=50,
         bills=bills,
         balance="-70.00",
-        requests_per_second=int(PACE),
     )
 
 

@@ -37,7 +37,7 @@ MEASURED = (
 TICK_SECONDS = 1e6
 """Real time between two ticks of the exporter's own: there is none."""
 PACE = 1e6
-"""Requests per second that both sides allow, so that nobody waits for real time to pass."""
+"""Requests per second that an account may send, so that none waits for real time to pass."""
 SLOTS = 100_000
 """So many polls of an account may be under way: nothing that is due waits for a second claim."""
 OWN_JOBS = ("tick", "look", "_fetch_metadata", "_gauges", "_keep", "_release")

@@ -152,7 +152,7 @@ def _by(label: str, title: str, todo: str, height: int) -> list[Panel]:
         graph(
             f"Spend per hour by {title}",
             f"Net cost booked per hour. {todo}",
-            {name: per_hour(by)},
+            {name: f"{per_hour(by)} != 0"},  # a name without money would only make the legend longer
             MONEY,
             width=16,
             height=height,
