@@ -5,13 +5,16 @@ is exact: who stands there is empty in the sound past of tests/history.py and sh
 there has shown something in that past. Alerts are held to it as well, with the time that each waits.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from tests.history import FIRST_STEP_SECONDS
 from tests.programs import Past, Rows
 from tests.promql import VALUES, substituted
 from tests.sickness import MINUTE, SCRAPED_SECONDS
-from tests.test_dashboards import QUERIES, Query, duration
+from tests.test_dashboards import QUERIES, Query, duration, every_panel, every_query, legends
 from tests.test_rules import ALERTS, unit_tests
 from tests.test_rules_in_history import spelt_out
 
@@ -60,7 +63,6 @@ def over(past: Past, query: Query, values: str, step: int) -> Rows:
     return past.query_range(expression, past.start + 2 * step, past.end, step)
 
 
-every_query = pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)
 every_empty_query = pytest.mark.parametrize(
     "query", [query for query in QUERIES if query.name in EMPTY], ids=lambda query: query.name
 )
@@ -96,12 +98,23 @@ def test_what_is_not_listed_was_seen_in_the_sound_past(past: Past, query: Query)
         assert over(past, query, "!= 0", FIRST_STEP_SECONDS)
 
 
+@every_panel
+def test_names_are_told_apart_on_a_bad_day_too(sick: Past, file: str, panel: Mapping[str, Any]) -> None:
+    """Of those who have names: what stands in for no failure is gone when there is one."""
+    names = legends(sick, file, panel)
+    assert len(set(names)) == len(names), names
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_a_panel_names_what_is_wrong(sick: Past, name: str) -> None:
-    """By the values of its label."""
+    """By the values of its label; what stands there before the first one is gone with it."""
     (query,) = [query for query in QUERIES if query.name == name]
     label, expected = NAMED[name]
     assert expected <= {row["metric"][label] for row in over(sick, query, "> 0", SCRAPED_SECONDS)}
+    times: dict[bool, set[int]] = {True: set(), False: set()}
+    for row in over(sick, query, ">= 0", SCRAPED_SECONDS):
+        times[row["metric"][label] == "none"].update(at for at, _ in row["values"])
+    assert not times[True] & times[False]
 
 
 @pytest.mark.parametrize("alert", ALERTS)

@@ -13,7 +13,9 @@ from exporter.dashboards.shapes import AGES, coming, failures, holds, levels, ta
 FAILED_CODES = 'code=~"401|403|429|5..|timeout|connect|tls|read|decode"'
 RELOADED = "telnyx_exporter_config_last_reload_successful"
 SERIES = f"{gauge('telnyx_series', 'job')} / ({gauge('telnyx_series_limit', 'job')} > 0)"
-SINCE_FOUND = f"time() - {latest('telnyx_discovery_last_success_timestamp_seconds', 'account, source')}"
+FOUND = "telnyx_discovery_last_success_timestamp_seconds"
+READ = 'source=~"detail_records|files"'
+"""Sources that are read; others are sent something, and may well be silent."""
 
 
 def _share(title: str, description: str, bad: str, all_of_them: str, worth: tuple[float, str]) -> Panel:
@@ -48,10 +50,11 @@ def _now() -> list[Panel]:
             "Since discovery",
             "Time since a source was last read to its end; the oldest counts. Beyond an hour new sessions are missed "
             "for now: see discovery failures below.",
-            {"oldest": f"max({SINCE_FOUND})"},
+            {"oldest": f"max(time() - {latest(FOUND, 'account, source', READ)})"},
             "s",
             width=4,
             steps=AGES,
+            empty="none is read",
             decimals=0,
         ),
         waiting(
@@ -193,13 +196,14 @@ def _quota() -> list[Panel]:
         ),
         stats(
             "Since the last good answer",
-            "Time since the API last answered with success, by account. Beyond the longest interval between polls "
-            "something is wrong: key, network or Telnyx.",
-            {"{{account}}": f"time() - {latest('telnyx_api_last_success_timestamp_seconds', 'account')}"},
+            "Time since the API last answered with success, by account; none since the start if one is missing. "
+            "Beyond the longest interval between polls something is wrong: key, network or Telnyx.",
+            {"{{account}}": f"time() - ({latest('telnyx_api_last_success_timestamp_seconds', 'account')} > 0)"},
             "s",
             width=8,
             height=7,
             names=True,
+            empty="never",
             decimals=0,
             steps=AGES,
         ),
@@ -232,8 +236,8 @@ def _discovery() -> list[Panel]:
             "Accepted and refused webhooks. Refused ones have a wrong signature or are too old: check the public key "
             "and this machine's clock.",
             {
-                "accepted": f"60 * {rate('telnyx_webhooks_total', 'job')} or vector(0)",
-                "refused": f"60 * {rate('telnyx_webhook_failures_total', 'job')} or vector(0)",
+                "accepted": f"60 * {rate('telnyx_webhooks_total', '')} or vector(0)",
+                "refused": f"60 * {rate('telnyx_webhook_failures_total', '')} or vector(0)",
             },
             NUMBER,
             width=8,
@@ -254,7 +258,7 @@ def _discovery() -> list[Panel]:
             "Sources",
             "Time since each source was last read to its end. An old one misses new sessions; what is late is found "
             "later, within the look-back.",
-            {"Age": SINCE_FOUND},
+            {"Age": f"time() - {latest(FOUND, 'account, source')}"},
             "s",
             width=12,
             names={"account": "Account", "source": "Source"},

@@ -7,7 +7,7 @@ well, at 0, since an empty panel can't be told from a broken one.
 from collections.abc import Mapping
 
 from exporter.dashboards.panels import EXACT, MUST_BE_ONE, NONE_IS_WELL, NUMBER, Panel, Steps, graph, stats
-from exporter.dashboards.queries import exact, gauge, hourly, or_none, quantile
+from exporter.dashboards.queries import exact, gauge, grown, hourly, or_none, quantile
 
 YES_NO = {"0": "no", "1": "yes"}
 SOON_BAD: Steps = ((None, "green"), (1.0, "orange"))
@@ -26,20 +26,18 @@ def waiting(title: str, description: str, name: str, steps: Steps) -> Panel:
 
 
 def failed(title: str, description: str, counter: str, unit: str) -> Panel:
-    """How often something failed in the time range that must not fail at all."""
-    queries = {unit: f"sum({exact(counter, 'job')})"}
-    return _few(title, description, queries, NONE_IS_WELL)
+    """How often something of the process failed in the time range that must not fail at all."""
+    return _few(title, description, {unit: grown(counter, "")}, NONE_IS_WELL)
 
 
 def named(title: str, description: str, counter: str, label: str) -> Panel:
     """How often something happened in the time range, by a label whose values come with the first time."""
     queries = {f"{{{{{label}}}}}": or_none(exact(counter, label), label)}
-    return _few(title, description, queries, SOON_BAD, names=True)
+    return _few(title, description + EXACT, queries, SOON_BAD, names=True)
 
 
 def _few(title: str, description: str, queries: Mapping[str, str], steps: Steps, *, names: bool = False) -> Panel:
-    text = description + EXACT
-    return stats(title, text, queries, NUMBER, width=4, height=8, decimals=0, steps=steps, names=names)
+    return stats(title, description, queries, NUMBER, width=4, height=8, decimals=0, steps=steps, names=names)
 
 
 def levels(title: str, description: str, queries: Mapping[str, str], unit: str = NUMBER) -> Panel:
