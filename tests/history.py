@@ -54,6 +54,9 @@ FIRST_LEAST_SECONDS = HOUR
 LOOKBACK = "61m"
 """What Prometheus must be told: a sample stands until the next one, an hour later in the first weeks."""
 
+ERROR_SHARE = 0.004
+"""Of the requests that go wrong."""
+
 TAKEN_OVER = END - 15 * DAY
 """The second replica holds the ledger from then on, after two hours in which nobody did."""
 ABSENT_SECONDS = 2 * HOUR
@@ -99,9 +102,9 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
 
 
 @contextmanager
-def _simulators() -> Iterator[tuple[Running, Running]]:
+def _simulators(error_share: float) -> Iterator[tuple[Running, Running]]:
     bills = Bills(amended_share=0.05, late_share=0.03, never_priced_share=0.001)
-    faults = Faults(error_share=0.004, kinds=("500", "503", "reset", "truncated"))
+    faults = Faults(error_share=error_share, kinds=("500", "503", "reset", "truncated"))
     settings = Settings(speed=0.0, start=float(START), seed=11, sessions_per_hour=1.3, bills=bills, faults=faults)
     other = replace(settings, seed=12, sessions_per_hour=0.6, currencies=("EUR",), balance="300.00")
     with running(settings, time.monotonic) as main, running(other, time.monotonic) as emea:
@@ -113,10 +116,10 @@ def _times() -> Iterable[int]:
     yield from range(END - DENSE_SECONDS, END + 1, STEP_SECONDS)
 
 
-async def _live(folder: Path, file: TextIO, until: int) -> int:
+async def _live(folder: Path, file: TextIO, until: int, error_share: float) -> int:
     """Live from the start to the end; returns how many lines were scraped."""
     pages = Pages(file)
-    with _simulators() as simulated:
+    with _simulators(error_share) as simulated:
         clock = Clock(float(START))
         config = configuration(*simulated, folder)
         first = [at for at in _times() if at <= min(until, TAKEN_OVER)]
@@ -137,11 +140,11 @@ async def _live(folder: Path, file: TextIO, until: int) -> int:
     return pages.lines
 
 
-def lived(folder: Path, until: int = END) -> tuple[Path, int]:
+def lived(folder: Path, until: int = END, error_share: float = ERROR_SHARE) -> tuple[Path, int]:
     """The scrapes of the 35 days, or of those until then, and how many lines they are."""
     path = folder / "scrapes"
     with path.open("w") as file:
-        lines = asyncio.run(_live(folder, file, until))
+        lines = asyncio.run(_live(folder, file, until, error_share))
     return path, lines
 
 
