@@ -1,19 +1,15 @@
 """Real programs that raise and send alerts, for as long as a block lasts, and a receiver to send them to."""
 
 import json
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from tests.exporting import PATIENCE_SECONDS
 from tests.generate_docs import TOP
+from tests.programs import serving
 from tests.test_births_in_prometheus import free_ports
 
 EXAMPLE = TOP / "alertmanager" / "alertmanager.yml"
@@ -79,27 +75,5 @@ def alertmanager(program: Path, folder: Path, receiver: str) -> Iterator[str]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--cluster.listen-address=",
     ]
-    with serving(command, folder / "alertmanager.log", f"http://127.0.0.1:{port}") as origin:
+    with serving(command, folder / "alertmanager.log", port) as origin:
         yield origin
-
-
-@contextmanager
-def serving(command: list[str], log: Path, origin: str) -> Iterator[str]:
-    """Run a program until the block ends; yields its origin once it says that it is ready."""
-    with log.open("wb") as written, subprocess.Popen(command, stdout=written, stderr=written) as process:
-        try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while not _ready(origin):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, f"{command[0]} did not start"
-                time.sleep(0.05)
-            yield origin
-        finally:
-            process.terminate()
-
-
-def _ready(origin: str) -> bool:
-    try:
-        return httpx.get(f"{origin}/-/ready").status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False

@@ -11,8 +11,9 @@ from hypothesis import settings
 
 from tests.history import past
 from tests.hygiene import WATCH
+from tests.sickness import sick
 
-__all__ = ["past"]
+__all__ = ["past", "sick"]
 
 # CI runs the same examples each time; FULL=1 searches further, and prints how to repeat what it finds.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
@@ -30,8 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests share its fixtures, so one process runs them all; so do those that share the long history."""
     for item in items:
-        shared = "past" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("past" if shared else item.path.stem))
+        shared = {"past", "sick"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group(min(shared, default=item.path.stem)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,19 +1,16 @@
 """35 days of an exporter in a real Prometheus, made in minutes: what dashboards and rules are asked about.
 
 Two accounts in two currencies, sessions found through detail records, amended and late bills, an API that fails now and
-then, budgets, thresholds, and a second replica that takes the ledger over. The clock is stepped from scrape to scrape;
-every page is written down with its time, and `promtool` makes blocks of them. Run as a program it keeps the Prometheus
-for as long as one likes to look: `python -m tests.history`.
+then, budgets, thresholds, and a second replica that takes the ledger over. The clock is stepped from scrape to scrape
+(tests/stepped.py); every page is written down with its time, and `promtool` makes blocks of them. Each making gives the
+same history, to the sample. Run as a program it keeps the Prometheus for as long as one likes to look: `python -m
+tests.history`.
 """
 
 import asyncio
 import contextlib
 import os
-import re
 import shutil
-import socket
-import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,15 +21,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TextIO
 
-import httpx
 import pytest
-from msgspec import Struct
 from msgspec.structs import replace
 
-from exporter.app import App
-from exporter.catalog import BY_NAME
 from exporter.config import (
-    Account,
     Budget,
     Config,
     DetailRecords,
@@ -40,12 +32,12 @@ from exporter.config import (
     Ledger,
     Metrics,
     Polling,
-    Secret,
     Threshold,
 )
-from exporter.ledger import SqliteLedger
 from exporter.simulator import Bills, Faults, Running, Settings, running
-from tests.exporting import PATIENCE_SECONDS, SCRAPER, Exporting, exporting
+from tests.exporting import exporting
+from tests.programs import Past, make_blocks, prometheus_of
+from tests.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -62,63 +54,25 @@ FIRST_LEAST_SECONDS = HOUR
 LOOKBACK = "61m"
 """What Prometheus must be told: a sample stands until the next one, an hour later in the first weeks."""
 
+ERROR_SHARE = 0.004
+"""Of the requests that go wrong."""
+
 TAKEN_OVER = END - 15 * DAY
 """The second replica holds the ledger from then on, after two hours in which nobody did."""
 ABSENT_SECONDS = 2 * HOUR
 
-JOB = "telnyx"
-REPLICAS = ("exporter-0:9464", "exporter-1:9464")
-
 _RECORD_TYPES = ("ai-voice-assistant", "call-control", "conference", "inference", "messaging", "verify")
-_LINE = re.compile(r"(telnyx_\w+?)(?:\{(.*)\})? (\S+)")
-_SUFFIX = re.compile(r"_(bucket|sum|count)$")
-
-
-class Past(Struct):
-    """A Prometheus that holds the 35 days, and what is worth knowing of them."""
-
-    origin: str
-    start: int = START
-    end: int = END
-    seconds: dict[str, float] = {}
-    """Real time that each part of the making took."""
-    lines: int = 0
-
-    def query(self, expression: str, at: float | None = None) -> list[dict[str, object]]:
-        """The rows of an instant query, at the end if no time is given."""
-        return self._ask("query", {"query": expression, "time": str(self.end if at is None else at)})
-
-    def query_range(self, expression: str, start: float, end: float, step: float) -> list[dict[str, object]]:
-        """The rows of a range query."""
-        return self._ask("query_range", {"query": expression, "start": str(start), "end": str(end), "step": str(step)})
-
-    def _ask(self, endpoint: str, params: dict[str, str]) -> list[dict[str, object]]:
-        answer = httpx.post(f"{self.origin}/api/v1/{endpoint}", data=params, timeout=60).json()
-        assert answer["status"] == "success", (params["query"], answer)
-        rows: list[dict[str, object]] = answer["data"]["result"]
-        return rows
-
-
-class _Clock:
-    """Both clocks of the exporter: session time is moved by hand; the other goes on by itself and jumps along."""
-
-    def __init__(self, time: float) -> None:
-        self.time = time
-        self._offset = -time
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.time + self._offset
 
 
 def configuration(main: Running, emea: Running, folder: Path) -> Config:
     """An exporter of both simulators."""
     return Config(
-        accounts=(_account("main", main, "USD"), _account("emea", emea, "EUR")),
+        accounts=(
+            account("main", main, currencies=("USD",), balance_interval_seconds=7200),
+            account("emea", emea, currencies=("EUR",), balance_interval_seconds=7200),
+        ),
         polling=Polling(
-            tick_seconds=60.0,
+            tick_seconds=TICK_SECONDS,
             min_interval_seconds=3600.0,
             max_interval_seconds=4 * 3600.0,
             hinted_interval_seconds=7200.0,
@@ -127,6 +81,7 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
             attempts_max=1,
         ),
         metrics=Metrics(
+            followed_sessions_max=200,  # at the bound, which of two equal ones is shown depends on who was found first
             thresholds=(
                 Threshold(name="dear", cost=Decimal("0.5"), currency="USD"),
                 Threshold(name="dear-eur", cost=Decimal("0.5"), currency="EUR"),
@@ -138,71 +93,22 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
         ),
         ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
         budgets=(
-            Budget(name="everything", amount=Decimal(140), window="month"),
-            Budget(name="voice-ai", amount=Decimal(3), window="day", match=(("record_type", "ai-voice-assistant"),)),
+            Budget(name="everything", amount=Decimal(180), window="month"),
+            Budget(name="voice-ai", amount=Decimal(4), window="day", match=(("record_type", "ai-voice-assistant"),)),
             Budget(name="emea", amount=Decimal(60), currency="EUR", window="week", match=(("account", "emea"),)),
-            Budget(name="messages", amount=Decimal("0.45"), window=7 * DAY, match=(("record_type", "message"),)),
+            Budget(name="messages", amount=Decimal("0.65"), window=7 * DAY, match=(("record_type", "message"),)),
         ),
     )
 
 
-def _account(name: str, simulated: Running, currency: str) -> Account:
-    return Account(
-        name=name,
-        base_url=simulated.url,
-        key=Secret(simulated.api_key),
-        currencies=(currency,),
-        requests_per_second=1000,
-        max_in_flight=20,
-        balance_interval_seconds=7200,
-    )
-
-
 @contextmanager
-def _simulators() -> Iterator[tuple[Running, Running]]:
+def _simulators(error_share: float) -> Iterator[tuple[Running, Running]]:
     bills = Bills(amended_share=0.05, late_share=0.03, never_priced_share=0.001)
-    faults = Faults(error_share=0.004, kinds=("500", "503", "reset", "truncated"))
+    faults = Faults(error_share=error_share, kinds=("500", "503", "reset", "truncated"))
     settings = Settings(speed=0.0, start=float(START), seed=11, sessions_per_hour=1.3, bills=bills, faults=faults)
     other = replace(settings, seed=12, sessions_per_hour=0.6, currencies=("EUR",), balance="300.00")
     with running(settings, time.monotonic) as main, running(other, time.monotonic) as emea:
         yield main, emea
-
-
-class _Writer:
-    """Puts pages down in OpenMetrics, as two replicas show them."""
-
-    def __init__(self, file: TextIO) -> None:
-        self.file = file
-        self.lines = 0
-        self.idle: list[tuple[str, str, str]] = []
-        """What the replica without the ledger shows: the families of its process, as they were."""
-
-    def write(self, page: str, at: float, holder: int) -> None:
-        parsed = list(_parsed(page))
-        if not self.idle:
-            self.idle = [line for line in parsed if _of_process(line[0])]
-        for replica, lines in ((holder, parsed), (1 - holder, self.idle)):
-            where = f'instance="{REPLICAS[replica]}",job="{JOB}"'
-            self.file.writelines(
-                f"{name}{{{where}{',' if labels else ''}{labels}}} {value} {at}\n" for name, labels, value in lines
-            )
-            self.lines += len(lines)
-
-    def swap(self, page: str) -> None:
-        """What was last shown by the holder is what it goes on showing without the ledger."""
-        self.idle = [line for line in _parsed(page) if _of_process(line[0])]
-
-
-def _parsed(page: str) -> Iterator[tuple[str, str, str]]:
-    for line in page.splitlines():
-        found = _LINE.fullmatch(line)
-        if found:
-            yield found[1], found[2] or "", found[3]
-
-
-def _of_process(sample: str) -> bool:
-    family = BY_NAME.get(sample) or BY_NAME[_SUFFIX.sub("", sample)]
-    return family.home == "process"
 
 
 def _times() -> Iterable[int]:
@@ -210,11 +116,11 @@ def _times() -> Iterable[int]:
     yield from range(END - DENSE_SECONDS, END + 1, STEP_SECONDS)
 
 
-async def _live(folder: Path, file: TextIO, until: int) -> int:
+async def _live(folder: Path, file: TextIO, until: int, error_share: float) -> int:
     """Live from the start to the end; returns how many lines were scraped."""
-    writer = _Writer(file)
-    with _simulators() as simulated:
-        clock = _Clock(float(START))
+    pages = Pages(file)
+    with _simulators(error_share) as simulated:
+        clock = Clock(float(START))
         config = configuration(*simulated, folder)
         first = [at for at in _times() if at <= min(until, TAKEN_OVER)]
         second = [at for at in _times() if TAKEN_OVER + ABSENT_SECONDS < at <= until]
@@ -222,65 +128,23 @@ async def _live(folder: Path, file: TextIO, until: int) -> int:
             if not times:
                 continue
             async with exporting(config, simulated[0], clock) as exporter:
+                stepped = Stepped(exporter, simulated, clock)
+                await stepped.begin()
                 page = ""
-                with contextlib.closing(sqlite3.connect(f"file:{folder / 'ledger.sqlite'}?mode=ro", uri=True)) as due:
-                    for at in times:
-                        page = await _step(exporter, simulated, due, at)
-                        writer.write(page, at, holder)
-                writer.swap(page)
-    file.write("# EOF\n")
-    return writer.lines
+                for at in times:
+                    await stepped.until(at, MINUTE if at > END - DENSE_SECONDS else FIRST_LEAST_SECONDS)
+                    page = await stepped.scrape()
+                    pages.write(page, at, holder)
+                pages.swap(page)
+    pages.end()
+    return pages.lines
 
 
-async def _step(exporter: Exporting, simulated: Iterable[Running], due: sqlite3.Connection, at: int) -> str:
-    """Move to the time of the next scrape, looking on the way at what falls due; then be scraped."""
-    clock = exporter.app.clock
-    assert isinstance(clock, _Clock)
-    least = float(MINUTE if at > END - DENSE_SECONDS else FIRST_LEAST_SECONDS)
-    while clock.time < at:
-        (next_due,) = due.execute("SELECT min(due_at) FROM sessions WHERE claim = 0").fetchone()
-        seconds = min(max((next_due or at) - clock.time + 1, least), at - clock.time)
-        clock.time += seconds
-        for world in simulated:
-            world.clock.step(seconds)
-        await exporter.app.discover()
-        await exporter.app.poller.tick()
-        await _drained(exporter.app)
-    return await _scrape(exporter)
-
-
-async def _drained(app: App) -> None:
-    """Until everything that was due has been looked at and booked."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    names = [account.name for account in app.config.accounts]
-    while True:
-        due = await app.ledger.run(SqliteLedger.due, app.clock.now(), names)
-        if app.discovery.idle and app.poller.idle and due == 0:
-            return
-        if due and app.poller.idle:
-            await app.poller.tick()
-        assert time.monotonic() < deadline, "the exporter did not come to rest"
-        await asyncio.sleep(0.002)
-
-
-async def _scrape(exporter: Exporting) -> str:
-    app = exporter.app
-    await app.upkeep.keep()  # jobs of real time that simulated time must see done
-    await app.upkeep.gauges()
-    await app.upkeep.release()
-    page = app.metrics.page()
-    if page is not None:
-        app.web.publish(page)
-    scraped = (await exporter.get("/metrics", **SCRAPER, **{"Accept-Encoding": "identity"})).text
-    app.metrics.ripe(app.clock.monotonic())  # births begin now, not when the exporter looks next
-    return scraped
-
-
-def lived(folder: Path, until: int = END) -> tuple[Path, int]:
+def lived(folder: Path, until: int = END, error_share: float = ERROR_SHARE) -> tuple[Path, int]:
     """The scrapes of the 35 days, or of those until then, and how many lines they are."""
     path = folder / "scrapes"
     with path.open("w") as file:
-        lines = asyncio.run(_live(folder, file, until))
+        lines = asyncio.run(_live(folder, file, until, error_share))
     return path, lines
 
 
@@ -290,47 +154,11 @@ def remembering(prometheus: Path, promtool: Path, folder: Path, until: int = END
     times = [time.monotonic()]
     scrapes, lines = lived(folder, until)
     times.append(time.monotonic())
-    create: list[str | Path] = [promtool, "tsdb", "create-blocks-from", "openmetrics", scrapes, folder / "tsdb"]
-    subprocess.run([*create[:3], "--max-block-duration=96h", *create[3:]], check=True, capture_output=True)
+    make_blocks(promtool, scrapes, folder)
     times.append(time.monotonic())
     parts = {"lived": times[1] - times[0], "blocks": times[2] - times[1]}
-    with serving(prometheus, folder) as origin:
-        yield Past(origin, end=until, seconds=parts, lines=lines)
-
-
-@contextmanager
-def serving(program: Path, folder: Path) -> Iterator[str]:
-    """A Prometheus on the blocks in `folder`; scrapes nothing."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    (folder / "prometheus.yml").write_text("scrape_configs: []\n")
-    command: list[str | Path] = [
-        program,
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'tsdb'}",
-        "--storage.tsdb.retention.time=100y",
-        f"--query.lookback-delta={LOOKBACK}",
-        "--web.cors.origin=.*",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    with (folder / "prometheus.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        origin = f"http://127.0.0.1:{port}"
-        try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while not _ready(origin):
-                assert time.monotonic() < deadline, "Prometheus did not start"
-                time.sleep(0.05)
-            yield origin
-        finally:
-            process.terminate()
-
-
-def _ready(origin: str) -> bool:
-    try:
-        return httpx.get(f"{origin}/-/ready").status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
+    with prometheus_of(prometheus, folder, lookback=LOOKBACK) as origin:
+        yield Past(origin, START, until, seconds=parts, lines=lines)
 
 
 @pytest.fixture(scope="session")
@@ -340,7 +168,7 @@ def past(tmp_path_factory: pytest.TempPathFactory, prometheus: Path, promtool: P
     HISTORY_URL names a Prometheus that holds them already, such as one that `python -m tests.history` keeps.
     """
     if "HISTORY_URL" in os.environ:
-        yield Past(os.environ["HISTORY_URL"])
+        yield Past(os.environ["HISTORY_URL"], START, END)
         return
     with remembering(prometheus, promtool, tmp_path_factory.mktemp("past")) as found:
         yield found

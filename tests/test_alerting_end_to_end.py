@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from exporter.config import Budget, Threshold
 from exporter.simulator import Settings, running
-from tests.alerting import Receiver, alertmanager, serving
+from tests.alerting import Receiver, alertmanager
 from tests.exporting import config, exporting
+from tests.programs import serving
 from tests.test_births_in_prometheus import free_ports
 from tests.test_rules import ALERTS, RULES
 
@@ -64,7 +65,7 @@ def test_who_overspends_is_told(tmp_path: Path, prometheus: Path, alertmanager_p
 
         async def overspend() -> None:
             async with exporting(settings, simulated, port=exporter_port) as exporter:
-                with serving(command, tmp_path / "prometheus.log", f"http://127.0.0.1:{port}"):
+                with serving(command, tmp_path / "prometheus.log", port):
                     simulated.clock.step(2 * 3600.0)
                     await exporter.follow_begun()
 

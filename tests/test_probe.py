@@ -17,11 +17,11 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from exporter.app import policy
 from exporter.catalog import BY_NAME
 from exporter.config import Budget, ConfiguredSession, Label, Metrics, Threshold
 from exporter.explain.story import BOOKKEEPING
 from exporter.ledger import SqliteLedger
+from exporter.plan import policy
 from exporter.simulator import DOCUMENTED_ID, Settings, running
 from exporter.web.probe import PROBES_MAX
 from tests.exporting import SCRAPER, Exporting, config, exporting, read

@@ -11,11 +11,13 @@ from exporter.dashboards.queries import (
     exact,
     exact_net,
     exact_quantile,
+    hourly,
     increase,
     per_hour,
     quantile,
     rate,
 )
+from exporter.dashboards.shapes import coming
 
 AI = 'session_kind="ai"'
 INTELLIGENCE = "ai-.*|inference.*|summarization|embedding|speech-to-text|text-to-speech"
@@ -33,35 +35,31 @@ _COST = exact(f"{SESSION_COST}_sum", "currency", AI)
 _TURNS = _of_sessions("telnyx_session_inference_turns", "sum")
 
 
+def _price(title: str, description: str, query: str) -> Panel:
+    """What one of something costs, as exactly as that is."""
+    return stats(title, description + EXACT, {"{{currency}}": query}, MONEY, width=4, height=5)
+
+
 def _units() -> list[Panel]:
     seconds = _of_sessions("telnyx_session_duration_seconds", "sum")
     return [
-        stats(
+        _price(
             "Per session",
             "What an AI session that settled in the time range cost on average, with everything in it. Multiply by "
-            "your sessions to plan; if it rises, compare turns per session and models." + EXACT,
-            {"{{currency}}": f"{_COST} / ({exact(f'{SESSION_COST}_count', 'currency', AI)} > 0)"},
-            MONEY,
-            width=4,
-            height=5,
+            "your sessions to plan; if it rises, compare turns per session and models.",
+            f"{_COST} / ({exact(f'{SESSION_COST}_count', 'currency', AI)} > 0)",
         ),
-        stats(
+        _price(
             "Per minute",
             "Cost of settled AI sessions by their minutes. This is the price to compare with other ways of answering "
-            "the phone; long silences are paid as well." + EXACT,
-            {"{{currency}}": f"60 * {_COST} / ({seconds} > 0)"},
-            MONEY,
-            width=4,
-            height=5,
+            "the phone; long silences are paid as well.",
+            f"60 * {_COST} / ({seconds} > 0)",
         ),
-        stats(
+        _price(
             "Per turn",
             "Cost of settled AI sessions by their LLM turns. A dear turn has a long prompt: shorten instructions and "
-            "history, or choose a smaller model." + EXACT,
-            {"{{currency}}": f"{_COST} / ({_TURNS} > 0)"},
-            MONEY,
-            width=4,
-            height=5,
+            "history, or choose a smaller model.",
+            f"{_COST} / ({_TURNS} > 0)",
         ),
         stats(
             "Turns per session",
@@ -76,14 +74,11 @@ def _units() -> list[Panel]:
             decimals=1,
             height=5,
         ),
-        stats(
+        _price(
             "95 of 100 cost at most",
             "Settled AI sessions in the time range; five in a hundred are dearer. Set `metrics.thresholds` a little "
-            "above it to hear of those while they run." + EXACT,
-            {"{{currency}}": exact_quantile(0.95, SESSION_COST, "currency", AI)},
-            MONEY,
-            width=4,
-            height=5,
+            "above it to hear of those while they run.",
+            exact_quantile(0.95, SESSION_COST, "currency", AI),
         ),
         stats(
             "Sessions settled",
@@ -176,22 +171,20 @@ def _models() -> list[Panel]:
             "Tokens per hour",
             "Tokens of LLM turns by direction, where records carry counts. Input that grows faster than output is "
             "history that is sent again with every turn: cut it.",
-            {"{{token_direction}}": f"3600 * {rate('telnyx_inference_tokens_total', 'token_direction')}"},
+            {"{{token_direction}}": hourly("telnyx_inference_tokens_total", "token_direction")},
             NUMBER,
             width=10,
             height=9,
             interval="1h",
             colors={"^input": "blue", "^output": "purple"},
         ),
-        graph(
+        coming(
             "Turns per hour by model",
             "LLM turns by model. A model that you did not choose is a fallback or a forgotten assistant: find it by "
             "its sessions.",
-            {"{{model}}": f"3600 * {rate('telnyx_inference_turns_total', 'model')}"},
-            NUMBER,
+            "telnyx_inference_turns_total",
+            "model",
             width=14,
-            stacked=True,
-            interval="1h",
         ),
         graph(
             "LLM cost per hour by model",

@@ -3,35 +3,30 @@
 Owns the panels of the ledger, the checks and the exposition.
 """
 
-from exporter.dashboards.panels import EXACT, MONEY, NONE_IS_WELL, NUMBER, Panel, graph, rows, stats
-from exporter.dashboards.queries import exact, gauge, of, or_none, quantile, rate
+from exporter.dashboards.panels import MONEY, NUMBER, Panel, graph, rows, stats
+from exporter.dashboards.queries import gauge, hourly, of
+from exporter.dashboards.shapes import failed, failures, levels, named, tails, upper
 
 
 def books() -> list[Panel]:
+    return [*_ledger(), *_checks(), *_finality()]
+
+
+def _ledger() -> list[Panel]:
     return [
-        graph(
+        tails(
             "Ledger commits",
             "How long it takes to book a batch durably. Above a second the disk is slow: nothing is lost, polls wait. "
             "Put the ledger on a local disk.",
-            {
-                "99 of 100": quantile(0.99, "telnyx_ledger_commit_duration_seconds", ""),
-                "half": quantile(0.5, "telnyx_ledger_commit_duration_seconds", ""),
-            },
+            "telnyx_ledger_commit_duration_seconds",
             "s",
-            width=8,
-            interval="1h",
-            colors={"^99": "orange", "^half": "blue"},
         ),
-        stats(
+        failed(
             "Failed commits",
             "Batches that the ledger could not book in the time range. Any: check space and rights of its disk; "
-            "polling goes on by itself when it can be written." + EXACT,
-            {"batches": f"sum({exact('telnyx_ledger_commit_failures_total', 'job')})"},
-            NUMBER,
-            width=4,
-            height=8,
-            decimals=0,
-            steps=NONE_IS_WELL,
+            "polling goes on by itself when it can be written.",
+            "telnyx_ledger_commit_failures_total",
+            "batches",
         ),
         stats(
             "Ledger",
@@ -42,70 +37,67 @@ def books() -> list[Panel]:
             width=4,
             height=8,
         ),
-        graph(
+        levels(
             "Events in the ledger",
             "Events kept. A slope that steepens without more sessions means bigger sessions; 430 bytes per session of "
             "eleven events are normal.",
             {"events": gauge("telnyx_ledger_events", "")},
-            NUMBER,
-            width=8,
         ),
-        graph(
+    ]
+
+
+def _checks() -> list[Panel]:
+    return [
+        levels(
             "Checks that fail now",
             "Sessions whose last tree fails a check, by check. Vanished events and changed currencies are Telnyx's "
             "doing; `no_id` and `event_sum` of many sessions deserve a ticket.",
             {"{{check}}": gauge("telnyx_unreconciled_sessions", "check")},
-            NUMBER,
-            width=8,
         ),
-        graph(
+        failures(
             "Checks that began to fail",
             "Per hour, by check. Late amendments cause some. A burst after an update of Telnyx's is worth a look at "
             "one session with the `session` command.",
-            {"{{check}}": f"3600 * {rate('telnyx_reconciliation_failures_total', 'check')}"},
-            NUMBER,
-            width=8,
-            bars=True,
-            stacked=True,
-            interval="1h",
+            {"{{check}}": hourly("telnyx_reconciliation_failures_total", "check")},
         ),
-        graph(
+        levels(
             "Events without a price",
             "Events that have no readable cost now, by record type. Most get one within two days; a type that stays "
             "is not billed by the session API.",
             {"{{record_type}}": f"{gauge('telnyx_events_awaiting_price', 'record_type')} > 0"},
-            NUMBER,
-            width=8,
         ),
         graph(
             "Cut trees per hour",
             "Nodes at which a tree was cut, and those that could not be completed. The latter mean that costs are "
             "missing until the next poll: look for failing requests.",
             {
-                "cut": f"3600 * {rate('telnyx_trees_cut_total', 'job')}",
-                "not completed": f"3600 * {rate('telnyx_trees_cut_unresolved_total', 'job')}",
+                "cut": hourly("telnyx_trees_cut_total", "job"),
+                "not completed": hourly("telnyx_trees_cut_unresolved_total", "job"),
             },
             NUMBER,
             width=8,
             interval="1h",
             colors={"^cut": "blue", "^not": "red"},
         ),
-        graph(
+    ]
+
+
+def _finality() -> list[Panel]:
+    return [
+        upper(
             "Time until settled",
             "95 of 100 sessions have settled after this time from first sight, by kind. It is how long to wait until "
             "a day's costs are final.",
-            {"{{session_kind}}": quantile(0.95, "telnyx_session_settling_seconds", "session_kind")},
-            "s",
-            width=8,
+            "telnyx_session_settling_seconds",
+            "session_kind",
             interval="6h",
         ),
-        graph(
+        levels(
             "Money held back",
             "Booked but not yet shown, since a new series must be scraped at 0 first. It returns to 0 within minutes; "
             "if it doesn't, Prometheus isn't scraping this exporter.",
             {"{{currency}}": gauge("telnyx_unreleased_cost", "currency")},
             MONEY,
-            width=8,
         ),
     ]
 
@@ -121,17 +113,12 @@ def exposition() -> list[Panel]:
             width=8,
             colors={"^used": "blue", "^limit": "red"},
         ),
-        stats(
+        named(
             "Values folded into other",
             "Label values in the time range that had no room, by label. List the values that matter under "
-            "`metrics.labels`, or raise `series_max`." + EXACT,
-            {"{{label}}": or_none(exact("telnyx_label_overflows_total", "label"), "label")},
-            NUMBER,
-            width=4,
-            height=8,
-            decimals=0,
-            names=True,
-            steps=((None, "green"), (1.0, "orange")),
+            "`metrics.labels`, or raise `series_max`.",
+            "telnyx_label_overflows_total",
+            "label",
         ),
         rows(
             "Replicas",

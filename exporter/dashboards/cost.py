@@ -30,51 +30,41 @@ def _week_before() -> str:
     return f"({exact_net('currency', window='14d')} - {exact_net('currency', window='7d')})"
 
 
+def _spent(title: str, description: str, query: str, *, since: str | None = None) -> Panel:
+    """An amount of money, to the cent."""
+    queries = {"{{currency}}": query}
+    return stats(title, description + EXACT, queries, MONEY, width=4, since=since, decimals=2, height=5)
+
+
 def _now() -> list[Panel]:
     balance = gauge("telnyx_balance", "currency")
     return [
-        stats(
+        _spent(
             "Last hour",
             "Net cost booked in the last hour. If it is far above its usual level, look at the record types below, "
-            "then at the session explorer for the session that runs." + EXACT,
-            {"{{currency}}": exact_net("currency", window="1h")},
-            MONEY,
-            width=4,
-            decimals=2,
-            height=5,
+            "then at the session explorer for the session that runs.",
+            exact_net("currency", window="1h"),
         ),
-        stats(
+        _spent(
             "Today",
             "Net cost booked since midnight UTC. Compare it with the daily budgets; nothing is stopped by itself: to "
-            "stop spending, disable the connection, assistant or profile at Telnyx." + EXACT,
-            {"{{currency}}": exact_net("currency")},
-            MONEY,
-            width=4,
+            "stop spending, disable the connection, assistant or profile at Telnyx.",
+            exact_net("currency"),
             since="now/d",
-            decimals=2,
-            height=5,
         ),
-        stats(
+        _spent(
             "This month",
             "Net cost booked since the first of the month, UTC. The invoice has monthly fees and taxes besides; "
-            "docs/accuracy.md says what may differ." + EXACT,
-            {"{{currency}}": exact_net("currency")},
-            MONEY,
-            width=4,
+            "docs/accuracy.md says what may differ.",
+            exact_net("currency"),
             since="now/M",
-            decimals=2,
-            height=5,
         ),
-        stats(
+        _spent(
             "Forecast to the month's end",
             "What is booked this month and, for the days left, as much per day as in the last seven. If it is over "
-            "what you may spend, act now: the month's rest is what can still be changed." + EXACT,
-            {"{{currency}}": f"{exact_net('currency')} + {exact_net('currency', window='7d')} / {WEEK} * {MONTH_LEFT}"},
-            MONEY,
-            width=4,
+            "what you may spend, act now: the month's rest is what can still be changed.",
+            f"{exact_net('currency')} + {exact_net('currency', window='7d')} / {WEEK} * {MONTH_LEFT}",
             since="now/M",
-            decimals=2,
-            height=5,
         ),
         stats(
             "Week over week",
@@ -162,7 +152,7 @@ def _by(label: str, title: str, todo: str, height: int) -> list[Panel]:
         graph(
             f"Spend per hour by {title}",
             f"Net cost booked per hour. {todo}",
-            {name: per_hour(by)},
+            {name: f"{per_hour(by)} != 0"},  # a name without money would only make the legend longer
             MONEY,
             width=16,
             height=height,

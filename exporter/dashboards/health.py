@@ -6,29 +6,23 @@ found, polled, answered, booked, checked, shown.
 
 from exporter.dashboards.board import Board
 from exporter.dashboards.books import books, exposition
-from exporter.dashboards.panels import (
-    EXACT,
-    MONEY,
-    MUST_BE_ONE,
-    NUMBER,
-    Panel,
-    graph,
-    rows,
-    shares,
-    stats,
-)
-from exporter.dashboards.queries import exact, exact_net, gauge, hourly, latest, of, or_none, quantile, rate
+from exporter.dashboards.panels import EXACT, MONEY, NUMBER, Panel, graph, rows, shares, stats
+from exporter.dashboards.queries import exact, exact_net, gauge, hourly, latest, of, or_none, rate
+from exporter.dashboards.shapes import AGES, coming, failures, holds, levels, tails, upper, waiting
 
-YES_NO = {"0": "no", "1": "yes"}
 FAILED_CODES = 'code=~"401|403|429|5..|timeout|connect|tls|read|decode"'
 RELOADED = "telnyx_exporter_config_last_reload_successful"
 SERIES = f"{gauge('telnyx_series', 'job')} / ({gauge('telnyx_series_limit', 'job')} > 0)"
-SINCE_FOUND = f"time() - {latest('telnyx_discovery_last_success_timestamp_seconds', 'account, source')}"
+FOUND = "telnyx_discovery_last_success_timestamp_seconds"
+READ = 'source=~"detail_records|files"'
+"""Sources that are read; others are sent something, and may well be silent."""
 
 
-def _share(failed: str, total: str, by: str, *matchers: str) -> str:
-    """Failures by all; 0 where nothing failed yet."""
-    return f"({rate(failed, by, *matchers)} or 0 * {rate(total, by)}) / ({rate(total, by)} > 0)"
+def _share(title: str, description: str, bad: str, all_of_them: str, worth: tuple[float, str]) -> Panel:
+    """Failures by all, by account; 0 where nothing failed yet. From the value `worth` a look, its colour."""
+    queries = {"{{account}}": f"({bad} or 0 * {all_of_them}) / ({all_of_them} > 0)"}
+    steps = ((None, "transparent"), worth)
+    return graph(title, description, queries, "percentunit", width=8, interval="1h", steps=steps)
 
 
 def _least(name: str) -> str:
@@ -38,46 +32,37 @@ def _least(name: str) -> str:
 
 def _now() -> list[Panel]:
     return [
-        stats(
+        holds(
             "API answers",
             "Whether each account's last request was answered and its key accepted. No: check the key and Telnyx's "
             "status page; nothing is lost meanwhile, bills are read later.",
             {"{{account}}": f"min by (account) ({_least('telnyx_api_up')})"},
-            "bool_yes_no",
-            width=4,
-            steps=MUST_BE_ONE,
             names=True,
-            texts=YES_NO,
         ),
-        stats(
+        waiting(
             "Backlog",
             "Sessions that are due and wait for a poll. Some are normal; if it grows, raise `requests_per_second` or "
             "find out why requests fail.",
-            {"sessions": gauge("telnyx_due_sessions", "")},
-            NUMBER,
-            width=4,
-            decimals=0,
-            steps=((None, "green"), (200.0, "orange"), (2000.0, "red")),
+            "telnyx_due_sessions",
+            ((None, "green"), (200.0, "orange"), (2000.0, "red")),
         ),
         stats(
             "Since discovery",
             "Time since a source was last read to its end; the oldest counts. Beyond an hour new sessions are missed "
             "for now: see discovery failures below.",
-            {"oldest": f"max({SINCE_FOUND})"},
+            {"oldest": f"max(time() - {latest(FOUND, 'account, source', READ)})"},
             "s",
             width=4,
-            steps=((None, "green"), (14_400.0, "orange"), (43_200.0, "red")),
+            steps=AGES,
+            empty="none is read",
             decimals=0,
         ),
-        stats(
+        waiting(
             "Bills that don't add up",
             "Sessions whose tree fails a check now. Their events' costs are booked all the same; open one, and if "
             "Telnyx's own sums disagree, ask Telnyx.",
-            {"sessions": gauge("telnyx_unreconciled_sessions", "")},
-            NUMBER,
-            width=4,
-            decimals=0,
-            steps=((None, "green"), (1.0, "orange"), (50.0, "red")),
+            "telnyx_unreconciled_sessions",
+            ((None, "green"), (1.0, "orange"), (50.0, "red")),
         ),
         stats(
             "Series used",
@@ -89,51 +74,37 @@ def _now() -> list[Panel]:
             steps=((None, "green"), (0.7, "orange"), (0.9, "red")),
             decimals=0,
         ),
-        stats(
+        holds(
             "Configuration read",
             "Whether the file was accepted when it was last read, by every replica. No: the old one is in force; run "
             "`check-config`, mend what it says, reload.",
             {"all replicas": f"min({_least(RELOADED)})"},
-            "bool_yes_no",
-            width=4,
-            steps=MUST_BE_ONE,
-            texts=YES_NO,
         ),
     ]
 
 
 def _polling() -> list[Panel]:
     return [
-        graph(
+        levels(
             "Polls per minute",
             "Finished polls by account. None for long while sessions are live: the exporter hangs or the account is "
             "paused; read its log.",
             {"{{account}}": f"60 * {rate('telnyx_polls_total', 'account')}"},
-            NUMBER,
-            width=8,
         ),
-        graph(
+        _share(
             "Failed polls",
             "The share of polls that failed, by account. They are tried again by themselves; above a tenth for long, "
             "look at the reasons and at API requests by code.",
-            {"{{account}}": _share("telnyx_poll_failures_total", "telnyx_polls_total", "account")},
-            "percentunit",
-            width=8,
-            interval="1h",
-            steps=((None, "transparent"), (0.1, "red")),
+            rate("telnyx_poll_failures_total", "account"),
+            rate("telnyx_polls_total", "account"),
+            (0.1, "red"),
         ),
-        graph(
+        tails(
             "Poll lag",
             "How late polls start after they were due. Seconds are normal; minutes mean too few requests per second "
             "for so many sessions.",
-            {
-                "99 of 100": quantile(0.99, "telnyx_poll_lag_seconds", ""),
-                "half": quantile(0.5, "telnyx_poll_lag_seconds", ""),
-            },
+            "telnyx_poll_lag_seconds",
             "s",
-            width=8,
-            interval="1h",
-            colors={"^99": "orange", "^half": "blue"},
         ),
         graph(
             "Sessions by state",
@@ -150,24 +121,17 @@ def _polling() -> list[Panel]:
                 "^denied": "red",
             },
         ),
-        graph(
+        levels(
             "Backlog over time",
             "Sessions that are due and wait. It should come back to near 0 between bursts; a slope is a pace that "
             "never catches up.",
             {"due": gauge("telnyx_due_sessions", "")},
-            NUMBER,
-            width=8,
         ),
-        graph(
+        failures(
             "Failed polls by reason",
             "Failures per hour. `unauthorized` needs a key; `rate_limited` a slower pace; `server_error`, `timeout` "
             "and `read` are Telnyx's or the network's and pass.",
             {"{{reason}}": or_none(hourly("telnyx_poll_failures_total", "reason"), "reason")},
-            NUMBER,
-            width=8,
-            interval="1h",
-            bars=True,
-            stacked=True,
         ),
     ]
 
@@ -186,25 +150,27 @@ def _api() -> list[Panel]:
             interval="10m",
             colors={"^200": "green", "^404": "blue", "^4(?!04)": "orange", "^5": "red", "^[a-z]": "purple"},
         ),
-        graph(
+        _share(
             "API errors",
             "The share of requests that failed, by account. Above a fiftieth for long: compare the codes; one account "
             "alone points at its key or quota.",
-            {"{{account}}": _share("telnyx_api_requests_total", "telnyx_api_requests_total", "account", FAILED_CODES)},
-            "percentunit",
-            width=8,
-            interval="1h",
-            steps=((None, "transparent"), (0.02, "orange")),
+            rate("telnyx_api_requests_total", "account", FAILED_CODES),
+            rate("telnyx_api_requests_total", "account"),
+            (0.02, "orange"),
         ),
-        graph(
+        upper(
             "API latency",
             "95 of 100 requests are answered within this time, by endpoint. Seconds are Telnyx's load, and raise the "
             "lag; raise `max_in_flight` if they stay.",
-            {"{{endpoint}}": quantile(0.95, "telnyx_api_request_duration_seconds", "endpoint")},
-            "s",
-            width=8,
+            "telnyx_api_request_duration_seconds",
+            "endpoint",
             interval="1h",
         ),
+    ]
+
+
+def _quota() -> list[Panel]:
+    return [
         shares(
             "API quota used",
             "What the rate-limit headers of the last answer leave. Near 100 % the exporter slows down by itself; "
@@ -230,15 +196,16 @@ def _api() -> list[Panel]:
         ),
         stats(
             "Since the last good answer",
-            "Time since the API last answered with success, by account. Beyond the longest interval between polls "
-            "something is wrong: key, network or Telnyx.",
-            {"{{account}}": f"time() - {latest('telnyx_api_last_success_timestamp_seconds', 'account')}"},
+            "Time since the API last answered with success, by account; none since the start if one is missing. "
+            "Beyond the longest interval between polls something is wrong: key, network or Telnyx.",
+            {"{{account}}": f"time() - ({latest('telnyx_api_last_success_timestamp_seconds', 'account')} > 0)"},
             "s",
             width=8,
             height=7,
             names=True,
+            empty="never",
             decimals=0,
-            steps=((None, "green"), (14_400.0, "orange"), (43_200.0, "red")),
+            steps=AGES,
         ),
     ]
 
@@ -247,23 +214,18 @@ def _discovery() -> list[Panel]:
     seen = exact("telnyx_detail_record_cost_total", "record_type, currency")
     booked = exact_net("record_type, currency")
     return [
-        graph(
+        coming(
             "Sessions found per hour",
             "Sessions by the source that named them first. A source that falls silent while calls go on is broken: "
             "see its failures.",
-            {"{{source}}": f"3600 * {rate('telnyx_discovered_sessions_total', 'source')}"},
-            NUMBER,
-            width=8,
-            stacked=True,
-            interval="1h",
+            "telnyx_discovered_sessions_total",
+            "source",
         ),
         graph(
             "Discovery failures per hour",
             "Times that a source could not be read, by account. Single ones are made up for by the next look; a row of "
             "them delays new sessions. Read the log for the reason.",
-            {
-                "{{source}} of {{account}}": hourly("telnyx_discovery_failures_total", "source, account"),
-            },
+            {"{{source}} of {{account}}": hourly("telnyx_discovery_failures_total", "source, account")},
             NUMBER,
             width=8,
             bars=True,
@@ -274,8 +236,8 @@ def _discovery() -> list[Panel]:
             "Accepted and refused webhooks. Refused ones have a wrong signature or are too old: check the public key "
             "and this machine's clock.",
             {
-                "accepted": f"60 * {rate('telnyx_webhooks_total', 'job')} or vector(0)",
-                "refused": f"60 * {rate('telnyx_webhook_failures_total', 'job')} or vector(0)",
+                "accepted": f"60 * {rate('telnyx_webhooks_total', '')} or vector(0)",
+                "refused": f"60 * {rate('telnyx_webhook_failures_total', '')} or vector(0)",
             },
             NUMBER,
             width=8,
@@ -296,12 +258,12 @@ def _discovery() -> list[Panel]:
             "Sources",
             "Time since each source was last read to its end. An old one misses new sessions; what is late is found "
             "later, within the look-back.",
-            {"Age": SINCE_FOUND},
+            {"Age": f"time() - {latest(FOUND, 'account, source')}"},
             "s",
             width=12,
             names={"account": "Account", "source": "Source"},
             sort="Age",
-            judged={"Age": ((None, "green"), (14_400.0, "orange"), (43_200.0, "red"))},
+            judged={"Age": AGES},
             decimals=0,
         ),
     ]
@@ -316,7 +278,7 @@ BOARD = Board(
     sections=(
         ("Is anything wrong?", _now()),
         ("Polling", _polling()),
-        ("The Telnyx API", _api()),
+        ("The Telnyx API", [*_api(), *_quota()]),
         ("Discovery", _discovery()),
         ("Ledger and bills", books()),
         ("Exposition", exposition()),

@@ -1,7 +1,8 @@
 """PromQL in the catalogue's words: selectors, rates, exact sums, and replicas become one.
 
 Owns how each kind of family is asked, so that no panel decides it anew. Money always keeps its currency. The surprising
-fact: a total is never an `increase()`, which extrapolates; it is what a counter is now less what it was then.
+fact: a total of the ledger's is never an `increase()`, which extrapolates; it is what a counter is now less what it
+was then. Counters of the process restart at 0, so theirs must be.
 """
 
 from typing import Final
@@ -47,6 +48,11 @@ def increase(sample: str, by: str, *matchers: str) -> str:
     return f"sum by ({by}) (increase({of(sample, *matchers)}[$__rate_interval]))"
 
 
+def grown(sample: str, by: str, *matchers: str) -> str:
+    """A counter's growth in the time range of the dashboard, for those that begin anew with the process."""
+    return f"sum by ({by}) (increase({of(sample, *matchers)}[{RANGE}]))"
+
+
 def per_hour(by: str, *matchers: str) -> str:
     """Net cost per hour."""
     return f"3600 * ({rate(COST, by, *matchers)} - {rate(CREDITS, by, *matchers)})"
@@ -89,8 +95,9 @@ def quantile(share: float, histogram: str, by: str, *matchers: str) -> str:
 
 
 def or_none(expression: str, label: str) -> str:
-    """At 0 under the value `none` where nothing has such a label yet, as before the first failure."""
-    return f'{expression} or label_replace(vector(0), "{label}", "none", "", "")'
+    """At 0 under the value `none` while nothing has such a label yet, as before the first failure."""
+    none = f'label_replace(vector(0), "{label}", "none", "", "")'
+    return f"{expression} or {none} unless on () ({expression})"
 
 
 def billed_in(amount: str, money: str, *matchers: str, by: str = "currency") -> str:

@@ -6,7 +6,8 @@ have series of their own, so this is a place to look, never one to add up.
 
 from exporter.dashboards.board import Board
 from exporter.dashboards.panels import EXACT, MONEY, NUMBER, Panel, graph, rows, shares, stats
-from exporter.dashboards.queries import exact, exact_quantile, gauge, latest, quantile, rate
+from exporter.dashboards.queries import exact, exact_quantile, gauge, latest, quantile
+from exporter.dashboards.shapes import SOON_BAD, coming, upper
 
 COST = "telnyx_followed_session_cost"
 SESSION = "event_id, root_record_type, account"
@@ -54,7 +55,7 @@ def _now() -> list[Panel]:
             width=5,
             decimals=0,
             names=True,
-            steps=((None, "green"), (1.0, "orange")),
+            steps=SOON_BAD,
             height=5,
             empty="0",
         ),
@@ -88,10 +89,6 @@ def _dearest() -> list[Panel]:
         """Another fact of the same sessions."""
         return f"({top}) * 0 + on (event_id, root_record_type, account) group_left () {amount}"
 
-    mean = (
-        f"({exact(f'{SESSION_COST}_sum', 'root_record_type, currency', window='7d')}"
-        f" / ({exact(f'{SESSION_COST}_count', 'root_record_type, currency', window='7d')} > 0))"
-    )
     return [
         rows(
             "Dearest followed sessions",
@@ -116,6 +113,16 @@ def _dearest() -> list[Panel]:
             decimals=4,
             widths={"Session": 340},
         ),
+    ]
+
+
+def _outliers() -> list[Panel]:
+    cost = gauge(COST, f"{SESSION}, currency")
+    mean = (
+        f"({exact(f'{SESSION_COST}_sum', 'root_record_type, currency', window='7d')}"
+        f" / ({exact(f'{SESSION_COST}_count', 'root_record_type, currency', window='7d')} > 0))"
+    )
+    return [
         rows(
             "Outliers",
             "How many times the mean of its kind, of the last seven days, a followed session costs. From ten times "
@@ -174,13 +181,11 @@ def _over_time() -> list[Panel]:
 
 def _kinds() -> list[Panel]:
     return [
-        graph(
+        coming(
             "Sessions started per hour",
             "Sessions first seen, by kind. A kind that doubles without a campaign is misuse or a loop: find who calls.",
-            {"{{session_kind}}": f"3600 * {rate('telnyx_sessions_started_total', 'session_kind')}"},
-            NUMBER,
-            width=8,
-            stacked=True,
+            "telnyx_sessions_started_total",
+            "session_kind",
             interval="30m",
         ),
         graph(
@@ -193,13 +198,12 @@ def _kinds() -> list[Panel]:
             interval="6h",
             exemplars=True,
         ),
-        graph(
+        upper(
             "Duration of 95 of 100 sessions",
             "At most so long, by kind, as their records state it. Hours of a call that should take minutes: set a "
             "time limit on the connection.",
-            {"{{session_kind}}": quantile(0.95, "telnyx_session_duration_seconds", "session_kind")},
-            "s",
-            width=8,
+            "telnyx_session_duration_seconds",
+            "session_kind",
             interval="6h",
         ),
     ]
@@ -213,7 +217,7 @@ BOARD = Board(
     links_sessions=True,
     sections=(
         ("Now", _now()),
-        ("Sessions", _dearest()),
+        ("Sessions", [*_dearest(), *_outliers()]),
         ("Over time", _over_time()),
         ("Kinds", _kinds()),
     ),
