@@ -32,7 +32,9 @@ from exporter.config import (
     Threshold,
     Tree,
 )
+from exporter.errors import ConfigError
 from exporter.model import SessionRef
+from exporter.reloading import Origin
 from exporter.simulator import Bills, Running, Settings, running
 from tests.exporting import exporting
 from tests.programs import Past, make_blocks, prometheus_of
@@ -184,9 +186,14 @@ async def _polls_stop(day: Day) -> None:
         await day.stand_still(10)
 
 
+def _bad_file() -> Config:
+    raise ConfigError("polling", "is no mapping")
+
+
 async def _reload_fails(day: Day) -> None:
-    """By hand: the gauge is what a reload sets that finds a bad file. The other replica doesn't answer meanwhile."""
-    day.stepped.app.metrics.set("telnyx_exporter_config_last_reload_successful", (), 0)
+    """The file is bad, and stays so. The other replica doesn't answer meanwhile."""
+    with pytest.raises(ConfigError):
+        await day.stepped.app.reloading.reload()
     await day.pass_by(24, second=0)
 
 
@@ -225,7 +232,7 @@ async def _live(folder: Path, scrapes: Path) -> tuple[int, int]:
         pages = Pages(file)
         pages.swap("")  # a standby, of which nothing but `up` is known
         for config, ailments in _lives(_configuration(simulated, folder)):
-            async with exporting(config, simulated, clock) as exporter:
+            async with exporting(config, simulated, clock, origin=Origin(_bad_file)) as exporter:
                 stepped = Stepped(exporter, (simulated,), clock)
                 await stepped.begin()
                 for ailment in ailments:
