@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from msgspec import Struct
 
-from exporter.ledger.reading import Node
+from exporter.ledger.views import Node
 from exporter.money import ZERO, add, amount_text
 
 ROWS_MAX = 1000

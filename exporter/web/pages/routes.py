@@ -24,7 +24,8 @@ from exporter.config import Config
 from exporter.errors import LedgerError
 from exporter.ledger import path_of
 from exporter.ledger.listing import Query
-from exporter.ledger.reading import Failure, Snapshot, Story, snapshot
+from exporter.ledger.reading import Snapshot, snapshot
+from exporter.ledger.views import Failure, Story
 from exporter.log import facts
 from exporter.model import SessionRef
 from exporter.privacy import Redactor
@@ -33,6 +34,7 @@ from exporter.web.pages.anatomy import Anatomy
 from exporter.web.pages.checks import CHECKS
 from exporter.web.pages.foreign import Mask
 from exporter.web.pages.look import HTML, STATIC, Look
+from exporter.web.pages.openapi import openapi
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +227,7 @@ class Pages:
     def _openapi(self, _: Request, __: Values) -> Response:
         config = self._config()
         accounts = [account.name for account in config.accounts] if config.discovery.http.enabled else []
-        return _json(api.openapi(lists_of=accounts))
+        return _json(openapi(lists_of=accounts))
 
 
 @lru_cache(maxsize=4)
