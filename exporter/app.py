@@ -122,7 +122,7 @@ class App:
                 *self._reception.routes(),
                 ProbeRoute(self.prober).route(),
                 ReloadRoute(self.reloading.from_outside if origin.lifecycle else None).route(),
-                *Pages(lambda: self.config).routes(),
+                *Pages(lambda: self.config, self._page_failed).routes(),
             ],
             web_config=web_config,
         )
@@ -276,6 +276,11 @@ class App:
             if page is not None:
                 self.web.publish(page)
             await asyncio.sleep(PUBLISH_SECONDS)
+
+    def _page_failed(self) -> None:
+        """From the web thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.metrics.inc, "telnyx_exporter_task_failures_total", ("pages",))
 
     def _task_died(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:

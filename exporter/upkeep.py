@@ -34,9 +34,9 @@ PRUNE_SESSIONS_MAX = 200
 DAY_SECONDS = 86_400.0
 TASKS = (
     *("balance", "config", "detail_records", "discover", "files"),
-    *("gauges", "keep", "look_back", "metadata", "poll", "release"),
+    *("gauges", "keep", "look_back", "metadata", "pages", "poll", "release"),
 )
-"""The jobs of the exporter, as values of the label `task`."""
+"""The jobs of the exporter and its pages, as values of the label `task`."""
 
 
 def _gauges(label: str) -> tuple[str, ...]:

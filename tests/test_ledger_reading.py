@@ -13,7 +13,8 @@ from exporter.errors import LedgerError
 from exporter.ledger.failures import PER_REASON_MAX
 from exporter.ledger.listing import Order, Query, Sort
 from exporter.ledger.ranks import amount_of, rank
-from exporter.ledger.reading import Row, snapshot
+from exporter.ledger.reading import snapshot
+from exporter.ledger.views import Row
 from exporter.model import Claim, Poll, SessionRef
 from tests.looking import CALL, follow, ledger_in, look
 

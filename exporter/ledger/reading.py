@@ -14,14 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from exporter.catalog import STATES
 from exporter.errors import LedgerError
 from exporter.ledger.facets import costs_of
 from exporter.ledger.listing import ANY_CHECK, Facet, Key, Query, Ranges, matching, named, ordered, partly_named, place
 from exporter.ledger.schema import SCHEMA_VERSION
-from exporter.ledger.trees import Node, read_tree
+from exporter.ledger.trees import read_tree
+from exporter.ledger.views import Amendment, Failure, Listing, PastPoll, Row, Story
 from exporter.model import SessionRef
 
 IDS_MAX = 1000
@@ -30,77 +29,6 @@ STEPS, STEPS_MAX = 10_000, 20_000
 """A snapshot is ended after 20,000 times 10,000 instructions of SQLite's machine, which take it some seconds."""
 WAIT_SECONDS = 1.0
 """For somebody else's lock; readers of a write-ahead log meet one only while it is being recovered."""
-
-
-class Row(Struct, frozen=True):
-    """A session in a list."""
-
-    number: int
-    ref: SessionRef
-    state: str
-    followed_at: float
-    changed_at: float | None
-    events: int
-    inference_turns: int
-    costs: tuple[tuple[str, Decimal], ...]
-    """Net cost by currency, each once."""
-    failing: tuple[str, ...]
-    """Checks that its last tree fails."""
-
-
-class Listing(Struct, frozen=True):
-    """One page of a list."""
-
-    rows: tuple[Row, ...]
-    next: str | None
-    currency: str | None
-    """The one that a list by cost is sorted by."""
-    truncated: bool = False
-    """More sessions were found by the text or check than are listed."""
-
-
-class PastPoll(Struct, frozen=True):
-    at: float
-    outcome: str
-    reason: str
-
-
-class Amendment(Struct, frozen=True):
-    """An event's cost that moved after it was booked."""
-
-    at: float
-    record_type: str
-    event_id: str
-    before: Decimal | None
-    after: Decimal | None
-    currency: str
-
-
-class Story(Struct, frozen=True):
-    """Everything that the ledger knows of one session."""
-
-    row: Row
-    source: str
-    configured: bool
-    due_at: float | None
-    first_tree_at: float | None
-    rested_at: float | None
-    latest_at: float | None
-    crossed: tuple[str, ...]
-    polls: tuple[PastPoll, ...]
-    amendments: tuple[Amendment, ...]
-    nodes: tuple[Node, ...]
-
-
-class Failure(Struct, frozen=True):
-    """A poll that failed."""
-
-    number: int
-    at: float
-    ref: SessionRef
-    outcome: str
-    reason: str
-    detail: str
 
 
 _ROW = (

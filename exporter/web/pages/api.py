@@ -1,22 +1,17 @@
-"""What programs are told under /api/v1, and its OpenAPI document.
+"""What programs are told under /api/v1.
 
-Owns the shape of the JSON: records whose fields are the contract, and a document made of the same records and of the
-same parameters that requests are checked by. Money is text, times are RFC 3339 in UTC. The surprising fact: an amount
-is never a JSON number, since most readers would make it a float.
+Owns the shape of the JSON: records whose fields are the contract. Money is text, times are RFC 3339 in UTC. The
+surprising fact: an amount is never a JSON number, since most readers would make it a float.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Struct
 
-from exporter import __version__
-from exporter.ledger.reading import Failure, Listing, Row, Story
+from exporter.ledger.views import Failure, Listing, Row, Story
 from exporter.model import SessionRef
 from exporter.money import amount_text
-from exporter.web.pages import asked
 from exporter.web.pages.foreign import Mask, told
 from exporter.web.pages.view import instant, session_link
 
@@ -205,108 +200,3 @@ def _name(ref: SessionRef, mask: Mask) -> tuple[str, str, str]:
 
 def _amount(amount: Decimal | None) -> str | None:
     return None if amount is None else amount_text(amount)
-
-
-# The document
-
-_RECORDS = (Sessions, Session, Failures, Configuration, Problem, Taken)
-_JSON = "application/json"
-
-
-def openapi(*, lists_of: Sequence[str]) -> dict[str, Any]:
-    """OpenAPI 3.1; `lists_of` are the accounts of which lists are taken, none where that is not enabled."""
-    _, components = msgspec.json.schema_components(_RECORDS, ref_template="#/components/schemas/{name}")
-    listed = {"get": _get("Sessions that are followed, a page at a time.", Sessions, asked.SESSIONS)}
-    if lists_of:
-        listed["post"] = _post(lists_of)
-    named = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": meaning}
-        for name, meaning in (
-            ("account", "The account's name."),
-            ("record_type", "The record type of the session's root."),
-            ("event_id", "The id of its root event, percent-encoded; or `~` and the session's number."),
-        )
-    ]
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "telnyx-session-exporter",
-            "version": __version__,
-            "description": "What the exporter's ledger knows of sessions. Read only, but for lists of sessions.",
-        },
-        "paths": {
-            "/api/v1/sessions": listed,
-            "/api/v1/sessions/{account}/{record_type}/{event_id}": {
-                "get": _get("One session: its events, checks, polls and amendments.", Session, asked.SESSION, named)
-            },
-            "/api/v1/failures": {"get": _get("The last failed polls.", Failures, asked.FAILURES)},
-            "/api/v1/config": {"get": _get("The effective configuration, without keys.", Configuration, ())},
-        },
-        "components": {"schemas": components},
-    }
-
-
-def _get(
-    summary: str,
-    record: type[Struct],
-    parameters: Iterable[asked.Parameter],
-    named: Iterable[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
-    named = list(named)
-    told_apart = {"404": _problem("There is no such session.")} if named else {}
-    return {
-        "summary": summary,
-        "parameters": [
-            *named,
-            *(
-                {"name": p.name, "in": "query", "required": False, "description": p.meaning, "schema": p.schema}
-                for p in parameters
-            ),
-        ],
-        "responses": {
-            "200": _answer("As asked.", record),
-            "400": _problem("A parameter is wrong; says which, and the cure."),
-            **told_apart,
-            "503": _problem("The ledger can't be read now, or too many are reading it."),
-        },
-    }
-
-
-def _answer(description: str, record: type[Struct]) -> dict[str, Any]:
-    return {
-        "description": description,
-        "content": {_JSON: {"schema": {"$ref": f"#/components/schemas/{record.__name__}"}}},
-    }
-
-
-def _problem(description: str) -> dict[str, Any]:
-    return _answer(description, Problem)
-
-
-def _post(accounts: Sequence[str]) -> dict[str, Any]:
-    entry = {
-        "type": "object",
-        "required": ["record_type", "event_id", *(["account"] if len(accounts) > 1 else [])],
-        "properties": {
-            "account": {"type": "string", "enum": list(accounts)},
-            "record_type": {"type": "string", "pattern": "^[a-z0-9_-]{1,64}$"},
-            "event_id": {"type": "string", "minLength": 1, "maxLength": 200, "description": "Printable."},
-            "date_time": {"type": "string", "description": "An ISO 8601 date or date-time."},
-        },
-        "additionalProperties": False,
-    }
-    problems = {
-        "400": "The list has a mistake; says which entry, and the cure.",
-        "403": "The caller is not on this machine, or is a browser or behind a proxy.",
-        "413": "The list is too large.",
-        "415": "It is not JSON.",
-        "503": "It can't be taken now; send it again.",
-    }
-    return {
-        "summary": "Follow the sessions of a list; from this machine only.",
-        "requestBody": {"required": True, "content": {_JSON: {"schema": {"type": "array", "items": entry}}}},
-        "responses": {
-            "200": _answer("All are in the ledger.", Taken),
-            **{status: _problem(description) for status, description in problems.items()},
-        },
-    }

@@ -24,7 +24,8 @@ from exporter.config import Config
 from exporter.errors import LedgerError
 from exporter.ledger import path_of
 from exporter.ledger.listing import Query
-from exporter.ledger.reading import Failure, Snapshot, Story, snapshot
+from exporter.ledger.reading import Snapshot, snapshot
+from exporter.ledger.views import Failure, Story
 from exporter.log import facts
 from exporter.model import SessionRef
 from exporter.privacy import Redactor
@@ -33,6 +34,7 @@ from exporter.web.pages.anatomy import Anatomy
 from exporter.web.pages.checks import CHECKS
 from exporter.web.pages.foreign import Mask
 from exporter.web.pages.look import HTML, STATIC, Look
+from exporter.web.pages.openapi import openapi
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +58,12 @@ class _NotFound(Exception):
 class Pages:
     """Everything that can be looked at; lives on the web thread."""
 
-    def __init__(self, config: Callable[[], Config]) -> None:
-        """`config` gives the settings of the moment; it is called on threads of the pages."""
+    def __init__(self, config: Callable[[], Config], failed: Callable[[], None]) -> None:
+        """`config` gives the settings of the moment; it is called on threads of the pages. `failed` is told of each
+        page that the ledger kept from being made, on the web thread.
+        """
         self._config = config
+        self._failed = failed
         self._look = Look()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pages")
         self._waiting = 0
@@ -94,6 +99,7 @@ class Pages:
                 return self._problem(request, HTTPStatus.NOT_FOUND, str(error))
             except LedgerError as error:
                 log.warning("page not made", extra=facts(error=str(error)))
+                self._failed()
                 return self._problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
         return handle
@@ -225,7 +231,7 @@ class Pages:
     def _openapi(self, _: Request, __: Values) -> Response:
         config = self._config()
         accounts = [account.name for account in config.accounts] if config.discovery.http.enabled else []
-        return _json(api.openapi(lists_of=accounts))
+        return _json(openapi(lists_of=accounts))
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
-from exporter.ledger.reading import Row
+from exporter.ledger.views import Row
 from exporter.model import SessionRef
 from exporter.money import amount_text
 from exporter.web.pages.foreign import Mask
