@@ -47,9 +47,9 @@ ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Webhooks beside polls at full speed.")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long webhooks are sent (default: 10)")
-    parser.add_argument("--per-second", type=int, default=500, help="webhooks per second (default: 500)")
-    parser.add_argument("--sessions", type=int, default=2000, help="sessions that are polled (default: 3000)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long webhooks are sent (default: %(default)s)")
+    parser.add_argument("--per-second", type=int, default=500, help="webhooks per second (default: %(default)s)")
+    parser.add_argument("--sessions", type=int, default=2000, help="sessions that are polled (default: %(default)s)")
     parser.add_argument("--port", type=int, default=19464, help="of the exporter; the simulator has the next one")
     parser.add_argument("--folder", help="where the ledger lies for the time (default: the usual temporary folder)")
     options = parser.parse_args()

@@ -6,6 +6,7 @@ running; 2: something the operator wrote must be mended, and the message says wh
 
 import argparse
 import asyncio
+import gc
 import math
 import os
 import signal
@@ -69,6 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
         look_seconds=arguments.auto_reload_interval,
     )
     app = App(origin.read(), listen=arguments.listen_address, clock=SystemClock(), origin=origin)
+    gc.freeze()  # what was imported is never garbage; to look through it again and again stops all threads for 70 ms
     asyncio.run(until_signal(app))
     return 0
 

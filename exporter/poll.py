@@ -32,10 +32,8 @@ SET_BACK_SECONDS = 60.0
 """A clock that falls by more was set back; less is what time servers do."""
 ACCEPTED_SECONDS = 600.0
 """A 403 counts against its session only if the account's key saw anything lately; else the account is at fault."""
-
-
-ASIDE_SECONDS, ASIDE_SECONDS_MAX = 0.005, 1.0
-"""How often a poll that could start looks whether a webhook still waits, and how long at most it lets them go first."""
+ASIDE_SECONDS, ASIDE_SECONDS_MAX = 0.005, 0.02
+"""How often the poll whose turn it is looks whether a webhook still waits, and how long it lets them go first."""
 
 
 class Journey:
@@ -142,6 +140,7 @@ class Poller:
         self._clock = clock
         self._crowded = crowded
         self._claiming = asyncio.Lock()
+        self._turn = asyncio.Lock()
         self._stopping = False
         self._told = -math.inf
         self.ticked_at: float | None = None
@@ -224,10 +223,15 @@ class Poller:
         await self._booker.book(poll)
 
     async def _step_aside(self) -> None:
-        """A webhook's sender waits, a poll doesn't: at full speed polls would leave the other threads no time."""
-        until = self._clock.monotonic() + ASIDE_SECONDS_MAX
-        while self._crowded() and self._clock.monotonic() < until:  # noqa: ASYNC110 - another thread's count
-            await asyncio.sleep(ASIDE_SECONDS)
+        """A webhook's sender waits, a poll doesn't: at full speed polls would leave the other threads no time.
+
+        While webhooks keep coming polls go on one at a time: all at once would be the stall that this is to prevent.
+        """
+        if self._crowded():
+            async with self._turn:
+                until = self._clock.monotonic() + ASIDE_SECONDS_MAX
+                while self._crowded() and self._clock.monotonic() < until:  # noqa: ASYNC110 - another thread's count
+                    await asyncio.sleep(ASIDE_SECONDS)
 
     def _judged(self, lane: Lane, poll: Poll) -> Poll:
         """If every session of an account is refused, none is: they stay due until the key may see them again."""

@@ -7,6 +7,7 @@ polls run at full speed; only what it changed is shown there.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -48,6 +49,8 @@ class Reception:
         self._intake = intake
         self._direct = Intake(ledger, booker, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._counted: deque[tuple[str, tuple[str, ...]]] = deque()
+        self._telling = False
         self._config: Config | None = None
         self._open_to_all: list[str] = []
         """Accounts whose webhooks need no signature, which was said."""
@@ -127,8 +130,16 @@ class Reception:
             self._count("telnyx_discovery_failures_total", name, HTTP)
 
     def _count(self, family: str, *labels: str) -> None:
-        """The metrics are the main thread's."""
-        self._main.call_soon_threadsafe(self._metrics.inc, family, labels)
+        """The metrics are the main thread's, which is woken once for all that is counted until it comes to it."""
+        self._counted.append((family, labels))
+        if not self._telling:
+            self._telling = True
+            self._main.call_soon_threadsafe(self._show_counted)
+
+    def _show_counted(self) -> None:
+        self._telling = False  # before the first is taken: whoever counts from now on wakes us again
+        while self._counted:
+            self._metrics.inc(*self._counted.popleft())
 
     @property
     def _main(self) -> asyncio.AbstractEventLoop:

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from exporter.app import App
 from exporter.config import Discovery, Secret, Webhooks
 from exporter.errors import Refused
 from exporter.model import Hint, SessionRef, Sighting
@@ -26,6 +27,7 @@ from exporter.simulator import Settings, running
 from exporter.sources.replays import KEPT_SECONDS, Replays
 from exporter.sources.webhooks import EVENT_TYPES, Webhook, check_signature, read, verify
 from exporter.web.webhooks import ANSWERS, REASONS
+from exporter.web.webhooks import Webhooks as WebhookRoutes
 from tests.exporting import Exporting, Samples, config, exporting
 from tests.test_durability import busy
 
@@ -694,5 +696,47 @@ def test_slow_senders_keep_nobody_waiting(tmp_path: Path) -> None:
                 connection.close()
             assert meanwhile < before + 2.0
             assert "slow" in failures(await sender.shown())
+
+    play(scene)
+
+
+def taking(app: App) -> WebhookRoutes:
+    """Who takes the app's webhooks, and knows how many senders wait."""
+    return app._reception._webhooks  # noqa: SLF001 - what polls look at, and nobody shows
+
+
+def test_polls_go_on_while_webhooks_wait(tmp_path: Path) -> None:
+    """Polls step aside for a sender that waits, one after the other, and not for ever: 30 of them all travel."""
+
+    async def scene() -> None:
+        async with listening(tmp_path) as sender:
+            app = sender.exporter.app
+            taking(app).waiting = 1  # as if one came whenever another was answered
+            await app.follow([SessionRef("main", "call-session", f"s{number}") for number in range(30)], "file")
+            samples = await sender.shown()
+            assert samples["telnyx_polls_total", (("account", "main"),)] >= 30
+
+    play(scene)
+
+
+def test_who_only_begins_to_send_makes_no_poll_wait(tmp_path: Path) -> None:
+    """A body that never ends is nobody who waits for an answer; a webhook that has come whole is, until it has it."""
+
+    async def scene() -> None:
+        async with listening(tmp_path) as sender:
+            taken, whole = (
+                taking(sender.exporter.app),
+                request(sender, event("call.hangup", "e1", call_session_id="s1")),
+            )
+            with connected(sender) as slow, busy(tmp_path):
+                slow.sendall(whole[:-10])
+                sent = asyncio.create_task(sender.send(event("call.hangup", "e2", call_session_id="s2")))
+
+                async def waits() -> bool:
+                    return taken.waiting > 0
+
+                await sender.exporter.until(waits)
+                assert taken.waiting == 1
+            await sent
 
     play(scene)

@@ -210,17 +210,13 @@ class Totals:
         """Write what changed since the last call, within the caller's transaction."""
         changed = tuple(self._changed.values())
         self._connection.executemany(
-            "INSERT INTO totals (id, family, labels, value, released, bounds, counts, exemplars)"
+            "INSERT INTO totals (id, family, labels, bounds, value, released, counts, exemplars)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [_values(total) for total in changed if total.row in self._born],
+            [(*_named(total), *_values(total)) for total in changed if total.row in self._born],
         )
         self._connection.executemany(
             "UPDATE totals SET value = ?, released = ?, counts = ?, exemplars = ? WHERE id = ?",
-            [
-                (*_values(total)[3:5], *_values(total)[6:], total.row)
-                for total in changed
-                if total.row not in self._born
-            ],
+            [(*_values(total), total.row) for total in changed if total.row not in self._born],
         )
         self._changed, self._born = {}, set()
         return changed
@@ -245,19 +241,17 @@ def _labels(text: str) -> Labels:
     return tuple((name, value) for name, value in json.loads(text))
 
 
+def _named(total: Total) -> tuple[object, ...]:
+    """What never changes of a row."""
+    return (total.row, total.family, _text(total.labels), json.dumps(total.bounds) if total.counts else None)
+
+
 def _values(total: Total) -> tuple[object, ...]:
-    histogram = bool(total.counts)
+    """What changes of a row."""
+    if not total.counts:
+        return (amount_text(total.value), int(total.released), None, None)
     exemplars = [(e.event_id, e.value, e.at) if e else None for e in total.exemplars]
-    return (
-        total.row,
-        total.family,
-        _text(total.labels),
-        amount_text(total.value),
-        int(total.released),
-        json.dumps(total.bounds) if histogram else None,
-        json.dumps(total.counts) if histogram else None,
-        json.dumps(exemplars) if histogram else None,
-    )
+    return (amount_text(total.value), int(total.released), json.dumps(total.counts), json.dumps(exemplars))
 
 
 def _read(connection: Connection) -> Iterable[Total]:

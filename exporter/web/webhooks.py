@@ -91,7 +91,7 @@ class Webhooks:
         self._under_way: dict[Place, asyncio.Task[None]] = {}
         self._closed = False
         self.waiting = 0
-        """Senders that wait for their answer; other threads may read it."""
+        """Senders that wait for their answer, from the last byte of their body on; other threads may read it."""
 
     def adopt(self, keys: Mapping[str, Key], *, insecure: bool) -> None:
         """Take webhooks of these accounts from now on; from any thread, and whoever is being read keeps its place."""
@@ -122,13 +122,10 @@ class Webhooks:
         return await self._receive(account, request)
 
     async def _receive(self, account: str, request: Request) -> Response:
-        self.waiting += 1
         try:
             await self._take(account, request)
         except Refused as error:
             return self._answer(account, error)
-        finally:
-            self.waiting -= 1
         return Response(status_code=204)
 
     def _answer(self, account: str, error: Refused) -> Response:
@@ -149,9 +146,15 @@ class Webhooks:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refused("content_type")
         body = await self._uploads.read(request)
+        self.waiting += 1
+        try:
+            await self._accept(account, key, request.headers, body)
+        finally:
+            self.waiting -= 1
+
+    async def _accept(self, account: str, key: bytes | None, headers: Mapping[str, str], body: bytes) -> None:
         now = self._wall()
         if key is not None:
-            headers = request.headers
             verify(key, headers.get("telnyx-signature-ed25519"), headers.get("telnyx-timestamp"), body, now)
         await self._once(account, read(body, account), now)
 
