@@ -89,7 +89,7 @@ def _seen(poll: Poll, tree: Tree, failing: Sequence[str]) -> Poll:
 def served(folder: Path) -> Iterator[str]:
     """The address of the pages over the ledger in this folder."""
     settings = config(folder)
-    pages = Pages(lambda: settings)
+    pages = Pages(lambda: settings, lambda: None)
     server = WebServer(
         LOOPBACK, status=lambda: FINE, scraped=lambda _: None, died=lambda _: None, further=pages.routes()
     )
