@@ -106,7 +106,7 @@ class ProbeRoute:
         account = question.account or (names[0] if len(names) == 1 else None)
         if account not in names:
             problem = "missing" if account is None else f"no account {account} is configured"
-            raise ConfigError("account", f"{problem}; there are {', '.join(names)}")
+            raise ConfigError("account", f"{problem}; the configured ones are {', '.join(names)}")
         assert account is not None
         return question, SessionRef(account, question.record_type, question.event_id, question.date_time)
 
