@@ -256,7 +256,8 @@ WRONG = {
     "record_type=a%0D%0AX:y&event_id=a": 'record_type: expected a record type, such as call-session, got "a\\r\\nX:y"',
     f"record_type=%2B{PHONE[1:]}&event_id=a": "record_type: expected a record type, such as call-session, got "
     '"***23"; text that can be taken for something else needs quotes'.partition(";")[0],
-    "record_type=message&event_id=a&account=other": "account: no account other is configured; the configured ones are",
+    "record_type=message&event_id=a&account=other": "account: no account other is configured; "
+    "the configured ones are main",
     "record_type=message&event_id=a&account=": 'account: expected an account\'s name, got ""',
     "record_type=message&event_id=a&event_id=b": "event_id: given twice; keep one",
     "record_type=message&event_id=a&evnt=b": "evnt: unknown key; did you mean event_id?",
