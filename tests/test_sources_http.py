@@ -149,11 +149,11 @@ def test_the_largest_list_is_taken(tmp_path: Path) -> None:
 
 
 def test_without_the_setting_no_list_is_taken(tmp_path: Path) -> None:
-    """By default the path is only for reading, and no family has a series of it."""
+    """By default nothing takes a list, and no family has a series of it."""
     with posting(
         tmp_path, Settings(speed=0.0, sessions_max=0), discovery=Discovery(detail_records=NO_RECORDS)
     ) as exporter:
-        assert exporter.post([GOOD]).status_code == 405
+        assert exporter.post([GOOD]).status_code == 404
         assert not [labels for _, labels in exporter.samples() if ("source", HTTP) in labels]
 
 
