@@ -13,7 +13,7 @@ demo: .venv/.runtime  ## the simulator and the exporter in one go
 	@$(BIN)/python -m exporter demo $(ARGS)
 
 test: check  ## everything that CI runs; ARGS="-k ledger" for a part of the tests
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-full: check  ## the same tests with more rounds; longer than CI has time for
 	FULL=1 $(BIN)/pytest $(ARGS)
