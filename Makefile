@@ -44,6 +44,7 @@ bench-sessions: .venv/.dev  ## requests per settled session, and how soon a rate
 
 lock: .venv/.dev  ## resolve the pinned versions again
 	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) --group build -o requirements-build.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
 clean:  ## forget everything that make made
