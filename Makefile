@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help demo test test-full check docs bench-webhooks bench-sessions lock clean
+.PHONY: help demo test test-full check check-image docs bench-webhooks bench-sessions lock clean
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -36,6 +36,9 @@ tools/render/dist: $(wildcard tools/render/src/* tools/render/*.js*) tools/rende
 	cd tools/render && npm ci --silent && npm run --silent build
 	@touch $@
 
+check-image:  ## build the image and run it: healthy, read-only, with TLS; needs docker, or ENGINE=podman
+	@tools/check-image.sh
+
 bench-webhooks: .venv/.dev  ## webhooks and scrapes beside polls at full speed; a minute, on an idle machine
 	@$(BIN)/python benchmarks/webhooks.py $(ARGS)
 
@@ -44,6 +47,7 @@ bench-sessions: .venv/.dev  ## requests per settled session, and how soon a rate
 
 lock: .venv/.dev  ## resolve the pinned versions again
 	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) --group build -o requirements-build.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
 clean:  ## forget everything that make made

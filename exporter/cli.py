@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from exporter import __version__, demo, simulator
+from exporter import __version__, demo, healthcheck, simulator
 from exporter.app import App, SystemClock
 from exporter.config import Config, load, parse
 from exporter.config.rules import date_or_time
@@ -232,6 +232,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "session": _session,
     "record-types": _record_types,
     "ledger": _ledger,
+    healthcheck.COMMAND: healthcheck.run,
 }
 
 
@@ -289,6 +290,7 @@ def _parser() -> argparse.ArgumentParser:
         "new", nargs="?", metavar="NEW", help="rename-account: the name in the configuration from now on"
     )
     command("record-types", says="the documented record types as a table")
+    healthcheck.add_flags(command(healthcheck.COMMAND, says=healthcheck.SAYS))
     return parser
 
 

@@ -42,7 +42,7 @@ EDGES = (
         "app",
         "dashboards",
     ),
-    *("simulator", "demo", "cli", "__main__"),
+    *("simulator", "demo", "healthcheck", "cli", "__main__"),
 )
 
 ORDER = (*CORE, *EDGES)
