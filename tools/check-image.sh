@@ -7,7 +7,7 @@ engine=${ENGINE:-docker}
 image=telnyx-session-exporter:check
 work=$(mktemp -d)
 id=
-trap '[ -z "$id" ] || "$engine" rm -f "$id" >/dev/null 2>&1; rm -rf "$work"' EXIT
+trap '[ -z "$id" ] || "$engine" rm --force --volumes "$id" >/dev/null 2>&1; rm -rf "$work"' EXIT
 
 # shellcheck disable=SC2086 # several flags
 "$engine" build ${BUILD_FLAGS:-} -t "$image" . >"$work/log" 2>&1 || { tail -n 40 "$work/log"; exit 1; }
@@ -41,7 +41,7 @@ check() { # check WHAT ARGUMENT...: it becomes healthy, says so by its own HEALT
   "$engine" exec "$id" python -m sqlite3 /data/telnyx-sessions.sqlite "VACUUM INTO '/data/backup.sqlite'" >/dev/null
   "$engine" stop -t 30 "$id" >/dev/null
   [ "$("$engine" inspect --format '{{.State.ExitCode}}' "$id")" = 0 ] || { "$engine" logs "$id"; exit 1; }
-  "$engine" rm -f "$id" >/dev/null
+  "$engine" rm --force --volumes "$id" >/dev/null
   id=
 }
 
