@@ -131,13 +131,16 @@ def _simulate(arguments: argparse.Namespace) -> int:
         documented_example=True,
     )
     host, port = arguments.host, arguments.port
+
+    def begun() -> None:
+        print(f"simulator at http://{host}:{port}/v2, key {settings.api_key}, truth at /_truth")
+        target = settings.webhooks.url or "where POST /_webhooks says"
+        print(f"webhooks to {target}, public key {simulator.Signer(settings).public_key}", flush=True)
+
     try:
         with suppress(KeyboardInterrupt):
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # both signals end it well
-            print(f"simulator at http://{host}:{port}/v2, key {settings.api_key}, truth at /_truth")
-            target = settings.webhooks.url or "where POST /_webhooks says"
-            print(f"webhooks to {target}, public key {simulator.Signer(settings).public_key}", flush=True)
-            simulator.serve(settings, host, port, time.monotonic, time.time)
+            simulator.serve(settings, host, port, time.monotonic, time.time, begun=begun)
     except OSError as error:
         problem = f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port"
         raise ConfigError("simulate", problem) from error

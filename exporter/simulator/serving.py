@@ -88,10 +88,20 @@ class Running:
         """Base64; verifies the webhooks."""
 
 
-def serve(settings: Settings, host: str, port: int, monotonic: Callable[[], float], wall: Wall | None = None) -> None:
-    """Serve until SIGINT or SIGTERM. Raises OSError when the address can't be had."""
+def serve(
+    settings: Settings,
+    host: str,
+    port: int,
+    monotonic: Callable[[], float],
+    wall: Wall | None = None,
+    *,
+    begun: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; `begun` is called when both would end it. Raises OSError when the address can't be
+    had.
+    """
     with _listening(host, port) as listener:
-        _server(Simulator(settings, monotonic, wall)).run([listener])
+        _server(Simulator(settings, monotonic, wall), begun).run([listener])
 
 
 @contextmanager
@@ -130,8 +140,18 @@ def _listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _server(simulator: Simulator) -> uvicorn.Server:
-    return uvicorn.Server(
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._begun = begun
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._begun()
+
+
+def _server(simulator: Simulator, begun: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    return _Server(
         uvicorn.Config(
             simulator.app,
             http=_Protocol,
@@ -139,7 +159,8 @@ def _server(simulator: Simulator) -> uvicorn.Server:
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=_CLOSING_SECONDS,
-        )
+        ),
+        begun,
     )
 
 
