@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 CONNECTIONS = 64
 SCRAPE_SECONDS = 0.1
 PATIENCE_SECONDS = 180.0
+LEAD_SECONDS = 0.5
+"""Making thousands of tasks takes so long at most: the first is to be sent after that."""
 
 CONFIG = """\
 accounts:
@@ -144,7 +146,7 @@ async def load(options: argparse.Namespace, key: Ed25519PrivateKey) -> None:
     requests = [signed(key, body) for body in bodies(int(options.seconds * options.per_second))]
     connections = [Connection(options.port) for _ in range(CONNECTIONS)]
     await asyncio.gather(*(connection.open() for connection in connections))
-    began = time.monotonic()
+    began = time.monotonic() + LEAD_SECONDS
     scraping = asyncio.create_task(scrape(scraper, options.seconds))
     pending = await asyncio.gather(
         *(
