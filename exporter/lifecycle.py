@@ -35,7 +35,12 @@ class Policy(Struct, frozen=True):
     @property
     def longest(self) -> float:
         """No session is due later than this from now; one that is was written before the clock was set back."""
-        intervals = (self.max_interval, self.configured_recheck, self.settle_after, 8 * self.hinted_interval)
+        intervals = (
+            self.max_interval,
+            self.configured_recheck,
+            self.settle_after,
+            _AWAITED_INTERVALS * self.hinted_interval,
+        )
         return (1 + JITTER) * max(*intervals, *self.recheck_after)
 
 

@@ -1,15 +1,15 @@
 """When a session is looked at again: slower while nothing changes, at once slower no more when something does."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import cast
+from itertools import pairwise, product
+from typing import cast, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.lifecycle import JITTER, Outcome, Policy, Standing, hinted, step
+from exporter.lifecycle import JITTER, Outcome, Policy, Standing, hinted, kept, step
 from exporter.model import Hint
 
 POLICY = Policy(
@@ -131,6 +131,16 @@ def told(*said: tuple[float, Hint]) -> list[float | None]:
 def test_hints_make_a_session_due_when_there_is_something_to_see() -> None:
     """Begun: in a while; ended: soon; rated: now, and again whenever it is rated again."""
     assert told((0, "begun"), (100, "ended"), (5000, "rated"), (9000, "rated")) == [900, 130, 5000, 9000]
+
+
+def test_no_hint_puts_a_session_off_beyond_the_longest_interval() -> None:
+    """Later than that means that the clock was set back; so no setting may lead there."""
+    policy = replace(POLICY, hinted_interval=100 * 86_400.0)
+    for before, hint in product(get_args(Hint), repeat=2):
+        heard = hinted(Standing(followed_at=0.0, hint=kept(before)), hint, 0.0, policy)
+        due_at = 0.0 if heard is None else heard[1]
+        assert due_at is not None
+        assert due_at <= policy.longest, (before, hint)
 
 
 def test_hints_that_come_late_or_twice_are_no_news() -> None:
