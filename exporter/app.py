@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from starlette.routing import BaseRoute
+
 from exporter import __version__
 from exporter.booker import Booker, Clock
 from exporter.config import Config
@@ -118,15 +120,18 @@ class App:
             status=self._health.status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
             died=self._thread_died,
-            further=[
-                *self._reception.routes(),
-                ProbeRoute(self.prober).route(),
-                ReloadRoute(self.reloading.from_outside if origin.lifecycle else None).route(),
-                *Pages(lambda: self.config, self._page_failed).routes(),
-            ],
+            further=self._routes(lifecycle=origin.lifecycle),
             web_config=web_config,
         )
         self._adopt(self._planner.plan(config))
+
+    def _routes(self, *, lifecycle: bool) -> list[BaseRoute]:
+        return [
+            *self._reception.routes(),
+            ProbeRoute(self.prober).route(),
+            ReloadRoute(self.reloading.from_outside if lifecycle else None).route(),
+            *Pages(lambda: self.config, self._page_failed).routes(),
+        ]
 
     @property
     def config(self) -> Config:

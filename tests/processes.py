@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from tests.exporting import PATIENCE_SECONDS
 from tests.hygiene import WATCH
+from tests.waiting import until
 
 KEY, OTHER_KEY = "KEY-k3pt-s3cret", "KEY-an0ther-s3cret"
 ENVIRONMENT = {"MAIN_KEY": KEY, "OTHER_KEY": OTHER_KEY, "THIRD_KEY": "KEY-th1rd-s3cret"}
@@ -38,11 +38,13 @@ class Process:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Until a condition holds, or the process ends too early."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, self.log()
-            assert self.process.poll() is None, self.log()
-            time.sleep(0.02)
+
+        def holds() -> bool:
+            held = condition()
+            assert held or self.process.poll() is None, self.log()
+            return held
+
+        until(holds, self.log)
 
     def ready(self) -> bool:
         with suppress(httpx.TransportError):

@@ -4,7 +4,6 @@ Owns how a program is started, waited for and ended, and how Prometheus is asked
 """
 
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
-from tests.exporting import PATIENCE_SECONDS
 from tests.test_births_in_prometheus import free_ports
+from tests.waiting import until
 
 Rows = list[dict[str, Any]]
 """As Prometheus answers: `metric` and `value`, or `values`."""
@@ -26,17 +25,14 @@ def serving(command: Sequence[str | Path], log: Path, port: int) -> Iterator[str
     origin = f"http://127.0.0.1:{port}"
     with log.open("wb") as written, subprocess.Popen(command, stdout=written, stderr=written) as process:
         try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while not _ready(origin):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, f"{command[0]} did not start"
-                time.sleep(0.05)
+            until(lambda: _ready(origin, process, log), log.read_text)
             yield origin
         finally:
             process.terminate()
 
 
-def _ready(origin: str) -> bool:
+def _ready(origin: str, process: subprocess.Popen[bytes], log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
     try:
         return httpx.get(f"{origin}/-/ready").status_code == httpx.codes.OK
     except httpx.TransportError:

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
@@ -22,6 +21,7 @@ from exporter.cli import _parser
 from tests.exporting import SCRAPER, net, read
 from tests.generate_docs import TOP
 from tests.test_deployment_image import program
+from tests.waiting import until
 
 COMPOSE = TOP / "compose.yaml"
 FOLDER = TOP / "deploy" / "compose"
@@ -182,8 +182,5 @@ def test_the_demo_shows_money_within_a_minute(tmp_path: Path) -> None:
     with ExitStack() as processes:
         variables = demo["exporter"]["environment"]
         processes.enter_context(started(*run, f"--web.listen-address=127.0.0.1:{own}", "--log.level=warn", **variables))
-        begun = time.monotonic()
         processes.enter_context(started(*map(here, demo["simulator"]["command"])))
-        while not shown(origin):
-            assert time.monotonic() < begun + MINUTE, read(httpx.get(f"{origin}/metrics").text)
-            time.sleep(0.2)
+        until(lambda: shown(origin), lambda: read(httpx.get(f"{origin}/metrics").text), MINUTE)

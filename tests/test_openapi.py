@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,10 @@ import httpx
 
 from exporter.model import SessionRef
 from exporter.web.pages import asked
-from tests.exporting import PATIENCE_SECONDS
 from tests.looking import CALL, KEY, follow, ledger_in, look
 from tests.test_ledger_reading import failure
 from tests.test_pages import HOSTILE
+from tests.waiting import until
 
 CONFIG = """
 accounts:
@@ -90,12 +89,14 @@ def exporter(folder: Path, port: int) -> Iterator[str]:
             stderr=log,
             env={"OUR_KEY": KEY, "OTHER_KEY": KEY[::-1]},
         )
-    origin, deadline = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE_SECONDS
+    origin = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        assert process.poll() is None, (folder / "log").read_text()
+        return _ready(origin)
+
     try:
-        while not _ready(origin):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(ready)
         yield origin
     finally:
         process.terminate()

@@ -23,6 +23,7 @@ from tests.exporting import PATIENCE_SECONDS, SCRAPER, Samples, net, read, same,
 from tests.processes import KEY, Process
 from tests.test_crash import COUNTERS
 from tests.test_deployment_kubernetes import exporter, settings
+from tests.waiting import until
 
 NOWHERE = "http://127.0.0.1:1/v2"
 WORLD = Settings(speed=0.0, history_seconds=200_000.0, sessions_per_hour=2, sessions_max=60, api_key=KEY)
@@ -139,13 +140,15 @@ def test_it_works_on_a_read_only_root(tmp_path: Path, free_port: int) -> None:
     isolated = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", str(tmp_path / "data"), *command]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "PYTHONDONTWRITEBYTECODE": "1"}
     process = subprocess.Popen(isolated, env=environment, stderr=subprocess.PIPE, text=True)
+
+    def ready() -> bool:
+        assert process.poll() is None, (process.returncode, process.stderr and process.stderr.read())
+        with suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{free_port}/-/ready").status_code == HTTPStatus.OK
+        return False
+
     try:
-        while True:
-            assert process.poll() is None, (process.returncode, process.stderr and process.stderr.read())
-            with suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{free_port}/-/ready").status_code == HTTPStatus.OK:
-                    break
-            time.sleep(0.05)
+        until(ready)
         process.terminate()
         _, log = process.communicate(timeout=PATIENCE_SECONDS)
     finally:

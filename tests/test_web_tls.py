@@ -6,8 +6,7 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
@@ -22,6 +21,7 @@ from msgspec import Struct
 
 from exporter.web import WebServer
 from tests.certificates import Pair, authority, issued, server_of
+from tests.waiting import until
 from tests.web_surface import FINE, LOOPBACK, page
 
 HASH = bcrypt.hashpw(b"dave123", bcrypt.gensalt(4)).decode()
@@ -122,14 +122,6 @@ def lets_in(serving: Serving, context: ssl.SSLContext) -> bool:
     except OSError:
         return False
     return True
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Until it holds; what is waited for is the server's thread."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(0.005)
 
 
 def shown_name(serving: Serving, context: ssl.SSLContext) -> str:
