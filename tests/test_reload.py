@@ -190,14 +190,15 @@ def test_a_failing_ledger_refuses_a_reload_whole(tmp_path: Path) -> None:
     async def scene(hands: Reloaded) -> None:
         app = hands.exporter.app
         before = app.plan
-        ledger = tmp_path / "ledger.sqlite"
-        ledger.rename(tmp_path / "away.sqlite")
-        ledger.write_bytes(b"")
+        ledger, away, other = (tmp_path / f"{name}.sqlite" for name in ("ledger", "away", "other"))
+        away.hardlink_to(ledger)
+        other.touch()
+        other.replace(ledger)  # in one step: a ledger that is gone for a moment is written again
         hands.write(accounts=[hands.account(), hands.account("other", api_key_env="OTHER_KEY")])
         answer = await hands.post()
         assert (answer.status_code, app.plan) == (500, before)
         assert "was replaced while in use" in answer.text
-        (tmp_path / "away.sqlite").rename(ledger)
+        away.replace(ledger)
         assert "accounts[other] (added)" in await hands.reload(
             accounts=[hands.account(), hands.account("other", api_key_env="OTHER_KEY")]
         )
