@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 from hypothesis import settings
 
+from tests.cluster import Cluster, agents, clustered
 from tests.history import past
 from tests.hygiene import WATCH
 from tests.postgres import Bouncer, Postgres, binaries, bouncer, bouncing, running
@@ -117,6 +118,15 @@ def pgbouncer(postgres: Postgres) -> Iterator[Bouncer]:
         _absent("pgbouncer", "pgbouncer")
     with bouncing(postgres) as pooler:
         yield pooler
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three servers with automatic failover and synchronous replication; for a module only, since they never rest."""
+    if not agents():
+        _absent("patroni", "patroni etcd-server")
+    with clustered() as whole:
+        yield whole
 
 
 @pytest.fixture

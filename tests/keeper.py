@@ -28,13 +28,18 @@ def kept(name: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"telnyx-{name}-"))
     keeper = subprocess.Popen([sys.executable, __file__, folder], stdin=subprocess.PIPE, start_new_session=True)
     try:
-        if OWNER:
-            shutil.chown(folder, OWNER, OWNER)
-        yield folder
+        yield owned(folder)
     finally:
         assert keeper.stdin is not None
         keeper.stdin.close()
         keeper.wait()
+
+
+def owned(folder: Path) -> Path:
+    """The folder, which the programs' owner may now write to."""
+    if OWNER:
+        shutil.chown(folder, OWNER, OWNER)
+    return folder
 
 
 def working_in(folder: Path) -> list[int]:

@@ -34,6 +34,8 @@ SETTINGS = {
 }
 HASTY = {"fsync": "off", "full_page_writes": "off"}
 
+Process = subprocess.Popen[bytes]
+
 MODES = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 """How a server is told to stop: wait for clients, end their sessions, or stop as if it crashed."""
 
@@ -57,7 +59,7 @@ def free_port() -> int:
     raise AssertionError("no free port")
 
 
-def run(command: list[str | Path], log: Path, **options: Any) -> subprocess.Popen[bytes]:
+def run(command: list[str | Path], log: Path, **options: Any) -> Process:
     """A server program in the background, as its owner, with what it says appended to the log."""
     with log.open("ab") as written:
         return subprocess.Popen(
@@ -77,7 +79,7 @@ class Server:
     def __init__(self, log: Path) -> None:
         self.port = free_port()
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
