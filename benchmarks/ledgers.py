@@ -20,9 +20,8 @@ from msgspec.structs import replace
 
 from exporter.config import Config
 from exporter.labels import Labeller
-from exporter.ledger import Settings, open_ledger
+from exporter.ledger import Ledger, Settings, open_ledger
 from exporter.ledger.booking import event_key
-from exporter.ledger.sqlite import SqliteLedger as Ledger
 from exporter.model import Claim, Poll, Session, SessionRef
 from exporter.money import amount_text
 from exporter.plan import policy
