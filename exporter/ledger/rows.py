@@ -19,7 +19,7 @@ _CHUNK = 500
 """Keys per SELECT: SQLite allows 32,766 variables, and longer lists are not faster."""
 
 
-class EventRow(Struct, frozen=True):
+class EventRow(Struct, frozen=True, gc=False):
     """One row of `events`."""
 
     key: bytes

@@ -7,6 +7,7 @@ don't reach, is all there is to see. What could not be completed is never guesse
 """
 
 from collections.abc import Callable, Generator, Iterable
+from typing import Any
 
 from msgspec import Struct
 
@@ -58,28 +59,30 @@ class Reader:
             cuts_unresolved=stitch.unresolved,
         )
 
-    def rows(self, root: Node) -> list[Flat]:
+    def rows(self, root: Node[Any]) -> list[Flat]:
         return flatten(root, self.record_types, self.limits)
 
-    def answer(self, body: bytes) -> Answer:
+    def answer(self, body: bytes) -> Answer[Any]:
         return self._decoder.answer(body)
 
     def _events(self, rows: list[Flat], identified: Identified) -> tuple[Event, ...]:
         record = self._decoder.record
         return tuple(
-            Event(
-                product=row.product,
-                event_name=row.event_name,
-                id=row.id,
-                ordinal=ordinal,
-                record_type=row.record_type,
-                parent=row.parent,
-                cost=row.cost,
-                cumulative=row.cumulative,
-                currency=row.currency,
-                record=record(row.node),
-            )
-            for row, ordinal in zip(rows, identified.ordinals, strict=True)
+            [
+                Event(
+                    row.product,
+                    row.event_name,
+                    row.id,
+                    ordinal,
+                    row.record_type,
+                    row.parent,
+                    row.cost,
+                    row.cumulative,
+                    row.currency,
+                    record(row.node),
+                )
+                for row, ordinal in zip(rows, identified.ordinals, strict=True)
+            ]
         )
 
 
@@ -97,7 +100,7 @@ class _Edge(Struct, frozen=True):
 class _Stitch:
     """The work on one answer: `rows` is the tree so far; `cuts` were found, `unresolved` of them stayed open."""
 
-    def __init__(self, reader: Reader, answer: Answer, max_depth: int) -> None:
+    def __init__(self, reader: Reader, answer: Answer[Any], max_depth: int) -> None:
         self._reader = reader
         self._max_depth = max_depth
         self._event_count = answer.event_count or 0
