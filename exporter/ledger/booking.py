@@ -22,7 +22,15 @@ from exporter.ledger.failures import history, remember
 from exporter.ledger.following import Following
 from exporter.ledger.pruning import horizon
 from exporter.ledger.renaming import seeds
-from exporter.ledger.rows import EventRow, SessionRow, read_events, read_sessions, write_events, write_sessions
+from exporter.ledger.rows import (
+    EventRow,
+    SessionRow,
+    forget_fingerprints,
+    read_events,
+    read_sessions,
+    write_events,
+    write_sessions,
+)
 from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
 from exporter.ledger.trees import write_tree
@@ -64,6 +72,8 @@ class Batch:
         self._sessions: dict[int, SessionRow] = {}
         self._events: dict[bytes, EventRow] = {}
         self._dirty: set[bytes] = set()
+        self._disturbed: set[int] = set()
+        """Sessions whose last answer would change something if it were booked again."""
         self._below: set[bytes] = set()
         """Events that stand below another one in some tree of this batch."""
         self._followed: list[Followed] = []
@@ -75,9 +85,11 @@ class Batch:
         ordered = sorted(polls, key=lambda poll: poll.claim.number)
         self._sessions = read_sessions(self._connection, [poll.claim.session for poll in ordered])
         before = dict(self._sessions)
-        current = [poll for poll in ordered if self._holds(poll)]
+        current = [self._as_needed(poll) for poll in ordered if self._holds(poll)]
         keyed = [(poll, self._distinct(poll)) for poll in current]
         self._events = read_events(self._connection, {key for _, events in keyed for key in events})
+        keyed = self._with_disturbed(keyed)
+        current = [poll for poll, _ in keyed]
         self._below = {key for _, events in keyed for key in list(events)[1:]}
         owners = {row.owner for row in self._events.values()} - self._sessions.keys()
         self._sessions |= read_sessions(self._connection, owners)
@@ -89,9 +101,41 @@ class Batch:
         moves = (*self._following.moves, *self._moves)
         return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices), moves)
 
+    def _as_needed(self, poll: Poll) -> Poll:
+        """Of the last answer again nothing need be read, unless something was booked on its events, or it rests now."""
+        row = self._sessions[poll.claim.session]
+        if poll.read is None or (row.fingerprint == poll.fingerprint and not self._needs_tree(row, poll)):
+            return poll
+        return poll.read()
+
+    def _needs_tree(self, row: SessionRow, poll: Poll) -> bool:
+        standing, _ = lifecycle.step(row.standing, "unchanged", poll.at, self._policy, 0.0)
+        return standing.state != row.standing.state or (standing.state == "settled" and not row.observed)
+
+    def _with_disturbed(
+        self, keyed: list[tuple[Poll, dict[bytes, tuple[Event, Facts]]]]
+    ) -> list[tuple[Poll, dict[bytes, tuple[Event, Facts]]]]:
+        """Have those read as well whose events another poll of this batch meets; such events are all their own."""
+        disturbed = {
+            self._events[key].owner
+            for poll, events in keyed
+            for key in events
+            if key in self._events and self._events[key].owner != poll.claim.session
+        }
+        needed = [
+            (poll if poll.read is None or poll.claim.session not in disturbed else poll.read(), events)
+            for poll, events in keyed
+        ]
+        again = [(poll, events or self._distinct(poll)) for poll, events in needed]
+        more = {key for _, events in again for key in events} - self._events.keys()
+        if disturbed and more:
+            self._events |= read_events(self._connection, more)
+        return again
+
     def _write_sessions(self, before: Mapping[int, SessionRow], current: Sequence[Poll]) -> None:
         rows = [self._sessions[poll.claim.session] for poll in current]
         write_sessions(self._connection, rows)
+        forget_fingerprints(self._connection, self._disturbed - {row.id for row in rows})
         for row in rows:
             self._facets.write(before[row.id], row)
         remember(self._connection, current)
@@ -118,7 +162,9 @@ class Batch:
     def _book_poll(self, poll: Poll, events: dict[bytes, tuple[Event, Facts]]) -> None:
         row = self._sessions[poll.claim.session]
         before = row
-        outcome: lifecycle.Outcome = poll.outcome if poll.outcome != "tree" else "unchanged"
+        outcome: lifecycle.Outcome = (
+            "unchanged" if poll.outcome == "tree" or poll.outcome == "same" else poll.outcome  # noqa: PLR1714 - narrows the type
+        )
         if poll.session is not None and poll.profile is not None:
             row, outcome = self._book_tree(row, poll, poll.session, events)
         jitter = (poll.claim.number * 2654435761 % 2**32) / 2**31 - 1  # spread evenly, and the same in every run
@@ -149,9 +195,10 @@ class Batch:
         if forgotten:
             failed.append(("forgotten", f"{len(forgotten)} events are older than what the ledger remembers"))
             events = {key: seen for key, seen in events.items() if key not in forgotten}
-        changed, new, met = False, 0, 0
+        changed, late, new, met = False, False, 0, 0
         for key, (event, facts) in events.items():
             known = self._events.get(key)
+            late |= known is not None and known.claim > poll.claim.number
             if known is None:
                 self._book_new(row, poll, key, event, facts, nested=key != root)
                 new += 1
@@ -166,6 +213,8 @@ class Batch:
             self._own(row.id, new)
             self._totals.add("telnyx_ledger_events", (), Decimal(new))
         row = self._sessions[row.id]
+        alone = met == len(events) and not forgotten and not late
+        row = replace(row, fingerprint=poll.fingerprint if alone and session.complete else None)
         if session.complete and met < row.owned:
             failed.append(("vanished_event", f"{row.owned - met} booked events are no longer in the tree"))
         row = self._judge(row, failed, complete=session.complete)
@@ -187,6 +236,8 @@ class Batch:
         """Whether it changed anything, and the checks that it fails."""
         if known.claim > poll.claim.number:
             return False, []
+        if known.owner != row.id:
+            self._disturb(known.owner)
         before = self._booked(known)
         owner = known.owner
         if owner != row.id and self._settled(owner) and not self._settled(row.id):
@@ -282,6 +333,12 @@ class Batch:
         row = self._sessions.get(session)
         if row is not None:
             self._sessions[session] = replace(row, owned=row.owned + change)
+
+    def _disturb(self, session: int) -> None:
+        row = self._sessions.get(session)
+        if row is not None:
+            self._sessions[session] = replace(row, fingerprint=None)
+            self._disturbed.add(session)
 
     def _take_over(self, event: EventRow, row: SessionRow) -> int:
         """A live session takes an event over from a settled one; its money is unsettled again."""

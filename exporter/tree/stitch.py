@@ -6,11 +6,13 @@ that it was cut; a leaf at the asked depth whose cumulative cost exceeds its own
 don't reach, is all there is to see. What could not be completed is never guessed: the session says so.
 """
 
+import hashlib
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from msgspec import Struct
 
+from exporter import __version__
 from exporter.errors import TreeError
 from exporter.model import Event, Session, SessionRef
 from exporter.money import ZERO, read_amount
@@ -37,8 +39,15 @@ class Reader:
 
     def __init__(self, record_fields: Iterable[str], record_types: RecordTypes, limits: Limits) -> None:
         self.record_types = record_types
-        self._decoder = Decoder(record_fields)
+        self._decoder = Decoder(fields := sorted(set(record_fields)))
         self.limits = limits
+        reads = repr((__version__, fields, limits)).encode() + record_types.digest()
+        self._salt = hashlib.blake2b(reads, digest_size=32).digest()
+
+    def fingerprint(self, body: bytes, max_depth: int) -> bytes:
+        """16 bytes: the same for an answer that this reader, or one that reads alike, would read as it read another."""
+        salt = self._salt + max_depth.to_bytes(2, "big")
+        return hashlib.blake2b(body, digest_size=16, key=salt).digest()
 
     def session(self, ref: SessionRef, body: bytes, max_depth: int) -> Stitching:
         """The session in an answer that was asked with `max_depth`; TreeError if it can't be read at all."""
