@@ -214,7 +214,7 @@ class Poller:
             self._lanes[name].more = count == free[name]
 
     async def look_again(self, now: float) -> None:
-        """Other intervals may hold, and what was given up may be worth another try: a portion now, more with each tick."""
+        """Other intervals may hold, what was given up may be worth a try: a portion now, more with each tick."""
         self._hastened, self._retrying = START, True
         await self._catch_up(now)
 
