@@ -25,7 +25,7 @@ EVENTS = 11
 
 def measure(quick: bool) -> list[str]:
     """What `make bench` shows."""
-    few, many = (1000, 10_000) if quick else (10_000, 1_000_000)
+    few, many = (5000, 20_000) if quick else (50_000, 1_000_000)
     commits, portions = (10, 5) if quick else (100, 100)
     says = (
         f"A commit of {POLLS} polls in which nothing changed, `synchronous=FULL`, of {commits}; pruning in transactions"

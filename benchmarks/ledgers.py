@@ -92,6 +92,7 @@ def build(path: Path, sessions: int, now: float, *, live: int | None = None, due
         _book(ledger, SETTLED, now - DAY_SECONDS, settle=True)
         of_both = _totals(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -1000000")
         connection.execute("BEGIN")
@@ -105,7 +106,7 @@ def build(path: Path, sessions: int, now: float, *, live: int | None = None, due
             first, second = _less(one, empty.get(place, ZERO_TOTAL)), _less(both, one)
             _write(connection, place, _plus(_times(first, live), _times(second, sessions - live)))
         connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 _BUILT: dict[int, Path] = {}

@@ -90,14 +90,8 @@ def _with_series(count: int) -> int:
 def _add_series(connection: sqlite3.Connection, count: int) -> None:
     """Of products that nobody has, with what they cost and their credits."""
     (first,) = connection.execute("SELECT max(id) + 1 FROM totals").fetchone()
-    query = (
-        "SELECT family, labels, released FROM totals WHERE family IN ('telnyx_cost_total', 'telnyx_cost_credits_total')"
-    )
-    kinds = list(
-        {
-            family: (family, json.loads(labels), released) for family, labels, released in connection.execute(query)
-        }.values()
-    )
+    query = "SELECT family, min(labels) FROM totals WHERE family LIKE 'telnyx_cost_%total' GROUP BY family"
+    kinds = [(family, json.loads(labels)) for family, labels in connection.execute(query)]
     assert len(kinds) == SERIES_SHARE
     rows = []
     for number in range(count):
