@@ -185,7 +185,7 @@ def _keyed(
         new = stem(number).decode()
         for event, row in pairs:
             copied = row.copy()
-            copied[key] = event_key(ACCOUNT, replace(event, id=event.id.replace(old, new)))
+            copied[key] = event_key(ACCOUNT, replace(event, id=event.id.replace(old, new, 1)))
             copied[owner] = number
             yield copied
 
