@@ -41,7 +41,7 @@ LIVE, SETTLED = 1, 2
 """The numbers of the sessions that are copied; copies follow."""
 LIVE_SHARE = 0.1
 """Of the sessions of a busy account that are still looked at often; the others wait for a recheck."""
-DAY_SECONDS = 86_400.0
+HOUR_SECONDS, DAY_SECONDS = 3600.0, 86_400.0
 CHUNK = 20_000
 READER = Reader(Labeller(()).record_fields, RecordTypes.documented(), Limits())
 LABELLER = Labeller(())
@@ -85,11 +85,12 @@ def poll(claim: Claim, found: Session, at: float) -> Poll:
 def build(path: Path, sessions: int, now: float, *, live: int | None = None, due_within: float = 3600.0) -> None:
     """Fill a new ledger; `live` of the sessions (default: a tenth) are due within so many seconds, the others later."""
     live = max(1, round(LIVE_SHARE * sessions)) if live is None else live
+    day = day_before(now)
     with closing(open_ledger(f"sqlite:///{path}", policy(Config()), Settings.of(Config()))) as ledger:
         empty = _totals(path)
-        _book(ledger, LIVE, now - DAY_SECONDS, settle=False)
+        _book(ledger, LIVE, day, now - HOUR_SECONDS, settle=False)
         of_live = _totals(path)
-        _book(ledger, SETTLED, now - DAY_SECONDS, settle=True)
+        _book(ledger, SETTLED, day, now - DAY_SECONDS, settle=True)
         of_both = _totals(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = OFF")
@@ -124,9 +125,9 @@ def copied(sessions: int, to: Path) -> Path:
     return path
 
 
-def _book(ledger: Ledger, number: int, at: float, *, settle: bool) -> None:
+def _book(ledger: Ledger, number: int, day: date, at: float, *, settle: bool) -> None:
     """Follow and book a session as the exporter does, at its first look and, if it settles, at its last."""
-    found = session(number, day_before(at + DAY_SECONDS))
+    found = session(number, day)
     ledger.follow([found.ref], "file", at)
     times = [at, at + Config().polling.settle_after_seconds + 1] if settle else [at]
     for moment in times:
