@@ -58,8 +58,8 @@ def measure(*, quick: bool) -> list[str]:
     lines = [
         "### CPU per poll",
         "",
-        f"User and system time of the whole process, per finished poll; {IN_FLIGHT} in flight over TLS with gzip, median"
-        f" of {rounds} round(s). First: all events are new and are booked. Again: nothing has changed.",
+        f"CPU of the whole process, per finished poll; {IN_FLIGHT} in flight, TLS, gzip; median of {rounds} round(s). "
+        "First: all events are new and are booked. Again: nothing has changed.",
         "",
         "| events | obvious: first | again | exporter: first | again | ratio: first | again | polls/s on one core |",
         "|---|---|---|---|---|---|---|---|",

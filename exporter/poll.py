@@ -21,6 +21,7 @@ from exporter.client import Client, Exchange
 from exporter.errors import ConfigError, Denied, Gone, LedgerError, PollError
 from exporter.labels import Labeller
 from exporter.ledger import Ledger
+from exporter.ledger.following import START, Place
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -171,6 +172,9 @@ class Poller:
         self._turn = asyncio.Lock()
         self._stopping = False
         self._told = -math.inf
+        self._hastened: Place | None = START
+        """How far live sessions were looked through, which a start, a reload and a clock set back call for."""
+        self._retrying = False
         self.ticked_at: float | None = None
         """Monotonic time of the last tick that ended."""
         self.claimed_once = False
@@ -217,8 +221,9 @@ class Poller:
             if now < self._told - SET_BACK_SECONDS:
                 self._metrics.inc("telnyx_exporter_clock_steps_total", ())
                 log.warning("the clock was set back", extra=facts(seconds=self._told - now))
-                await self._ledger.run(Ledger.hasten, now)
+                self._hastened = START
             self._told = now
+            await self._catch_up(now)
             claims = await self._ledger.run(Ledger.claim, now, free)
         except LedgerError as error:
             self._booker.failed(error)
@@ -230,6 +235,18 @@ class Poller:
             self._start(claim)
         for name, count in taken.items():
             self._lanes[name].more = count == free[name]
+
+    async def look_again(self, now: float) -> None:
+        """Other intervals may hold, what was given up may be worth a try: a portion now, more with each tick."""
+        self._hastened, self._retrying = START, True
+        await self._catch_up(now)
+
+    async def _catch_up(self, now: float) -> None:
+        """A portion of the sessions that have to be looked through: a webhook never waits for a million."""
+        if self._hastened is not None:
+            self._hastened = await self._ledger.run(Ledger.hasten, now, self._hastened)
+        if self._retrying:
+            self._retrying = await self._ledger.run(Ledger.retry, now)
 
     def _start(self, claim: Claim) -> None:
         lane = self._lanes[claim.ref.account]
