@@ -6,6 +6,7 @@ scrape, so the others are measured once, with 1 % changed. Run it with `make ben
 """
 
 import argparse
+import asyncio
 import gzip
 import json
 import random
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from os import environ
 from pathlib import Path
 from shutil import which
@@ -39,6 +41,15 @@ GO_PROGRAM = Path(__file__).parent / "go" / "rendering.go"
 GO_SOURCES = Path("/usr/share/gocode")
 """Where Debian's golang-github-prometheus-client-golang-dev lies."""
 NOT_INSTALLED = "not installed"
+SAYS = (
+    "CPU time from the question to finished bytes (ours with process metrics), by how much has changed since the last"
+    " scrape. Against the same families, labels and values in client_python (`generate_latest`; gzip as its WSGI app)"
+    " and Go's client_golang (`Gather`, `expfmt`; gzip as in promhttp) with 1 % changed, which they don't notice."
+)
+COLUMNS = (
+    *("series", "format", "changed", "ours", "bytes", "client_python", "bytes", "ratio"),
+    *("client_golang", "ratio", "ours per sample"),
+)
 
 
 class Figure(Struct, frozen=True):
@@ -62,18 +73,7 @@ def measure(quick: bool) -> list[str]:  # noqa: FBT001 - the contract of all ben
 def report(sizes: Iterable[int], scrapes: int) -> list[str]:
     """`scrapes` is how many lines each contender renders in all for one figure, at the least three times all."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # or theirs would have twice the lines
-    lines = [
-        "### Rendering a scrape",
-        "",
-        "CPU time from the question to finished bytes, process metrics included for ours alone, by how much changed since"
-        " the last scrape; against the same families, labels and values in client_python (`generate_latest`; gzip as its"
-        " WSGI app does it) and Go's client_golang (`Gather` and `expfmt`; gzip as promhttp does it), 1 % changed.",
-        "",
-        *table(
-            *("series", "format", "changed", "ours", "bytes", "client_python", "bytes", "ratio"),
-            *("client_golang", "ratio", "ours per sample"),
-        ),
-    ]
+    lines = ["### Rendering a scrape", "", SAYS, "", *table(*COLUMNS)]
     with tempfile.TemporaryDirectory(prefix="bench-rendering-") as folder:
         program = _built(Path(folder))
         for size in sizes:
@@ -109,53 +109,54 @@ def _ms(seconds: float) -> str:
 
 def _ours(all_series: Sequence[Series], rounds: int) -> dict[tuple[str, str], Figure]:
     """By format and by how much changes. The page is what the main thread makes, the body what the web thread does."""
-    state, bodies, drawn = Ours(all_series), Bodies(), random.Random(2)
+    state, bodies = Ours(all_series), Bodies()
     page = state.metrics.page()
-    assert page is not None
-
-    def scrape(form: Format, *, packed: bool) -> bytes:
-        nonlocal page
-        page = state.metrics.page() or page
-        return bodies.body(page, form, gzip=packed)
-
     found = {}
-    for way, form, packed in WAYS:
-        for changed, share in SHARES.items():
-            count = round(share * len(all_series))
-            found[way, changed] = _figure(
-                lambda count=count: state.change(drawn.sample(range(len(all_series)), count)),
-                lambda form=form, packed=packed: scrape(form, packed=packed),
-                rounds,
-            )
+    with asyncio.Runner() as runner:
+
+        async def answer(form: Format, *, packed: bool) -> int:
+            nonlocal page
+            page = state.metrics.page() or page
+            assert page is not None
+            return len(await bodies.body(page, form, gzip=packed))
+
+        def scrape(form: Format, *, packed: bool) -> int:
+            return runner.run(answer(form, packed=packed))
+
+        for way, form, packed in WAYS:
+            for changed, share in SHARES.items():
+                change = partial(_change, state, random.Random(2), len(all_series), share)
+                found[way, changed] = _figure(change, partial(scrape, form, packed=packed), rounds)
     return found
 
 
 def _theirs(all_series: Sequence[Series], rounds: int) -> dict[str, Figure]:
-    state, drawn, found = Theirs(all_series), random.Random(2), {}
-    count = round(SHARES[USUAL] * len(all_series))
-    for way, form, packed in WAYS:
-        generate = generate_openmetrics if form is Format.OPENMETRICS else generate_text
+    state = Theirs(all_series)
 
-        def scrape(generate: Callable[[CollectorRegistry], bytes] = generate, packed: bool = packed) -> bytes:  # noqa: FBT001, FBT002
-            page = generate(state.registry)
-            return gzip.compress(page) if packed else page
+    def scrape(form: Format, *, packed: bool) -> int:
+        page = (generate_openmetrics if form is Format.OPENMETRICS else generate_text)(state.registry)
+        return len(gzip.compress(page) if packed else page)
 
-        found[way] = _figure(
-            lambda: state.change(drawn.sample(range(len(all_series)), count)), scrape, max(3, rounds // 5)
-        )
-    return found
+    change = partial(_change, state, random.Random(2), len(all_series), SHARES[USUAL])
+    return {
+        way: _figure(change, partial(scrape, form, packed=packed), max(3, rounds // 5)) for way, form, packed in WAYS
+    }
 
 
-def _figure(change: Callable[[], None], scrape: Callable[[], bytes], rounds: int) -> Figure:
+def _change(state: Ours | Theirs, drawn: random.Random, series: int, share: float) -> None:
+    state.change(drawn.sample(range(series), round(share * series)))
+
+
+def _figure(change: Callable[[], None], scrape: Callable[[], int], rounds: int) -> Figure:
     change()
     scrape()  # the first one has much to do that no other has
     taken = []
     for _ in range(rounds):
         change()
         began = time.process_time()
-        body = scrape()
+        size = scrape()
         taken.append(time.process_time() - began)
-    return Figure(statistics.median(taken), len(body))
+    return Figure(statistics.median(taken), size)
 
 
 def _built(folder: Path) -> Path | None:

@@ -101,7 +101,9 @@ def _more(row: Total) -> Total:
     counts = (row.counts[0] + 1, *row.counts[1:]) if row.counts else ()
     labels, value = row.labels, add(row.value, Decimal("0.0001"))
     exemplars = (None,) * len(counts)
-    return Total(row.row, row.family, labels, value, released=True, bounds=row.bounds, counts=counts, exemplars=exemplars)
+    return Total(
+        row.row, row.family, labels, value, released=True, bounds=row.bounds, counts=counts, exemplars=exemplars
+    )
 
 
 class Theirs:

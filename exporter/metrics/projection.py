@@ -8,9 +8,11 @@ surprising fact: a series may be the sum of totals of which some may be shown an
 from bisect import bisect_left
 from collections.abc import Iterable
 from decimal import Decimal
+from itertools import islice
 
 from exporter.catalog import Family
-from exporter.metrics.block import Block, Cells, Values
+from exporter.metrics.block import Block, Cells
+from exporter.metrics.lines import Values
 from exporter.model import NONE, Exemplar, Total
 from exporter.money import add, total
 
@@ -20,8 +22,10 @@ class Projection:
 
     def __init__(self, block: Block) -> None:
         self._block = block
-        self._parts: dict[Values, dict[int, Total]] = {}
+        self._rows: dict[int, Total] = {}
         self._series: dict[int, Values] = {}
+        self._parts: dict[Values, list[int]] = {}
+        """The rows of each series."""
         self._stale: dict[Values, None] = {}
 
     def put(self, row: Total) -> None:
@@ -29,33 +33,54 @@ class Projection:
         labels = self._series.get(row.row)
         if labels is None:
             labels = self._series[row.row] = _projected(row, self._block.labels)
-        self._parts.setdefault(labels, {})[row.row] = row
+            self._parts.setdefault(labels, []).append(row.row)
+        self._rows[row.row] = row
         self._stale[labels] = None
 
-    def load(self, rows: Iterable[Total]) -> None:
-        """Swap in all totals of the family; a series of which no total is left ends."""
-        before = self._parts.keys()
-        self._parts, self._series, self._stale = {}, {}, {}
-        for row in rows:
+    def load(self, rows: Iterable[Total]) -> list[Total]:
+        """Swap in all totals of the family, and say which differ; a series of which no total is left ends."""
+        found = {row.row: row for row in rows}
+        # What was never committed is gone, and another total may have its number now.
+        for number in [number for number, row in self._rows.items() if not _same_series(row, found.get(number))]:
+            self._forget(number)
+        moved = [row for number, row in found.items() if row != self._rows.get(number)]
+        for row in moved:
             self.put(row)
-        for labels in before - self._parts.keys():
+        for labels in [labels for labels in self._stale if not self._parts[labels]]:
+            del self._parts[labels], self._stale[labels]
             self._block.drop(labels)
+        return moved
 
-    def refresh(self) -> None:
-        """Bring the block up to date; once per page, since a series may be the sum of many totals."""
-        for labels in self._stale:
-            self._block.put(labels, self._shown(self._parts[labels].values()))
-        self._stale.clear()
+    def _forget(self, number: int) -> None:
+        del self._rows[number]
+        labels = self._series.pop(number)
+        self._parts[labels].remove(number)
+        self._stale[labels] = None
 
-    def _shown(self, rows: Iterable[Total]) -> Decimal | Cells:
+    def refresh(self, series_max: int | None = None) -> int:
+        """Bring so many series of the block up to date, by default all; how many it were.
+
+        Once per page, since a series may be the sum of many totals.
+        """
+        some = list(islice(self._stale, series_max))
+        for labels in some:
+            self._block.put(labels, self._shown(self._parts[labels]))
+            del self._stale[labels]
+        return len(some)
+
+    def _shown(self, numbers: list[int]) -> Decimal | Cells:
         family = self._block.family
-        shown = [row for row in rows if may_show(row, family)]
+        shown = [row for row in map(self._rows.__getitem__, numbers) if may_show(row, family)]
         if family.kind != "histogram":
-            return total([row.value for row in shown])
+            return shown[0].value if len(shown) == 1 else total([row.value for row in shown])
         cells = Cells.empty(self._block.bounds)
         for row in shown:
             cells = _merged(cells, rebucketed(row, self._block.bounds))
         return cells
+
+
+def _same_series(row: Total, other: Total | None) -> bool:
+    return other is not None and other.labels == row.labels
 
 
 def may_show(row: Total, family: Family) -> bool:
