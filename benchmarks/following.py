@@ -21,9 +21,10 @@ import httpx
 from msgspec import Struct
 
 from exporter.app import App
-from exporter.config import Account, Config, DetailRecords, Discovery, Ledger, Metrics, Polling, Secret
+from exporter.config import Account, Config, DetailRecords, Discovery, Metrics, Polling, Secret
+from exporter.config import Ledger as LedgerSettings
 from exporter.known import FILES
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.model import SessionRef
 from exporter.simulator import Running
 from exporter.simulator.events import Session
@@ -127,7 +128,7 @@ def configured(simulated: Running, folder: Path, sources: Sources, polling: Poll
         polling=polling,
         metrics=Metrics(birth_seconds=0, followed_sessions_max=1000),
         discovery=Discovery() if sources.detail_records else Discovery(detail_records=DetailRecords(record_types=())),
-        ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
+        ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
 
 
@@ -274,7 +275,7 @@ class Driver:
         if not app.discovery.idle:
             await app.discover()
             return False
-        if await app.ledger.run(SqliteLedger.due, app.clock.now(), [ACCOUNT]):
+        if await app.ledger.run(Ledger.due, app.clock.now(), [ACCOUNT]):
             await app.poller.tick()
             return False
         return app.poller.idle

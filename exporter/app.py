@@ -26,7 +26,7 @@ from exporter.intake import Intake
 from exporter.jobs import Jobs
 from exporter.known import known_series
 from exporter.labels import Labeller
-from exporter.ledger import Settings, SqliteLedger, open_ledger
+from exporter.ledger import Ledger, Settings, open_ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metadata import RETRY_SECONDS, Metadata
@@ -170,9 +170,7 @@ class App:
         series = list(known_series(config, self._metadata.record_types))
         refs = list(config.session_refs())
         async with self.poller.between_claims():
-            receipt = await self.ledger.run(
-                SqliteLedger.reconfigure, policy(config), Settings.of(config), refs, series, now
-            )
+            receipt = await self.ledger.run(Ledger.reconfigure, policy(config), Settings.of(config), refs, series, now)
             self._adopt(plan)
         self._booker.show(receipt)
         self._planner.retire(before, plan, self.poller.under_way | self._jobs.under_way)
@@ -228,10 +226,10 @@ class App:
     async def _recover(self) -> None:
         """The configured sessions and the series known in advance are entered; then memory is what the ledger says."""
         now = self.clock.now()
-        await self.ledger.run(SqliteLedger.hasten, now)
+        await self.ledger.run(Ledger.hasten, now)
         await self._metadata.recover()
-        self._booker.show(await self.ledger.run(SqliteLedger.configure, list(self.config.session_refs()), now))
-        await self.ledger.run(SqliteLedger.born, list(known_series(self.config, self._metadata.record_types)))
+        self._booker.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
+        await self.ledger.run(Ledger.born, list(known_series(self.config, self._metadata.record_types)))
         await self._recall(now)
         await self.discovery.begin(now)
         await self.reloading.begin()
@@ -239,8 +237,8 @@ class App:
 
     async def _recall(self, now: float) -> None:
         """Show what the ledger has."""
-        self.metrics.load(await self.ledger.run(SqliteLedger.totals))
-        known = await self.ledger.run(SqliteLedger.followed, now - FOLLOWED_SECONDS, FOLLOWED_MAX)
+        self.metrics.load(await self.ledger.run(Ledger.totals))
+        known = await self.ledger.run(Ledger.followed, now - FOLLOWED_SECONDS, FOLLOWED_MAX)
         self.metrics.recall(known, now)
 
     async def _work(self) -> None:

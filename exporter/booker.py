@@ -10,7 +10,7 @@ import logging
 from typing import Protocol
 
 from exporter.errors import LedgerError
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -78,8 +78,8 @@ class Booker:
     async def _probe(self) -> None:
         """Write something for its own sake; if that works, memory becomes what the ledger says."""
         try:
-            await self._ledger.run(SqliteLedger.probe, self._clock.monotonic())
-            self._metrics.load(await self._ledger.run(SqliteLedger.totals))
+            await self._ledger.run(Ledger.probe, self._clock.monotonic())
+            self._metrics.load(await self._ledger.run(Ledger.totals))
         except LedgerError as error:
             self.failed(error)
             return
@@ -99,7 +99,7 @@ class Booker:
     async def _commit(self, polls: list[Poll]) -> None:
         started = self._clock.monotonic()
         try:
-            receipt = await self._ledger.run(SqliteLedger.record, polls)
+            receipt = await self._ledger.run(Ledger.record, polls)
         except LedgerError:
             raise
         except Exception:  # noqa: BLE001 - a defect in one poll; the next step finds which
@@ -112,7 +112,7 @@ class Booker:
         """Something in the batch can't be booked: book the others, and that one as a failed poll."""
         for poll in polls:
             try:
-                self.show(await self._ledger.run(SqliteLedger.record, [poll]))
+                self.show(await self._ledger.run(Ledger.record, [poll]))
             except LedgerError:
                 raise
             except Exception:
@@ -124,7 +124,7 @@ class Booker:
     async def _put_off(self, poll: Poll) -> None:
         """Not even the failure can be booked as usual: the session waits, so that the others can go on."""
         try:
-            await self._ledger.run(SqliteLedger.put_off, poll.claim, poll.at)
+            await self._ledger.run(Ledger.put_off, poll.claim, poll.at)
         except LedgerError as error:
             self.failed(error)
 

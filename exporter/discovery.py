@@ -14,7 +14,7 @@ from exporter.booker import Booker, Clock
 from exporter.client import Client
 from exporter.config import Account, DetailRecords
 from exporter.errors import ConfigError, LedgerError, PollError
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -91,16 +91,16 @@ class Discovery:
 
     async def begin(self, now: float) -> None:
         """Remember where the first look starts; raises LedgerError."""
-        if await self._ledger.run(SqliteLedger.kept, LOOK_BACK) is None:
-            empty = await self._ledger.run(SqliteLedger.empty)
+        if await self._ledger.run(Ledger.kept, LOOK_BACK) is None:
+            empty = await self._ledger.run(Ledger.empty)
             state = PENDING if empty and self._settings.first_lookback_seconds > 0 else DONE
-            await self._ledger.run(SqliteLedger.keep, LOOK_BACK, state)
+            await self._ledger.run(Ledger.keep, LOOK_BACK, state)
         for source in self._records.values():
             await source.begin(now)
 
     async def looks_back(self) -> bool:
         """Whether the ledger still has to learn what was before it."""
-        return await self._ledger.run(SqliteLedger.kept, LOOK_BACK) == PENDING
+        return await self._ledger.run(Ledger.kept, LOOK_BACK) == PENDING
 
     async def look_back(self) -> None:
         """Find and book what was before the ledger, then have all of it shown."""
@@ -115,13 +115,13 @@ class Discovery:
             async with asyncio.timeout(LOOK_BACK_SECONDS_MAX):
                 for source in list(self._records.values()):
                     await _until(source.look, LOOK_BACK_RETRY_SECONDS)
-                found = await self._ledger.run(SqliteLedger.newest)
-                await _until(partial(self._ledger.run, SqliteLedger.polled, found), BOOKED_SECONDS)
+                found = await self._ledger.run(Ledger.newest)
+                await _until(partial(self._ledger.run, Ledger.polled, found), BOOKED_SECONDS)
         except TimeoutError:
             log.warning("the first look back did not come to its end; what it finds later counts as new")
             self._metrics.inc("telnyx_exporter_task_failures_total", ("look_back",))
-        self._booker.show(await self._ledger.run(SqliteLedger.release_all))
-        await self._ledger.run(SqliteLedger.keep, LOOK_BACK, DONE)
+        self._booker.show(await self._ledger.run(Ledger.release_all))
+        await self._ledger.run(Ledger.keep, LOOK_BACK, DONE)
         log.info("looked back")
 
     async def _look(self, source: DetailRecordSource) -> None:

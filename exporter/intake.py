@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from exporter.booker import Booker, Clock
 from exporter.errors import LedgerError
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.model import SessionRef, Sighting
 
@@ -47,7 +47,7 @@ class Intake:
     async def succeeded(self, source: str, accounts: Sequence[str]) -> None:
         """A source was read to its end, whether or not it said anything new; raises LedgerError."""
         try:
-            receipt = await self._ledger.run(SqliteLedger.succeeded, source, accounts, self._clock.now())
+            receipt = await self._ledger.run(Ledger.succeeded, source, accounts, self._clock.now())
         except LedgerError as error:
             self._booker.failed(error)
             raise
@@ -65,7 +65,7 @@ class Intake:
             else:
                 _settle(batch, None)
 
-    def _sight(self, ledger: SqliteLedger, sightings: Sequence[Sighting], source: str, now: float) -> None:
+    def _sight(self, ledger: Ledger, sightings: Sequence[Sighting], source: str, now: float) -> None:
         """On the ledger's thread; whoever owns the metrics shows it before whoever waits here goes on."""
         try:
             receipt = ledger.sight(sightings, source, now)

@@ -9,7 +9,7 @@ import logging
 from exporter.booker import Booker, Clock
 from exporter.client import Client
 from exporter.errors import ConfigError, LedgerError, PollError
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -53,7 +53,7 @@ class Metadata:
 
     async def recover(self) -> None:
         """Know what was known before the start; raises LedgerError."""
-        kept = await self._ledger.run(SqliteLedger.kept, KEPT)
+        kept = await self._ledger.run(Ledger.kept, KEPT)
         if kept is not None:
             self._extend(kept)
 
@@ -66,7 +66,7 @@ class Metadata:
             try:
                 metadata = (await client.metadata()).decode("utf-8", "replace")
                 self._extend(metadata)
-                await self._ledger.run(SqliteLedger.keep, KEPT, metadata)
+                await self._ledger.run(Ledger.keep, KEPT, metadata)
             except LedgerError as error:
                 self._booker.failed(error)
                 return

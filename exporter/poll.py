@@ -19,7 +19,7 @@ from exporter.booker import Booker, Clock, named
 from exporter.client import Client, Exchange
 from exporter.errors import ConfigError, Denied, Gone, LedgerError, PollError
 from exporter.labels import Labeller
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -194,9 +194,9 @@ class Poller:
             if now < self._told - SET_BACK_SECONDS:
                 self._metrics.inc("telnyx_exporter_clock_steps_total", ())
                 log.warning("the clock was set back", extra=facts(seconds=self._told - now))
-                await self._ledger.run(SqliteLedger.hasten, now)
+                await self._ledger.run(Ledger.hasten, now)
             self._told = now
-            claims = await self._ledger.run(SqliteLedger.claim, now, free)
+            claims = await self._ledger.run(Ledger.claim, now, free)
         except LedgerError as error:
             self._booker.failed(error)
             return

@@ -18,7 +18,7 @@ from exporter.config import Account
 from exporter.errors import LedgerError
 from exporter.jobs import Job
 from exporter.known import configured_sources
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -109,7 +109,7 @@ class Upkeep:
         rows = self._metrics.ripe(self._clock.monotonic())
         if rows:
             try:
-                self._booker.show(await self._ledger.run(SqliteLedger.release, rows))
+                self._booker.show(await self._ledger.run(Ledger.release, rows))
             except LedgerError as error:
                 self._booker.failed(error)
 
@@ -124,9 +124,9 @@ class Upkeep:
             if pacer.quota_remaining is not None:
                 self._metrics.set("telnyx_api_quota_remaining", (name,), pacer.quota_remaining)
         try:
-            due = await self._ledger.run(SqliteLedger.due, self._clock.now(), list(self._now.clients))
+            due = await self._ledger.run(Ledger.due, self._clock.now(), list(self._now.clients))
             self._metrics.set("telnyx_due_sessions", (), due)
-            self._metrics.set("telnyx_ledger_size_bytes", (), await self._ledger.run(SqliteLedger.size_bytes))
+            self._metrics.set("telnyx_ledger_size_bytes", (), await self._ledger.run(Ledger.size_bytes))
             rescues = await self._ledger.run(lambda ledger: ledger.rescues)
             self._metrics.set("telnyx_ledger_rescues_total", (), rescues)
         except LedgerError as error:
@@ -137,10 +137,10 @@ class Upkeep:
         now = self._clock.now()
         before = now - DAY_SECONDS * self._now.config.ledger.retention_days
         try:
-            self._booker.show(await self._ledger.run(SqliteLedger.sum_up, now))
+            self._booker.show(await self._ledger.run(Ledger.sum_up, now))
             pruned, forgotten = PRUNE_SESSIONS_MAX, 0
             while pruned == PRUNE_SESSIONS_MAX:
-                pruned, receipt = await self._ledger.run(SqliteLedger.prune, before, PRUNE_SESSIONS_MAX)
+                pruned, receipt = await self._ledger.run(Ledger.prune, before, PRUNE_SESSIONS_MAX)
                 self._booker.show(receipt)
                 forgotten += pruned
             if forgotten:

@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import App
 from exporter.booker import Clock
-from exporter.config import Account, Config, DetailRecords, Discovery, Ledger, Metrics, Polling, Secret
-from exporter.ledger import SqliteLedger
+from exporter.config import Account, Config, DetailRecords, Discovery, Metrics, Polling, Secret
+from exporter.config import Ledger as LedgerSettings
+from exporter.ledger import Ledger
 from exporter.model import SessionRef
 from exporter.reloading import Origin
 from exporter.simulator import Running
@@ -47,7 +48,7 @@ def config(simulated: Running, folder: Path, **changes: Any) -> Config:
         polling=Polling(tick_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1),
         metrics=Metrics(birth_seconds=0),
         discovery=Discovery(detail_records=NO_RECORDS),
-        ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
+        ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
     return replace(plain, **changes)
 
@@ -94,7 +95,7 @@ class Exporting:
             self.app.web.publish(page)
 
     async def _idle(self) -> bool:
-        due = await self.app.ledger.run(SqliteLedger.due, self.app.clock.now(), ["main"])
+        due = await self.app.ledger.run(Ledger.due, self.app.clock.now(), ["main"])
         held = self.app.metrics.ripe(self.app.clock.monotonic())
         return self.app.discovery.idle and due == 0 and not held and self.app.poller.idle
 
@@ -204,7 +205,7 @@ def visible(
 async def followed(exporter: Exporting) -> dict[tuple[str, str], int]:
     """How often each session is in the ledger."""
 
-    def read(ledger: SqliteLedger) -> dict[tuple[str, str], int]:
+    def read(ledger: Ledger) -> dict[tuple[str, str], int]:
         with sqlite3.connect(f"file:{ledger.path}?mode=ro", uri=True) as connection:
             rows = connection.execute("SELECT record_type, event_id, count(*) FROM sessions GROUP BY 1, 2").fetchall()
         connection.close()

@@ -16,6 +16,7 @@ import yaml
 from exporter import config
 from exporter.catalog import FAMILIES, Family
 from exporter.dashboards import BOARDS, written
+from exporter.ledger.schema import sqlite_script
 from tests.promql import families
 
 TOP = Path(__file__).parent.parent
@@ -166,6 +167,10 @@ def pages() -> dict[Path, str]:
         TOP / "docs" / "metrics.md": metrics_page(),
         TOP / "docs" / "configuration.md": config.reference(),
         TOP / "deploy" / "kubernetes" / "base" / "prometheusrule.yaml": prometheus_rule(),
+        TOP
+        / "exporter"
+        / "data"
+        / "ledger.sqlite.sql": f"-- Written by `make docs` from exporter/ledger/schema.py.\n\n{sqlite_script()}",
         **{TOP / "grafana" / "dashboards" / f"{name}.json": written(board) for name, board in BOARDS.items()},
     }
 

@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from exporter.config import Account, Config, ConfiguredSession, Ledger, Secret
-from exporter.ledger import SqliteLedger
+from exporter.config import Account, Config, ConfiguredSession, Secret
+from exporter.config import Ledger as LedgerSettings
+from exporter.ledger import Ledger
 from exporter.model import Event, Facts, Mismatch, Poll, Profile, Session, SessionRef
 from exporter.web import Pages, WebServer
 from tests.test_ledger import opened
@@ -39,20 +40,20 @@ def config(folder: Path) -> Config:
         Config(),
         accounts=accounts,
         sessions=(ConfiguredSession(account="main", record_type="message", event_id=PHONE),),
-        ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
+        ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
 
 
-def ledger_in(folder: Path) -> SqliteLedger:
+def ledger_in(folder: Path) -> Ledger:
     return opened(folder / "ledger.sqlite")
 
 
-def follow(ledger: SqliteLedger, *refs: SessionRef, at: float = 0.0) -> None:
+def follow(ledger: Ledger, *refs: SessionRef, at: float = 0.0) -> None:
     ledger.follow(refs, "file", at)
 
 
 def look(
-    ledger: SqliteLedger,
+    ledger: Ledger,
     at: float,
     trees: Mapping[str, Tree],
     failing: Sequence[str] = (),

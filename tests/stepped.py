@@ -18,7 +18,7 @@ from typing import TextIO
 from exporter.catalog import BY_NAME
 from exporter.config import Account, Secret
 from exporter.discovery import Job
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.simulator import Running
 from tests.exporting import PATIENCE_SECONDS, SCRAPER, Exporting
 
@@ -110,7 +110,7 @@ class Stepped:
         while due:
             await self.app.poller.tick()
             await self.rest()
-            due = bool(await self.app.ledger.run(SqliteLedger.due, self.clock.now(), names))
+            due = bool(await self.app.ledger.run(Ledger.due, self.clock.now(), names))
 
     async def rest(self) -> None:
         """Until no poll is under way."""
@@ -139,7 +139,7 @@ async def _in_turn(jobs: Iterable[Job]) -> None:
         await job()
 
 
-def _next_due(ledger: SqliteLedger) -> float | None:
+def _next_due(ledger: Ledger) -> float | None:
     with closing(sqlite3.connect(f"file:{ledger.path}?mode=ro", uri=True)) as connection:
         found: float | None = connection.execute("SELECT min(due_at) FROM sessions WHERE claim = 0").fetchone()[0]
     return found

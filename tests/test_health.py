@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.simulator import Running, running
 from tests.exporting import PATIENCE_SECONDS, Exporting, config, exporting
 from tests.faulty_server import FaultyServer, answer, serving, then_silence, together
@@ -59,7 +59,7 @@ def test_a_scheduler_that_stands_still_is_unhealthy(tmp_path: Path) -> None:
                 assert await health(exporter) == (200, "telnyx-session-exporter is healthy.\n")
                 going, goes_on = threading.Event(), threading.Event()
 
-                def hang(_: SqliteLedger) -> None:
+                def hang(_: Ledger) -> None:
                     going.set()
                     goes_on.wait(PATIENCE_SECONDS)
 

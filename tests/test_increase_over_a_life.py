@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from exporter.config import Budget, Label
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.simulator import Bills, Settings, running
 from tests.exporting import SCRAPER, Exporting, config, exporting, net, same, stated
 from tests.programs import make_blocks, prometheus_of
@@ -77,7 +77,7 @@ class Life(Struct):
 
     async def scrape(self, exporter: Exporting, at: int) -> None:
         self.times.append(at)
-        totals = await exporter.app.ledger.run(SqliteLedger.totals)
+        totals = await exporter.app.ledger.run(Ledger.totals)
         for kept, only_released in ((self.booked, False), (self.released, True)):
             sums: dict[str, Sums] = {family: defaultdict(Decimal) for family in FAMILIES}
             for total in totals:
@@ -177,7 +177,7 @@ async def show(exporter: Exporting, life: Life) -> None:
     """Release what is ripe, and scrape."""
     app = exporter.app
     ripe = app.metrics.ripe(app.clock.monotonic())
-    app.metrics.apply(await app.ledger.run(SqliteLedger.release, ripe))
+    app.metrics.apply(await app.ledger.run(Ledger.release, ripe))
     publish(exporter)
     await life.scrape(exporter, int(app.clock.now()))
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from exporter.catalog import BY_NAME
 from exporter.config import Config, Label
 from exporter.labels import Labeller
-from exporter.ledger import Settings, SqliteLedger, open_ledger
+from exporter.ledger import Ledger, Settings, open_ledger
 from exporter.lifecycle import Policy
 from exporter.model import Claim, Poll, Session, SessionRef, Total
 from exporter.tree import Limits, Reader
@@ -150,7 +150,7 @@ class Play:
         self.done: list[tuple[Poll, Answer]] = []
         self.before: dict[tuple[Row, int], Decimal] = {}
 
-    def opened(self) -> SqliteLedger:
+    def opened(self) -> Ledger:
         return open_ledger(f"sqlite:///{Path(self.folder.name) / 'ledger.sqlite'}", POLICY, SETTINGS)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from exporter.config import Config
 from exporter.errors import LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
-from exporter.ledger import Settings, SqliteLedger, open_ledger
+from exporter.ledger import Ledger, Settings, open_ledger
 from exporter.lifecycle import Policy
 from exporter.model import Claim, Facts, Poll, Profile, Receipt, Session, SessionRef
 from tests.trees import answer, node, read
@@ -36,12 +36,12 @@ def ref(event_id: str) -> SessionRef:
     return SessionRef("main", "call-session", event_id)
 
 
-def opened(path: Path, settings: Settings = SETTINGS) -> SqliteLedger:
+def opened(path: Path, settings: Settings = SETTINGS) -> Ledger:
     return open_ledger(f"sqlite:///{path}", POLICY, settings)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger = opened(tmp_path / "ledger.sqlite")
     yield ledger
     ledger.close()
@@ -61,7 +61,7 @@ def poll(claim: Claim, tree: dict[str, Any] | None, at: float, **stated: Any) ->
     return Poll(claim, at, "tree", "", session, facts, profile)
 
 
-def values(ledger: SqliteLedger, family: str, *wanted: str) -> dict[tuple[str, ...], Decimal]:
+def values(ledger: Ledger, family: str, *wanted: str) -> dict[tuple[str, ...], Decimal]:
     """The values of a family by these labels."""
     found: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
     for total in ledger.totals():
@@ -71,17 +71,17 @@ def values(ledger: SqliteLedger, family: str, *wanted: str) -> dict[tuple[str, .
     return dict(found)
 
 
-def net(ledger: SqliteLedger) -> dict[tuple[str, ...], Decimal]:
+def net(ledger: Ledger) -> dict[tuple[str, ...], Decimal]:
     costs = values(ledger, "telnyx_cost_total", "record_type", "currency")
     credited = values(ledger, "telnyx_cost_credits_total", "record_type", "currency")
     return {key: costs[key] - credited[key] for key in costs}
 
 
-def state(ledger: SqliteLedger) -> dict[str, int]:
+def state(ledger: Ledger) -> dict[str, int]:
     return {key[0]: int(value) for key, value in values(ledger, "telnyx_sessions", "state").items() if value}
 
 
-def book(ledger: SqliteLedger, tree: dict[str, Any] | None, now: float, **stated: Any) -> Receipt:
+def book(ledger: Ledger, tree: dict[str, Any] | None, now: float, **stated: Any) -> Receipt:
     (claim,) = ledger.claim(now, ALL)
     return ledger.record([poll(claim, tree, now, **stated)])
 
@@ -89,7 +89,7 @@ def book(ledger: SqliteLedger, tree: dict[str, Any] | None, now: float, **stated
 CALL = node("call-session:s", "0", node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.18")))
 
 
-def test_a_followed_session_is_due_at_once_and_once(ledger: SqliteLedger) -> None:
+def test_a_followed_session_is_due_at_once_and_once(ledger: Ledger) -> None:
     """It is inserted if it is new, claimed by one poll at a time, and not due until its next time."""
     ledger.follow([ref("s"), ref("s")], "file", 100.0)
     ledger.follow([ref("s")], "webhook", 101.0)
@@ -101,7 +101,7 @@ def test_a_followed_session_is_due_at_once_and_once(ledger: SqliteLedger) -> Non
     assert values(ledger, "telnyx_discovered_sessions_total", "source") == {("file",): Decimal(1)}
 
 
-def test_the_same_tree_again_books_nothing(ledger: SqliteLedger) -> None:
+def test_the_same_tree_again_books_nothing(ledger: Ledger) -> None:
     """Totals and events move only by what changed."""
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, CALL, 0.0)
@@ -112,7 +112,7 @@ def test_the_same_tree_again_books_nothing(ledger: SqliteLedger) -> None:
     assert values(ledger, "telnyx_ledger_events") == {(): Decimal(3)}
 
 
-def test_a_late_answer_never_undoes_a_later_one(ledger: SqliteLedger) -> None:
+def test_a_late_answer_never_undoes_a_later_one(ledger: Ledger) -> None:
     """Two roots share an event: the poll that was claimed first and finished last changes nothing of it."""
     ledger.follow([ref("s"), ref("t")], "file", 0.0)
     first, second = ledger.claim(0.0, ALL)
@@ -123,7 +123,7 @@ def test_a_late_answer_never_undoes_a_later_one(ledger: SqliteLedger) -> None:
     assert values(ledger, "telnyx_cost_credits_total", "record_type")["call-control",] == 0
 
 
-def test_a_stale_claim_books_nothing(ledger: SqliteLedger) -> None:
+def test_a_stale_claim_books_nothing(ledger: Ledger) -> None:
     """A poll whose claim was booked already is dropped: a batch may be handed over twice."""
     ledger.follow([ref("s")], "file", 0.0)
     (claim,) = ledger.claim(0.0, ALL)
@@ -133,7 +133,7 @@ def test_a_stale_claim_books_nothing(ledger: SqliteLedger) -> None:
     assert net(ledger)["call-session", "USD"] == 0
 
 
-def test_money_settles_and_becomes_unsettled_again(ledger: SqliteLedger) -> None:
+def test_money_settles_and_becomes_unsettled_again(ledger: Ledger) -> None:
     """telnyx_unsettled_cost is the net of the sessions whose bill may still move."""
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, CALL, 0.0)
@@ -146,7 +146,7 @@ def test_money_settles_and_becomes_unsettled_again(ledger: SqliteLedger) -> None
     assert values(ledger, "telnyx_unsettled_cost", "currency") == {("USD",): Decimal("0.1840")}
 
 
-def test_a_session_is_observed_once_at_its_first_settling(ledger: SqliteLedger) -> None:
+def test_a_session_is_observed_once_at_its_first_settling(ledger: Ledger) -> None:
     """Each histogram counts a session when it first settles, and never again."""
     ledger.follow([ref("s")], "file", 0.0)
     for at, tree in (
@@ -170,7 +170,7 @@ LEG = node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.18"))
 PARTS = {"call": (ref("s"), CALL), "leg": (SessionRef("main", "call-control", "c"), LEG)}
 
 
-def counted(ledger: SqliteLedger) -> list[dict[tuple[str, ...], Decimal]]:
+def counted(ledger: Ledger) -> list[dict[tuple[str, ...], Decimal]]:
     """Started, settled and observed sessions by the type of their root."""
     observed: dict[tuple[str, ...], Decimal] = {
         (dict(total.labels)["root_record_type"],): Decimal(sum(total.counts))
@@ -182,9 +182,7 @@ def counted(ledger: SqliteLedger) -> list[dict[tuple[str, ...], Decimal]]:
 
 
 @pytest.mark.parametrize("order", [("call", "leg"), ("leg", "call")], ids=" before ".join)
-def test_an_absorbed_root_is_counted_only_through_the_outer_session(
-    ledger: SqliteLedger, order: tuple[str, str]
-) -> None:
+def test_an_absorbed_root_is_counted_only_through_the_outer_session(ledger: Ledger, order: tuple[str, str]) -> None:
     """A leg that is followed beside its call is no session of its own, whichever is seen first."""
     for place, name in enumerate(order):
         seen, tree = PARTS[name]
@@ -198,7 +196,7 @@ def test_an_absorbed_root_is_counted_only_through_the_outer_session(
     assert sum(net(ledger).values()) == Decimal("0.1852")
 
 
-def test_a_leg_whose_call_is_still_unknown_waits_a_day_to_be_counted(ledger: SqliteLedger) -> None:
+def test_a_leg_whose_call_is_still_unknown_waits_a_day_to_be_counted(ledger: Ledger) -> None:
     """It settles while a call that may contain it answers 404: it counts at its recheck, or never."""
     leg, tree = PARTS["leg"]
     ledger.follow([leg, ref("elsewhere")], "file", 0.0)
@@ -214,7 +212,7 @@ def test_a_leg_whose_call_is_still_unknown_waits_a_day_to_be_counted(ledger: Sql
     assert settling.value == 4000
 
 
-def test_a_leg_waits_for_a_call_that_comes_to_life_in_the_same_batch(ledger: SqliteLedger) -> None:
+def test_a_leg_waits_for_a_call_that_comes_to_life_in_the_same_batch(ledger: Ledger) -> None:
     """The call was settled until this batch: its live state is that of the batch, not that of the table."""
     leg, tree = PARTS["leg"]
     ledger.follow([ref("s")], "file", 0.0)
@@ -229,7 +227,7 @@ def test_a_leg_waits_for_a_call_that_comes_to_life_in_the_same_batch(ledger: Sql
     assert counted(ledger) == [{("call-session",): Decimal(1)}] * 3
 
 
-def test_a_session_is_not_counted_by_an_incomplete_tree(ledger: SqliteLedger) -> None:
+def test_a_session_is_not_counted_by_an_incomplete_tree(ledger: Ledger) -> None:
     """A leg that waited to be counted is looked at when the call is given up, but a part of it can't be had."""
     leg, tree = PARTS["leg"]
     ledger.follow([leg, ref("elsewhere")], "file", 0.0)
@@ -250,7 +248,7 @@ def test_a_session_is_not_counted_by_an_incomplete_tree(ledger: SqliteLedger) ->
     assert events.value == 2
 
 
-def test_a_vanished_event_keeps_its_money_and_is_said(ledger: SqliteLedger) -> None:
+def test_a_vanished_event_keeps_its_money_and_is_said(ledger: Ledger) -> None:
     """What disappears from a complete tree stays booked and fails the check vanished_event, once."""
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, CALL, 0.0)
@@ -265,13 +263,13 @@ def test_a_vanished_event_keeps_its_money_and_is_said(ledger: SqliteLedger) -> N
     assert values(ledger, "telnyx_unreconciled_sessions", "check") == {("vanished_event",): Decimal(0)}
 
 
-def test_a_clock_set_back_heals_itself(ledger: SqliteLedger) -> None:
+def test_a_clock_set_back_heals_itself(ledger: Ledger) -> None:
     """A session due later than any interval allows is due now."""
     ledger.follow([ref("s")], "file", 10**9)
     assert ledger.claim(10**9 - 50_000_000, ALL) != []
 
 
-def test_one_account_takes_no_place_from_another(ledger: SqliteLedger) -> None:
+def test_one_account_takes_no_place_from_another(ledger: Ledger) -> None:
     """Claims are bounded by account, the longest due first."""
     other = SessionRef("other", "message", "m")
     ledger.follow([ref("a"), ref("b"), ref("c"), other], "file", 0.0)
@@ -333,7 +331,7 @@ def test_a_claim_of_a_dead_process_is_free_again(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_second_process_is_refused_with_the_first_ones_pid(ledger: SqliteLedger) -> None:
+def test_a_second_process_is_refused_with_the_first_ones_pid(ledger: Ledger) -> None:
     """One exporter per ledger; the message names who holds it."""
     program = (
         "import sys; from tests.test_ledger import opened; from pathlib import Path\n"

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from exporter.config import Budget, Config, Threshold
 from exporter.errors import LedgerError
-from exporter.ledger import Settings, SqliteLedger
-from exporter.ledger.schema import SCHEMA_VERSION
+from exporter.ledger import Ledger, Settings
+from exporter.ledger.version import SCHEMA_VERSION
 from exporter.model import Poll
 from tests.test_ledger import ALL, CALL, SETTINGS, book, net, opened, poll, ref, state, values
 from tests.trees import node
@@ -26,12 +26,12 @@ def dated(found: Poll, *times: float | None) -> Poll:
     return replace(found, facts=tuple(replace(f, at=at) for f, at in zip(found.facts, times, strict=True)))
 
 
-def book_at(ledger: SqliteLedger, tree: dict[str, Any], now: float, *times: float | None) -> None:
+def book_at(ledger: Ledger, tree: dict[str, Any], now: float, *times: float | None) -> None:
     (claim,) = ledger.claim(now, ALL)
     ledger.record([dated(poll(claim, tree, now), *times)])
 
 
-def settled(path: Path, settings: Settings = SETTINGS) -> SqliteLedger:
+def settled(path: Path, settings: Settings = SETTINGS) -> Ledger:
     """A ledger with CALL booked and settled, all of it at NOON."""
     ledger = opened(path, settings)
     ledger.follow([ref("s")], "file", NOON)
@@ -114,7 +114,7 @@ BUDGET = Budget(name="calls", amount=Decimal(10), window="day", match=(("record_
 WATCHED = Settings.of(Config(budgets=(BUDGET, Budget(name="all", amount=Decimal(100), window=3600))))
 
 
-def spent(ledger: SqliteLedger) -> dict[str, Decimal]:
+def spent(ledger: Ledger) -> dict[str, Decimal]:
     return {key[0]: value for key, value in values(ledger, "telnyx_budget_spent", "budget").items()}
 
 

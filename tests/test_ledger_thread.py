@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.ledger.thread import LedgerThread
 from tests.test_ledger import opened
 
 
-def noting(order: list[Any], what: Any) -> Callable[[SqliteLedger], None]:
+def noting(order: list[Any], what: Any) -> Callable[[Ledger], None]:
     """A call that notes when its turn was."""
     return lambda _: order.append(what)
 
@@ -50,7 +50,7 @@ def test_results_are_shown_in_the_order_of_the_commits(tmp_path: Path) -> None:
     """What one loop awaits and what another loop's calls tell arrives here as it was committed, however busy we are."""
     shown, committed = list[int](), list[int]()
 
-    def commit(_: SqliteLedger) -> int:
+    def commit(_: Ledger) -> int:
         committed.append(len(committed))
         return committed[-1]
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from exporter.catalog import BY_NAME
 from exporter.config import Budget, ConfiguredSession, Label, Metrics, Threshold
 from exporter.explain.story import BOOKKEEPING
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.plan import policy
 from exporter.simulator import DOCUMENTED_ID, Settings, running
 from exporter.web.probe import PROBES_MAX
@@ -159,7 +159,7 @@ def test_a_probe_books_nothing(tmp_path: Path) -> None:
 
 
 async def _books(exporter: Exporting) -> tuple[str, set[str]]:
-    def content(ledger: SqliteLedger) -> str:
+    def content(ledger: Ledger) -> str:
         with sqlite3.connect(f"file:{ledger.path}?mode=ro", uri=True) as connection:
             tables = ("sessions", "events", "totals", "label_sets", "spend", "trees", "amendments")
             rows = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]

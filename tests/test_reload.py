@@ -19,7 +19,7 @@ import yaml
 from msgspec.structs import replace
 
 from exporter.config import load
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.model import SessionRef
 from exporter.reloading import Origin
 from exporter.simulator import DOCUMENTED_ID, Running, Settings, running
@@ -253,7 +253,7 @@ def test_accounts_come_and_go(tmp_path: Path) -> None:
             assert not [name for name, labels in samples if name == "telnyx_api_up" and ("account", "other") in labels]
             assert value(samples, "telnyx_sessions", account="other") == 1
             await hands.reload(accounts=[hands.account(), other])
-            assert (await app.ledger.run(SqliteLedger.due, app.clock.now(), ["other"])) in {0, 1}
+            assert (await app.ledger.run(Ledger.due, app.clock.now(), ["other"])) in {0, 1}
 
             async def asked_again() -> bool:
                 return len(api.lines) > asked_before
@@ -374,7 +374,7 @@ def test_given_up_sessions_are_tried_again_at_each_reload(tmp_path: Path) -> Non
 
 
 async def rechecks(hands: Reloaded) -> list[tuple[str, int]]:
-    def read(ledger: SqliteLedger) -> list[tuple[str, int]]:
+    def read(ledger: Ledger) -> list[tuple[str, int]]:
         with closing(sqlite3.connect(f"file:{ledger.path}?mode=ro", uri=True)) as connection:
             return connection.execute("SELECT event_id, rechecks FROM sessions ORDER BY 1").fetchall()
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from exporter.config import Config, DetailRecords, Dialect, Discovery
 from exporter.errors import TreeError
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.model import DetailRecord, SessionRef, Sighting
 from exporter.simulator import Bills, Running, Settings, running
 from exporter.sources.dialect import KINDS, Kind, kinds
@@ -223,7 +223,7 @@ def test_a_session_that_the_api_does_not_know_falls_back_to_its_events(tmp_path:
                 nowhere, own = str(uuid.UUID(int=7)), SessionRef("main", "call-control", leg.id)
                 sighting = Sighting(SessionRef("main", "call-session", nowhere), "rated", own)
                 record = DetailRecord(leg.id, "call-control", None, Decimal("0.0052"), "USD", sighting)
-                receipt = await exporter.app.ledger.run(SqliteLedger.list_records, "main", [record], 0.0)
+                receipt = await exporter.app.ledger.run(Ledger.list_records, "main", [record], 0.0)
                 exporter.app.metrics.apply(receipt)
                 await exporter.drained()
                 assert set(await followed(exporter)) == {("call-session", nowhere), ("call-control", leg.id)}
@@ -260,8 +260,8 @@ def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
                     Sighting(ref, "listed", SessionRef("main", "call-control", leg.id)),
                 )
                 await exporter.app.poller.stop(1.0)
-                await exporter.app.ledger.run(SqliteLedger.list_records, "main", [record], simulated.clock.now())
-                assert await exporter.app.ledger.run(SqliteLedger.due, simulated.clock.now(), ["main"]) == due
+                await exporter.app.ledger.run(Ledger.list_records, "main", [record], simulated.clock.now())
+                assert await exporter.app.ledger.run(Ledger.due, simulated.clock.now(), ["main"]) == due
 
     asyncio.run(play())
 

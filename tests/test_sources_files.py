@@ -19,7 +19,7 @@ from exporter import config as configuration
 from exporter.config import Account, Discovery
 from exporter.errors import ConfigError
 from exporter.known import FILES
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.simulator import Running, Settings, running
 from exporter.sources.files import BYTES_TOTAL_MAX, FILES_MAX, STAMP_SECONDS, FileSource
 from tests.exporting import NO_RECORDS, Exporting, config, exporting, net, same, stated
@@ -408,7 +408,7 @@ def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path
                     assert value(samples, "telnyx_events_total") == truth["events"]
                     assert value(samples, FOUND, source=FILES) == truth["sessions"]
                     assert value(samples, "telnyx_sessions") == truth["sessions"]
-                    assert await exporter.app.ledger.run(SqliteLedger.check) == []
+                    assert await exporter.app.ledger.run(Ledger.check) == []
             assert truth["sessions"] > 80
 
     asyncio.run(play())

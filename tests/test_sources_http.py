@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from exporter.config import Discovery, Http
 from exporter.errors import ConfigError
 from exporter.known import HTTP
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.model import SessionRef
 from exporter.simulator import Settings, running
 from exporter.sources.entries import json_entries
@@ -51,7 +51,7 @@ class Posting(Struct, frozen=True):
 
     def in_ledger(self) -> int:
         """The sessions that were found over HTTP, as far as they are durable."""
-        totals = asyncio.run_coroutine_threadsafe(self.exporter.app.ledger.run(SqliteLedger.totals), self.loop)
+        totals = asyncio.run_coroutine_threadsafe(self.exporter.app.ledger.run(Ledger.totals), self.loop)
         return sum(int(total.value) for total in totals.result(60) if total.family == FOUND)
 
     def samples(self) -> dict[Any, Any]:

@@ -9,29 +9,29 @@ of the totals table and is thrown away after any error.
 from pathlib import Path
 
 from exporter.errors import LedgerError
-from exporter.ledger.sqlite import SqliteLedger
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import Settings
 from exporter.lifecycle import Policy
 
-__all__ = ["Settings", "SqliteLedger", "open_existing", "open_ledger", "open_scratch", "path_of"]
+__all__ = ["Ledger", "Settings", "open_existing", "open_ledger", "open_scratch", "path_of"]
 
 
-def open_ledger(url: str, policy: Policy, settings: Settings) -> SqliteLedger:
+def open_ledger(url: str, policy: Policy, settings: Settings) -> Ledger:
     """Open the ledger at a `sqlite:///` URL; creates the file if there is none."""
-    return SqliteLedger(path_of(url), policy, settings)
+    return Ledger(path_of(url), policy, settings)
 
 
-def open_scratch(policy: Policy, settings: Settings) -> SqliteLedger:
+def open_scratch(policy: Policy, settings: Settings) -> Ledger:
     """A ledger in memory, for a booking that nobody keeps."""
-    return SqliteLedger(None, policy, settings)
+    return Ledger(None, policy, settings)
 
 
-def open_existing(url: str, policy: Policy, settings: Settings) -> SqliteLedger:
+def open_existing(url: str, policy: Policy, settings: Settings) -> Ledger:
     """Open a ledger that must be there already; raises LedgerError if it isn't."""
     path = path_of(url)
     if not path.exists():
         raise LedgerError(f"{path} doesn't exist; set ledger.url to the exporter's ledger")
-    return SqliteLedger(path, policy, settings)
+    return Ledger(path, policy, settings)
 
 
 def path_of(url: str) -> Path:

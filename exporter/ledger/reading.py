@@ -18,8 +18,8 @@ from exporter.catalog import STATES
 from exporter.errors import LedgerError
 from exporter.ledger.facets import costs_of
 from exporter.ledger.listing import ANY_CHECK, Facet, Key, Query, Ranges, matching, named, ordered, partly_named, place
-from exporter.ledger.schema import SCHEMA_VERSION
 from exporter.ledger.trees import read_tree
+from exporter.ledger.version import SCHEMA_VERSION
 from exporter.ledger.views import Amendment, Failure, Listing, PastPoll, Row, Story
 from exporter.model import SessionRef
 

@@ -1,8 +1,9 @@
 """The tables of the ledger, one schema for every engine.
 
-Owns names, types and the schema's version. Money is never a float: a money column is canonical decimal text in
+Owns names and types. Money is never a float: a money column is canonical decimal text in
 SQLite, which must never SUM it, and NUMERIC in PostgreSQL. Times are seconds since the epoch. The surprising fact:
-the sessions table is the queue; whoever is due is found by its index.
+the sessions table is the queue; whoever is due is found by its index. The running exporter
+never imports it, but reads the statements that `make docs` writes from here.
 """
 
 from decimal import Decimal
@@ -23,15 +24,11 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
+from exporter.ledger.version import LIVE
 from exporter.money import amount_text
-
-SCHEMA_VERSION = 4
-
-LIVE_STATES = ("discovered", "active")
-"""States of a session whose bill may still move."""
-LIVE = "state IN ('discovered', 'active')"
-"""The same for SQL; word for word, or the index of live sessions isn't used."""
 
 
 class Money(TypeDecorator[Decimal]):
@@ -238,3 +235,12 @@ failures = Table(
     Column("detail", Text, nullable=False),  # what the error said
 )
 """The last failed polls of all sessions, bounded per reason."""
+
+
+def sqlite_script() -> str:
+    """The statements that make an empty ledger of SQLite, each ended by a semicolon and an empty line."""
+    statements: list[DDLElement] = []
+    for table in metadata.sorted_tables:
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        statements += [CreateTable(table), *map(CreateIndex, indexes)]
+    return "".join(f"{str(each.compile(dialect=sqlite.dialect())).strip()};\n\n" for each in statements)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from exporter.ledger.sqlite import SqliteLedger
+from exporter.ledger.ledger import Ledger
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -32,28 +32,28 @@ class LedgerThread:
         self._waiting: queue.PriorityQueue[tuple[int, int, _Call | None]] = queue.PriorityQueue()
         self._numbers = itertools.count()
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
-        self._ledger: SqliteLedger | None = None
+        self._ledger: Ledger | None = None
         self._opener: asyncio.AbstractEventLoop | None = None
 
-    async def open(self, opener: Callable[[], SqliteLedger]) -> None:
+    async def open(self, opener: Callable[[], Ledger]) -> None:
         self._opener = asyncio.get_running_loop()
         self._thread.start()
         self._ledger = await self._submit(_IN_TURN, opener)
 
     async def run(
         self,
-        method: Callable[Concatenate[SqliteLedger, _Arguments], _Result],
+        method: Callable[Concatenate[Ledger, _Arguments], _Result],
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> _Result:
-        """`await thread.run(SqliteLedger.claim, now, limits)`."""
+        """`await thread.run(Ledger.claim, now, limits)`."""
         ledger = self._ledger
         assert ledger is not None, "opened before anything runs, closed after all"
         return await self._submit(_IN_TURN, lambda: method(ledger, *args, **kwargs))
 
     async def run_next(
         self,
-        method: Callable[Concatenate[SqliteLedger, _Arguments], _Result],
+        method: Callable[Concatenate[Ledger, _Arguments], _Result],
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> _Result:

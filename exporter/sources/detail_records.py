@@ -17,7 +17,7 @@ from exporter.client import Client
 from exporter.config import DetailRecords
 from exporter.errors import ConfigError, Denied, PollError
 from exporter.known import DETAIL_RECORDS
-from exporter.ledger import SqliteLedger
+from exporter.ledger import Ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -80,7 +80,7 @@ class DetailRecordSource:
 
     async def begin(self, now: float) -> None:
         """Remember where a first look begins, before there was one; raises LedgerError."""
-        kept = await self._ledger.run(SqliteLedger.kept, self._key)
+        kept = await self._ledger.run(Ledger.kept, self._key)
         self._cursors = {} if kept is None else msgspec.json.decode(kept, type=dict[str, Cursor])
         first = now - self._settings.first_lookback_seconds
         for kind in self._kinds:
@@ -97,10 +97,10 @@ class DetailRecordSource:
         back = self._back(now)
         read = [await self._look_through(kind, now, back) for kind in self._kinds]
         if all(read) and self._kinds:
-            self._show(await self._ledger.run(SqliteLedger.succeeded, DETAIL_RECORDS, [self._account], now))
+            self._show(await self._ledger.run(Ledger.succeeded, DETAIL_RECORDS, [self._account], now))
             reached = min(self._cursors[kind.name].reached for kind in self._kinds)
             oldest = reached - self._settings.lookback_seconds
-            await self._ledger.run(SqliteLedger.forget_records, self._account, oldest)
+            await self._ledger.run(Ledger.forget_records, self._account, oldest)
         return all(read)
 
     def _back(self, now: float) -> float:
@@ -125,7 +125,7 @@ class DetailRecordSource:
         return True
 
     async def _keep(self) -> None:
-        await self._ledger.run(SqliteLedger.keep, self._key, msgspec.json.encode(self._cursors).decode())
+        await self._ledger.run(Ledger.keep, self._key, msgspec.json.encode(self._cursors).decode())
 
     async def _read(self, kind: Kind, since: float, until: float) -> float:
         """All pages, by the first time field that the API takes; the time up to which records were read."""
@@ -145,7 +145,7 @@ class DetailRecordSource:
         listing = Listing(self._account, kind, field, since, until)
         while not listing.ended:
             records = listing.take(await self.client.detail_records(listing.params()))
-            self._show(await self._ledger.run(SqliteLedger.list_records, self._account, records, until))
+            self._show(await self._ledger.run(Ledger.list_records, self._account, records, until))
         if listing.unreadable:
             self._metrics.inc("telnyx_discovery_failures_total", (self._account, DETAIL_RECORDS))
             told = facts(account=self._account, type=kind.name, records=listing.unreadable)

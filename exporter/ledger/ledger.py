@@ -31,7 +31,7 @@ LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 _CLAIMED = "id, record_type, event_id, date_time, due_at"
 
 
-class SqliteLedger:
+class Ledger:
     """Everything durable: the sessions that are followed, the events that were booked, the totals that are shown."""
 
     def __init__(self, path: Path | None, policy: lifecycle.Policy, settings: Settings) -> None:
