@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 0.1
 """A new page is published at most this often."""
-RENDER_SERIES = 1000
+RENDER_SERIES = 500
 """So many changed series are rendered at a time, in some 5 ms; then it's the turn of the polls again."""
 STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""

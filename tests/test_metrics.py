@@ -315,6 +315,20 @@ def test_births_survive_load() -> None:
     assert metrics.ripe(150) == [1]
 
 
+def test_birth_under_a_number_of_before() -> None:
+    """A total that has the number of one that was never committed is born itself."""
+    metrics = loaded([counter(1, "1", released=False)])
+    metrics.page()
+    metrics.ripe(0)
+    metrics.load([counter(1, "1", (*COST_LABELS, ("currency", "EUR")), released=False)])
+    metrics.scraped(1)
+    assert metrics.ripe(150) == [], "it was on no page"
+    metrics.page()
+    metrics.ripe(200)
+    metrics.scraped(201)
+    assert metrics.ripe(350) == [1]
+
+
 def test_birth_in_a_known_series() -> None:
     """A new total within a series that is exposed already waits as well: its page is the one that is there."""
     old = counter(1, "1", (*USD, ("gone", "a")))

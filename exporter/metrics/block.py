@@ -18,7 +18,7 @@ from exporter.metrics.lines import Lines, Parts, Values
 from exporter.model import Exemplar
 
 
-class Cells(Struct, frozen=True):
+class Cells(Struct, frozen=True, gc=False):
     """The value of a histogram."""
 
     counts: tuple[int, ...]

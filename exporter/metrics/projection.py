@@ -6,7 +6,6 @@ surprising fact: a series may be the sum of totals of which some may be shown an
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from decimal import Decimal
 from itertools import islice
 
@@ -20,11 +19,12 @@ from exporter.money import add, total
 class Projection:
     """One family of the ledger: its totals by the series that they are shown in."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, rows: dict[int, Total]) -> None:
+        """`rows` has the totals of all families by their numbers."""
         self._block = block
-        self._rows: dict[int, Total] = {}
+        self._rows = rows
         self._series: dict[int, Values] = {}
-        self._parts: dict[Values, list[int]] = {}
+        self._parts: dict[Values, tuple[int, ...]] = {}
         """The rows of each series."""
         self._stale: dict[Values, None] = {}
 
@@ -33,29 +33,22 @@ class Projection:
         labels = self._series.get(row.row)
         if labels is None:
             labels = self._series[row.row] = _projected(row, self._block.labels)
-            self._parts.setdefault(labels, []).append(row.row)
+            self._parts[labels] = (*self._parts.get(labels, ()), row.row)
         self._rows[row.row] = row
         self._stale[labels] = None
 
-    def load(self, rows: Iterable[Total]) -> list[Total]:
-        """Swap in all totals of the family, and say which differ; a series of which no total is left ends."""
-        found = {row.row: row for row in rows}
-        # What was never committed is gone, and another total may have its number now.
-        for number in [number for number, row in self._rows.items() if not _same_series(row, found.get(number))]:
-            self._forget(number)
-        moved = [row for number, row in found.items() if row != self._rows.get(number)]
-        for row in moved:
-            self.put(row)
-        for labels in [labels for labels in self._stale if not self._parts[labels]]:
-            del self._parts[labels], self._stale[labels]
-            self._block.drop(labels)
-        return moved
-
-    def _forget(self, number: int) -> None:
+    def forget(self, number: int) -> None:
+        """Have one total end; a series ends with its last one."""
         del self._rows[number]
         labels = self._series.pop(number)
-        self._parts[labels].remove(number)
-        self._stale[labels] = None
+        rest = tuple(part for part in self._parts[labels] if part != number)
+        if rest:
+            self._parts[labels] = rest
+            self._stale[labels] = None
+        else:
+            del self._parts[labels]
+            self._stale.pop(labels, None)
+            self._block.drop(labels)
 
     def refresh(self, series_max: int | None = None) -> int:
         """Bring so many series of the block up to date, by default all; how many it were.
@@ -68,7 +61,7 @@ class Projection:
             del self._stale[labels]
         return len(some)
 
-    def _shown(self, numbers: list[int]) -> Decimal | Cells:
+    def _shown(self, numbers: tuple[int, ...]) -> Decimal | Cells:
         family = self._block.family
         shown = [row for row in map(self._rows.__getitem__, numbers) if may_show(row, family)]
         if family.kind != "histogram":
@@ -77,10 +70,6 @@ class Projection:
         for row in shown:
             cells = _merged(cells, rebucketed(row, self._block.bounds))
         return cells
-
-
-def _same_series(row: Total, other: Total | None) -> bool:
-    return other is not None and other.labels == row.labels
 
 
 def may_show(row: Total, family: Family) -> bool:

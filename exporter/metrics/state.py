@@ -44,8 +44,11 @@ class Metrics:
             family.name: Block(family, labels_of(family, extra), bounds.get(family.name, family.buckets))
             for family in FAMILIES
         }
+        self._rows: dict[int, Total] = {}
         self._projections = {
-            family.name: Projection(self._blocks[family.name]) for family in FAMILIES if family.home == "ledger"
+            family.name: Projection(self._blocks[family.name], self._rows)
+            for family in FAMILIES
+            if family.home == "ledger"
         }
         self._births = Births(settings.birth_seconds)
         self._unreleased = Unreleased()
@@ -73,24 +76,26 @@ class Metrics:
 
     def load(self, totals: Iterable[Total]) -> None:
         """Swap in all totals of the ledger: at start, and after a ledger error."""
-        by_family: dict[str, list[Total]] = {name: [] for name in self._projections}
-        numbers = set()
-        for row in totals:
-            by_family[row.family].append(row)
-            numbers.add(row.row)
-        self._births.keep(numbers)
-        self._unreleased.keep(numbers)
-        for name, projection in self._projections.items():
-            for row in projection.load(by_family[name]):
-                self._note(row)
+        found = {row.row: row for row in totals}
+        # Most are the very objects that are known; to compare those would take longer than all else here.
+        moved = [row for number, row in found.items() if (known := self._rows.get(number)) is not row and known != row]
+        # What was never committed is gone, and another total may have its number now.
+        taken = {row.row for row in moved if row.row in self._rows and not _same_series(row, self._rows[row.row])}
+        for number in (self._rows.keys() - found.keys()) | taken:
+            self._projections[self._rows[number].family].forget(number)
+        kept = found.keys() - taken
+        self._births.keep(kept)
+        self._unreleased.keep(kept)
+        for row in moved:
+            self._put(row)
 
     def apply(self, receipt: Receipt) -> None:
         """Swap in the totals that a commit changed."""
         for row in receipt.totals:
-            self._projections[row.family].put(row)
-            self._note(row)
+            self._put(row)
 
-    def _note(self, row: Total) -> None:
+    def _put(self, row: Total) -> None:
+        self._projections[row.family].put(row)
         released = may_show(row, BY_NAME[row.family])
         self._births.put(row.row, released=released)
         self._unreleased.put(row, released=released)
@@ -202,3 +207,7 @@ def _bounds(settings: Settings) -> dict[str, tuple[float, ...]]:
     """The configured bucket bounds by family."""
     buckets = structs.asdict(settings.buckets)
     return {f"telnyx_{name}": tuple(map(float, bounds)) for name, bounds in buckets.items()}
+
+
+def _same_series(row: Total, other: Total) -> bool:
+    return (row.family, row.labels) == (other.family, other.labels)

@@ -34,8 +34,8 @@ class Unreleased:
         if not released:
             self._held[row.row] = row
             self._add(row, 1)
-        elif (place := _place(row)) not in self._sums:
-            self._sums[place] = ZERO
+        else:
+            self._sums.setdefault(_place(row), ZERO)
 
     def keep(self, rows: set[int]) -> None:
         """Forget every row but these: the ledger was read again."""
