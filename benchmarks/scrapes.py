@@ -206,7 +206,7 @@ def exporter(static: Static, folder: Path, port: int, size: Size, *launcher: str
 def _fill(file: Path, lines: int) -> None:
     """The ledger of an account with as many series already."""
     config = parse(file.read_bytes(), str(file))
-    known = [each for each in series(lines) if each.family != HISTOGRAM]
+    known = [each for each in series(2 * lines) if each.family != HISTOGRAM][:lines]
     born = [
         (each.family, tuple(zip(labels_of(BY_NAME[each.family], (EXTRA,)), each.labels, strict=True))) for each in known
     ]
