@@ -55,11 +55,14 @@ class Cost(Struct, frozen=True):
 
 def measure(*, quick: bool) -> list[str]:
     rounds = 1 if quick else 3
+    told = (
+        f"CPU of the whole process, per finished poll; {IN_FLIGHT} in flight, TLS, gzip; median of {rounds} round(s). "
+        "First: all events are new and are booked. Again: nothing has changed."
+    )
     lines = [
         "### CPU per poll",
         "",
-        f"CPU of the whole process, per finished poll; {IN_FLIGHT} in flight, TLS, gzip; median of {rounds} round(s). "
-        "First: all events are new and are booked. Again: nothing has changed.",
+        told,
         "",
         "| events | obvious: first | again | exporter: first | again | ratio: first | again | polls/s on one core |",
         "|---|---|---|---|---|---|---|---|",

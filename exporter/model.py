@@ -116,7 +116,7 @@ class Profile(Struct, frozen=True):
     duration_seconds: float | None
 
 
-class Exemplar(Struct, frozen=True):
+class Exemplar(Struct, frozen=True, gc=False):
     """One observation that a bucket points to."""
 
     event_id: str
@@ -124,7 +124,7 @@ class Exemplar(Struct, frozen=True):
     at: float
 
 
-class Total(Struct, frozen=True):
+class Total(Struct, frozen=True, gc=False):
     """One row of the ledger's totals, absolute: a counter, a gauge or a histogram."""
 
     row: int
