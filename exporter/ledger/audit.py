@@ -8,9 +8,9 @@ fact: net cost can be recounted exactly, costs and credits alone can't, since ho
 from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
-from sqlite3 import Connection
 
 from exporter.costs import AWAITING, COST, CREDITS, EVENTS
+from exporter.ledger.connection import Connection
 from exporter.ledger.facets import misplaced
 from exporter.ledger.pruning import horizon
 from exporter.ledger.totals import Totals

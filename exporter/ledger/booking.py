@@ -10,13 +10,13 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from sqlite3 import Connection
 
 from msgspec.structs import replace
 
 from exporter import costs, lifecycle
 from exporter.costs import Booked, Entry
 from exporter.labels import read_time
+from exporter.ledger.connection import Connection
 from exporter.ledger.facets import Facets
 from exporter.ledger.failures import history, remember
 from exporter.ledger.following import Following

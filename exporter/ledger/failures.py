@@ -7,8 +7,8 @@ sweep away the one tree that could not be read.
 
 import json
 from collections.abc import Iterable
-from sqlite3 import Connection
 
+from exporter.ledger.connection import Connection
 from exporter.model import Poll
 
 PER_REASON_MAX = 200

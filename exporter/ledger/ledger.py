@@ -1,23 +1,21 @@
-"""The embedded ledger: one SQLite file, one process, one writing connection.
+"""What can be asked of the ledger, whatever engine keeps it.
 
-Owns what can be asked of the ledger and the transaction around each; all methods are called from one thread, the
-ledger's. WAL with `synchronous=FULL`: a commit that returned survives the machine losing power; batches make it
-affordable. The surprising fact: claims need no lease here, since a lock that the kernel frees at death proves that
-nobody else polls.
+Owns the questions and the transaction around each; all are asked from one thread, the ledger's. An answer that came
+back is durable. The surprising fact: an engine may run a transaction more than once, so nothing in one may change
+anything but the database and the image of it, which is made anew.
 """
 
 import json
-import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from exporter import lifecycle
 from exporter.known import DETAIL_RECORDS
+from exporter.ledger import claims
 from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
-from exporter.ledger.file import LedgerFile, MemoryFile
+from exporter.ledger.connection import Connection, Engine, Image
 from exporter.ledger.following import Following
 from exporter.ledger.pruning import prune
 from exporter.ledger.records import Records
@@ -28,41 +26,36 @@ from exporter.model import Claim, DetailRecord, Followed, Labels, Poll, Receipt,
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 
-_CLAIMED = "id, record_type, event_id, date_time, due_at"
-
 
 class Ledger:
     """Everything durable: the sessions that are followed, the events that were booked, the totals that are shown."""
 
-    def __init__(self, path: Path | None, policy: lifecycle.Policy, settings: Settings) -> None:
-        """Without a path it is in memory, and gone when it is closed."""
+    def __init__(self, opened: Callable[[Image], Engine], policy: lifecycle.Policy, settings: Settings) -> None:
+        """`opened` opens the engine, which calls what it is given whenever the image of it must be made anew."""
         self._policy = policy
         self._settings = settings
-        self._file = MemoryFile(self._read_totals) if path is None else LedgerFile(path, self._read_totals)
+        self._engine = opened(self._image)
         try:
-            self._file.transact(self._free_claims)
+            self._engine.transact(lambda: claims.free_claims(self._connection))
         except BaseException:
-            self._file.close()
+            self._engine.close()
             raise
 
-    def _read_totals(self, connection: sqlite3.Connection) -> None:
-        self._totals = Totals(connection, self._settings)
-        self._spend = Spend(connection, self._totals, self._settings.budgets)
-
-    def _free_claims(self) -> None:
-        """Of a process that died; the file's lock proves that nobody else polls."""
-        self._connection.execute("UPDATE sessions SET claim = 0 WHERE claim <> 0")
+    def _image(self, engine: Engine) -> None:
+        self._totals = Totals(engine, self._settings)
+        self._spend = Spend(engine.connection, self._totals, self._settings.budgets)
 
     @property
-    def _connection(self) -> sqlite3.Connection:
-        return self._file.connection
+    def _connection(self) -> Connection:
+        return self._engine.connection
 
     @property
-    def path(self) -> Path:
-        return self._file.path
+    def place(self) -> str:
+        """What messages call it."""
+        return self._engine.place
 
     def close(self) -> None:
-        self._file.close()
+        self._engine.close()
 
     # Following
 
@@ -80,7 +73,7 @@ class Ledger:
             self._succeed(source, {sighting.ref.account for sighting in sightings}, now)
             return Receipt(self._totals.write(), moves=tuple(following.moves))
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     def list_records(self, account: str, records: Iterable[DetailRecord], now: float) -> Receipt:
         """Follow the sessions of detail records that are new or cost more than before, and count what they cost."""
@@ -91,11 +84,11 @@ class Ledger:
             following.follow(map(known.word, known.news(records, now)), DETAIL_RECORDS, now)
             return Receipt(self._totals.write(), moves=tuple(following.moves))
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     def forget_records(self, account: str, before: float) -> None:
         """Detail records of the account from before are not listed again."""
-        self._file.transact(lambda: self._records(account).forget(before))
+        self._engine.transact(lambda: self._records(account).forget(before))
 
     def _records(self, account: str) -> Records:
         return Records(self._connection, self._totals, account)
@@ -107,7 +100,7 @@ class Ledger:
             self._succeed(source, accounts, now)
             return Receipt(self._totals.write())
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     def _succeed(self, source: str, accounts: Iterable[str], now: float) -> None:
         for account in accounts:
@@ -124,7 +117,7 @@ class Ledger:
             self._spend.forget_others()
             return Receipt(self._totals.write(), moves=tuple(following.moves))
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     def reconfigure(
         self,
@@ -143,7 +136,7 @@ class Ledger:
 
         def work() -> Receipt:
             self._policy, self._settings = policy, settings
-            self._read_totals(self._connection)
+            self._image(self._engine)
             following = self._following()
             following.configure(refs, now)
             following.hasten(now)
@@ -155,7 +148,7 @@ class Ledger:
             return Receipt(self._totals.write(), moves=tuple(following.moves))
 
         try:
-            return self._file.transact(work)
+            return self._engine.transact(work)
         except BaseException:
             self._policy, self._settings = before
             raise
@@ -164,43 +157,23 @@ class Ledger:
 
     def claim(self, now: float, limits: Mapping[str, int]) -> list[Claim]:
         """Due sessions for the caller to poll, the longest due first: at most as many of an account as its limit."""
-        return self._file.transact(lambda: self._claim(now, limits))
-
-    def _claim(self, now: float, limits: Mapping[str, int]) -> list[Claim]:
-        number = int(self._connection.execute("SELECT value FROM meta WHERE key = 'claims'").fetchone()[0])
-        claims = []
-        for account, limit in limits.items():
-            found = self._due("due_at <= ?", account, now, limit)
-            found += self._due("due_at > ?", account, now + self._policy.longest, limit - len(found))
-            for session, record_type, event_id, date_time, due_at in found:
-                number += 1
-                claims.append(Claim(session, number, SessionRef(account, record_type, event_id, date_time), due_at))
-        if claims:
-            rows = [(claim.number, claim.session) for claim in claims]
-            self._connection.executemany("UPDATE sessions SET claim = ?, hinted_due = NULL WHERE id = ?", rows)
-            self._connection.execute("UPDATE meta SET value = ? WHERE key = 'claims'", (str(number),))
-        return claims
-
-    def _due(self, when: str, account: str, moment: float, limit: int) -> list[tuple[Any, ...]]:
-        # Two questions, not one with OR: each is answered from the front of the index.
-        query = f"SELECT {_CLAIMED} FROM sessions WHERE account = ? AND claim = 0 AND {when} ORDER BY due_at LIMIT ?"  # noqa: S608 - literals of this module
-        return self._connection.execute(query, (account, moment, limit)).fetchall()
+        return self._engine.transact(lambda: claims.claim(self._connection, self._policy, now, limits))
 
     def record(self, polls: Iterable[Poll]) -> Receipt:
         """Book finished polls, all or nothing."""
         polls = list(polls)
-        return self._file.transact(lambda: self._batch().book(polls))
+        return self._engine.transact(lambda: self._batch().book(polls))
 
     def hasten(self, now: float) -> None:
         """After the clock was set back: live sessions are due no later than their longest interval from now."""
-        self._file.transact(lambda: self._following().hasten(now))
+        self._engine.transact(lambda: self._following().hasten(now))
 
     def put_off(self, claim: Claim, now: float) -> None:
         """Give up a claim without booking: the session is due again after the longest interval of a live one."""
         due_at = now + self._policy.max_interval
         statement = "UPDATE sessions SET claim = 0, due_at = ? WHERE id = ? AND claim = ?"
         values = (due_at, claim.session, claim.number)
-        self._file.transact(lambda: self._connection.execute(statement, values))
+        self._engine.transact(lambda: self._connection.execute(statement, values))
 
     def probe(self, moment: float) -> None:
         """Write a byte for its own sake: raises as long as the ledger can't be written."""
@@ -221,7 +194,7 @@ class Ledger:
             self._spend.sum_up(now)
             return Receipt(self._totals.write())
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     def prune(self, before: float, limit: int) -> tuple[int, Receipt]:
         """Forget at most `limit` sessions at rest whose latest event is older, with their events; totals stay."""
@@ -230,41 +203,40 @@ class Ledger:
             pruned = prune(self._connection, self._totals, before, limit)
             return pruned, Receipt(self._totals.write())
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     def check(self) -> list[str]:
         """What in the ledger doesn't agree with itself, a line each; empty when all is well."""
 
         def work() -> list[str]:
-            damage = [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
-            return [*damage, *differences(self._connection, self._totals)]
+            return [*self._engine.damage(), *differences(self._connection, self._totals)]
 
-        return self._file.read(work)
+        return self._engine.read(work)
 
     def rename_account(self, old: str, new: str) -> int:
         """Give an account another name, with all it has booked; returns how many sessions it has."""
 
         def work() -> int:
             renamed = rename_account(self._connection, old, new)
-            self._read_totals(self._connection)
+            self._image(self._engine)
             return renamed
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     def empty(self) -> bool:
         """Whether nothing was ever booked."""
         query = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM meta WHERE key = 'horizon')"
-        return self._file.read(lambda: not self._connection.execute(query).fetchone()[0])
+        return self._engine.read(lambda: not self._connection.execute(query).fetchone()[0])
 
     def newest(self) -> int:
         """The number of the session that was followed last; 0 if none is."""
         query = "SELECT coalesce(max(id), 0) FROM sessions"
-        return self._file.read(lambda: int(self._connection.execute(query).fetchone()[0]))
+        return self._engine.read(lambda: int(self._connection.execute(query).fetchone()[0]))
 
     def polled(self, newest: int) -> bool:
         """Whether all sessions up to this number were polled at least once."""
         query = "SELECT NOT EXISTS (SELECT 1 FROM sessions WHERE id <= ? AND polls = '[]')"
-        return self._file.read(lambda: bool(self._connection.execute(query, (newest,)).fetchone()[0]))
+        return self._engine.read(lambda: bool(self._connection.execute(query, (newest,)).fetchone()[0]))
 
     def release_all(self) -> Receipt:
         """Have every total shown with its value, as history that nothing should count as an increase."""
@@ -273,12 +245,12 @@ class Ledger:
             self._totals.release(total.row for total in self._totals.all() if not total.released)
             return Receipt(self._totals.write())
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     # Showing
 
     def totals(self) -> tuple[Total, ...]:
-        return self._file.read(lambda: self._totals.all())  # noqa: PLW0108 - reading may replace self._totals
+        return self._engine.read(lambda: self._totals.all())  # noqa: PLW0108 - reading may replace self._totals
 
     def born(self, series: Iterable[tuple[str, Labels]]) -> Receipt:
         """Have these series exist, at 0 where they are new."""
@@ -288,7 +260,7 @@ class Ledger:
                 self._totals.born(family, labels)
             return Receipt(self._totals.write())
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     def release(self, rows: Iterable[int]) -> Receipt:
         """Mark totals as having been scraped at 0, so that their values may be shown from now on."""
@@ -297,7 +269,7 @@ class Ledger:
             self._totals.release(rows)
             return Receipt(self._totals.write())
 
-        return self._file.transact(work)
+        return self._engine.transact(work)
 
     def followed(self, since: float, limit: int) -> tuple[Followed, ...]:
         """Configured sessions and those changed since, for the per-session gauges after a start."""
@@ -306,7 +278,7 @@ class Ledger:
             " WHERE summary IS NOT NULL AND (configured = 1 OR changed_at >= ?)"
             " ORDER BY configured DESC, changed_at DESC LIMIT ?"
         )
-        return self._file.read(lambda: tuple(map(_followed, self._connection.execute(query, (since, limit)))))
+        return self._engine.read(lambda: tuple(map(_followed, self._connection.execute(query, (since, limit)))))
 
     def due(self, now: float, accounts: Iterable[str]) -> int:
         """How many sessions of these accounts are due and not claimed."""
@@ -316,27 +288,25 @@ class Ledger:
         def count(account: str) -> int:
             return int(self._connection.execute(query, (account, now, far)).fetchone()[0])
 
-        return self._file.read(lambda: sum(map(count, accounts)))
+        return self._engine.read(lambda: sum(map(count, accounts)))
 
     def keep(self, key: str, value: str) -> None:
         """Keep a small text for the next start."""
         statement = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-        self._file.transact(lambda: self._connection.execute(statement, (key, value)))
+        self._engine.transact(lambda: self._connection.execute(statement, (key, value)))
 
     def kept(self, key: str) -> str | None:
         query = "SELECT value FROM meta WHERE key = ?"
-        row = self._file.read(lambda: self._connection.execute(query, (key,)).fetchone())
+        row = self._engine.read(lambda: self._connection.execute(query, (key,)).fetchone())
         return None if row is None else str(row[0])
 
     @property
     def rescues(self) -> int:
         """How often the file was written again after somebody had removed it."""
-        return self._file.rescues
+        return self._engine.rescues
 
     def size_bytes(self) -> int:
-        """Size of the file and its write-ahead log."""
-        files = (self.path, Path(f"{self.path}-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
+        return self._engine.size_bytes()
 
 
 def _followed(row: tuple[Any, ...]) -> Followed:

@@ -6,11 +6,11 @@ because booking spends most of its time here.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
-from sqlite3 import Connection
 from typing import Any
 
 from msgspec import Struct
 
+from exporter.ledger.connection import Connection
 from exporter.lifecycle import Standing
 from exporter.model import SessionRef
 from exporter.money import amount_text

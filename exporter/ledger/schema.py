@@ -1,32 +1,33 @@
 """The tables of the ledger, one schema for every engine.
 
 Owns names, types and the schema's version. Money is never a float: a money column is canonical decimal text in
-SQLite, which must never SUM it, and NUMERIC in PostgreSQL. Times are seconds since the epoch. The surprising fact:
-the sessions table is the queue; whoever is due is found by its index.
+SQLite, which must never SUM it, and NUMERIC in PostgreSQL; text is compared by its bytes in both. Times are seconds
+since the epoch. The surprising fact: the sessions table is the queue; whoever is due is found by its index.
 """
 
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Dialect,
     Float,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     Numeric,
     Table,
-    Text,
     TypeDecorator,
     UniqueConstraint,
     text,
 )
+from sqlalchemy import Integer as SmallInteger
+from sqlalchemy import Text as LocalText
 
 from exporter.money import amount_text
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 LIVE_STATES = ("discovered", "active")
 """States of a session whose bill may still move."""
@@ -37,11 +38,11 @@ LIVE = "state IN ('discovered', 'active')"
 class Money(TypeDecorator[Decimal]):
     """An exact amount: SQLAlchemy's own Numeric would store a float in SQLite."""
 
-    impl = Text
+    impl = LocalText
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric())
+        return dialect.type_descriptor(LocalText() if dialect.name == "sqlite" else Numeric())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         return amount_text(value) if value is not None and dialect.name == "sqlite" else value
@@ -50,10 +51,15 @@ class Money(TypeDecorator[Decimal]):
         return None if value is None else Decimal(value)
 
 
+Integer = SmallInteger().with_variant(BigInteger(), "postgresql")
+"""SQLite's holds 64 bits by itself."""
+Text = LocalText().with_variant(LocalText(collation="C"), "postgresql")
+"""Ranges of ids and places in lists are ranges of bytes, whatever the server's language is."""
+
 metadata = MetaData()
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
-"""schema_version, ledger_id, claims (the last claim number given), horizon, metadata (of the API)."""
+"""schema_version, ledger_id, claims (the last claim number given by a file), horizon, metadata (of the API)."""
 
 sessions = Table(
     "sessions",
@@ -115,19 +121,29 @@ label_sets = Table(
     Column("labels", Text, nullable=False, unique=True),  # JSON: [[name, value], ...]
 )
 
-totals = Table(
-    "totals",
+series = Table(
+    "series",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("family", Text, nullable=False),
     Column("labels", Text, nullable=False),  # JSON: [[name, value], ...]
-    Column("value", Money, nullable=False),
-    Column("released", Integer, nullable=False),
     Column("bounds", Text),
-    Column("counts", Text),
-    Column("exemplars", Text),
+    Column("released", Integer, nullable=False),
     UniqueConstraint("family", "labels"),
 )
+"""What totals are of, and whether it may be shown; never changes but for that."""
+
+totals = Table(
+    "totals",
+    metadata,
+    Column("writer", Integer, primary_key=True, autoincrement=False),
+    Column("series", Integer, primary_key=True, autoincrement=False),
+    Column("value", Money, nullable=False),
+    Column("counts", Text),
+    Column("exemplars", Text),
+    sqlite_with_rowid=False,
+)
+"""What each writer adds to a series: no two processes change one row. A series without any is 0."""
 
 spend = Table(
     "spend",
@@ -135,6 +151,7 @@ spend = Table(
     Column("quarter", Integer, primary_key=True),  # the event's own time, in quarters of an hour since the epoch
     Column("labels", Integer, primary_key=True),
     Column("currency", Text, primary_key=True),
+    Column("writer", Integer, primary_key=True),
     Column("amount", Money, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -165,7 +182,7 @@ records = Table(
 trees = Table(
     "trees",
     metadata,
-    Column("session", Integer, primary_key=True),
+    Column("session", Integer, primary_key=True, autoincrement=False),
     Column("body", LargeBinary, nullable=False),  # the last tree without records, compressed JSON
 )
 
@@ -196,7 +213,7 @@ facets = Table(
 listed = Table(
     "listed",
     metadata,
-    Column("session", Integer, primary_key=True),
+    Column("session", Integer, primary_key=True, autoincrement=False),
     Column("facet", Integer, nullable=False),
     Column("changed_at", Float, nullable=False),  # or when it was followed, as long as nothing has changed
     Column("events", Integer, nullable=False),

@@ -1,8 +1,8 @@
-"""The writer's image of the totals: entries are added here, and what changed is written and shown.
+"""A writer's image of the totals: entries are added here, and what changed is written and shown.
 
-Owns the rows of the totals table and of the label sets while the ledger is open, so that booking reads neither. It is
-thrown away and read again after any error. The surprising fact: a label set past the series budget is folded into
-`other` here, at booking, which is why sums stay right whatever is folded.
+Owns this writer's rows of the totals table, and what is known of series and label sets, while the ledger is open, so
+that booking reads none of them. It is thrown away and read again after any error. The surprising fact: a label set past
+the series budget is folded into `other` here, at booking, which is why sums stay right whatever is folded.
 """
 
 import json
@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections.abc import Container, Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
-from sqlite3 import Connection
 
 from msgspec import Struct, field, structs
 from msgspec.structs import replace
@@ -18,12 +17,19 @@ from msgspec.structs import replace
 from exporter.catalog import BORN_TOGETHER, BY_NAME, labels_of
 from exporter.config import Budget, Config, Threshold
 from exporter.costs import Entry
+from exporter.ledger.connection import Connection, Engine
 from exporter.model import NONE, OTHER, Exemplar, Labels, Total
 from exporter.money import ZERO, add, amount_text
 from exporter.record_types import RecordTypes
 
 _ONE = Decimal(1)
 OVERFLOWS = "telnyx_label_overflows_total"
+
+_WRITE = (
+    "INSERT INTO totals (writer, series, value, counts, exemplars) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (writer, series) DO UPDATE SET value = excluded.value, counts = excluded.counts,"
+    " exemplars = excluded.exemplars"
+)
 
 
 class Settings(Struct, frozen=True):
@@ -56,20 +62,18 @@ class Settings(Struct, frozen=True):
 
 
 class Totals:
-    """All totals and label sets of one ledger."""
+    """All series and label sets of one ledger, with what this writer adds to them."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
-        self._connection = connection
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._connection = connection = engine.connection
+        self._engine = engine
         self._settings = settings
         self._rows: dict[tuple[str, Labels], Total] = {}
         self._projected: dict[tuple[str, Labels], Labels] = {}
         self._changed: dict[int, Total] = {}
-        self._born: set[int] = set()
-        self._next = 1
         self.lines = 0
-        for total in _read(connection):
+        for total in _read(connection, engine.writer):
             self._rows[total.family, total.labels] = total
-            self._next = max(self._next, total.row + 1)
             self.lines += _lines(total)
         sets = connection.execute("SELECT id, labels FROM label_sets").fetchall()
         self._sets: dict[Labels, int] = {_labels(text): number for number, text in sets}
@@ -78,8 +82,16 @@ class Totals:
         for labels in self._sets:
             self._remember(labels)
 
+    @property
+    def writer(self) -> int:
+        return self._engine.writer
+
     def all(self) -> tuple[Total, ...]:
         return tuple(self._rows.values())
+
+    def number(self, family: str, labels: Labels) -> int:
+        """Of a series, which exists from then on."""
+        return self._row(family, labels).row
 
     # Label sets
 
@@ -90,8 +102,7 @@ class Totals:
             return number
         folded = self._fold(labels)
         if folded not in self._sets:
-            number = len(self._sets) + 1  # none is ever deleted
-            self._connection.execute("INSERT INTO label_sets VALUES (?, ?)", (number, _text(folded)))
+            number = _number(self._engine.aside, "label_sets", {"labels": _text(folded)}, {})
             self._sets[folded] = number
             self._by_number[number] = folded
             self._remember(folded)
@@ -168,9 +179,12 @@ class Totals:
         self._put(replace(total, value=add(total.value, value), counts=counts, exemplars=exemplars))
 
     def release(self, rows: Iterable[int]) -> None:
+        """Have the values of series be shown from now on, whoever writes them."""
         wanted = set(rows)
         for total in [total for total in self._rows.values() if total.row in wanted]:
             self._put(replace(total, released=True))
+        released = "UPDATE series SET released = 1 WHERE id = ? AND released = 0"
+        self._connection.executemany(released, [(row,) for row in sorted(wanted)])
 
     def born(self, family: str, labels: Labels) -> None:
         """Have the series exist, at 0 if it is new."""
@@ -179,10 +193,10 @@ class Totals:
     def end(self, family: str, kept: Container[Labels]) -> None:
         """Have all series of a gauge end but these; whoever shows them must load all totals again."""
         for total in [total for total in self._rows.values() if total.family == family and total.labels not in kept]:
-            self._connection.execute("DELETE FROM totals WHERE id = ?", (total.row,))
+            self._connection.execute("DELETE FROM totals WHERE series = ?", (total.row,))
+            self._connection.execute("DELETE FROM series WHERE id = ?", (total.row,))
             del self._rows[family, total.labels]
             self._changed.pop(total.row, None)
-            self._born.discard(total.row)
             self.lines -= _lines(total)
 
     def _row(self, family: str, labels: Labels) -> Total:
@@ -192,15 +206,23 @@ class Totals:
             if folded != labels:  # an unknown type of session: the only label of these families that has no bound
                 return self._row(family, folded)
         if total is None:
-            kind = BY_NAME[family].kind
-            bounds = self._settings.bounds[family] if kind == "histogram" else ()
-            cells = len(bounds) + 1 if kind == "histogram" else 0
-            total = Total(self._next, family, labels, ZERO, kind == "gauge", bounds, (0,) * cells, (None,) * cells)
-            self._next += 1
-            self._born.add(total.row)
+            total = self._begun(family, labels)
             self.lines += _lines(total)
             self._put(total)
         return total
+
+    def _begun(self, family: str, labels: Labels) -> Total:
+        """A series that is new, at least to this writer."""
+        kind = BY_NAME[family].kind
+        bounds = json.dumps(self._settings.bounds[family]) if kind == "histogram" else None
+        named, stated = (
+            {"family": family, "labels": _text(labels)},
+            {"bounds": bounds, "released": int(kind == "gauge")},
+        )
+        number = _number(self._engine.aside, "series", named, stated)
+        query = "SELECT bounds, released FROM series WHERE id = ?"
+        bounds, released = self._engine.aside.execute(query, (number,)).fetchone()  # another writer's may differ
+        return _total(number, family, labels, bounds, released)
 
     def _put(self, total: Total) -> None:
         self._rows[total.family, total.labels] = total
@@ -209,17 +231,28 @@ class Totals:
     def write(self) -> tuple[Total, ...]:
         """Write what changed since the last call, within the caller's transaction."""
         changed = tuple(self._changed.values())
+        stamped = ", changed = DEFAULT" if self._connection.shared else ""
         self._connection.executemany(
-            "INSERT INTO totals (id, family, labels, bounds, value, released, counts, exemplars)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*_named(total), *_values(total)) for total in changed if total.row in self._born],
+            f"{_WRITE}{stamped}",
+            [(self._engine.writer, total.row, *_values(total)) for total in changed],
         )
-        self._connection.executemany(
-            "UPDATE totals SET value = ?, released = ?, counts = ?, exemplars = ? WHERE id = ?",
-            [(*_values(total), total.row) for total in changed if total.row not in self._born],
-        )
-        self._changed, self._born = {}, set()
+        self._changed = {}
         return changed
+
+
+def _number(connection: Connection, table: str, named: Mapping[str, object], stated: Mapping[str, object]) -> int:
+    """The number of what is named so; a name that is new gets one, and what is stated of it, for ever."""
+    columns, marks = ", ".join([*named, *stated]), ", ".join("?" * (len(named) + len(stated)))
+    same = " AND ".join(f"{name} = ?" for name in named)
+    query = f"SELECT id FROM {table} WHERE {same}"  # noqa: S608 - literals of this module
+    found = connection.execute(query, tuple(named.values())).fetchone()
+    if found is None:
+        connection.execute(
+            f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING",  # noqa: S608 - literals of this module
+            (*named.values(), *stated.values()),
+        )
+        found = connection.execute(query, tuple(named.values())).fetchone()
+    return int(found[0])
 
 
 @lru_cache(maxsize=256)
@@ -241,30 +274,38 @@ def _labels(text: str) -> Labels:
     return tuple((name, value) for name, value in json.loads(text))
 
 
-def _named(total: Total) -> tuple[object, ...]:
-    """What never changes of a row."""
-    return (total.row, total.family, _text(total.labels), json.dumps(total.bounds) if total.counts else None)
-
-
 def _values(total: Total) -> tuple[object, ...]:
     """What changes of a row."""
     if not total.counts:
-        return (amount_text(total.value), int(total.released), None, None)
+        return (amount_text(total.value), None, None)
     exemplars = [(e.event_id, e.value, e.at) if e else None for e in total.exemplars]
-    return (amount_text(total.value), int(total.released), json.dumps(total.counts), json.dumps(exemplars))
+    return (amount_text(total.value), json.dumps(total.counts), json.dumps(exemplars))
 
 
-def _read(connection: Connection) -> Iterable[Total]:
-    rows = connection.execute("SELECT id, family, labels, value, released, bounds, counts, exemplars FROM totals")
-    for row, family, labels, value, released, bounds, counts, exemplars in rows:
+def _read(connection: Connection, writer: int) -> Iterable[Total]:
+    rows = connection.execute(
+        "SELECT id, family, labels, bounds, released, value, counts, exemplars FROM series"
+        " LEFT JOIN totals ON totals.series = series.id AND totals.writer = ?",
+        (writer,),
+    )
+    for row, family, labels, bounds, released, value, counts, exemplars in rows:
         if family in BY_NAME:
-            yield Total(
-                row,
-                family,
-                _labels(labels),
-                Decimal(value),
-                bool(released),
-                tuple(json.loads(bounds)) if bounds else (),
-                tuple(json.loads(counts)) if counts else (),
-                tuple(Exemplar(*e) if e else None for e in json.loads(exemplars)) if exemplars else (),
-            )
+            begun = _total(row, family, _labels(labels), bounds, released)
+            yield begun if value is None else _added(begun, value, counts, exemplars)
+
+
+def _total(row: int, family: str, labels: Labels, bounds: str | None, released: int) -> Total:
+    """A series to which nobody has added anything yet."""
+    uppers = tuple(json.loads(bounds)) if bounds else ()
+    cells = len(uppers) + 1 if uppers else 0
+    return Total(row, family, labels, ZERO, bool(released), uppers, (0,) * cells, (None,) * cells)
+
+
+def _added(total: Total, value: Decimal | str, counts: str | None, exemplars: str | None) -> Total:
+    """The series as a writer's row has it."""
+    return replace(
+        total,
+        value=Decimal(value),
+        counts=tuple(json.loads(counts)) if counts else (),
+        exemplars=tuple(Exemplar(*e) if e else None for e in json.loads(exemplars)) if exemplars else (),
+    )

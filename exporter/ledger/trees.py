@@ -7,10 +7,10 @@ something changed, so it is as old as the session's last change, and still true.
 import json
 import zlib
 from decimal import Decimal
-from sqlite3 import Connection
 
 from msgspec import Struct
 
+from exporter.ledger.connection import Connection
 from exporter.model import Event, Session
 from exporter.money import amount_text
 
