@@ -23,7 +23,7 @@ from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
 from exporter.model import SessionRef
-from exporter.sources.webhooks import EVENT_TYPES, Webhook
+from exporter.sources.webhooks import EVENT_TYPES, Webhook, prepare
 from exporter.web import REASONS, SessionsRoute, Status, Webhooks
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,8 @@ class Reception:
             for account in config.accounts
         }
         insecure = config.discovery.webhooks.insecure
+        if any(account.webhook_key is not None for account in config.accounts):
+            prepare()
         self._webhooks.adopt({name: key.current for name, key in self._keys.items()}, insecure=insecure)
         names = [account.name for account in config.accounts]
         self._lists.adopt(names if config.discovery.http.enabled else None)

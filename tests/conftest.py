@@ -3,14 +3,17 @@
 import os
 import shutil
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
 
+from tests.cluster import Cluster, agents, clustered
 from tests.history import past
 from tests.hygiene import WATCH
+from tests.postgres import Bouncer, Postgres, binaries, bouncer, bouncing, running
 from tests.sickness import sick
 
 __all__ = ["past", "sick"]
@@ -42,8 +45,12 @@ def pytest_runtest_call() -> Generator[None, object, object]:
 def _program(name: str, package: str) -> Path:
     """Where the program is; without it the test is skipped, or fails if REQUIRE_REAL=1."""
     found = shutil.which(name)
-    if found is not None:
-        return Path(found)
+    if found is None:
+        _absent(name, package)
+    return Path(found)
+
+
+def _absent(name: str, package: str) -> NoReturn:
     reason = f"the program {name} is absent; on Debian: apt-get install --no-install-recommends {package}"
     if os.environ.get("REQUIRE_REAL") == "1":
         pytest.fail(reason)
@@ -85,6 +92,41 @@ def curl() -> Path:
 def chromium() -> Path:
     """The browser."""
     return _program("chromium", "chromium")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of this process's tests, for which the disk need not wait."""
+    if binaries() is None:
+        _absent("postgres", "postgresql")
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The URL of an empty database that is the test's own."""
+    name = postgres.create_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Postgres) -> Iterator[Bouncer]:
+    """A pgbouncer in transaction mode before that PostgreSQL."""
+    if bouncer() is None:
+        _absent("pgbouncer", "pgbouncer")
+    with bouncing(postgres) as pooler:
+        yield pooler
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three servers with automatic failover and synchronous replication; for a module only, since they never rest."""
+    if not agents():
+        _absent("patroni", "patroni etcd-server")
+    with clustered() as whole:
+        yield whole
 
 
 @pytest.fixture

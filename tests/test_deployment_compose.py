@@ -17,7 +17,7 @@ import httpx
 import yaml
 
 from exporter import __version__, config
-from exporter.cli import _parser
+from exporter.cli import parse
 from tests.exporting import SCRAPER, net, read
 from tests.generate_docs import TOP
 from tests.test_deployment_image import program
@@ -52,7 +52,7 @@ def services(*, demo: bool = False, **variables: str) -> Mapping[str, Any]:
 
 def arguments(service: Mapping[str, Any]) -> Any:
     """What the exporter's own command line makes of the service's command."""
-    return _parser().parse_args(service["command"])
+    return parse(service["command"])
 
 
 def test_what_starts_in_which_order() -> None:

@@ -15,7 +15,7 @@ import yaml
 
 from exporter import config
 from exporter.catalog import BY_NAME
-from exporter.ledger.schema import SCHEMA_VERSION
+from exporter.ledger.version import SCHEMA_VERSION
 from exporter.simulator import Settings, running
 from tests.exporting import net, read, same, stated
 from tests.generate_docs import TOP

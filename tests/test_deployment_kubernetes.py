@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from exporter import __version__, config
-from exporter.cli import _parser
+from exporter.cli import parse
 from exporter.healthcheck import LISTEN_ADDRESS
 from exporter.web.guard import HEALTH
 from tests.generate_docs import TOP
@@ -198,7 +198,7 @@ def test_probes_ask_the_exporter_alone(overlay: str) -> None:
 @every_overlay
 def test_its_flags_exist(overlay: str) -> None:
     """The exporter itself reads the arguments, and the configuration is where they say."""
-    arguments = _parser().parse_args(exporter(overlay)["args"])
+    arguments = parse(exporter(overlay)["args"])
     (mount,) = [
         mount for mount in exporter(overlay)["volumeMounts"] if mount["mountPath"] == str(arguments.config_file.parent)
     ]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from exporter.config import Budget, Config, Threshold
 from exporter.errors import LedgerError
 from exporter.ledger import Ledger, Settings
-from exporter.ledger.schema import SCHEMA_VERSION
+from exporter.ledger.version import SCHEMA_VERSION
 from exporter.model import Poll
 from tests.test_ledger import ALL, CALL, SETTINGS, book, net, opened, poll, ref, state, values
 from tests.trees import node

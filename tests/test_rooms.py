@@ -54,7 +54,7 @@ CLOCKS = {
     *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "datetime.date.today"),
 }
 
-CLOCK_OWNERS = {"app", "cli"}
+CLOCK_OWNERS = {"app", "cli.demo", "cli.simulate"}
 
 LOGGING_SETTERS = {"addHandler", "basicConfig", "captureWarnings", "dictConfig", "fileConfig", "setLevel"}
 

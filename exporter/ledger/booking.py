@@ -23,10 +23,10 @@ from exporter.ledger.following import Following
 from exporter.ledger.pruning import horizon
 from exporter.ledger.renaming import seeds
 from exporter.ledger.rows import EventRow, SessionRow, read_events, read_sessions, write_events, write_sessions
-from exporter.ledger.schema import LIVE, LIVE_STATES
 from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
 from exporter.ledger.trees import write_tree
+from exporter.ledger.version import LIVE, LIVE_STATES
 from exporter.model import Event, Exemplar, Facts, Followed, Labels, Move, Notice, Poll, Profile, Receipt, Session
 from exporter.money import ZERO, add, amount_text
 from exporter.tree import identity

@@ -11,17 +11,15 @@ import sqlite3
 import uuid
 from collections.abc import Callable
 from contextlib import closing, suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
-
-from sqlalchemy.dialects import sqlite as dialect
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from exporter.errors import LedgerCorrupt, LedgerError, LedgerTooNew
 from exporter.ledger.connection import Connection, Image, SqliteConnection
 from exporter.ledger.lock import FileLock
 from exporter.ledger.migrations import migrate
-from exporter.ledger.schema import SCHEMA_VERSION, metadata
+from exporter.ledger.version import SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 
@@ -213,10 +211,9 @@ def _inspected(connection: sqlite3.Connection, path: Path) -> int | None:
 
 
 def _create(connection: SqliteConnection) -> None:
-    for table in metadata.sorted_tables:
-        connection.execute(str(CreateTable(table).compile(dialect=dialect.dialect())))
-        for index in table.indexes:
-            connection.execute(str(CreateIndex(index).compile(dialect=dialect.dialect())))
+    script = files("exporter").joinpath("data", "ledger.sqlite.sql").read_text()
+    for statement in script.split(";\n")[:-1]:  # not as a script, which would commit first
+        connection.execute(statement)
     values = {"schema_version": str(SCHEMA_VERSION), "ledger_id": uuid.uuid4().hex, "claims": "0"}
     connection.executemany("INSERT INTO meta VALUES (?, ?)", list(values.items()))
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from exporter.ledger.connection import Connection
 from exporter.ledger.ranks import rank
-from exporter.ledger.schema import SCHEMA_VERSION
+from exporter.ledger.version import SCHEMA_VERSION
 from exporter.money import ZERO, add, amount_text
 
 QUARTER_SECONDS = 900

@@ -27,8 +27,8 @@ from exporter.ledger.listing import (
     partly_named,
     place,
 )
-from exporter.ledger.schema import SCHEMA_VERSION
 from exporter.ledger.trees import read_tree
+from exporter.ledger.version import SCHEMA_VERSION
 from exporter.ledger.views import Amendment, Failure, Listing, PastPoll, Row, Story
 from exporter.model import SessionRef
 

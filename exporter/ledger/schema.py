@@ -1,10 +1,12 @@
 """The tables of the ledger, one schema for every engine.
 
-Owns names, types and the schema's version. Money is never a float: a money column is canonical decimal text in
-SQLite, which must never SUM it, and NUMERIC in PostgreSQL; text is compared by its bytes in both. Times are seconds
-since the epoch. The surprising fact: the sessions table is the queue; whoever is due is found by its index.
+Owns names and types, and what PostgreSQL has beyond them. Money is never a float: a money column is canonical decimal
+text in SQLite, which must never SUM it, and NUMERIC in PostgreSQL; text is compared by its bytes in both. Times are
+seconds since the epoch. The surprising fact: the sessions table is the queue; whoever is due is found by its index. The
+running exporter never imports it, but reads the statements that `make docs` writes from here.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -24,15 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy import Integer as SmallInteger
 from sqlalchemy import Text as LocalText
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
+from exporter.ledger.version import LIVE
 from exporter.money import amount_text
-
-SCHEMA_VERSION = 5
-
-LIVE_STATES = ("discovered", "active")
-"""States of a session whose bill may still move."""
-LIVE = "state IN ('discovered', 'active')"
-"""The same for SQL; word for word, or the index of live sessions isn't used."""
 
 
 class Money(TypeDecorator[Decimal]):
@@ -255,3 +253,61 @@ failures = Table(
     Column("detail", Text, nullable=False),  # what the error said
 )
 """The last failed polls of all sessions, bounded per reason."""
+
+
+TURNS = ("budgets", "folding")
+"""What is done by one process at a time; `leases` has a row of each that can be locked."""
+
+_FILLED = {
+    "sessions": 75,
+    "totals": 50,
+    "spend": 75,
+    "events": 90,
+    "trees": 90,
+    "listed": 80,
+    "listed_costs": 90,
+    "failures": 100,
+    "writers": 50,
+    "leases": 50,
+    "meta": 50,
+}
+"""Tables whose rows change, and how full their pages are at first: what changes often finds room beside itself."""
+
+_SHARED = (
+    "CREATE SEQUENCE claims",
+    "ALTER TABLE sessions ADD COLUMN leased_until TIMESTAMPTZ",
+    # Of many that are due at once, the first are found without sorting all.
+    "DROP INDEX sessions_due",
+    "CREATE INDEX sessions_due ON sessions (account, due_at, id)",
+    "ALTER TABLE totals ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL",
+    "ALTER TABLE series ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL",
+    "CREATE TABLE writers (id BIGSERIAL PRIMARY KEY, seen TIMESTAMPTZ DEFAULT clock_timestamp() NOT NULL)",
+    'CREATE TABLE leases (name TEXT COLLATE "C" PRIMARY KEY, holder BIGINT NOT NULL, until TIMESTAMPTZ NOT NULL)',
+    *(f"INSERT INTO leases VALUES ('{name}', 0, '-infinity')" for name in TURNS),  # noqa: S608 - names of this module
+    # What they leave is swept up early: the tables are large, so a usual share of their rows is many.
+    *(
+        f"ALTER TABLE {table} SET (fillfactor = {full}, autovacuum_vacuum_scale_factor = 0.02,"
+        f" autovacuum_analyze_scale_factor = 0.02)"
+        for table, full in _FILLED.items()
+    ),
+)
+"""What several writers need: who writes, who holds what, when a claim ends, which transaction changed a total."""
+
+
+def sqlite_script() -> str:
+    """The statements that make an empty ledger of SQLite, each ended by a semicolon and an empty line."""
+    return _script(sqlite.dialect(), ())
+
+
+def postgresql_script() -> str:
+    """The same of PostgreSQL."""
+    return _script(postgresql.dialect(), _SHARED)  # type: ignore[no-untyped-call]
+
+
+def _script(dialect: Dialect, further: Iterable[str]) -> str:
+    statements: list[DDLElement] = []
+    for table in metadata.sorted_tables:
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        statements += [CreateTable(table), *map(CreateIndex, indexes)]
+    written = [str(each.compile(dialect=dialect)).strip() for each in statements]
+    return "".join(f"{statement};\n\n" for statement in (*written, *further))

@@ -8,10 +8,9 @@ The surprising fact: a webhook's figures are never booked. It only says where to
 import base64
 import re
 from collections.abc import Mapping
+from importlib import import_module
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Raw, Struct
 
 from exporter.errors import Refused
@@ -85,11 +84,16 @@ def verify(key: bytes, signature: str | None, timestamp: str | None, body: bytes
 
 
 def check_signature(key: bytes, signature: bytes, message: bytes) -> None:
-    """Ed25519 as RFC 8032 has it; raises Refused."""
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):  # ValueError: bytes that are no key verify nothing
-        raise Refused("bad_signature") from None
+    """Raises Refused unless the key's owner signed the message."""
+    from exporter.sources.signature import is_signed  # noqa: PLC0415 - only who takes webhooks has it in memory
+
+    if not is_signed(key, signature, message):
+        raise Refused("bad_signature")
+
+
+def prepare() -> None:
+    """Have what verifies in memory before the first webhook comes: to import it takes 50 ms."""
+    import_module("exporter.sources.signature")
 
 
 def _signature(text: str | None) -> bytes:

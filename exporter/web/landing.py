@@ -1,10 +1,10 @@
 """The page at `/`: for a person who opened the port in a browser.
 
 Owns what it links to; shows the version and where to go, nothing of any account. The surprising fact: it is made once,
-for nothing on it changes while the process lives.
+when it is first asked for, and nothing on it changes while the process lives.
 """
 
-from exporter.web.pages.look import Look
+from functools import cache
 
 NAME = "telnyx-session-exporter"
 
@@ -19,5 +19,9 @@ LINKS = (
 )
 
 
+@cache
 def landing_html() -> bytes:
-    return Look().page("landing.html", links=LINKS)
+    """The first call takes as long as it takes to import the templates."""
+    from exporter.web.pages.templates import Templates  # noqa: PLC0415 - with the first page, not before
+
+    return Templates().page("landing.html", links=LINKS)

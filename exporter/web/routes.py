@@ -5,6 +5,7 @@ callables that must be cheap, and never waits. The surprising fact: before the f
 503, since Prometheus would read an empty one as the end of every series.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -47,7 +48,6 @@ class Surface:
         self._scraped = scraped
         self._further = further
         self._bodies = Bodies()
-        self._landing = landing_html()
 
     def app(self) -> Starlette:
         app = Starlette(
@@ -64,7 +64,7 @@ class Surface:
         return app
 
     async def landing(self, _: Request) -> Response:
-        return Response(self._landing, headers=HTML)
+        return Response(await asyncio.to_thread(landing_html), headers=HTML)
 
     async def metrics(self, request: Request) -> Response:
         if self.page is None:

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 
 from exporter.config.document import BYTES_MAX
@@ -94,24 +92,14 @@ class Tls:
         """Whether a client with this verified certificate (DER) has one of the names that it must have."""
         if self._sans is None:
             return True
+        from exporter.web.certificates import names  # noqa: PLC0415 - only who has TLS has it in memory
+
         return certificate is not None and not self._sans.isdisjoint(names(certificate))
 
     @property
     def vouches(self) -> bool:
         """Whether a verified certificate says who its owner is; the system's roots have given some to everybody."""
         return self._material.client_ca is not None or self._sans is not None
-
-
-def names(certificate: bytes) -> Iterator[str]:
-    """The subject alternative names of a certificate, as Go writes them."""
-    try:
-        extensions = x509.load_der_x509_certificate(certificate).extensions
-        found = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound):
-        return
-    for kind in (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier):
-        yield from found.get_values_for_type(kind)
-    yield from map(str, found.get_values_for_type(x509.IPAddress))
 
 
 def _context(tls: TlsServer, material: Material) -> ssl.SSLContext:
@@ -169,19 +157,21 @@ def _load_certificate(context: ssl.SSLContext, material: Material) -> None:
 
 
 def _check_certificates(setting: str, text: Secret) -> None:
-    try:
-        x509.load_pem_x509_certificates(text.reveal().encode())
-    except ValueError:
-        raise _problem(setting, "holds no certificate in PEM form") from None
+    from exporter.web.certificates import holds_certificates  # noqa: PLC0415 - as above
+
+    if not holds_certificates(text.reveal()):
+        raise _problem(setting, "holds no certificate in PEM form")
 
 
 def _check_key(setting: str, text: Secret) -> None:
+    from exporter.web.certificates import holds_key  # noqa: PLC0415 - as above
+
     try:
-        load_pem_private_key(text.reveal().encode(), None)
+        found = holds_key(text.reveal())
     except TypeError:
         raise _problem(setting, "the key is encrypted; write it without a password (openssl pkey -in ...)") from None
-    except ValueError:
-        raise _problem(setting, "holds no private key in PEM form") from None
+    if not found:
+        raise _problem(setting, "holds no private key in PEM form")
 
 
 def _load_client_ca(context: ssl.SSLContext, setting: str, text: Secret) -> None:

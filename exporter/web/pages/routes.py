@@ -11,9 +11,9 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.requests import Request
@@ -33,8 +33,11 @@ from exporter.web.pages import api, asked, settings, view
 from exporter.web.pages.anatomy import Anatomy
 from exporter.web.pages.checks import CHECKS
 from exporter.web.pages.foreign import Mask
-from exporter.web.pages.look import HTML, STATIC, Look
+from exporter.web.pages.look import HTML, STATIC
 from exporter.web.pages.openapi import openapi
+
+if TYPE_CHECKING:
+    from exporter.web.pages.templates import Templates
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +67,6 @@ class Pages:
         """
         self._config = config
         self._failed = failed
-        self._look = Look()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pages")
         self._waiting = 0
 
@@ -85,6 +87,13 @@ class Pages:
         ]
 
     # Asking
+
+    @cached_property
+    def _templates(self) -> "Templates":
+        """Two threads may make it at once; either will do."""
+        from exporter.web.pages.templates import Templates  # noqa: PLC0415 - with the first page, not before
+
+        return Templates()
 
     def _asked(self, parameters: Sequence[asked.Parameter], answer: Answer) -> Callable[[Request], Any]:
         """A handler: parameters checked, then answered in a thread; errors in the form that was asked for."""
@@ -123,13 +132,13 @@ class Pages:
         return snapshot(self._config().ledger.url)
 
     def _page(self, template: str, **values: Any) -> Response:
-        return Response(self._look.page(template, self._mask(), **values), headers=HTML)
+        return Response(self._templates.page(template, self._mask(), **values), headers=HTML)
 
     def _problem(self, request: Request, status: HTTPStatus, problem: str) -> Response:
         retry = {"Retry-After": RETRY_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         if request.url.path.startswith(f"{API}/"):
             return Response(msgspec.json.encode(api.Problem(problem)), status, JSON | retry)
-        page = self._look.page("problem.html", title=status.phrase, problem=problem)
+        page = self._templates.page("problem.html", title=status.phrase, problem=problem)
         return Response(page, status, HTML | retry)
 
     # Sessions

@@ -1,0 +1,206 @@
+"""Large ledgers within a minute: one call is booked by the real ledger, live and settled, and its rows are copied.
+
+Owns the copying, for all benchmarks that need a ledger as a busy exporter has it. Every session is the call of Telnyx's
+guide with its 11 events under ids of its own; the keys of events are the real ones, so that a poll of a copy finds what
+it booked. The surprising fact: `Ledger.check()` holds for what is built, since totals are scaled as exactly as the rows
+are copied; a test sees to that at a small size.
+"""
+
+import json
+import random
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from decimal import Decimal
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from exporter.config import Config
+from exporter.labels import Labeller
+from exporter.ledger import Ledger, Settings, open_ledger
+from exporter.ledger.booking import event_key
+from exporter.model import Claim, Poll, Session, SessionRef
+from exporter.money import amount_text
+from exporter.plan import policy
+from exporter.record_types import RecordTypes
+from exporter.tree import Limits, Reader
+
+ACCOUNT, RECORD_TYPE = "main", "call-session"
+EXAMPLE = (Path(__file__).parent.parent / "tests" / "data" / "documented-example.json").read_bytes()
+STEM = b"a1b2c3d4"
+"""The part of all ids in the example that is another one in each copy."""
+LIVE, SETTLED = 1, 2
+"""The numbers of the sessions that are copied; copies follow."""
+LIVE_SHARE = 0.1
+"""Of the sessions of a busy account that are still looked at often; the others wait for a recheck."""
+DAY_SECONDS = 86_400.0
+CHUNK = 20_000
+READER = Reader(Labeller(()).record_fields, RecordTypes.documented(), Limits())
+LABELLER = Labeller(())
+
+
+def stem(number: int) -> bytes:
+    return b"%08x" % number
+
+
+def body(number: int) -> bytes:
+    """The API's answer for the session of this number."""
+    return EXAMPLE.replace(STEM, stem(number))
+
+
+def event_id(number: int) -> str:
+    return f"{stem(number).decode()}-5e6f-7a8b-9c0d-1e2f3a4b5c6d"
+
+
+def session(number: int) -> Session:
+    stitching = READER.session(SessionRef(ACCOUNT, RECORD_TYPE, event_id(number)), body(number), 5)
+    try:
+        next(stitching)
+    except StopIteration as done:
+        found: Session = done.value
+        return found
+    raise ValueError("the example is cut")
+
+
+def poll(claim: Claim, found: Session, at: float) -> Poll:
+    facts = LABELLER.facts(found)
+    return Poll(claim, at, "tree", "", found, facts, LABELLER.profile(found, facts))
+
+
+def build(path: Path, sessions: int, now: float, *, live: int | None = None, due_within: float = 3600.0) -> None:
+    """Fill a new ledger; `live` of the sessions (default: a tenth) are due within so many seconds, the others later."""
+    live = max(1, round(LIVE_SHARE * sessions)) if live is None else live
+    with closing(open_ledger(f"sqlite:///{path}", policy(Config()), Settings.of(Config()))) as ledger:
+        empty = _totals(path)
+        _book(ledger, LIVE, now - DAY_SECONDS, settle=False)
+        of_live = _totals(path)
+        _book(ledger, SETTLED, now - DAY_SECONDS, settle=True)
+        of_both = _totals(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA cache_size = -1000000")
+        connection.execute("BEGIN")
+        drawn = random.Random(1)
+        weeks = [drawn.uniform(now + DAY_SECONDS, now + 35 * DAY_SECONDS) for _ in range(997)]
+        soon = [drawn.uniform(now, now + due_within) for _ in range(997)]
+        _copy(connection, LIVE, range(SETTLED + 1, SETTLED + live), soon)
+        _copy(connection, SETTLED, range(SETTLED + live, sessions + 1), weeks)
+        for place, both in of_both.items():
+            one = of_live.get(place, ZERO_TOTAL)
+            first, second = _less(one, empty.get(place, ZERO_TOTAL)), _less(both, one)
+            _write(connection, place, _plus(_times(first, live), _times(second, sessions - live)))
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _book(ledger: Ledger, number: int, at: float, *, settle: bool) -> None:
+    """Follow and book a session as the exporter does, at its first look and, if it settles, at its last."""
+    found = session(number)
+    ledger.follow([found.ref], "file", at)
+    times = [at, at + Config().polling.settle_after_seconds + 1] if settle else [at]
+    for moment in times:
+        (claim,) = [claim for claim in ledger.claim(moment, {ACCOUNT: 2}) if claim.ref == found.ref]
+        ledger.record([poll(claim, found, moment)])
+
+
+# Rows
+
+NUMBERS: Mapping[str, str] = {"sessions": "id", "trees": "session", "listed": "session", "listed_costs": "session"}
+"""The tables that have rows of a session, and the column with its number; the events have an owner and a key."""
+
+
+def _copy(connection: sqlite3.Connection, original: int, numbers: Sequence[int], due: Sequence[float]) -> None:
+    for start in range(0, len(numbers), CHUNK):
+        chunk = numbers[start : start + CHUNK]
+        for table, column in NUMBERS.items():
+            names, rows = _rows(connection, table, column, original)
+            _insert(connection, table, _numbered(names, rows, column, chunk, due))
+        names, rows = _rows(connection, "events", "owner", original)
+        _insert(connection, "events", sorted(_keyed(names, rows, original, chunk)))
+
+
+def _rows(connection: sqlite3.Connection, table: str, column: str, number: int) -> tuple[list[str], list[list[Any]]]:
+    found = connection.execute(f"SELECT * FROM {table} WHERE {column} = ?", (number,))
+    return [name for name, *_ in found.description], [list(row) for row in found]
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Sequence[Any]]) -> None:
+    given = iter(rows)
+    first = next(given)
+    connection.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(first))})", chain([first], given))
+
+
+def _numbered(
+    names: Sequence[str], rows: Sequence[list[Any]], column: str, numbers: Sequence[int], due: Sequence[float]
+) -> Iterator[list[Any]]:
+    for number in numbers:
+        changed = {column: number, "event_id": event_id(number), "due_at": due[number % len(due)]}
+        places = [(names.index(name), value) for name, value in changed.items() if name in names]
+        for row in rows:
+            copied = row.copy()
+            for place, value in places:
+                copied[place] = value
+            yield copied
+
+
+def _keyed(
+    names: Sequence[str], rows: Sequence[list[Any]], original: int, numbers: Sequence[int]
+) -> Iterator[list[Any]]:
+    key, owner = names.index("key"), names.index("owner")
+    by_key = {row[key]: row for row in rows}
+    pairs = [(event, by_key[event_key(ACCOUNT, event)]) for event in session(original).events]
+    old = stem(original).decode()
+    for number in numbers:
+        new = stem(number).decode()
+        for event, row in pairs:
+            copied = row.copy()
+            copied[key] = event_key(ACCOUNT, replace(event, id=event.id.replace(old, new)))
+            copied[owner] = number
+            yield copied
+
+
+# Totals
+
+Place = tuple[str, ...]
+"""A family and its labels, or `spend` and the key of its row."""
+_TOTALS = "SELECT family, labels, value, counts FROM totals JOIN series ON series = id"
+Amounts = tuple[Decimal, tuple[int, ...]]
+"""A value, and the counts of a histogram."""
+ZERO_TOTAL: Amounts = (Decimal(0), ())
+
+
+def _totals(path: Path) -> dict[Place, Amounts]:
+    with closing(sqlite3.connect(path)) as connection:
+        found = {
+            (family, labels): (Decimal(value), tuple(json.loads(counts or "[]")))
+            for family, labels, value, counts in connection.execute(_TOTALS)
+        }
+        spent = connection.execute("SELECT quarter, labels, currency, amount FROM spend")
+        return found | {("spend", *map(str, key)): (Decimal(amount), ()) for *key, amount in spent}
+
+
+def _less(one: Amounts, other: Amounts) -> Amounts:
+    return _plus(one, _times(other, -1))
+
+
+def _plus(one: Amounts, other: Amounts) -> Amounts:
+    pairs = zip_longest(one[1], other[1], fillvalue=0)
+    return one[0] + other[0], tuple(left + right for left, right in pairs)
+
+
+def _times(one: Amounts, factor: int) -> Amounts:
+    return one[0] * factor, tuple(count * factor for count in one[1])
+
+
+def _write(connection: sqlite3.Connection, place: Place, amounts: Amounts) -> None:
+    value, counts = amount_text(amounts[0]), json.dumps(amounts[1])
+    if place[0] == "spend":
+        where = "quarter = ? AND labels = ? AND currency = ?"
+        connection.execute(f"UPDATE spend SET amount = ? WHERE {where}", (value, *place[1:]))
+        return
+    changed = "UPDATE totals SET value = ?, counts = CASE WHEN counts IS NULL THEN NULL ELSE ? END"
+    named = "SELECT id FROM series WHERE family = ? AND labels = ?"
+    connection.execute(f"{changed} WHERE series = ({named})", (value, counts, *place))

@@ -1,0 +1,22 @@
+"""`demo`: the simulator and the exporter in one process, as `make demo` runs it.
+
+Owns its flags; what the demo is stands in the room of that name.
+"""
+
+import argparse
+import time
+
+from exporter import demo
+from exporter.cli import flags
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    flags.add_listen_address(parser)
+    parser.add_argument(
+        "--speed", type=flags.positive, default=demo.SPEED, help="session seconds per second (default: %(default)g)"
+    )
+    parser.add_argument("--seconds", type=flags.positive, help="end after so many seconds (default: run until Ctrl-C)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return demo.run(arguments.listen_address, arguments.speed, arguments.seconds, time.monotonic, time.time)

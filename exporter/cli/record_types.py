@@ -1,0 +1,26 @@
+"""`record-types`: the kinds of session and event that Telnyx documents, as a table.
+
+Owns its columns.
+"""
+
+import argparse
+
+from exporter.record_types import RecordTypes
+
+HEADING = ("RECORD TYPE", "GROUP", "PRODUCT", "CHILDREN (* not in the parent's cumulative cost)")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """It has none of its own."""
+
+
+def run(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes the arguments
+    rows = [HEADING]
+    for known in RecordTypes.documented():
+        children = " ".join(f"{child.child}{'' if child.cost_rollup else '*'}" for child in known.children)
+        rows.append((known.name, known.group, known.product, children))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join((*cells, row[3])).rstrip())
+    return 0
