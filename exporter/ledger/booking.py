@@ -22,7 +22,15 @@ from exporter.ledger.failures import history, remember
 from exporter.ledger.following import Following
 from exporter.ledger.pruning import horizon
 from exporter.ledger.renaming import seeds
-from exporter.ledger.rows import EventRow, SessionRow, read_events, read_sessions, write_events, write_sessions
+from exporter.ledger.rows import (
+    EventRow,
+    SessionRow,
+    read_events,
+    read_owners,
+    read_sessions,
+    write_events,
+    write_sessions,
+)
 from exporter.ledger.spend import Spend
 from exporter.ledger.totals import Settings, Totals
 from exporter.ledger.trees import write_tree
@@ -56,7 +64,7 @@ class Batch:
         self._totals = totals
         self._policy = policy
         self._settings = settings
-        self._horizon = horizon(connection)
+        self._horizon = float("-inf")
         self._spend = spend
         self._following = Following(connection, totals, policy)
         self._facets = Facets(connection)
@@ -64,6 +72,8 @@ class Batch:
         self._sessions: dict[int, SessionRow] = {}
         self._events: dict[bytes, EventRow] = {}
         self._dirty: set[bytes] = set()
+        self._new: set[bytes] = set()
+        """Events that the table doesn't have yet."""
         self._below: set[bytes] = set()
         """Events that stand below another one in some tree of this batch."""
         self._followed: list[Followed] = []
@@ -72,12 +82,16 @@ class Batch:
 
     def book(self, polls: Iterable[Poll]) -> Receipt:
         """Book all polls whose claim is still theirs, in the order of their claims."""
-        ordered = sorted(polls, key=lambda poll: poll.claim.number)
-        self._sessions = read_sessions(self._connection, [poll.claim.session for poll in ordered])
+        seen = [(poll, self._distinct(poll)) for poll in sorted(polls, key=lambda poll: poll.claim.number)]
+        wanted = {poll.claim.session for poll, _ in seen}
+        if self._connection.shared:  # all are locked in one order: whoever changes an event holds its owner
+            wanted |= read_owners(self._connection, {key for _, events in seen for key in events})
+        self._sessions = read_sessions(self._connection, wanted)
         before = dict(self._sessions)
-        current = [poll for poll in ordered if self._holds(poll)]
-        keyed = [(poll, self._distinct(poll)) for poll in current]
+        keyed = [(poll, events) for poll, events in seen if self._holds(poll)]
+        current = [poll for poll, _ in keyed]
         self._events = read_events(self._connection, {key for _, events in keyed for key in events})
+        self._horizon = horizon(self._connection)  # after the events: one that is pruned meanwhile is behind it
         self._below = {key for _, events in keyed for key in list(events)[1:]}
         owners = {row.owner for row in self._events.values()} - self._sessions.keys()
         self._sessions |= read_sessions(self._connection, owners)
@@ -180,6 +194,7 @@ class Batch:
         failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
         owner = known.owner if known is not None else row.id
         if known is None:
+            self._new.add(key)
             self._own(row.id, +1)
             self._totals.add("telnyx_ledger_events", (), _ONE)
         elif owner != row.id and self._settled(owner) and not self._settled(row.id):
@@ -432,7 +447,8 @@ class Batch:
                 self._dirty.add(key)
 
     def _flush(self) -> None:
-        write_events(self._connection, [self._events[key] for key in sorted(self._dirty)])
+        write_events(self._connection, [self._events[key] for key in sorted(self._dirty)], self._new)
+        self._new -= self._dirty
         self._dirty.clear()
 
 

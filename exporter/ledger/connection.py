@@ -57,6 +57,8 @@ class Overtaken(Exception):
 class Engine(Protocol):
     """An open database; what is kept in memory of it is made anew after any error."""
 
+    shared: bool
+    """There may be other writers."""
     rescues: int
     """How often it was written again after somebody had removed it."""
 

@@ -32,6 +32,7 @@ _Result = TypeVar("_Result")
 class LedgerFile:
     """An open ledger; `image` is called whenever what is kept in memory must be read anew."""
 
+    shared = False
     writer = 0
 
     def __init__(self, path: Path, image: Image) -> None:

@@ -21,7 +21,8 @@ from exporter.ledger.pruning import prune
 from exporter.ledger.records import Records
 from exporter.ledger.renaming import rename_account
 from exporter.ledger.spend import Spend
-from exporter.ledger.totals import Settings, Totals
+from exporter.ledger.sums import Reading, Sums
+from exporter.ledger.totals import Settings, Totals, begin_anew
 from exporter.model import Claim, DetailRecord, Followed, Labels, Poll, Receipt, SessionRef, Sighting, Total
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
@@ -34,6 +35,7 @@ class Ledger:
         """`opened` opens the engine, which calls what it is given whenever the image of it must be made anew."""
         self._policy = policy
         self._settings = settings
+        self._sums = Sums()
         self._engine = opened(self._image)
         try:
             self._engine.transact(lambda: claims.free_claims(self._connection))
@@ -48,6 +50,16 @@ class Ledger:
     @property
     def _connection(self) -> Connection:
         return self._engine.connection
+
+    def _written(self) -> tuple[Total, ...]:
+        """What the transaction changed of the totals; nothing of it can be shown where others write as well."""
+        changed = self._totals.write()
+        return () if self.shared else changed
+
+    @property
+    def shared(self) -> bool:
+        """Whether there may be other writers."""
+        return self._engine.shared
 
     @property
     def place(self) -> str:
@@ -71,7 +83,7 @@ class Ledger:
             following = self._following()
             following.follow(sightings, source, now)
             self._succeed(source, {sighting.ref.account for sighting in sightings}, now)
-            return Receipt(self._totals.write(), moves=tuple(following.moves))
+            return Receipt(self._written(), moves=tuple(following.moves))
 
         return self._engine.transact(work)
 
@@ -82,7 +94,7 @@ class Ledger:
         def work() -> Receipt:
             known, following = self._records(account), self._following()
             following.follow(map(known.word, known.news(records, now)), DETAIL_RECORDS, now)
-            return Receipt(self._totals.write(), moves=tuple(following.moves))
+            return Receipt(self._written(), moves=tuple(following.moves))
 
         return self._engine.transact(work)
 
@@ -98,7 +110,7 @@ class Ledger:
 
         def work() -> Receipt:
             self._succeed(source, accounts, now)
-            return Receipt(self._totals.write())
+            return Receipt(self._written())
 
         return self._engine.transact(work)
 
@@ -115,7 +127,7 @@ class Ledger:
             following = self._following()
             following.configure(refs, now)
             self._spend.forget_others()
-            return Receipt(self._totals.write(), moves=tuple(following.moves))
+            return Receipt(self._written(), moves=tuple(following.moves))
 
         return self._engine.transact(work)
 
@@ -145,7 +157,7 @@ class Ledger:
             self._spend.sum_up(now)
             for family, labels in series:
                 self._totals.born(family, labels)
-            return Receipt(self._totals.write(), moves=tuple(following.moves))
+            return Receipt(self._written(), moves=tuple(following.moves))
 
         try:
             return self._engine.transact(work)
@@ -192,7 +204,7 @@ class Ledger:
 
         def work() -> Receipt:
             self._spend.sum_up(now)
-            return Receipt(self._totals.write())
+            return Receipt(self._written())
 
         return self._engine.transact(work)
 
@@ -201,7 +213,7 @@ class Ledger:
 
         def work() -> tuple[int, Receipt]:
             pruned = prune(self._connection, self._totals, before, limit)
-            return pruned, Receipt(self._totals.write())
+            return pruned, Receipt(self._written())
 
         return self._engine.transact(work)
 
@@ -209,7 +221,7 @@ class Ledger:
         """What in the ledger doesn't agree with itself, a line each; empty when all is well."""
 
         def work() -> list[str]:
-            return [*self._engine.damage(), *differences(self._connection, self._totals)]
+            return [*self._engine.damage(), *differences(self._connection, self._totals, self._all())]
 
         return self._engine.read(work)
 
@@ -218,6 +230,7 @@ class Ledger:
 
         def work() -> int:
             renamed = rename_account(self._connection, old, new)
+            begin_anew(self._connection)
             self._image(self._engine)
             return renamed
 
@@ -242,15 +255,26 @@ class Ledger:
         """Have every total shown with its value, as history that nothing should count as an increase."""
 
         def work() -> Receipt:
-            self._totals.release(total.row for total in self._totals.all() if not total.released)
-            return Receipt(self._totals.write())
+            self._totals.release(total.row for total in self._all() if not total.released)
+            return Receipt(self._written())
 
         return self._engine.transact(work)
 
     # Showing
 
     def totals(self) -> tuple[Total, ...]:
-        return self._engine.read(lambda: self._totals.all())  # noqa: PLW0108 - reading may replace self._totals
+        """All, whoever writes them."""
+        return self._engine.read(self._all)
+
+    def _all(self) -> tuple[Total, ...]:
+        return Sums().read(self._connection).totals if self.shared else self._totals.all()
+
+    def changes(self, *, anew: bool = False) -> Reading:
+        """What whoever shows all writers' totals hasn't seen yet, or all anew."""
+        sums = Sums() if anew else self._sums
+        reading = self._engine.read(lambda: sums.read(self._connection))
+        self._sums = sums
+        return reading
 
     def born(self, series: Iterable[tuple[str, Labels]]) -> Receipt:
         """Have these series exist, at 0 where they are new."""
@@ -258,7 +282,7 @@ class Ledger:
         def work() -> Receipt:
             for family, labels in series:
                 self._totals.born(family, labels)
-            return Receipt(self._totals.write())
+            return Receipt(self._written())
 
         return self._engine.transact(work)
 
@@ -267,7 +291,7 @@ class Ledger:
 
         def work() -> Receipt:
             self._totals.release(rows)
-            return Receipt(self._totals.write())
+            return Receipt(self._written())
 
         return self._engine.transact(work)
 

@@ -74,6 +74,7 @@ class Fenced(Exception):
 class Server:
     """An open ledger in PostgreSQL."""
 
+    shared = True
     rescues = 0
 
     def __init__(self, address: Address, image: Image) -> None:

@@ -6,6 +6,7 @@ the series budget is folded into `other` here, at booking, which is why sums sta
 """
 
 import json
+import uuid
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Mapping
 from decimal import Decimal
@@ -24,6 +25,9 @@ from exporter.record_types import RecordTypes
 
 _ONE = Decimal(1)
 OVERFLOWS = "telnyx_label_overflows_total"
+
+GENERATION = "generation"
+"""In meta: changes when series end or are renamed, which those that follow the totals can't see from what is left."""
 
 _WRITE = (
     "INSERT INTO totals (writer, series, value, counts, exemplars) VALUES (?, ?, ?, ?, ?)"
@@ -75,12 +79,11 @@ class Totals:
         for total in _read(connection, engine.writer):
             self._rows[total.family, total.labels] = total
             self.lines += _lines(total)
-        sets = connection.execute("SELECT id, labels FROM label_sets").fetchall()
-        self._sets: dict[Labels, int] = {_labels(text): number for number, text in sets}
-        self._by_number: dict[int, Labels] = {number: labels for labels, number in self._sets.items()}
+        self._sets: dict[Labels, int] = {}
+        self._by_number: dict[int, Labels] = {}
         self._values: dict[str, set[str]] = {name: set() for name in settings.values_max}
-        for labels in self._sets:
-            self._remember(labels)
+        for number, text in connection.execute("SELECT id, labels FROM label_sets"):
+            self._know(number, read_labels(text))
 
     @property
     def writer(self) -> int:
@@ -102,16 +105,21 @@ class Totals:
             return number
         folded = self._fold(labels)
         if folded not in self._sets:
-            number = _number(self._engine.aside, "label_sets", {"labels": _text(folded)}, {})
-            self._sets[folded] = number
-            self._by_number[number] = folded
-            self._remember(folded)
+            self._know(_number(self._engine.aside, "label_sets", {"labels": _text(folded)}, {}), folded)
         return self._sets[folded]
 
     def labels(self, number: int) -> Labels:
-        return self._by_number[number]
+        """The label set of this number; one that another writer has met since is read."""
+        labels = self._by_number.get(number)
+        if labels is None:
+            found = self._connection.execute("SELECT labels FROM label_sets WHERE id = ?", (number,)).fetchone()
+            labels = read_labels(found[0])
+            self._know(number, labels)
+        return labels
 
-    def _remember(self, labels: Labels) -> None:
+    def _know(self, number: int, labels: Labels) -> None:
+        self._sets[labels] = number
+        self._by_number[number] = labels
         for name, value in labels:
             if name in self._values and value not in {NONE, OTHER}:
                 self._values[name].add(value)
@@ -183,7 +191,8 @@ class Totals:
         wanted = set(rows)
         for total in [total for total in self._rows.values() if total.row in wanted]:
             self._put(replace(total, released=True))
-        released = "UPDATE series SET released = 1 WHERE id = ? AND released = 0"
+        stamped = ", changed = DEFAULT" if self._connection.shared else ""
+        released = f"UPDATE series SET released = 1{stamped} WHERE id = ? AND released = 0"  # noqa: S608 - literals
         self._connection.executemany(released, [(row,) for row in sorted(wanted)])
 
     def born(self, family: str, labels: Labels) -> None:
@@ -192,7 +201,10 @@ class Totals:
 
     def end(self, family: str, kept: Container[Labels]) -> None:
         """Have all series of a gauge end but these; whoever shows them must load all totals again."""
-        for total in [total for total in self._rows.values() if total.family == family and total.labels not in kept]:
+        ended = [total for total in self._rows.values() if total.family == family and total.labels not in kept]
+        if ended:
+            begin_anew(self._connection)
+        for total in ended:
             self._connection.execute("DELETE FROM totals WHERE series = ?", (total.row,))
             self._connection.execute("DELETE FROM series WHERE id = ?", (total.row,))
             del self._rows[family, total.labels]
@@ -222,7 +234,7 @@ class Totals:
         number = _number(self._engine.aside, "series", named, stated)
         query = "SELECT bounds, released FROM series WHERE id = ?"
         bounds, released = self._engine.aside.execute(query, (number,)).fetchone()  # another writer's may differ
-        return _total(number, family, labels, bounds, released)
+        return begun(number, family, labels, bounds, released)
 
     def _put(self, total: Total) -> None:
         self._rows[total.family, total.labels] = total
@@ -238,6 +250,14 @@ class Totals:
         )
         self._changed = {}
         return changed
+
+
+def begin_anew(connection: Connection) -> None:
+    """Have all who follow the totals read all of them again."""
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (GENERATION, uuid.uuid4().hex),
+    )
 
 
 def _number(connection: Connection, table: str, named: Mapping[str, object], stated: Mapping[str, object]) -> int:
@@ -270,7 +290,7 @@ def _text(labels: Labels) -> str:
     return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
 
 
-def _labels(text: str) -> Labels:
+def read_labels(text: str) -> Labels:
     return tuple((name, value) for name, value in json.loads(text))
 
 
@@ -290,18 +310,18 @@ def _read(connection: Connection, writer: int) -> Iterable[Total]:
     )
     for row, family, labels, bounds, released, value, counts, exemplars in rows:
         if family in BY_NAME:
-            begun = _total(row, family, _labels(labels), bounds, released)
-            yield begun if value is None else _added(begun, value, counts, exemplars)
+            total = begun(row, family, read_labels(labels), bounds, released)
+            yield total if value is None else added(total, value, counts, exemplars)
 
 
-def _total(row: int, family: str, labels: Labels, bounds: str | None, released: int) -> Total:
+def begun(row: int, family: str, labels: Labels, bounds: str | None, released: int) -> Total:
     """A series to which nobody has added anything yet."""
     uppers = tuple(json.loads(bounds)) if bounds else ()
     cells = len(uppers) + 1 if uppers else 0
     return Total(row, family, labels, ZERO, bool(released), uppers, (0,) * cells, (None,) * cells)
 
 
-def _added(total: Total, value: Decimal | str, counts: str | None, exemplars: str | None) -> Total:
+def added(total: Total, value: Decimal | str, counts: str | None, exemplars: str | None) -> Total:
     """The series as a writer's row has it."""
     return replace(
         total,
