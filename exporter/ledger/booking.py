@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from exporter import costs, lifecycle
 from exporter.costs import Booked, Entry
 from exporter.labels import read_time
-from exporter.ledger.connection import Connection
+from exporter.ledger.connection import Connection, Overtaken
 from exporter.ledger.facets import Facets
 from exporter.ledger.failures import history, remember
 from exporter.ledger.following import Following
@@ -93,7 +93,9 @@ class Batch:
         self._events = read_events(self._connection, {key for _, events in keyed for key in events})
         self._horizon = horizon(self._connection)  # after the events: one that is pruned meanwhile is behind it
         self._below = {key for _, events in keyed for key in list(events)[1:]}
-        owners = {row.owner for row in self._events.values()} - self._sessions.keys()
+        owners = {row.owner for row in self._events.values()} - wanted
+        if owners and self._connection.shared:  # locked now, they would be out of order
+            raise Overtaken("an event of this batch has got another owner")
         self._sessions |= read_sessions(self._connection, owners)
         for poll, events in keyed:
             self._book_poll(poll, events)

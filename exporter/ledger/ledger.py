@@ -17,12 +17,14 @@ from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
 from exporter.ledger.connection import Connection, Engine, Image
 from exporter.ledger.following import Following
+from exporter.ledger.leases import Answer, take
 from exporter.ledger.pruning import prune
 from exporter.ledger.records import Records
 from exporter.ledger.renaming import rename_account
 from exporter.ledger.spend import Spend
 from exporter.ledger.sums import Reading, Sums
 from exporter.ledger.totals import Settings, Totals, begin_anew
+from exporter.ledger.writers import alive, fold
 from exporter.model import Claim, DetailRecord, Followed, Labels, Poll, Receipt, SessionRef, Sighting, Total
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
@@ -259,6 +261,27 @@ class Ledger:
             return Receipt(self._written())
 
         return self._engine.transact(work)
+
+    # Among others
+
+    def take_lease(self, name: str, seconds: float) -> Answer:
+        """Have what only one may have; a file's only process has everything."""
+        if not self.shared:
+            return Answer(held=True, first=True)
+        return self._engine.transact(lambda: take(self._connection, name, self._engine.writer, seconds))
+
+    def renew(self, under_way: Iterable[Claim]) -> None:
+        """Keep the claims of polls that take long."""
+        under_way = list(under_way)
+        self._engine.transact(lambda: claims.renew(self._connection, under_way))
+
+    def fold(self) -> int:
+        """Take over the totals of writers that are gone; returns how many they were."""
+        return self._engine.transact(lambda: fold(self._connection)) if self.shared else 0
+
+    def alive(self) -> int:
+        """How many processes share the work, this one included, which is seen by asking."""
+        return self._engine.transact(lambda: alive(self._connection)) if self.shared else 1
 
     # Showing
 

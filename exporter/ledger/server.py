@@ -19,6 +19,7 @@ from psycopg import errors
 
 from exporter.errors import LedgerError
 from exporter.ledger.connection import Connection, Image, Overtaken
+from exporter.ledger.leases import give_back
 from exporter.ledger.server_errors import Address, translated
 from exporter.ledger.server_schema import create, ready
 
@@ -84,8 +85,12 @@ class Server:
         self._aside: ServerConnection | None = None
         self._writer: int | None = None
         self._stale = True
-        self._create()
-        self.read(lambda: None)
+        try:
+            self._create()
+            self.read(lambda: None)
+        except BaseException:
+            self._drop()
+            raise
 
     @property
     def place(self) -> str:
@@ -144,7 +149,7 @@ class Server:
         """What this writer holds is free at once, and its totals may be added to others'."""
         with suppress(psycopg.Error, LedgerError):
             if self._connection is not None and self._writer is not None:
-                self._connection.execute("UPDATE leases SET until = '-infinity' WHERE holder = ?", (self._writer,))
+                give_back(self._connection, self._writer)
                 self._connection.execute("UPDATE writers SET seen = '-infinity' WHERE id = ?", (self._writer,))
         self._drop()
 
@@ -153,7 +158,10 @@ class Server:
         try:
             self._begin(connection, isolation, writes=writes)
             result = work()
-            self._commit(connection)
+            if writes:
+                self._commit(connection)
+            else:
+                connection.execute("COMMIT")
         except BaseException as error:
             self._stale = True
             with suppress(psycopg.Error):

@@ -29,7 +29,7 @@ OVERFLOWS = "telnyx_label_overflows_total"
 GENERATION = "generation"
 """In meta: changes when series end or are renamed, which those that follow the totals can't see from what is left."""
 
-_WRITE = (
+WRITE = (
     "INSERT INTO totals (writer, series, value, counts, exemplars) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (writer, series) DO UPDATE SET value = excluded.value, counts = excluded.counts,"
     " exemplars = excluded.exemplars"
@@ -245,8 +245,8 @@ class Totals:
         changed = tuple(self._changed.values())
         stamped = ", changed = DEFAULT" if self._connection.shared else ""
         self._connection.executemany(
-            f"{_WRITE}{stamped}",
-            [(self._engine.writer, total.row, *_values(total)) for total in changed],
+            f"{WRITE}{stamped}",
+            [written(self._engine.writer, total) for total in changed],
         )
         self._changed = {}
         return changed
@@ -294,12 +294,12 @@ def read_labels(text: str) -> Labels:
     return tuple((name, value) for name, value in json.loads(text))
 
 
-def _values(total: Total) -> tuple[object, ...]:
-    """What changes of a row."""
+def written(writer: int, total: Total) -> tuple[object, ...]:
+    """The values of a writer's row."""
     if not total.counts:
-        return (amount_text(total.value), None, None)
+        return (writer, total.row, amount_text(total.value), None, None)
     exemplars = [(e.event_id, e.value, e.at) if e else None for e in total.exemplars]
-    return (amount_text(total.value), json.dumps(total.counts), json.dumps(exemplars))
+    return (writer, total.row, amount_text(total.value), json.dumps(total.counts), json.dumps(exemplars))
 
 
 def _read(connection: Connection, writer: int) -> Iterable[Total]:
