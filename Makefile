@@ -40,10 +40,10 @@ check-image:  ## build the image and run it: healthy, read-only, with TLS; needs
 	@tools/check-image.sh
 
 bench-webhooks: .venv/.dev  ## webhooks and scrapes beside polls at full speed; a minute, on an idle machine
-	@$(BIN)/python benchmarks/webhooks.py $(ARGS)
+	@$(BIN)/python -m benchmarks.webhooks $(ARGS)
 
 bench-sessions: .venv/.dev  ## requests per settled session, and how soon a rated bill is seen; two minutes
-	@$(BIN)/python benchmarks/sessions.py $(ARGS)
+	@$(BIN)/python -m benchmarks.sessions $(ARGS)
 
 bench-rendering: .venv/.dev  ## what a scrape costs to render, against client_python and client_golang; two minutes
 	@$(BIN)/python -m benchmarks.rendering $(ARGS)
