@@ -62,13 +62,11 @@ async def poll(client: httpx.AsyncClient, places: asyncio.Semaphore, ledger: sql
         POLLS.labels("main").inc()
 
 
-async def run(origin: str, ca_file: str, sessions: Path, ledger: sqlite3.Connection) -> None:
-    names = json.loads(sessions.read_text())
+async def run(origin: str, ca_file: str, names: list[dict[str, str]], ledger: sqlite3.Connection) -> None:
     paths = [f"/v2/session_analysis/{name['record_type']}/{name['event_id']}" for name in names]
     places = asyncio.Semaphore(IN_FLIGHT)
     headers = {"Authorization": "Bearer KEY-simulator"}
-    limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
-    async with httpx.AsyncClient(base_url=origin, headers=headers, verify=ca_file, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=origin, headers=headers, verify=ca_file) as client:
         while True:
             await asyncio.gather(*(poll(client, places, ledger, path) for path in paths))
 
@@ -80,7 +78,7 @@ def main() -> None:
     ledger.execute("CREATE TABLE IF NOT EXISTS events (id PRIMARY KEY, session, record_type, product, cost)")
     ledger.execute("CREATE INDEX IF NOT EXISTS by_session ON events (session)")
     start_http_server(int(port), "127.0.0.1")
-    asyncio.run(run(origin, ca_file, Path(sessions), ledger))
+    asyncio.run(run(origin, ca_file, json.loads(Path(sessions).read_text()), ledger))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -39,7 +39,7 @@ polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}
 ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
 
-Start = Callable[[Static, Path, int], "contextmanager[Process]"]
+Start = Callable[[Static, Path, int], AbstractContextManager[Process]]
 
 
 class Cost(Struct, frozen=True):
@@ -55,11 +55,14 @@ class Cost(Struct, frozen=True):
 
 def measure(*, quick: bool) -> list[str]:
     rounds = 1 if quick else 3
+    told = (
+        f"CPU of the whole process, per finished poll; {IN_FLIGHT} in flight, TLS, gzip; median of {rounds} round(s). "
+        "First: all events are new and are booked. Again: nothing has changed."
+    )
     lines = [
         "### CPU per poll",
         "",
-        f"User and system time of the whole process, per finished poll; {IN_FLIGHT} requests in flight over TLS, gzip, "
-        f"median of {rounds} round(s). First: all events are new and are booked. Again: nothing has changed.",
+        told,
         "",
         "| events | obvious: first | again | exporter: first | again | ratio: first | again | polls/s on one core |",
         "|---|---|---|---|---|---|---|---|",
@@ -87,14 +90,14 @@ def _round(events: int, sessions: int) -> tuple[Cost, Cost]:
         return _cost(obvious, static, Path(folder)), _cost(exporter, static, Path(folder))
 
 
-def _cost(start: Callable[[Static, Path, int], object], static: Static, folder: Path) -> Cost:
+def _cost(start: Start, static: Static, folder: Path) -> Cost:
     port = free_port()
     sessions = len(static.sessions)
 
     def polls() -> float:
         return value(fetch(f"http://127.0.0.1:{port}/metrics"), "telnyx_polls_total{")
 
-    with start(static, folder, port) as running:  # type: ignore[attr-defined]  # a context manager
+    with start(static, folder, port) as running:
         fetch(f"http://127.0.0.1:{port}/metrics")
         began = running.cpu_seconds
         until(lambda: polls() >= sessions)

@@ -175,6 +175,7 @@ class App:
         self._booker.show(receipt)
         self._planner.retire(before, plan, self.poller.under_way | self._jobs.under_way)
         try:
+            await self.poller.look_again(now)
             await self._recall(now)
         except LedgerError as error:  # all is entered; it is shown when the ledger can be read again
             self._booker.failed(error)
@@ -226,7 +227,6 @@ class App:
     async def _recover(self) -> None:
         """The configured sessions and the series known in advance are entered; then memory is what the ledger says."""
         now = self.clock.now()
-        await self.ledger.run(Ledger.hasten, now)
         await self._metadata.recover()
         self._booker.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
         await self.ledger.run(Ledger.born, list(known_series(self.config, self._metadata.record_types)))

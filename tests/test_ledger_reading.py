@@ -304,7 +304,8 @@ def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> N
 
     for table in ("facets", "listed", "listed_costs", "roots", "failures"):
         copy.execute(f"DROP TABLE {table}")
-    copy.execute("DROP INDEX sessions_failing")
+    for index in ("failing", "claimed", "configured", "given_up", "treeless"):
+        copy.execute(f"DROP INDEX sessions_{index}")
     copy.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
     copy.commit()
     copy.close()

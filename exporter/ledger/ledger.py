@@ -6,7 +6,6 @@ affordable. The surprising fact: claims need no lease here, since a lock that th
 nobody else polls.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -18,8 +17,9 @@ from exporter.known import DETAIL_RECORDS
 from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
 from exporter.ledger.file import LedgerFile, MemoryFile
-from exporter.ledger.following import Following
+from exporter.ledger.following import START, Following, Place
 from exporter.ledger.pruning import prune
+from exporter.ledger.recent import recent
 from exporter.ledger.records import Records
 from exporter.ledger.renaming import rename_account
 from exporter.ledger.spend import Spend
@@ -28,7 +28,7 @@ from exporter.model import Claim, DetailRecord, Followed, Labels, Poll, Receipt,
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 
-_CLAIMED = "id, record_type, event_id, date_time, due_at"
+_CLAIMED = "id, record_type, event_id, date_time, due_at, fingerprint"
 
 
 class Ledger:
@@ -136,8 +136,8 @@ class Ledger:
     ) -> Receipt:
         """Go on under another configuration, or, after an error, under the one before; `totals` has what it changed.
 
-        Money that is booked stays as it is. Budgets are summed up anew, sessions that were given up are due, and the
-        series exist.
+        Money that is booked stays as it is. Budgets are summed up anew, and the series exist. What the sessions are due
+        by is another matter: `hasten` and `retry`.
         """
         refs, series, before = list(refs), list(series), (self._policy, self._settings)
 
@@ -146,8 +146,6 @@ class Ledger:
             self._read_totals(self._connection)
             following = self._following()
             following.configure(refs, now)
-            following.hasten(now)
-            following.retry(now)
             self._spend.forget_others()
             self._spend.sum_up(now)
             for family, labels in series:
@@ -172,9 +170,10 @@ class Ledger:
         for account, limit in limits.items():
             found = self._due("due_at <= ?", account, now, limit)
             found += self._due("due_at > ?", account, now + self._policy.longest, limit - len(found))
-            for session, record_type, event_id, date_time, due_at in found:
+            for session, record_type, event_id, date_time, due_at, fingerprint in found:
                 number += 1
-                claims.append(Claim(session, number, SessionRef(account, record_type, event_id, date_time), due_at))
+                ref = SessionRef(account, record_type, event_id, date_time)
+                claims.append(Claim(session, number, ref, due_at, fingerprint))
         if claims:
             rows = [(claim.number, claim.session) for claim in claims]
             self._connection.executemany("UPDATE sessions SET claim = ?, hinted_due = NULL WHERE id = ?", rows)
@@ -191,9 +190,16 @@ class Ledger:
         polls = list(polls)
         return self._file.transact(lambda: self._batch().book(polls))
 
-    def hasten(self, now: float) -> None:
-        """After the clock was set back: live sessions are due no later than their longest interval from now."""
-        self._file.transact(lambda: self._following().hasten(now))
+    def hasten(self, now: float, after: Place = START) -> Place | None:
+        """Have live sessions be due no later than their longest interval from now, as after a clock was set back.
+
+        They are looked through in portions; the place to go on from, None at the end.
+        """
+        return self._file.transact(lambda: self._following().hasten(now, after))
+
+    def retry(self, now: float) -> bool:
+        """Have a portion of the sessions that were given up be due; whether there may be more."""
+        return self._file.transact(lambda: self._following().retry(now))
 
     def put_off(self, claim: Claim, now: float) -> None:
         """Give up a claim without booking: the session is due again after the longest interval of a live one."""
@@ -301,22 +307,27 @@ class Ledger:
 
     def followed(self, since: float, limit: int) -> tuple[Followed, ...]:
         """Configured sessions and those changed since, for the per-session gauges after a start."""
-        query = (
-            "SELECT account, record_type, event_id, configured, changed_at, summary FROM sessions"
-            " WHERE summary IS NOT NULL AND (configured = 1 OR changed_at >= ?)"
-            " ORDER BY configured DESC, changed_at DESC LIMIT ?"
-        )
-        return self._file.read(lambda: tuple(map(_followed, self._connection.execute(query, (since, limit)))))
+        return self._file.read(lambda: recent(self._connection, since, limit))
 
     def due(self, now: float, accounts: Iterable[str]) -> int:
-        """How many sessions of these accounts are due and not claimed."""
-        query = "SELECT count(*) FROM sessions WHERE account = ? AND claim = 0 AND (due_at <= ? OR due_at > ?)"
-        far = now + self._policy.longest
+        """How many sessions of these accounts are due and not claimed; with many it takes some ms, as many are read."""
+        far, asked = now + self._policy.longest, list(accounts)
 
         def count(account: str) -> int:
-            return int(self._connection.execute(query, (account, now, far)).fetchone()[0])
+            # By the index alone, which has no claims; those are few, and have an index of their own.
+            query = (
+                "SELECT (SELECT count(*) FROM sessions WHERE account = ? AND due_at <= ?)"
+                " + (SELECT count(*) FROM sessions WHERE account = ? AND due_at > ?)"
+            )
+            found = self._connection.execute(query, (account, now, account, far)).fetchone()
+            return int(found[0])
 
-        return self._file.read(lambda: sum(map(count, accounts)))
+        def work() -> int:
+            claimed = self._connection.execute("SELECT account, due_at FROM sessions WHERE claim <> 0").fetchall()
+            taken = [at for account, at in claimed if account in asked and (at <= now or at > far)]
+            return sum(map(count, asked)) - len(taken)
+
+        return self._file.read(work)
 
     def keep(self, key: str, value: str) -> None:
         """Keep a small text for the next start."""
@@ -337,11 +348,3 @@ class Ledger:
         """Size of the file and its write-ahead log."""
         files = (self.path, Path(f"{self.path}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _followed(row: tuple[Any, ...]) -> Followed:
-    account, record_type, event_id, configured, at, summary = row
-    known = json.loads(summary)
-    costs = tuple((product, currency, Decimal(amount)) for product, currency, amount in known["costs"])
-    ref = SessionRef(account, record_type, event_id)
-    return Followed(ref, known["events"], known["turns"], at or 0.0, costs, bool(configured))

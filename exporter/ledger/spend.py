@@ -56,9 +56,12 @@ class Spend:
             self.sum_up(now)
 
     def sum_up(self, now: float) -> None:
-        """Set what is spent in each budget's current window, from the table."""
+        """Set what is spent in each budget's current window, from the table, unless it is the one that is known."""
         for budget in self._budgets:
-            current = self._windows[budget.name] = window(budget, now)
+            known, current = self._windows.get(budget.name), window(budget, now)
+            self._windows[budget.name] = current
+            if known is not None and _quarters(known) == _quarters(current):
+                continue
             self._totals.set(BUDGET_SPENT, _labels(budget), self._spent(budget, current))
             self._totals.born(BUDGET_COST, _labels(budget))
 

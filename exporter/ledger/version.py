@@ -4,9 +4,11 @@ Owns no table; `schema` does, and is read only where the statements of a new led
 library that it takes is a seventh of what the exporter has in memory.
 """
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 LIVE_STATES = ("discovered", "active")
 """States of a session whose bill may still move."""
 LIVE = "state IN ('discovered', 'active')"
 """The same for SQL; word for word, or the index of live sessions isn't used."""
+GIVEN_UP = "state IN ('missing', 'denied')"
+"""For SQL, of sessions that a reload tries again; word for word as well."""
