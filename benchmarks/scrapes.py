@@ -5,7 +5,6 @@ its page, and scrapes it over new connections ten times a second. The surprising
 from a thread too; what makes it slow is that rendering and polling share one interpreter. `make bench-scrapes`.
 """
 
-import argparse
 import http.client
 import json
 import os
@@ -24,10 +23,10 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.loops import Longest
-from benchmarks.machine import machine, row, table
 from benchmarks.processes import Process, fetch, free_port, program, until, value
 from benchmarks.series import EXTRA, HISTOGRAM, series
 from benchmarks.static import Static, serving
+from benchmarks.tables import printed, table
 from exporter.catalog import BY_NAME, labels_of
 from exporter.config import parse
 from exporter.ledger import Settings, open_ledger
@@ -63,6 +62,7 @@ metrics:
   birth_seconds: 0
 ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
+SCRAPES = ("series", "asked for", "stack", "p50", "p99", "scrapes", "polls/s", "p99 ratio")
 SAYS = (
     "Seconds of real time from connecting to the last byte, ten scrapes a second, while the process polls sessions of"
     f" {EVENTS} events without a pause ({IN_FLIGHT} in flight, TLS, gzip, nginx). Against the obvious stack (httpx,"
@@ -101,40 +101,35 @@ class Seen(Struct):
 Start = Callable[[Static, Path, int, Size], AbstractContextManager[Process]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Scrapes beside polls at full speed.")
-    parser.add_argument("--quick", action="store_true", help="one round of some seconds")
-    print(machine(), "", *measure(quick=parser.parse_args().quick), sep="\n")
-
-
-def measure(*, quick: bool) -> list[str]:
-    """The figures as Markdown."""
+def measure(quick: bool) -> list[str]:
+    """What `make bench` shows."""
     return report(QUICK if quick else FULL)
 
 
 def report(size: Size) -> list[str]:
-    lines = ["### Scrapes while polling at full speed", "", SAYS, ""]
-    lines += table("series", "asked for", "stack", "p50", "p99", "scrapes", "polls/s", "p99 ratio")
     with (
         tempfile.TemporaryDirectory(prefix="bench-scrapes-") as folder,
         serving(Path(folder), EVENTS, size.sessions) as static,
     ):
         names = [{"record_type": name.record_type, "event_id": name.event_id} for name in static.sessions]
         (Path(folder) / "sessions.json").write_text(json.dumps(names))
-        for way, headers in WAYS.items():
-            lines += _rows(way, *_side_by_side(static, Path(folder), size, headers), size)
-        lines += ["", LOOPS_SAY, "", *table(*LOOPS)]
-        lines += _loops(static, Path(folder), size)
-    return lines
+        scrapes = [
+            row
+            for way, headers in WAYS.items()
+            for row in _rows(way, *_side_by_side(static, Path(folder), size, headers), size)
+        ]
+        loops = list(_loops(static, Path(folder), size))
+    head = ["### Scrapes while polling at full speed", "", SAYS, ""]
+    return [*head, *table(SCRAPES, scrapes), "", LOOPS_SAY, "", *table(LOOPS, loops)]
 
 
-def _rows(way: str, theirs: Sequence[Seen], ours: Sequence[Seen], size: Size) -> Iterator[str]:
+def _rows(way: str, theirs: Sequence[Seen], ours: Sequence[Seen], size: Size) -> Iterator[Sequence[object]]:
     ratio = f"1/{_p99(theirs) / _p99(ours):.0f}"
     for stack, seen, last in (("obvious", theirs, ""), ("exporter", ours, ratio)):
         scrapes = [seconds for each in seen for seconds in each.seconds]
         polls = statistics.median(each.polls_per_second for each in seen)
         p50, p99 = f"{1000 * statistics.median(scrapes):.1f} ms", f"{1000 * _p99(seen):.1f} ms"
-        yield row(f"{size.lines:,}", way, stack, p50, p99, len(scrapes), f"{polls:.0f}", last)
+        yield f"{size.lines:,}", way, stack, p50, p99, len(scrapes), f"{polls:.0f}", last
 
 
 def _p99(seen: Sequence[Seen]) -> float:
@@ -229,7 +224,7 @@ def _fill(file: Path, lines: int) -> None:
 # The loops
 
 
-def _loops(static: Static, folder: Path, size: Size) -> Iterator[str]:
+def _loops(static: Static, folder: Path, size: Size) -> Iterator[Sequence[object]]:
     port, found = free_port(), folder / "loops.json"
     with exporter(static, folder, port, size, "benchmarks.loops", str(found)) as running:
         _await_full_speed(port, size)
@@ -240,8 +235,8 @@ def _loops(static: Static, folder: Path, size: Size) -> Iterator[str]:
             urllib.request.urlopen(request, timeout=60).close()
     for thread, longest in msgspec.json.decode(found.read_bytes(), type=dict[str, Longest]).items():
         times = (f"{1000 * seconds:.1f} ms" for seconds in (longest.cpu_seconds, longest.seconds))
-        yield row(thread, f"{longest.callbacks:,}", *times, f"`{longest.what}`", f"{longest.cpu_seconds / LIMIT:.2f}")
+        yield thread, f"{longest.callbacks:,}", *times, f"`{longest.what}`", f"{longest.cpu_seconds / LIMIT:.2f}"
 
 
 if __name__ == "__main__":
-    main()
+    printed(measure, "Scrapes beside polls at full speed, and what keeps the event loops busy.")

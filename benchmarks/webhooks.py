@@ -5,7 +5,6 @@ pause, and sends signed webhooks at a steady rate over kept connections. Each is
 be sent, so that a stall is seen by all that it delays. Run it with `make bench-webhooks`.
 """
 
-import argparse
 import asyncio
 import base64
 import gc
@@ -20,10 +19,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
-from msgspec.structs import replace
 
-from benchmarks.machine import machine, row, table
 from benchmarks.processes import fetch, free_port, program, until, value
+from benchmarks.tables import printed, table
 
 CONNECTIONS = 64
 SCRAPE_SECONDS = 0.1
@@ -45,6 +43,7 @@ discovery:
 polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
 ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
+COLUMNS = ("what", "beside", "p50", "p99", "answers", "polls/s", "p99 ratio")
 SAYS = (
     "{} signed webhooks a second, each timed from the moment when it was to be sent, and scrapes, while polls run"
     " without a pause; against the scrapes before the first webhook."
@@ -62,31 +61,19 @@ class Load(Struct, frozen=True):
 FULL, QUICK = Load(), Load(seconds=3.0, sessions=500)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Webhooks beside polls at full speed.")
-    parser.add_argument("--quick", action="store_true", help="some seconds, and fewer sessions")
-    parser.add_argument("--seconds", type=float, help=f"how long webhooks are sent (default: {FULL.seconds:g})")
-    parser.add_argument("--per-second", type=int, help=f"webhooks per second (default: {FULL.per_second})")
-    parser.add_argument("--sessions", type=int, help=f"sessions that are polled (default: {FULL.sessions})")
-    options = parser.parse_args()
-    load = QUICK if options.quick else FULL
-    given = {name: getattr(options, name) for name in Load.__struct_fields__ if getattr(options, name) is not None}
-    print(machine(), "", *report(replace(load, **given)), sep="\n")
-
-
-def measure(*, quick: bool) -> list[str]:
-    """The figures as Markdown."""
+def measure(quick: bool) -> list[str]:
+    """What `make bench` shows."""
     return report(QUICK if quick else FULL)
 
 
 def report(load: Load) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="bench-webhooks-") as folder:
         rows = list(_rows(load, Path(folder)))
-    head = table("what", "beside", "p50", "p99", "answers", "polls/s", "p99 ratio")
-    return ["### Webhooks while polling at full speed", "", SAYS.format(load.per_second), "", *head, *rows]
+    head = ["### Webhooks while polling at full speed", "", SAYS.format(load.per_second), ""]
+    return [*head, *table(COLUMNS, rows)]
 
 
-def _rows(load: Load, folder: Path) -> Iterator[str]:
+def _rows(load: Load, folder: Path) -> Iterator[Sequence[object]]:
     key = Ed25519PrivateKey.generate()
     public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
     environ = {"BENCH_API_KEY": "KEY-simulator", "BENCH_PUBLIC_KEY": public}
@@ -133,7 +120,7 @@ class Connection:
             return int(head.split(None, 2)[1])
 
 
-async def _measured(load: Load, port: int, key: Ed25519PrivateKey) -> list[str]:
+async def _measured(load: Load, port: int, key: Ed25519PrivateKey) -> list[Sequence[object]]:
     scraper = Connection(port)
     await scraper.open()
     before = await polls(port)
@@ -157,16 +144,16 @@ async def _measured(load: Load, port: int, key: Ed25519PrivateKey) -> list[str]:
     beside_rate = (await polls(port) - middle) / (time.monotonic() - began)
     answers = ", ".join(f"{count} x {status}" for status, count in Counter(status for status, _ in sent).items())
     return [
-        row("scrapes", "polls", *_taken(alone), f"{len(alone)} x 200", f"{alone_rate:.0f}", ""),
-        row(
+        ("scrapes", "polls", *_taken(alone), f"{len(alone)} x 200", f"{alone_rate:.0f}", ""),
+        (
             "scrapes",
-            "polls, webhooks",
+            "and webhooks",
             *_taken(beside),
             f"{len(beside)} x 200",
             f"{beside_rate:.0f}",
             _ratio(beside, alone),
         ),
-        row("webhooks", "polls, scrapes", *_taken(late), answers, f"{beside_rate:.0f}", _ratio(late, alone)),
+        ("webhooks", "and scrapes", *_taken(late), answers, f"{beside_rate:.0f}", _ratio(late, alone)),
     ]
 
 
@@ -228,4 +215,4 @@ def signed(key: Ed25519PrivateKey, body: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    printed(measure, "Webhooks beside polls at full speed.")
