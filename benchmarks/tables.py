@@ -6,6 +6,8 @@ Owns no figure.
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 
+from benchmarks.machine import machine
+
 MIB = 1024 * 1024
 
 
@@ -30,4 +32,4 @@ def printed(measure: Callable[[bool], list[str]], says: str) -> None:
     """The command line of a benchmark."""
     parser = argparse.ArgumentParser(description=says)
     parser.add_argument("--quick", action="store_true", help="smaller, and only to see that it works")
-    print("\n".join(measure(parser.parse_args().quick)), flush=True)
+    print(machine(), "", *measure(parser.parse_args().quick), sep="\n", flush=True)
