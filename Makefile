@@ -6,6 +6,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 .PHONY: help demo test test-full check check-image docs bench-webhooks bench-sessions bench-memory bench-start bench-growth bench-keeping lock clean
 
+.PHONY: help demo test test-full check check-image docs bench-webhooks bench-sessions bench-rendering bench-scrapes lock clean
+
 help:  ## what can be made
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
 
@@ -56,6 +58,12 @@ bench-growth: .venv/.dev  ## CPU per poll with few and with a million sessions i
 
 bench-keeping: .venv/.dev  ## the ledger: bytes per event, commits, pruning
 	@$(BIN)/python -m benchmarks.keeping $(ARGS)
+
+bench-rendering: .venv/.dev  ## what a scrape costs to render, against client_python and client_golang; two minutes
+	@$(BIN)/python -m benchmarks.rendering $(ARGS)
+
+bench-scrapes: .venv/.dev  ## scrapes while polling at full speed, against the obvious stack; two minutes
+	@$(BIN)/python -m benchmarks.scrapes $(ARGS)
 
 lock: .venv/.dev  ## resolve the pinned versions again
 	$(COMPILE) pyproject.toml -o requirements.txt

@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 0.1
 """A new page is published at most this often."""
+RENDER_SERIES = 500
+"""So many changed series are rendered at a time, in some 5 ms; then it's the turn of the polls again."""
 STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
 FOLLOWED_SECONDS = 6 * 3600.0
@@ -275,6 +277,8 @@ class App:
 
     async def _publish(self) -> None:
         while True:
+            while not self.metrics.render(RENDER_SERIES):  # noqa: ASYNC110 - nothing to wait for, others have a turn
+                await asyncio.sleep(0)
             page = self.metrics.page()
             if page is not None:
                 self.web.publish(page)

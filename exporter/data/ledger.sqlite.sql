@@ -150,6 +150,7 @@ CREATE TABLE sessions (
 	hint TEXT DEFAULT '' NOT NULL, 
 	hinted_due FLOAT, 
 	summary TEXT, 
+	fingerprint BLOB, 
 	PRIMARY KEY (id), 
 	UNIQUE (account, record_type, event_id)
 );

@@ -28,7 +28,7 @@ from exporter.model import Claim, DetailRecord, Followed, Labels, Poll, Receipt,
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 
-_CLAIMED = "id, record_type, event_id, date_time, due_at"
+_CLAIMED = "id, record_type, event_id, date_time, due_at, fingerprint"
 
 
 class Ledger:
@@ -170,9 +170,10 @@ class Ledger:
         for account, limit in limits.items():
             found = self._due("due_at <= ?", account, now, limit)
             found += self._due("due_at > ?", account, now + self._policy.longest, limit - len(found))
-            for session, record_type, event_id, date_time, due_at in found:
+            for session, record_type, event_id, date_time, due_at, fingerprint in found:
                 number += 1
-                claims.append(Claim(session, number, SessionRef(account, record_type, event_id, date_time), due_at))
+                ref = SessionRef(account, record_type, event_id, date_time)
+                claims.append(Claim(session, number, ref, due_at, fingerprint))
         if claims:
             rows = [(claim.number, claim.session) for claim in claims]
             self._connection.executemany("UPDATE sessions SET claim = ?, hinted_due = NULL WHERE id = ?", rows)

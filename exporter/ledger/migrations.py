@@ -124,7 +124,8 @@ _LIST_INDEXES = (
 
 
 def _from_4(connection: Connection) -> None:
-    """Nothing that runs regularly looks at all sessions: indexes of the few that it is about."""
+    """An answer that is the last one again is not read. Nothing that runs regularly looks at all sessions."""
+    connection.execute("ALTER TABLE sessions ADD COLUMN fingerprint BLOB")
     for statement in (
         "CREATE INDEX sessions_claimed ON sessions (claim) WHERE claim <> 0",
         "CREATE INDEX sessions_configured ON sessions (configured) WHERE configured = 1",

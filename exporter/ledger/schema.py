@@ -80,6 +80,7 @@ sessions = Table(
     Column("hint", Text, nullable=False, server_default=""),  # the furthest that a source has said of it
     Column("hinted_due", Float),  # due then at the latest, by words that came since it was claimed
     Column("summary", Text),  # JSON: what the per-session gauges show
+    Column("fingerprint", LargeBinary(16)),  # of the last answer; none if booking it again may change something
     UniqueConstraint("account", "record_type", "event_id"),
     Index("sessions_due", "account", "due_at"),
     Index("sessions_prunable", "latest_at"),
