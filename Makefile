@@ -4,9 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help demo test test-full check check-image docs bench-webhooks bench-sessions bench-memory bench-start bench-growth bench-keeping lock clean
-
-.PHONY: help demo test test-full check check-image docs bench-webhooks bench-sessions bench-rendering bench-scrapes lock clean
+.PHONY: help demo test test-full check check-image docs bench-webhooks bench-sessions bench-memory bench-start bench-growth bench-keeping lock clean bench-rendering bench-scrapes
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
