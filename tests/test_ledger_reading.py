@@ -306,6 +306,7 @@ def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> N
         copy.execute(f"DROP TABLE {table}")
     for index in ("failing", "claimed", "configured", "given_up", "treeless"):
         copy.execute(f"DROP INDEX sessions_{index}")
+    copy.execute("ALTER TABLE sessions DROP COLUMN fingerprint")
     copy.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
     copy.commit()
     copy.close()
