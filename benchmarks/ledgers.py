@@ -195,6 +195,7 @@ def _keyed(
 
 Place = tuple[str, ...]
 """A family and its labels, or `spend` and the key of its row."""
+_TOTALS = "SELECT family, labels, value, counts FROM totals JOIN series ON series = id"
 Amounts = tuple[Decimal, tuple[int, ...]]
 """A value, and the counts of a histogram."""
 ZERO_TOTAL: Amounts = (Decimal(0), ())
@@ -204,7 +205,7 @@ def _totals(path: Path) -> dict[Place, Amounts]:
     with closing(sqlite3.connect(path)) as connection:
         found = {
             (family, labels): (Decimal(value), tuple(json.loads(counts or "[]")))
-            for family, labels, value, counts in connection.execute("SELECT family, labels, value, counts FROM totals")
+            for family, labels, value, counts in connection.execute(_TOTALS)
         }
         spent = connection.execute("SELECT quarter, labels, currency, amount FROM spend")
         return found | {("spend", *map(str, key)): (Decimal(amount), ()) for *key, amount in spent}
@@ -230,4 +231,5 @@ def _write(connection: sqlite3.Connection, place: Place, amounts: Amounts) -> No
         connection.execute(f"UPDATE spend SET amount = ? WHERE {where}", (value, *place[1:]))
         return
     changed = "UPDATE totals SET value = ?, counts = CASE WHEN counts IS NULL THEN NULL ELSE ? END"
-    connection.execute(f"{changed} WHERE family = ? AND labels = ?", (value, counts, *place))
+    named = "SELECT id FROM series WHERE family = ? AND labels = ?"
+    connection.execute(f"{changed} WHERE series = ({named})", (value, counts, *place))

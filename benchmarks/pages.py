@@ -19,9 +19,10 @@ from msgspec.structs import replace
 
 from exporter.config import Config
 from exporter.ledger import Settings, open_ledger
+from exporter.ledger.connection import SqliteConnection
 from exporter.ledger.facets import Facets
 from exporter.ledger.listing import Query
-from exporter.ledger.reading import snapshot
+from exporter.ledger.snapshots import file_snapshot as snapshot
 from exporter.model import SessionRef
 from exporter.plan import policy
 
@@ -34,7 +35,7 @@ def fill(path: Path, count: int) -> None:
     """Sessions with summaries; one in a hundred thousand is denied, and one in ten thousand in euros."""
     open_ledger(f"sqlite:///{path}", policy(Config()), Settings.of(Config())).close()
     drawn = random.Random(1)
-    connection = sqlite3.connect(path)
+    connection = sqlite3.connect(path, factory=SqliteConnection)
     facets = Facets(connection)
 
     def rows() -> Iterator[tuple[object, ...]]:

@@ -212,11 +212,12 @@ def _fill(file: Path, lines: int) -> None:
     ]
     with closing(open_ledger(config.ledger.url, policy(config), Settings.of(config))) as ledger:
         ledger.born(born)
-        path = ledger.path
+        path = Path(ledger.place)
     drawn = random.Random(1)
     with closing(sqlite3.connect(path)) as connection:
         connection.create_function("drawn", 0, lambda: str(drawn.randrange(10**7) / 10**4))
-        connection.execute("UPDATE totals SET value = drawn(), released = 1")
+        connection.execute("UPDATE totals SET value = drawn()")
+        connection.execute("UPDATE series SET released = 1")
         connection.commit()
 
 

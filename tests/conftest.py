@@ -117,6 +117,15 @@ def database(postgres: Postgres) -> Iterator[str]:
     postgres.drop_database(name)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a ledger may be, on each engine in turn; there is none yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    url: str = request.getfixturevalue("database")
+    return url
+
+
 @pytest.fixture(scope="session")
 def pgbouncer(postgres: Postgres) -> Iterator[Bouncer]:
     """A pgbouncer in transaction mode before that PostgreSQL."""

@@ -16,10 +16,11 @@ import yaml
 from exporter import config
 from exporter.catalog import FAMILIES, Family
 from exporter.dashboards import BOARDS, written
-from exporter.ledger.schema import sqlite_script
+from exporter.ledger.schema import postgresql_script, sqlite_script
 from tests.promql import families
 
 TOP = Path(__file__).parent.parent
+SCHEMA = "exporter/ledger/schema.py"
 
 TOPICS = (
     ("Cost", r"cost(_credits)?_total|budget_.*|un(settled|released)_cost"),
@@ -167,10 +168,10 @@ def pages() -> dict[Path, str]:
         TOP / "docs" / "metrics.md": metrics_page(),
         TOP / "docs" / "configuration.md": config.reference(),
         TOP / "deploy" / "kubernetes" / "base" / "prometheusrule.yaml": prometheus_rule(),
-        TOP
-        / "exporter"
-        / "data"
-        / "ledger.sqlite.sql": f"-- Written by `make docs` from exporter/ledger/schema.py.\n\n{sqlite_script()}",
+        **{
+            TOP / "exporter" / "data" / f"ledger.{engine}.sql": f"-- Written by `make docs` from {SCHEMA}.\n\n{script}"
+            for engine, script in (("sqlite", sqlite_script()), ("postgresql", postgresql_script()))
+        },
         **{TOP / "grafana" / "dashboards" / f"{name}.json": written(board) for name, board in BOARDS.items()},
     }
 

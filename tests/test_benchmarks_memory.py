@@ -89,12 +89,14 @@ def test_nothing_that_runs_regularly_looks_at_all_rows(built: Path) -> None:
     """Each statement of a tick, a batch, a gauge, a source's word, a reload and a start finds its rows by an index."""
     said: list[str] = []
     with opened(built) as ledger:
-        ledger._connection.set_trace_callback(said.append)  # noqa: SLF001 - no statement is missed that way
+        connection = ledger._connection  # noqa: SLF001 - no statement is missed that way
+        assert isinstance(connection, sqlite3.Connection)
+        connection.set_trace_callback(said.append)
         everything(ledger, time.time() + 2)
     statements = {text for text in said if re.match("SELECT|INSERT|UPDATE|DELETE|WITH", text)}
     assert len(statements) > 50
-    with closing(sqlite3.connect(built)) as connection:
-        plans = {text: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}")] for text in statements}
+    with closing(sqlite3.connect(built)) as copy:
+        plans = {text: [row[3] for row in copy.execute(f"EXPLAIN QUERY PLAN {text}")] for text in statements}
     assert {text: plan for text, plan in plans.items() if any(map(SCAN.match, plan))} == {}
 
 

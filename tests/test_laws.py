@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.json import encode
 from msgspec.structs import replace
@@ -39,6 +39,7 @@ from tests.naive import (
     look,
     outermost,
 )
+from tests.postgres import Postgres
 from tests.trees import RECORD_TYPES
 
 ACCOUNTS = ("main", "other")
@@ -136,15 +137,53 @@ def counted(totals: tuple[Total, ...], family: str) -> Counter[tuple[str, str]]:
     return found
 
 
+class FilePlace:
+    """A ledger's file in a folder of its own."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self.url = f"sqlite:///{Path(self._folder.name) / 'ledger.sqlite'}"
+
+    def free_claims(self) -> None:
+        """Opening the file does."""
+
+    def remove(self) -> None:
+        self._folder.cleanup()
+
+
+class ServerPlace:
+    """A database of its own."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self._name = postgres.create_database()
+        self.url = postgres.url(self._name)
+
+    def free_claims(self) -> None:
+        """As if leases had run out, and somebody else had claimed all and put it back."""
+        self._postgres.execute("UPDATE sessions SET claim = 0", self._name)
+
+    def remove(self) -> None:
+        self._postgres.drop_database(self._name)
+
+
+Places = Callable[[], FilePlace | ServerPlace]
+
+
+FEWER = settings(max_examples=settings().max_examples // 12)
+"""A step on a server takes ten times as long as one in a file."""
+
+
 class Play:
     """Telnyx, a ledger that is polled from it, and the bookkeeper who saw the same answers.
 
     Each act takes two numbers, which choose from whatever there is at the time.
     """
 
-    def __init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.ledger = self.opened()
+    def __init__(self, places: Places, writers: int = 1) -> None:
+        self.place = places()
+        self.ledgers = [self.opened() for _ in range(writers)]
+        self.turn = 0
         self.telnyx = Telnyx(ACCOUNTS)
         self.truth = Bookkeeper(SETTINGS.bounds)
         self.now = START
@@ -153,11 +192,18 @@ class Play:
         self.before: dict[tuple[Row, int], Decimal] = {}
 
     def opened(self) -> Ledger:
-        return open_ledger(f"sqlite:///{Path(self.folder.name) / 'ledger.sqlite'}", POLICY, SETTINGS)
+        return open_ledger(self.place.url, POLICY, SETTINGS)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of several that write into the same tables each has its turn."""
+        self.turn += 1
+        return self.ledgers[self.turn % len(self.ledgers)]
 
     def close(self) -> None:
-        self.ledger.close()
-        self.folder.cleanup()
+        for ledger in self.ledgers:
+            ledger.close()
+        self.place.remove()
 
     # Telnyx
 
@@ -268,7 +314,8 @@ class Play:
     def the_exporter_restarts(self, _: int = 0, __: int = 0) -> None:
         before = {total.row: total for total in self.ledger.totals()}
         self.ledger.close()
-        self.ledger = self.opened()
+        self.ledgers[self.turn % len(self.ledgers)] = self.opened()
+        self.place.free_claims()
         assert {total.row: total for total in self.ledger.totals()} == before
         for session in self.truth.sessions.values():
             session.claim = 0
@@ -317,10 +364,34 @@ ACTS: tuple[Act, ...] = (
 acts = st.tuples(st.sampled_from(ACTS), st.integers(0, 99), st.integers(0, 99))
 
 
-@given(st.lists(st.integers(0, 99), min_size=3, max_size=6), st.lists(acts, min_size=40, max_size=60))
+steps = given(st.lists(st.integers(0, 99), min_size=3, max_size=6), st.lists(acts, min_size=40, max_size=60))
+
+
+@steps
 def test_the_bookkeeper_agrees_at_every_step(followed: list[int], played: list[tuple[Act, int, int]]) -> None:
     """Whatever Telnyx shows, in whatever order it arrives: every total is what was shown, and no counter falls."""
-    play = Play()
+    agree_at_every_step(Play(FilePlace), followed, played)
+
+
+@FEWER
+@steps
+def test_the_bookkeeper_agrees_on_a_server(
+    postgres: Postgres, followed: list[int], played: list[tuple[Act, int, int]]
+) -> None:
+    """The same, in PostgreSQL."""
+    agree_at_every_step(Play(partial(ServerPlace, postgres)), followed, played)
+
+
+@FEWER
+@steps
+def test_the_bookkeeper_agrees_with_several_writers(
+    postgres: Postgres, followed: list[int], played: list[tuple[Act, int, int]]
+) -> None:
+    """Whoever of three follows, polls and books: what they add up to is what one would have booked."""
+    agree_at_every_step(Play(partial(ServerPlace, postgres), writers=3), followed, played)
+
+
+def agree_at_every_step(play: Play, followed: list[int], played: list[tuple[Act, int, int]]) -> None:
     try:
         for which in followed:
             play.a_session_is_followed(which, which)
@@ -349,20 +420,34 @@ def scenes(play: Play, moments: list[tuple[int, int]], until: float) -> None:
 moments = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=12)
 
 
-@given(
+beginnings = given(
     st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=6),
     st.lists(st.tuples(st.integers(0, 99), st.booleans(), moments), min_size=2, max_size=8),
     moments,
     moments,
 )
+Moments = list[tuple[int, int]]
+Follows = list[tuple[int, bool, Moments]]
+
+
+@beginnings
 def test_sessions_are_the_outermost_roots_in_any_order(
-    events: list[tuple[int, int]],
-    followed: list[tuple[int, bool, list[tuple[int, int]]]],
-    soon: list[tuple[int, int]],
-    later: list[tuple[int, int]],
+    events: Moments, followed: Follows, soon: Moments, later: Moments
 ) -> None:
     """Found within an hour, readable within a day: a call and its legs are one session, whichever comes first."""
-    play = Play()
+    only_the_outermost_count(Play(FilePlace), events, followed, soon, later)
+
+
+@FEWER
+@beginnings
+def test_sessions_are_the_outermost_roots_with_several_writers(
+    postgres: Postgres, events: Moments, followed: Follows, soon: Moments, later: Moments
+) -> None:
+    """Also if the call is booked by another process than its legs."""
+    only_the_outermost_count(Play(partial(ServerPlace, postgres), writers=2), events, followed, soon, later)
+
+
+def only_the_outermost_count(play: Play, events: Moments, followed: Follows, soon: Moments, later: Moments) -> None:
     try:
         for which, how in events:
             play.an_event_appears(which, how)

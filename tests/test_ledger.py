@@ -36,13 +36,14 @@ def ref(event_id: str) -> SessionRef:
     return SessionRef("main", "call-session", event_id)
 
 
-def opened(path: Path, settings: Settings = SETTINGS) -> Ledger:
-    return open_ledger(f"sqlite:///{path}", POLICY, settings)
+def opened(place: Path | str, settings: Settings = SETTINGS) -> Ledger:
+    """A file's path, or any ledger's URL."""
+    return open_ledger(f"sqlite:///{place}" if isinstance(place, Path) else place, POLICY, settings)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = opened(tmp_path / "ledger.sqlite")
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    ledger = opened(ledger_url)
     yield ledger
     ledger.close()
 
@@ -277,10 +278,10 @@ def test_one_account_takes_no_place_from_another(ledger: Ledger) -> None:
     assert [claim.ref.event_id for claim in claims] == ["a", "b", "m"]
 
 
-def test_series_past_the_budget_fold_and_sums_stay_right(tmp_path: Path) -> None:
+def test_series_past_the_budget_fold_and_sums_stay_right(ledger_url: str) -> None:
     """A label set past series_max becomes `other`, is counted, and no cent is lost."""
     tight = Settings(extra=(), values_max={}, series_max=12, bounds=SETTINGS.bounds)
-    ledger = opened(tmp_path / "l.sqlite", tight)
+    ledger = opened(ledger_url, tight)
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, node("call-session:s", "0", *[node(f"type{n}:{n}", "0.1") for n in range(20)]), 0.0)
     assert sum(net(ledger).values()) == Decimal(2)
@@ -289,9 +290,9 @@ def test_series_past_the_budget_fold_and_sums_stay_right(tmp_path: Path) -> None
     ledger.close()
 
 
-def test_types_of_session_past_the_budget_fold_too(tmp_path: Path) -> None:
+def test_types_of_session_past_the_budget_fold_too(ledger_url: str) -> None:
     """Sessions of ever new root types don't grow the page for ever; each is still counted."""
-    ledger = opened(tmp_path / "l.sqlite", Settings(extra=(), values_max={}, series_max=50, bounds=SETTINGS.bounds))
+    ledger = opened(ledger_url, Settings(extra=(), values_max={}, series_max=50, bounds=SETTINGS.bounds))
     refs = [SessionRef("main", f"type{n}", f"{n}") for n in range(40)]
     ledger.follow(refs, "file", 0.0)
     for now in (0.0, 3601.0):
@@ -307,15 +308,15 @@ def test_types_of_session_past_the_budget_fold_too(tmp_path: Path) -> None:
 # The file
 
 
-def test_totals_survive_a_restart(tmp_path: Path) -> None:
+def test_totals_survive_a_restart(ledger_url: str) -> None:
     """What a receipt carried is what the next process loads, released marks included."""
-    ledger = opened(tmp_path / "l.sqlite")
+    ledger = opened(ledger_url)
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, CALL, 0.0)
     ledger.release([total.row for total in ledger.totals()][:3])
     before = {total.row: total for total in ledger.totals()}
     ledger.close()
-    again = opened(tmp_path / "l.sqlite")
+    again = opened(ledger_url)
     assert {total.row: total for total in again.totals()} == before
     again.close()
 
@@ -331,16 +332,18 @@ def test_a_claim_of_a_dead_process_is_free_again(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_second_process_is_refused_with_the_first_ones_pid(ledger: Ledger) -> None:
-    """One exporter per ledger; the message names who holds it."""
+def test_a_second_process_is_refused_with_the_first_ones_pid(tmp_path: Path) -> None:
+    """One exporter per file; the message names who holds it."""
+    ledger = opened(tmp_path / "l.sqlite")
     program = (
         "import sys; from tests.test_ledger import opened; from pathlib import Path\n"
         "try: opened(Path(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    run = subprocess.run([sys.executable, "-c", program, str(ledger.path)], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", program, str(ledger.place)], capture_output=True, text=True, check=True)
     assert LedgerLocked.__name__ in run.stdout
     assert f"process {os.getpid()}" in run.stdout
+    ledger.close()
 
 
 @pytest.mark.parametrize(

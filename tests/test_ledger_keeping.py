@@ -31,7 +31,7 @@ def book_at(ledger: Ledger, tree: dict[str, Any], now: float, *times: float | No
     ledger.record([dated(poll(claim, tree, now), *times)])
 
 
-def settled(path: Path, settings: Settings = SETTINGS) -> Ledger:
+def settled(path: Path | str, settings: Settings = SETTINGS) -> Ledger:
     """A ledger with CALL booked and settled, all of it at NOON."""
     ledger = opened(path, settings)
     ledger.follow([ref("s")], "file", NOON)
@@ -43,9 +43,9 @@ def settled(path: Path, settings: Settings = SETTINGS) -> Ledger:
 # Forgetting
 
 
-def test_a_pruned_session_is_gone_and_its_money_stays(tmp_path: Path) -> None:
+def test_a_pruned_session_is_gone_and_its_money_stays(ledger_url: str) -> None:
     """Events, tree and session go; totals don't; the gauges that count what is there follow."""
-    ledger = settled(tmp_path / "l.sqlite")
+    ledger = settled(ledger_url)
     before = net(ledger)
     assert ledger.prune(NOON - 1, 100)[0] == 0
     assert ledger.prune(NOON + 1, 100)[0] == 1
@@ -56,9 +56,9 @@ def test_a_pruned_session_is_gone_and_its_money_stays(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_forgotten_event_is_not_booked_again(tmp_path: Path) -> None:
+def test_a_forgotten_event_is_not_booked_again(ledger_url: str) -> None:
     """A session that comes back after it was pruned adds no cent; the check forgotten says so."""
-    ledger = settled(tmp_path / "l.sqlite")
+    ledger = settled(ledger_url)
     ledger.prune(NOON + 1, 100)
     before = net(ledger)
     ledger.follow([ref("s")], "file", NOON + 100 * DAY)
@@ -68,9 +68,9 @@ def test_a_forgotten_event_is_not_booked_again(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_the_horizon_never_moves_back(tmp_path: Path) -> None:
+def test_the_horizon_never_moves_back(ledger_url: str) -> None:
     """A later prune with an earlier date forgets nothing more and remembers nothing again."""
-    ledger = settled(tmp_path / "l.sqlite")
+    ledger = settled(ledger_url)
     ledger.prune(NOON + 1, 100)
     ledger.follow([ref("old")], "file", NOON)
     (claim,) = ledger.claim(NOON, ALL)
@@ -80,9 +80,9 @@ def test_the_horizon_never_moves_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("why", ["configured", "live", "without a time"])
-def test_what_may_still_move_is_never_forgotten(tmp_path: Path, why: str) -> None:
+def test_what_may_still_move_is_never_forgotten(ledger_url: str, why: str) -> None:
     """Configured sessions, live ones, and those whose age nobody can tell are kept."""
-    ledger = opened(tmp_path / "l.sqlite")
+    ledger = opened(ledger_url)
     if why == "configured":
         ledger.configure([ref("s")], NOON)
     else:
@@ -95,9 +95,9 @@ def test_what_may_still_move_is_never_forgotten(tmp_path: Path, why: str) -> Non
     ledger.close()
 
 
-def test_a_session_that_never_existed_is_forgotten_too(tmp_path: Path) -> None:
+def test_a_session_that_never_existed_is_forgotten_too(ledger_url: str) -> None:
     """A reference that the API never knew goes once it is missing and old."""
-    ledger = opened(tmp_path / "l.sqlite")
+    ledger = opened(ledger_url)
     ledger.follow([ref("nobody")], "file", 0.0)
     book(ledger, None, 0.0)
     book(ledger, None, 8000.0)
@@ -118,9 +118,9 @@ def spent(ledger: Ledger) -> dict[str, Decimal]:
     return {key[0]: value for key, value in values(ledger, "telnyx_budget_spent", "budget").items()}
 
 
-def test_a_budget_counts_what_was_spent_in_its_window(tmp_path: Path) -> None:
+def test_a_budget_counts_what_was_spent_in_its_window(ledger_url: str) -> None:
     """Spent goes by the events' own time, booked by when the bill came; a new day starts at zero."""
-    ledger = opened(tmp_path / "l.sqlite", WATCHED)
+    ledger = opened(ledger_url, WATCHED)
     ledger.follow([ref("s")], "file", NOON)
     book_at(ledger, CALL, NOON, NOON, NOON - DAY, NOON)  # the leg is yesterday's
     assert spent(ledger) == {"calls": Decimal(0), "all": Decimal("0.18")}
@@ -135,9 +135,9 @@ def test_a_budget_counts_what_was_spent_in_its_window(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_an_amendment_is_spent_when_its_event_was(tmp_path: Path) -> None:
+def test_an_amendment_is_spent_when_its_event_was(ledger_url: str) -> None:
     """A credit next week lowers what was spent in the event's own window, and counts as a credit of the budget."""
-    ledger = opened(tmp_path / "l.sqlite", WATCHED)
+    ledger = opened(ledger_url, WATCHED)
     ledger.follow([ref("s")], "file", NOON)
     book_at(ledger, node("call-control:c", "5"), NOON, NOON)
     book_at(ledger, node("call-control:c", "2"), NOON + 7 * DAY, NOON)
@@ -147,22 +147,22 @@ def test_an_amendment_is_spent_when_its_event_was(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_budget_that_is_new_finds_its_window_filled(tmp_path: Path) -> None:
+def test_a_budget_that_is_new_finds_its_window_filled(ledger_url: str) -> None:
     """What was spent before the budget was configured counts for its window, and not for its counter."""
-    settled(tmp_path / "l.sqlite").close()
-    ledger = opened(tmp_path / "l.sqlite", WATCHED)
+    settled(ledger_url).close()
+    ledger = opened(ledger_url, WATCHED)
     ledger.sum_up(NOON)
     assert spent(ledger)["calls"] == Decimal("0.0052")
     assert values(ledger, "telnyx_budget_cost_total", "budget")["calls",] == 0
     ledger.close()
 
 
-def test_a_threshold_counts_a_live_session_once(tmp_path: Path) -> None:
+def test_a_threshold_counts_a_live_session_once(ledger_url: str) -> None:
     """Each session once per threshold it goes over, however far; a settled one no more."""
     thresholds = (Threshold(name="dear", cost=Decimal("0.1")), Threshold(name="long", turns=2))
     plain = Config()
     settings = Settings.of(replace(plain, metrics=replace(plain.metrics, thresholds=thresholds)))
-    ledger = opened(tmp_path / "l.sqlite", settings)
+    ledger = opened(ledger_url, settings)
     ledger.follow([ref("s")], "file", 0.0)
     turns = [node(f"inference:{n}", "0.05") for n in range(5)]
     for at, seen in ((0.0, turns[:1]), (100.0, turns[:3]), (200.0, turns)):
@@ -231,9 +231,9 @@ def test_the_audit_finds_what_was_tampered_with(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_renamed_account_keeps_everything_and_books_nothing_twice(tmp_path: Path) -> None:
+def test_a_renamed_account_keeps_everything_and_books_nothing_twice(ledger_url: str) -> None:
     """Its sessions, events and totals go by the new name, and a poll finds its events booked."""
-    ledger = settled(tmp_path / "l.sqlite")
+    ledger = settled(ledger_url)
     assert ledger.rename_account("main", "prod") == 1
     claims = ledger.claim(NOON + 5 * DAY, {"prod": 10})
     again = [replace(claim, ref=replace(claim.ref, account="prod")) for claim in claims]

@@ -13,7 +13,7 @@ from exporter.errors import LedgerError
 from exporter.ledger.failures import PER_REASON_MAX
 from exporter.ledger.listing import Order, Query, Sort
 from exporter.ledger.ranks import amount_of, rank
-from exporter.ledger.reading import snapshot
+from exporter.ledger.snapshots import file_snapshot as snapshot
 from exporter.ledger.views import Row
 from exporter.model import Claim, Poll, SessionRef
 from tests.looking import CALL, follow, ledger_in, look
@@ -306,6 +306,13 @@ def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> N
         copy.execute(f"DROP TABLE {table}")
     for index in ("failing", "claimed", "configured", "given_up", "treeless"):
         copy.execute(f"DROP INDEX sessions_{index}")
+    copy.executescript(
+        """CREATE TABLE old_totals AS SELECT id, family, labels, value, released, bounds, counts, exemplars
+            FROM series JOIN totals ON series = id;
+        CREATE TABLE old_spend AS SELECT quarter, labels, currency, amount FROM spend;
+        DROP TABLE series; DROP TABLE totals; DROP TABLE spend;
+        ALTER TABLE old_totals RENAME TO totals; ALTER TABLE old_spend RENAME TO spend;"""
+    )
     copy.execute("ALTER TABLE sessions DROP COLUMN fingerprint")
     copy.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
     copy.commit()

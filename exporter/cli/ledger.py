@@ -28,10 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     with closing(open_existing(config.ledger.url, policy(config), Settings.of(config))) as ledger:
         if arguments.action == "check":
             differences = ledger.check()
-            print("\n".join(differences) or f"{ledger.path}: ok, {len(ledger.totals())} totals agree with their events")
+            agreed = f"{ledger.place}: ok, {len(ledger.totals())} totals agree with their events"
+            print("\n".join(differences) or agreed)
             return 1 if differences else 0
         if arguments.old is None or arguments.new is None:
             raise ConfigError("ledger rename-account", "expected two names: the account's old one and its new one")
         sessions = ledger.rename_account(arguments.old, arguments.new)
-        print(f"{ledger.path}: account {arguments.old} is now {arguments.new}, with {sessions} session(s)")
+        print(f"{ledger.place}: account {arguments.old} is now {arguments.new}, with {sessions} session(s)")
         return 0

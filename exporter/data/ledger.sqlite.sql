@@ -124,6 +124,16 @@ CREATE TABLE roots (
 
 CREATE INDEX ix_roots_session ON roots (session);
 
+CREATE TABLE series (
+	id INTEGER NOT NULL, 
+	family TEXT NOT NULL, 
+	labels TEXT NOT NULL, 
+	bounds TEXT, 
+	released INTEGER NOT NULL, 
+	PRIMARY KEY (id), 
+	UNIQUE (family, labels)
+);
+
 CREATE TABLE sessions (
 	id INTEGER NOT NULL, 
 	account TEXT NOT NULL, 
@@ -175,23 +185,21 @@ CREATE TABLE spend (
 	quarter INTEGER NOT NULL, 
 	labels INTEGER NOT NULL, 
 	currency TEXT NOT NULL, 
+	writer INTEGER NOT NULL, 
 	amount TEXT NOT NULL, 
-	PRIMARY KEY (quarter, labels, currency)
+	PRIMARY KEY (quarter, labels, currency, writer)
 )
  WITHOUT ROWID;
 
 CREATE TABLE totals (
-	id INTEGER NOT NULL, 
-	family TEXT NOT NULL, 
-	labels TEXT NOT NULL, 
+	writer INTEGER NOT NULL, 
+	series INTEGER NOT NULL, 
 	value TEXT NOT NULL, 
-	released INTEGER NOT NULL, 
-	bounds TEXT, 
 	counts TEXT, 
 	exemplars TEXT, 
-	PRIMARY KEY (id), 
-	UNIQUE (family, labels)
-);
+	PRIMARY KEY (writer, series)
+)
+ WITHOUT ROWID;
 
 CREATE TABLE trees (
 	session INTEGER NOT NULL, 

@@ -6,15 +6,15 @@ fact: net cost can be recounted exactly, costs and credits alone can't, since ho
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from sqlite3 import Connection
 
 from exporter.costs import AWAITING, COST, CREDITS, EVENTS
+from exporter.ledger.connection import Connection
 from exporter.ledger.facets import misplaced
 from exporter.ledger.pruning import horizon
 from exporter.ledger.totals import Totals
-from exporter.model import Labels
+from exporter.model import Labels, Total
 from exporter.money import ZERO, add, amount_text, subtract
 
 Sums = dict[tuple[str, Labels], Decimal]
@@ -23,11 +23,11 @@ NET = "net cost"
 _ONE = Decimal(1)
 
 
-def differences(connection: Connection, totals: Totals) -> Iterator[str]:
+def differences(connection: Connection, totals: Totals, all_totals: Iterable[Total]) -> Iterator[str]:
     """A line for each total that is not what events and sessions add up to."""
     yield from misplaced(connection)
     forgot = horizon(connection) > float("-inf")
-    booked, counted = _booked(totals), _recounted(connection, totals)
+    booked, counted = _booked(all_totals), _recounted(connection, totals)
     for key in sorted(booked.keys() | counted.keys()):
         total, recount = booked.get(key, ZERO), counted.get(key, ZERO)
         family, labels = key
@@ -37,9 +37,9 @@ def differences(connection: Connection, totals: Totals) -> Iterator[str]:
         yield f"{family} {{{named}}}: the total is {amount_text(total)}, the rows add up to {amount_text(recount)}"
 
 
-def _booked(totals: Totals) -> Sums:
+def _booked(totals: Iterable[Total]) -> Sums:
     sums: Sums = defaultdict(lambda: ZERO)
-    for total in totals.all():
+    for total in totals:
         if total.family == COST:
             sums[NET, total.labels] = add(sums[NET, total.labels], total.value)
         elif total.family == CREDITS:

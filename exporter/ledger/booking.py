@@ -9,7 +9,6 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from sqlite3 import Connection
 
 from msgspec.json import encode
 from msgspec.structs import replace
@@ -17,6 +16,7 @@ from msgspec.structs import replace
 from exporter import costs, lifecycle
 from exporter.costs import Booked, Entry
 from exporter.labels import read_time
+from exporter.ledger.connection import Connection, Overtaken
 from exporter.ledger.facets import Facets
 from exporter.ledger.failures import history, remember
 from exporter.ledger.following import Following
@@ -27,6 +27,7 @@ from exporter.ledger.rows import (
     SessionRow,
     forget_fingerprints,
     read_events,
+    read_owners,
     read_sessions,
     write_events,
     write_sessions,
@@ -64,7 +65,7 @@ class Batch:
         self._totals = totals
         self._policy = policy
         self._settings = settings
-        self._horizon = horizon(connection)
+        self._horizon = float("-inf")
         self._spend = spend
         self._following = Following(connection, totals, policy)
         self._facets = Facets(connection)
@@ -74,6 +75,8 @@ class Batch:
         self._dirty: set[bytes] = set()
         self._disturbed: set[int] = set()
         """Sessions whose last answer would change something if it were booked again."""
+        self._new: set[bytes] = set()
+        """Events that the table doesn't have yet."""
         self._below: set[bytes] = set()
         """Events that stand below another one in some tree of this batch."""
         self._followed: list[Followed] = []
@@ -82,16 +85,22 @@ class Batch:
 
     def book(self, polls: Iterable[Poll]) -> Receipt:
         """Book all polls whose claim is still theirs, in the order of their claims."""
-        ordered = sorted(polls, key=lambda poll: poll.claim.number)
-        self._sessions = read_sessions(self._connection, [poll.claim.session for poll in ordered])
+        seen = self._seen(polls)
+        wanted = {poll.claim.session for poll, _ in seen}
+        if self._connection.shared:  # all are locked in one order: whoever changes an event holds its owner
+            wanted |= read_owners(self._connection, {key for _, events in seen for key in events})
+        self._sessions = read_sessions(self._connection, wanted)
         before = dict(self._sessions)
-        current = [self._as_needed(poll) for poll in ordered if self._holds(poll)]
-        keyed = [(poll, self._distinct(poll)) for poll in current]
-        self._events = read_events(self._connection, {key for _, events in keyed for key in events})
-        keyed = self._with_disturbed(keyed)
+        keyed = [(poll, events) for poll, events in seen if self._holds(poll)]
+        if any(self._needs_reading(poll, self._sessions) for poll, _ in keyed):
+            raise Overtaken("something was booked on the events of an answer that wasn't read")
         current = [poll for poll, _ in keyed]
+        self._events = read_events(self._connection, {key for _, events in keyed for key in events})
+        self._horizon = horizon(self._connection)  # after the events: one that is pruned meanwhile is behind it
         self._below = {key for _, events in keyed for key in list(events)[1:]}
-        owners = {row.owner for row in self._events.values()} - self._sessions.keys()
+        owners = {row.owner for row in self._events.values()} - wanted
+        if owners and self._connection.shared:  # locked now, they would be out of order
+            raise Overtaken("an event of this batch has got another owner")
         self._sessions |= read_sessions(self._connection, owners)
         for poll, events in keyed:
             self._book_poll(poll, events)
@@ -101,36 +110,28 @@ class Batch:
         moves = (*self._following.moves, *self._moves)
         return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices), moves)
 
-    def _as_needed(self, poll: Poll) -> Poll:
-        """Of the last answer again nothing need be read, unless something was booked on its events, or it rests now."""
-        row = self._sessions[poll.claim.session]
-        if poll.read is None or (row.fingerprint == poll.fingerprint and not self._needs_tree(row, poll)):
-            return poll
-        return poll.read()
+    def _seen(self, polls: Iterable[Poll]) -> list[tuple[Poll, dict[bytes, tuple[Event, Facts]]]]:
+        """Each poll with its events; of the last answer again nothing is read, unless others have met its events."""
+        seen = [(poll, self._distinct(poll)) for poll in sorted(polls, key=lambda poll: poll.claim.number)]
+        unread = {poll.claim.session for poll, _ in seen if poll.read is not None}
+        if not unread:
+            return seen
+        rows = read_sessions(self._connection, unread, lock=False)
+        met = read_owners(self._connection, {key for _, events in seen for key in events})
+        for place, (poll, _) in enumerate(seen):
+            if poll.read is not None and (poll.claim.session in met or self._needs_reading(poll, rows)):
+                opened = poll.read()
+                seen[place] = (opened, self._distinct(opened))
+        return seen
 
-    def _needs_tree(self, row: SessionRow, poll: Poll) -> bool:
+    def _needs_reading(self, poll: Poll, rows: Mapping[int, SessionRow]) -> bool:
+        """Whether booking an unread answer would do more than to note that nothing has changed."""
+        row = rows.get(poll.claim.session)
+        if poll.read is None or row is None:
+            return False
         standing, _ = lifecycle.step(row.standing, "unchanged", poll.at, self._policy, 0.0)
-        return standing.state != row.standing.state or (standing.state == "settled" and not row.observed)
-
-    def _with_disturbed(
-        self, keyed: list[tuple[Poll, dict[bytes, tuple[Event, Facts]]]]
-    ) -> list[tuple[Poll, dict[bytes, tuple[Event, Facts]]]]:
-        """Have those read as well whose events another poll of this batch meets; such events are all their own."""
-        disturbed = {
-            self._events[key].owner
-            for poll, events in keyed
-            for key in events
-            if key in self._events and self._events[key].owner != poll.claim.session
-        }
-        needed = [
-            (poll if poll.read is None or poll.claim.session not in disturbed else poll.read(), events)
-            for poll, events in keyed
-        ]
-        again = [(poll, events or self._distinct(poll)) for poll, events in needed]
-        more = {key for _, events in again for key in events} - self._events.keys()
-        if disturbed and more:
-            self._events |= read_events(self._connection, more)
-        return again
+        rests = standing.state != row.standing.state or (standing.state == "settled" and not row.observed)
+        return rests or row.fingerprint != poll.fingerprint
 
     def _write_sessions(self, before: Mapping[int, SessionRow], current: Sequence[Poll]) -> None:
         rows = [self._sessions[poll.claim.session] for poll in current]
@@ -225,6 +226,7 @@ class Batch:
         return row, outcome if changed or session.complete else "incomplete"
 
     def _book_new(self, row: SessionRow, poll: Poll, key: bytes, event: Event, facts: Facts, *, nested: bool) -> None:
+        self._new.add(key)
         booking = costs.book(None, event.cost, event.currency, self._placed(facts, row, poll))
         self._totals.enter(booking.entries)
         self._put(key, booking.after, row.id, poll.claim.number, nested=nested)
@@ -511,7 +513,8 @@ class Batch:
                 self._dirty.add(key)
 
     def _flush(self) -> None:
-        write_events(self._connection, [self._events[key] for key in sorted(self._dirty)])
+        write_events(self._connection, [self._events[key] for key in sorted(self._dirty)], self._new)
+        self._new -= self._dirty
         self._dirty.clear()
 
 

@@ -7,10 +7,10 @@ writes nothing here, which is why these columns and their indexes are no part of
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from sqlite3 import Connection
 
 from msgspec.json import decode
 
+from exporter.ledger.connection import Connection
 from exporter.ledger.ranks import rank
 from exporter.ledger.rows import SessionRow
 from exporter.model import SessionRef
@@ -47,7 +47,10 @@ class Facets:
         facet, costs = self._number(ref.account, ref.record_type, state), costs_of(summary)
         events = decode(summary)["events"] if summary is not None else 0
         self._connection.execute(
-            "INSERT OR REPLACE INTO listed VALUES (?, ?, ?, ?, ?)", (session, facet, changed_at, events, not costs)
+            "INSERT INTO listed (session, facet, changed_at, events, costless) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (session) DO UPDATE SET facet = excluded.facet, changed_at = excluded.changed_at,"
+            " events = excluded.events, costless = excluded.costless",
+            (session, facet, changed_at, events, int(not costs)),
         )
         self._connection.execute("DELETE FROM listed_costs WHERE session = ?", (session,))
         self._connection.executemany(
@@ -64,11 +67,14 @@ class Facets:
     def _number(self, account: str, record_type: str, state: str) -> int:
         named = (account, record_type, state)
         if named not in self._numbers:
-            self._connection.execute(
-                "INSERT INTO facets (account, record_type, state) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", named
-            )
             query = "SELECT id FROM facets WHERE account = ? AND record_type = ? AND state = ?"
-            self._numbers[named] = int(self._connection.execute(query, named).fetchone()[0])
+            found = self._connection.execute(query, named).fetchone()
+            if found is None:
+                self._connection.execute(
+                    "INSERT INTO facets (account, record_type, state) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", named
+                )
+                found = self._connection.execute(query, named).fetchone()
+            self._numbers[named] = int(found[0])
         return self._numbers[named]
 
 

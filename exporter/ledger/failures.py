@@ -6,10 +6,10 @@ sweep away the one tree that could not be read.
 """
 
 from collections.abc import Iterable
-from sqlite3 import Connection
 
 from msgspec.json import decode, encode
 
+from exporter.ledger.connection import Connection
 from exporter.model import Poll
 
 PER_REASON_MAX = 200

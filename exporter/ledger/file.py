@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter.errors import LedgerCorrupt, LedgerError, LedgerTooNew
+from exporter.ledger.connection import Connection, Image, SqliteConnection
 from exporter.ledger.lock import FileLock
 from exporter.ledger.migrations import migrate
 from exporter.ledger.version import SCHEMA_VERSION
@@ -29,19 +30,30 @@ _Result = TypeVar("_Result")
 
 
 class LedgerFile:
-    """An open ledger; `image` is called with the connection whenever what is kept in memory must be read anew."""
+    """An open ledger; `image` is called whenever what is kept in memory must be read anew."""
 
-    def __init__(self, path: Path, image: Callable[[sqlite3.Connection], None]) -> None:
+    shared = False
+    writer = 0
+
+    def __init__(self, path: Path, image: Image) -> None:
         self.path = path
         self._image = image
         self._stale = self._closed = False
         self.rescues = 0
         self._lock = FileLock(path)
         try:
-            self.connection = self._connect()
+            self._open()
         except BaseException:
             self._lock.release()
             raise
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    @property
+    def aside(self) -> Connection:
+        return self.connection
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
         """Run in one transaction; after an error nothing of it is booked, and the image is made anew."""
@@ -71,19 +83,26 @@ class LedgerFile:
         self.connection.close()
         self._lock.release()
 
-    def _connect(self) -> sqlite3.Connection:
+    def size_bytes(self) -> int:
+        """Size of the file and its write-ahead log."""
+        files = (self.path, Path(f"{self.path}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def damage(self) -> list[str]:
+        return [text for (text,) in self.connection.execute("PRAGMA integrity_check") if text != "ok"]
+
+    def _open(self) -> None:
         try:
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+            self.connection = _connect(self.path)
             try:
-                _prepare(connection, self.path)
-                self._image(connection)
+                _prepare(self.connection, self.path)
+                self._image(self)
             except BaseException:
-                connection.close()
+                self.connection.close()
                 raise
             self._identity = _identity(self.path)
         except sqlite3.Error as error:
             raise _translated(error, self.path) from error
-        return connection
 
     def _mend(self) -> None:
         """Before each use: lock and file must still be the ones that are open, and the image must be true."""
@@ -97,7 +116,7 @@ class LedgerFile:
             raise LedgerError(f"{self.path} was replaced while in use; restart the exporter to use the new file")
         if self._stale:
             try:
-                self._image(self.connection)
+                self._image(self)
             except sqlite3.Error as error:
                 raise _translated(error, self.path) from error
             self._stale = False
@@ -123,28 +142,35 @@ class LedgerFile:
         log.error("ledger file was removed while in use; it was written again, complete")
 
     def _reopen(self) -> None:
-        self.connection = self._connect()
+        self._open()
         self._closed = self._stale = False
 
 
 class MemoryFile(LedgerFile):
     """A ledger without a file, for what nobody is to keep: it ends with its connection, and locks nobody out."""
 
-    def __init__(self, image: Callable[[sqlite3.Connection], None]) -> None:
+    def __init__(self, image: Image) -> None:
         self.path = Path(":memory:")
         self._image = image
         self._stale = False
-        self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self.rescues = 0
+        self.connection = _connect(self.path)
         _create(self.connection)
-        image(self.connection)
+        image(self)
 
     def _mend(self) -> None:
         if self._stale:
-            self._image(self.connection)
+            self._image(self)
             self._stale = False
 
     def close(self) -> None:
         self.connection.close()
+
+
+def _connect(path: Path) -> SqliteConnection:
+    return sqlite3.connect(
+        path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False, factory=SqliteConnection
+    )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -155,7 +181,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: SqliteConnection, path: Path) -> None:
     """Bring the file to this version; claims of a process that died are free again."""
     version = _inspected(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -185,7 +211,7 @@ def _inspected(connection: sqlite3.Connection, path: Path) -> int | None:
     return version
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _create(connection: SqliteConnection) -> None:
     script = files("exporter").joinpath("data", "ledger.sqlite.sql").read_text()
     for statement in script.split(";\n")[:-1]:  # not as a script, which would commit first
         connection.execute(statement)

@@ -7,9 +7,9 @@ push the due time back behind it.
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from sqlite3 import Connection
 
 from exporter.known import DETAIL_RECORDS
+from exporter.ledger.connection import Connection
 from exporter.ledger.facets import Facets
 from exporter.ledger.rows import SessionRow, read_sessions
 from exporter.ledger.totals import Totals
@@ -54,9 +54,9 @@ class Following:
         self.follow(map(Sighting, refs), CONFIGURED, now)
         daily = now + self._policy.configured_recheck
         self._connection.executemany(
-            "UPDATE sessions SET configured = 1, due_at = min(coalesce(due_at, ?), ?)"
-            " WHERE account = ? AND record_type = ? AND event_id = ?",
-            [(now, daily, ref.account, ref.record_type, ref.event_id) for ref in refs],
+            "UPDATE sessions SET configured = 1, due_at = CASE WHEN due_at IS NULL THEN ? WHEN due_at > ? THEN ?"
+            " ELSE due_at END WHERE account = ? AND record_type = ? AND event_id = ?",
+            [(min(now, daily), daily, daily, ref.account, ref.record_type, ref.event_id) for ref in refs],
         )
 
     def hasten(self, now: float, after: Place) -> Place | None:
@@ -84,7 +84,8 @@ class Following:
         for which, values in (("due_at IS NULL", ()), ("due_at > ?", (now,))):
             query = f"SELECT id FROM sessions WHERE {GIVEN_UP} AND {which} LIMIT ?"  # noqa: S608 - literals
             found = self._connection.execute(query, (*values, PORTION - changed)).fetchall()
-            statement = "UPDATE sessions SET due_at = ?, rechecks = max(rechecks - 1, -1) WHERE id = ?"
+            given_back = "rechecks = CASE WHEN rechecks > 0 THEN rechecks - 1 ELSE -1 END"
+            statement = f"UPDATE sessions SET due_at = ?, {given_back} WHERE id = ?"  # noqa: S608 - literals
             self._connection.executemany(statement, [(now, number) for (number,) in found])
             changed += len(found)
         return changed == PORTION
@@ -107,13 +108,13 @@ class Following:
         cursor = self._connection.execute(
             "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
             " state, interval, followed_at, rechecks, observed, owned, failing, polls, hint)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?) ON CONFLICT DO NOTHING",
-            (*named, source, source == CONFIGURED, due_at, now, kept(sighting.hint)),
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?) ON CONFLICT DO NOTHING"
+            " RETURNING id",
+            (*named, source, int(source == CONFIGURED), due_at, now, kept(sighting.hint)),
         )
-        inserted = cursor.rowcount
-        if inserted:
-            assert cursor.lastrowid is not None, "it was inserted"
-            self._facets.begin(cursor.lastrowid, ref, now)
+        inserted = cursor.fetchall()
+        for (number,) in inserted:
+            self._facets.begin(number, ref, now)
             self.moves.append(Move(ref, "", "discovered", source))
             account = ("account", ref.account)
             self._totals.add("telnyx_sessions", (account, ("state", "discovered")), _ONE)
@@ -129,8 +130,8 @@ class Following:
         if step is not None:
             standing, due_at = step
             self._connection.execute(
-                "UPDATE sessions SET hint = ?, interval = ?, due_at = min(coalesce(due_at, ?), ?),"
-                " hinted_due = min(coalesce(hinted_due, ?), ?) WHERE id = ?",
+                "UPDATE sessions SET hint = ?, interval = ?, due_at = CASE WHEN due_at < ? THEN due_at ELSE ? END,"
+                " hinted_due = CASE WHEN hinted_due < ? THEN hinted_due ELSE ? END WHERE id = ?",
                 (standing.hint, standing.interval, due_at, due_at, due_at, due_at, number),
             )
 

@@ -10,11 +10,12 @@ import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from sqlite3 import Connection
 from struct import pack, unpack
 from typing import Any, Literal
 
 from msgspec import Struct
+
+from exporter.ledger.connection import Connection
 
 Sort = Literal["cost", "changed", "events"]
 Order = Literal["desc", "asc"]
@@ -144,7 +145,7 @@ class Ranges:
         self._direction, self._beyond = ("DESC", "<") if self._down else ("ASC", ">")
 
     def keys(self, facets: Iterable[Facet]) -> Iterator[Key]:
-        """The keys behind the query's place, lazily; ValueError if that is none."""
+        """The keys behind the query's place, one more than its limit of each kind; ValueError if that is none."""
         after = read_place(self._query.after, self._query.sort)
         numbers = [facet.number for facet in facets]
         if self._query.sort != "cost":
@@ -159,16 +160,17 @@ class Ranges:
 
     def _merged(self, where: str, column: str, ranges: Iterable[tuple[Any, ...]], after: Key | None) -> Iterator[Key]:
         select = f"SELECT {column}, session FROM {where}"  # noqa: S608 - literals of this module
-        order = f"ORDER BY {column} {self._direction}, session {self._direction}"
+        order, most = f"ORDER BY {column} {self._direction}, session {self._direction}", self._query.limit + 1
 
         def read(values: tuple[Any, ...]) -> Iterator[Key]:
             if after is None:
-                return self._connection.execute(f"{select} {order}", values)
+                return iter(self._connection.execute(f"{select} {order} LIMIT ?", (*values, most)))
             # Two questions, not one with OR: each is answered from its place in the index.
-            ties = f"{select} AND {column} = ? AND session {self._beyond} ? {order}"
-            rest = f"{select} AND {column} {self._beyond} ? {order}"
+            ties = f"{select} AND {column} = ? AND session {self._beyond} ? {order} LIMIT ?"
+            rest = f"{select} AND {column} {self._beyond} ? {order} LIMIT ?"
             return chain(
-                self._connection.execute(ties, (*values, *after)), self._connection.execute(rest, (*values, after[0]))
+                self._connection.execute(ties, (*values, *after, most)),
+                self._connection.execute(rest, (*values, after[0], most)),
             )
 
         return heapq.merge(*map(read, ranges), reverse=self._down)
@@ -176,10 +178,11 @@ class Ranges:
     def _costless(self, facets: Iterable[int], last: int) -> Iterator[Key]:
         query = (
             "SELECT session FROM listed WHERE facet = ? AND costless = 1"  # noqa: S608 - literals of this module
-            f" AND session {self._beyond} ? ORDER BY session {self._direction}"
+            f" AND session {self._beyond} ? ORDER BY session {self._direction} LIMIT ?"
         )
+        most = self._query.limit + 1
 
         def read(facet: int) -> Iterator[Key]:
-            yield from ((None, session) for (session,) in self._connection.execute(query, (facet, last)))
+            yield from ((None, session) for (session,) in self._connection.execute(query, (facet, last, most)))
 
         return heapq.merge(*map(read, facets), key=lambda key: key[1], reverse=self._down)

@@ -8,8 +8,8 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from sqlite3 import Connection
 
+from exporter.ledger.connection import Connection
 from exporter.ledger.ranks import rank
 from exporter.ledger.version import SCHEMA_VERSION
 from exporter.money import ZERO, add, amount_text
@@ -90,6 +90,15 @@ def _from_3(connection: Connection) -> None:
         connection.execute(statement)
 
 
+def _from_4(connection: Connection) -> None:
+    """A fleet: several writers' totals and spend, side by side; what they are of, and whether it is shown, apart.
+
+    An answer that is the last one again is not read, and nothing that runs regularly looks at all sessions.
+    """
+    for statement in (*_WRITERS, *_FEW):
+        connection.execute(statement)
+
+
 _LISTS = (
     """CREATE TABLE facets (
         id INTEGER NOT NULL, account TEXT NOT NULL, record_type TEXT NOT NULL, state TEXT NOT NULL,
@@ -121,18 +130,34 @@ _LIST_INDEXES = (
     "CREATE INDEX ix_failures_session ON failures (session)",
     "CREATE INDEX ix_failures_reason ON failures (reason)",
 )
-
-
-def _from_4(connection: Connection) -> None:
-    """An answer that is the last one again is not read. Nothing that runs regularly looks at all sessions."""
-    connection.execute("ALTER TABLE sessions ADD COLUMN fingerprint BLOB")
-    for statement in (
-        "CREATE INDEX sessions_claimed ON sessions (claim) WHERE claim <> 0",
-        "CREATE INDEX sessions_configured ON sessions (configured) WHERE configured = 1",
-        "CREATE INDEX sessions_given_up ON sessions (due_at) WHERE state IN ('missing', 'denied')",
-        "CREATE INDEX sessions_treeless ON sessions (followed_at) WHERE summary IS NULL",
-    ):
-        connection.execute(statement)
+_FEW = (
+    "ALTER TABLE sessions ADD COLUMN fingerprint BLOB",
+    "CREATE INDEX sessions_claimed ON sessions (claim) WHERE claim <> 0",
+    "CREATE INDEX sessions_configured ON sessions (configured) WHERE configured = 1",
+    "CREATE INDEX sessions_given_up ON sessions (due_at) WHERE state IN ('missing', 'denied')",
+    "CREATE INDEX sessions_treeless ON sessions (followed_at) WHERE summary IS NULL",
+)
+_WRITERS = (
+    """CREATE TABLE series (
+        id INTEGER NOT NULL, family TEXT NOT NULL, labels TEXT NOT NULL, bounds TEXT, released INTEGER NOT NULL,
+        PRIMARY KEY (id), UNIQUE (family, labels)
+    )""",
+    "INSERT INTO series SELECT id, family, labels, bounds, released FROM totals",
+    "ALTER TABLE totals RENAME TO old_totals",
+    """CREATE TABLE totals (
+        writer INTEGER NOT NULL, series INTEGER NOT NULL, value TEXT NOT NULL, counts TEXT, exemplars TEXT,
+        PRIMARY KEY (writer, series)
+    ) WITHOUT ROWID""",
+    "INSERT INTO totals SELECT 0, id, value, counts, exemplars FROM old_totals",
+    "DROP TABLE old_totals",
+    "ALTER TABLE spend RENAME TO old_spend",
+    """CREATE TABLE spend (
+        quarter INTEGER NOT NULL, labels INTEGER NOT NULL, currency TEXT NOT NULL, writer INTEGER NOT NULL,
+        amount TEXT NOT NULL, PRIMARY KEY (quarter, labels, currency, writer)
+    ) WITHOUT ROWID""",
+    "INSERT INTO spend SELECT quarter, labels, currency, 0, amount FROM old_spend",
+    "DROP TABLE old_spend",
+)
 
 
 STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}

@@ -6,10 +6,10 @@ one; the horizon, which never moves back, is what keeps it from being booked a s
 """
 
 from decimal import Decimal
-from sqlite3 import Connection
 
 from exporter.costs import AWAITING, Entry
 from exporter.ledger import facets, failures
+from exporter.ledger.connection import Connection
 from exporter.ledger.totals import Totals
 from exporter.money import ZERO
 

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 from heapq import nlargest
-from sqlite3 import Connection
 from typing import Any
 
+from exporter.ledger.connection import Connection
 from exporter.model import Followed, SessionRef
 
 _COLUMNS = "account, record_type, event_id, configured, sessions.changed_at, summary"

@@ -8,10 +8,10 @@ sum is there to be compared with theirs.
 import hashlib
 from collections.abc import Iterable
 from decimal import Decimal
-from sqlite3 import Connection
 
 from msgspec.structs import replace
 
+from exporter.ledger.connection import Connection
 from exporter.ledger.renaming import seeds
 from exporter.ledger.totals import Totals
 from exporter.ledger.trees import read_tree
@@ -56,13 +56,18 @@ class Records:
 
     def _count(self, record: DetailRecord, now: float) -> bool:
         key, cost = self._key(record), record.cost
-        known = self._connection.execute("SELECT cost FROM records WHERE key = ?", (key,)).fetchone()
+        query = f"SELECT cost FROM records WHERE key = ?{self._connection.locked}"  # noqa: S608 - literals
+        known = self._connection.execute(query, (key,)).fetchone()
         before = Decimal(known[0]) if known is not None and known[0] is not None else None
         if known is not None and (cost is None or (before is not None and cost <= before)):
             return False
         text = None if cost is None else amount_text(cost)
         at = now if record.at is None else record.at
-        self._connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (key, self._account, at, text))
+        self._connection.execute(
+            "INSERT INTO records (key, account, at, cost) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET account = excluded.account, at = excluded.at, cost = excluded.cost",
+            (key, self._account, at, text),
+        )
         if cost is not None and cost > (before or ZERO):
             labels = (("account", self._account), ("record_type", record.record_type), ("currency", record.currency))
             self._totals.add(COST, labels, subtract(cost, before or ZERO))

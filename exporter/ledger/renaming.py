@@ -7,10 +7,10 @@ that takes it later shares no event with the renamed one.
 
 import json
 import uuid
-from sqlite3 import Connection
 
 from exporter.errors import LedgerError
 from exporter.ledger import facets
+from exporter.ledger.connection import Connection
 
 _SEED = "seed:"
 
@@ -30,12 +30,14 @@ def rename_account(connection: Connection, old: str, new: str) -> int:
         raise LedgerError(f"account {new!r} is in this ledger already; two accounts can't become one")
     seed = seeds(connection).get(old, old)
     values = [(_SEED + new, seed), (_SEED + old, uuid.uuid4().hex)]
-    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
-    for table in ("label_sets", "totals"):
+    connection.executemany("DELETE FROM meta WHERE key = ?", [(key,) for key, _ in values])
+    connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", values)
+    for table in ("label_sets", "series"):
         _relabel(connection, table, old, new)
     facets.rename(connection, old, new)
     connection.execute("UPDATE records SET account = ? WHERE account = ?", (new, old))
-    connection.execute("UPDATE OR REPLACE meta SET key = ? WHERE key = ?", (f"cursors:{new}", f"cursors:{old}"))
+    connection.execute("DELETE FROM meta WHERE key = ?", (f"cursors:{new}",))
+    connection.execute("UPDATE meta SET key = ? WHERE key = ?", (f"cursors:{new}", f"cursors:{old}"))
     return connection.execute("UPDATE sessions SET account = ? WHERE account = ?", (new, old)).rowcount
 
 

@@ -6,11 +6,11 @@ because booking spends most of its time here.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
-from sqlite3 import Connection
 from typing import Any
 
 from msgspec import Struct
 
+from exporter.ledger.connection import Connection, Overtaken
 from exporter.lifecycle import Standing
 from exporter.model import SessionRef
 from exporter.money import amount_text
@@ -64,31 +64,48 @@ _SESSION = (
     " changed_at, rested_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary,"
     " hint, hinted_due, fingerprint"
 )
+_INTO_EVENTS = f"INTO events ({_EVENT}) VALUES ({','.join('?' * len(_EVENT.split(',')))})"
+_EVENT_SET = ", ".join(f"{name} = excluded.{name}" for name in _EVENT.split(", ") if name != "key")
 _SETTLED_UNPRICED, _NESTED = 1, 2
 
 
 def read_events(connection: Connection, keys: Collection[bytes]) -> dict[bytes, EventRow]:
-    return {row[0]: _event(row) for row in _select(connection, _EVENT, "events", "key", sorted(keys))}
+    """The rows that there are, locked until the transaction ends."""
+    locked = f" ORDER BY key{connection.locked}" if connection.shared else ""
+    found = _select(connection, f"SELECT {_EVENT} FROM events WHERE key", sorted(keys), locked)  # noqa: S608 - literals
+    return {row[0]: _event(row) for row in found}
 
 
-def read_sessions(connection: Connection, ids: Collection[int]) -> dict[int, SessionRow]:
-    return {row[0]: _session(row) for row in _select(connection, _SESSION, "sessions", "id", sorted(ids))}
+def read_sessions(connection: Connection, ids: Collection[int], *, lock: bool = True) -> dict[int, SessionRow]:
+    """The rows that there are, locked until the transaction ends; without `lock` others may change them meanwhile."""
+    locked = f" ORDER BY id{connection.locked}" if connection.shared and lock else ""
+    found = _select(connection, f"SELECT {_SESSION} FROM sessions WHERE id", sorted(ids), locked)  # noqa: S608 - literals
+    return {row[0]: _session(row) for row in found}
 
 
-def _select(
-    connection: Connection, columns: str, table: str, key: str, wanted: Sequence[object]
-) -> Iterator[tuple[Any, ...]]:
+def read_owners(connection: Connection, keys: Collection[bytes]) -> set[int]:
+    """Who owns these events now; another may as long as nothing is locked."""
+    return {owner for (owner,) in _select(connection, "SELECT DISTINCT owner FROM events WHERE key", sorted(keys))}
+
+
+def _select(connection: Connection, select: str, wanted: Sequence[object], rest: str = "") -> Iterator[tuple[Any, ...]]:
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
-        marks = ",".join("?" * len(chunk))
-        query = f"SELECT {columns} FROM {table} WHERE {key} IN ({marks})"  # noqa: S608 - literals of this module
-        yield from connection.execute(query, chunk)
+        yield from connection.execute(f"{select} IN ({','.join('?' * len(chunk))}){rest}", chunk)
 
 
-def write_events(connection: Connection, rows: Iterable[EventRow]) -> None:
-    marks = ",".join("?" * len(_EVENT.split(",")))
-    statement = f"INSERT OR REPLACE INTO events ({_EVENT}) VALUES ({marks})"  # noqa: S608 - literals of this module
-    connection.executemany(statement, map(_event_values, rows))
+def write_events(connection: Connection, rows: Sequence[EventRow], new: Collection[bytes]) -> None:
+    """Write rows in the order of their keys; `new` are those that weren't there when they were read."""
+    if not connection.shared:
+        connection.executemany(f"INSERT OR REPLACE {_INTO_EVENTS}", map(_event_values, rows))
+        return
+    inserted = [_event_values(row) for row in rows if row.key in new]
+    if inserted:
+        done = connection.executemany(f"INSERT {_INTO_EVENTS} ON CONFLICT DO NOTHING", inserted).rowcount
+        if done != len(inserted):
+            raise Overtaken("another transaction booked an event of this batch for the first time")
+    known = [_event_values(row) for row in rows if row.key not in new]
+    connection.executemany(f"INSERT {_INTO_EVENTS} ON CONFLICT (key) DO UPDATE SET {_EVENT_SET}", known)
 
 
 def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:

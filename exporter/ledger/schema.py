@@ -1,30 +1,32 @@
 """The tables of the ledger, one schema for every engine.
 
-Owns names and types. Money is never a float: a money column is canonical decimal text in
-SQLite, which must never SUM it, and NUMERIC in PostgreSQL. Times are seconds since the epoch. The surprising fact:
-the sessions table is the queue; whoever is due is found by its index. The running exporter
-never imports it, but reads the statements that `make docs` writes from here.
+Owns names and types, and what PostgreSQL has beyond them. Money is never a float: a money column is canonical decimal
+text in SQLite, which must never SUM it, and NUMERIC in PostgreSQL; text is compared by its bytes in both. Times are
+seconds since the epoch. The surprising fact: the sessions table is the queue; whoever is due is found by its index. The
+running exporter never imports it, but reads the statements that `make docs` writes from here.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Dialect,
     Float,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     Numeric,
     Table,
-    Text,
     TypeDecorator,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Integer as SmallInteger
+from sqlalchemy import Text as LocalText
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from exporter.ledger.version import GIVEN_UP, LIVE
@@ -34,11 +36,11 @@ from exporter.money import amount_text
 class Money(TypeDecorator[Decimal]):
     """An exact amount: SQLAlchemy's own Numeric would store a float in SQLite."""
 
-    impl = Text
+    impl = LocalText
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric())
+        return dialect.type_descriptor(LocalText() if dialect.name == "sqlite" else Numeric())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         return amount_text(value) if value is not None and dialect.name == "sqlite" else value
@@ -47,10 +49,15 @@ class Money(TypeDecorator[Decimal]):
         return None if value is None else Decimal(value)
 
 
+Integer = SmallInteger().with_variant(BigInteger(), "postgresql")
+"""SQLite's holds 64 bits by itself."""
+Text = LocalText().with_variant(LocalText(collation="C"), "postgresql")
+"""Ranges of ids and places in lists are ranges of bytes, whatever the server's language is."""
+
 metadata = MetaData()
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
-"""schema_version, ledger_id, claims (the last claim number given), horizon, metadata (of the API)."""
+"""schema_version, ledger_id, claims (the last claim number given by a file), horizon, metadata (of the API)."""
 
 sessions = Table(
     "sessions",
@@ -127,19 +134,29 @@ label_sets = Table(
     Column("labels", Text, nullable=False, unique=True),  # JSON: [[name, value], ...]
 )
 
-totals = Table(
-    "totals",
+series = Table(
+    "series",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("family", Text, nullable=False),
     Column("labels", Text, nullable=False),  # JSON: [[name, value], ...]
-    Column("value", Money, nullable=False),
-    Column("released", Integer, nullable=False),
     Column("bounds", Text),
-    Column("counts", Text),
-    Column("exemplars", Text),
+    Column("released", Integer, nullable=False),
     UniqueConstraint("family", "labels"),
 )
+"""What totals are of, and whether it may be shown; never changes but for that."""
+
+totals = Table(
+    "totals",
+    metadata,
+    Column("writer", Integer, primary_key=True, autoincrement=False),
+    Column("series", Integer, primary_key=True, autoincrement=False),
+    Column("value", Money, nullable=False),
+    Column("counts", Text),
+    Column("exemplars", Text),
+    sqlite_with_rowid=False,
+)
+"""What each writer adds to a series: no two processes change one row. A series without any is 0."""
 
 spend = Table(
     "spend",
@@ -147,6 +164,7 @@ spend = Table(
     Column("quarter", Integer, primary_key=True),  # the event's own time, in quarters of an hour since the epoch
     Column("labels", Integer, primary_key=True),
     Column("currency", Text, primary_key=True),
+    Column("writer", Integer, primary_key=True),
     Column("amount", Money, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -177,7 +195,7 @@ records = Table(
 trees = Table(
     "trees",
     metadata,
-    Column("session", Integer, primary_key=True),
+    Column("session", Integer, primary_key=True, autoincrement=False),
     Column("body", LargeBinary, nullable=False),  # the last tree without records, compressed JSON
 )
 
@@ -208,7 +226,7 @@ facets = Table(
 listed = Table(
     "listed",
     metadata,
-    Column("session", Integer, primary_key=True),
+    Column("session", Integer, primary_key=True, autoincrement=False),
     Column("facet", Integer, nullable=False),
     Column("changed_at", Float, nullable=False),  # or when it was followed, as long as nothing has changed
     Column("events", Integer, nullable=False),
@@ -252,10 +270,59 @@ failures = Table(
 """The last failed polls of all sessions, bounded per reason."""
 
 
+TURNS = ("budgets", "folding")
+"""What is done by one process at a time; `leases` has a row of each that can be locked."""
+
+_FILLED = {
+    "sessions": 75,
+    "totals": 50,
+    "spend": 75,
+    "events": 90,
+    "trees": 90,
+    "listed": 80,
+    "listed_costs": 90,
+    "failures": 100,
+    "writers": 50,
+    "leases": 50,
+    "meta": 50,
+}
+"""Tables whose rows change, and how full their pages are at first: what changes often finds room beside itself."""
+
+_SHARED = (
+    "CREATE SEQUENCE claims",
+    "ALTER TABLE sessions ADD COLUMN leased_until TIMESTAMPTZ",
+    # Of many that are due at once, the first are found without sorting all.
+    "DROP INDEX sessions_due",
+    "CREATE INDEX sessions_due ON sessions (account, due_at, id)",
+    "ALTER TABLE totals ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL",
+    "ALTER TABLE series ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL",
+    "CREATE TABLE writers (id BIGSERIAL PRIMARY KEY, seen TIMESTAMPTZ DEFAULT clock_timestamp() NOT NULL)",
+    'CREATE TABLE leases (name TEXT COLLATE "C" PRIMARY KEY, holder BIGINT NOT NULL, until TIMESTAMPTZ NOT NULL)',
+    *(f"INSERT INTO leases VALUES ('{name}', 0, '-infinity')" for name in TURNS),  # noqa: S608 - names of this module
+    # What they leave is swept up early: the tables are large, so a usual share of their rows is many.
+    *(
+        f"ALTER TABLE {table} SET (fillfactor = {full}, autovacuum_vacuum_scale_factor = 0.02,"
+        f" autovacuum_analyze_scale_factor = 0.02)"
+        for table, full in _FILLED.items()
+    ),
+)
+"""What several writers need: who writes, who holds what, when a claim ends, which transaction changed a total."""
+
+
 def sqlite_script() -> str:
     """The statements that make an empty ledger of SQLite, each ended by a semicolon and an empty line."""
+    return _script(sqlite.dialect(), ())
+
+
+def postgresql_script() -> str:
+    """The same of PostgreSQL."""
+    return _script(postgresql.dialect(), _SHARED)  # type: ignore[no-untyped-call]
+
+
+def _script(dialect: Dialect, further: Iterable[str]) -> str:
     statements: list[DDLElement] = []
     for table in metadata.sorted_tables:
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         statements += [CreateTable(table), *map(CreateIndex, indexes)]
-    return "".join(f"{str(each.compile(dialect=sqlite.dialect())).strip()};\n\n" for each in statements)
+    written = [str(each.compile(dialect=dialect)).strip() for each in statements]
+    return "".join(f"{statement};\n\n" for statement in (*written, *further))

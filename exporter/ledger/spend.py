@@ -2,20 +2,20 @@
 
 Owns the spend table and the budgets' totals. Amounts are kept by quarter of an hour and label set, so a budget that is
 configured later finds its window filled. The surprising fact: a window that moves on is summed anew from the table,
-never guessed from the one before.
+never guessed from the one before; several writers share the sum, so one at a time sums up.
 """
 
 from collections import defaultdict
 from decimal import Decimal
-from sqlite3 import Connection
 
 from exporter.budgets import Window, covers, window
 from exporter.catalog import BUDGET_COST, BUDGET_CREDITS, BUDGET_SPENT
 from exporter.config import Budget
+from exporter.ledger.connection import Connection
 from exporter.ledger.migrations import QUARTER_SECONDS
 from exporter.ledger.totals import Totals
 from exporter.model import Labels
-from exporter.money import ZERO, add, amount_text
+from exporter.money import ZERO, add, amount_text, subtract
 
 
 class Spend:
@@ -42,43 +42,60 @@ class Spend:
 
     def write(self, now: float) -> None:
         """Write what was moved; the first time, sum up the windows from the table."""
-        for place, amount in self._moved.items():
+        for place, amount in sorted(self._moved.items()):
             if amount:
-                known = self._connection.execute(
-                    "SELECT amount FROM spend WHERE quarter = ? AND labels = ? AND currency = ?", place
-                ).fetchone()
-                total = add(amount, Decimal(known[0])) if known else amount
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO spend VALUES (?, ?, ?, ?)", (*place, amount_text(total))
-                )
+                self._write(place, amount)
         self._moved.clear()
         if len(self._windows) < len(self._budgets):
             self.sum_up(now)
 
+    def _write(self, place: tuple[int, int, str], amount: Decimal) -> None:
+        query = "SELECT amount FROM spend WHERE quarter = ? AND labels = ? AND currency = ? AND writer = ?"
+        known = self._connection.execute(query, (*place, self._totals.writer)).fetchone()
+        total = add(amount, Decimal(known[0])) if known else amount
+        self._connection.execute(
+            "INSERT INTO spend (quarter, labels, currency, writer, amount) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (quarter, labels, currency, writer) DO UPDATE SET amount = excluded.amount",
+            (*place, self._totals.writer, amount_text(total)),
+        )
+
     def sum_up(self, now: float) -> None:
-        """Set what is spent in each budget's current window, from the table, unless it is the one that is known."""
+        """Set what is spent in each budget's current window, from the table, unless it is the one that is known.
+
+        The writers' parts add up to it: this one's is what is left when the others' are taken away.
+        """
+        self._connection.take_turns("budgets")
         for budget in self._budgets:
             known, current = self._windows.get(budget.name), window(budget, now)
             self._windows[budget.name] = current
             if known is not None and _quarters(known) == _quarters(current):
                 continue
-            self._totals.set(BUDGET_SPENT, _labels(budget), self._spent(budget, current))
+            self._totals.set(BUDGET_SPENT, _labels(budget), self._left(budget, current))
             self._totals.born(BUDGET_COST, _labels(budget))
 
     def forget_others(self) -> None:
         """Say no more what is spent of budgets that are no longer configured; their counters stay."""
         self._totals.end(BUDGET_SPENT, {_labels(budget) for budget in self._budgets})
 
-    def _spent(self, budget: Budget, within: Window) -> Decimal:
+    def _left(self, budget: Budget, within: Window) -> Decimal:
+        """What was spent within the window less what other writers have of it, as one statement sees both."""
         found = self._connection.execute(
-            "SELECT labels, amount FROM spend WHERE quarter >= ? AND quarter < ? AND currency = ?",
-            (*_quarters(within), budget.currency),
+            "SELECT labels, amount FROM spend WHERE quarter >= ? AND quarter < ? AND currency = ?"
+            " UNION ALL SELECT NULL, value FROM totals WHERE series = ? AND writer <> ?",
+            (
+                *_quarters(within),
+                budget.currency,
+                self._totals.number(BUDGET_SPENT, _labels(budget)),
+                self._totals.writer,
+            ),
         )
-        spent = ZERO
-        for number, amount in found:
-            if covers(budget, self._totals.labels(number), budget.currency):
-                spent = add(spent, Decimal(amount))
-        return spent
+        left = ZERO
+        for labels, amount in found:
+            if labels is None:
+                left = subtract(left, Decimal(amount))
+            elif covers(budget, self._totals.labels(labels), budget.currency):
+                left = add(left, Decimal(amount))
+        return left
 
 
 def _quarters(within: Window) -> tuple[float, float]:

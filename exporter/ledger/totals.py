@@ -1,16 +1,16 @@
-"""The writer's image of the totals: entries are added here, and what changed is written and shown.
+"""A writer's image of the totals: entries are added here, and what changed is written and shown.
 
-Owns the rows of the totals table and of the label sets while the ledger is open, so that booking reads neither. It is
-thrown away and read again after any error. The surprising fact: a label set past the series budget is folded into
-`other` here, at booking, which is why sums stay right whatever is folded.
+Owns this writer's rows of the totals table, and what is known of series and label sets, while the ledger is open, so
+that booking reads none of them. It is thrown away and read again after any error. The surprising fact: a label set past
+the series budget is folded into `other` here, at booking, which is why sums stay right whatever is folded.
 """
 
 import json
+import uuid
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
-from sqlite3 import Connection
 
 from msgspec import Struct, field, structs
 from msgspec.structs import replace
@@ -18,12 +18,22 @@ from msgspec.structs import replace
 from exporter.catalog import BORN_TOGETHER, BY_NAME, labels_of
 from exporter.config import Budget, Config, Threshold
 from exporter.costs import Entry
+from exporter.ledger.connection import Connection, Engine
 from exporter.model import NONE, OTHER, Exemplar, Labels, Total
 from exporter.money import ZERO, add, amount_text
 from exporter.record_types import RecordTypes
 
 _ONE = Decimal(1)
 OVERFLOWS = "telnyx_label_overflows_total"
+
+GENERATION = "generation"
+"""In meta: changes when series end or are renamed, which those that follow the totals can't see from what is left."""
+
+WRITE = (
+    "INSERT INTO totals (writer, series, value, counts, exemplars) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (writer, series) DO UPDATE SET value = excluded.value, counts = excluded.counts,"
+    " exemplars = excluded.exemplars"
+)
 
 
 class Settings(Struct, frozen=True):
@@ -56,10 +66,11 @@ class Settings(Struct, frozen=True):
 
 
 class Totals:
-    """All totals and label sets of one ledger."""
+    """All series and label sets of one ledger, with what this writer adds to them."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
-        self._connection = connection
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._connection = connection = engine.connection
+        self._engine = engine
         self._settings = settings
         self._rows: dict[tuple[str, Labels], Total] = {}
         self._projected: dict[tuple[str, Labels], Labels] = {}
@@ -68,23 +79,27 @@ class Totals:
         self._entered: dict[Labels, dict[tuple[str, Labels], Decimal]] = {}
         """What is still to be added, and of entries by their labels: a batch adds to the same few totals thousands of
         times."""
-        self._born: set[int] = set()
-        self._next = 1
         self.lines = 0
-        for total in _read(connection):
+        for total in _read(connection, engine.writer):
             self._rows[total.family, total.labels] = total
-            self._next = max(self._next, total.row + 1)
             self.lines += _lines(total)
-        sets = connection.execute("SELECT id, labels FROM label_sets").fetchall()
-        self._sets: dict[Labels, int] = {_labels(text): number for number, text in sets}
-        self._by_number: dict[int, Labels] = {number: labels for labels, number in self._sets.items()}
+        self._sets: dict[Labels, int] = {}
+        self._by_number: dict[int, Labels] = {}
         self._values: dict[str, set[str]] = {name: set() for name in settings.values_max}
-        for labels in self._sets:
-            self._remember(labels)
+        for number, text in connection.execute("SELECT id, labels FROM label_sets"):
+            self._know(number, read_labels(text))
+
+    @property
+    def writer(self) -> int:
+        return self._engine.writer
 
     def all(self) -> tuple[Total, ...]:
         self._add_up()
         return tuple(self._rows.values())
+
+    def number(self, family: str, labels: Labels) -> int:
+        """Of a series, which exists from then on."""
+        return self._row(family, labels).row
 
     # Label sets
 
@@ -95,17 +110,21 @@ class Totals:
             return number
         folded = self._fold(labels)
         if folded not in self._sets:
-            number = len(self._sets) + 1  # none is ever deleted
-            self._connection.execute("INSERT INTO label_sets VALUES (?, ?)", (number, _text(folded)))
-            self._sets[folded] = number
-            self._by_number[number] = folded
-            self._remember(folded)
+            self._know(_number(self._engine.aside, "label_sets", {"labels": _text(folded)}, {}), folded)
         return self._sets[folded]
 
     def labels(self, number: int) -> Labels:
-        return self._by_number[number]
+        """The label set of this number; one that another writer has met since is read."""
+        labels = self._by_number.get(number)
+        if labels is None:
+            found = self._connection.execute("SELECT labels FROM label_sets WHERE id = ?", (number,)).fetchone()
+            labels = read_labels(found[0])
+            self._know(number, labels)
+        return labels
 
-    def _remember(self, labels: Labels) -> None:
+    def _know(self, number: int, labels: Labels) -> None:
+        self._sets[labels] = number
+        self._by_number[number] = labels
         for name, value in labels:
             if name in self._values and value not in {NONE, OTHER}:
                 self._values[name].add(value)
@@ -208,10 +227,14 @@ class Totals:
         self._put(replace(total, value=add(total.value, value), counts=counts, exemplars=exemplars))
 
     def release(self, rows: Iterable[int]) -> None:
+        """Have the values of series be shown from now on, whoever writes them."""
         self._add_up()
         wanted = set(rows)
         for total in [total for total in self._rows.values() if total.row in wanted]:
             self._put(replace(total, released=True))
+        stamped = ", changed = DEFAULT" if self._connection.shared else ""
+        released = f"UPDATE series SET released = 1{stamped} WHERE id = ? AND released = 0"  # noqa: S608 - literals
+        self._connection.executemany(released, [(row,) for row in sorted(wanted)])
 
     def born(self, family: str, labels: Labels) -> None:
         """Have the series exist, at 0 if it is new."""
@@ -220,11 +243,14 @@ class Totals:
     def end(self, family: str, kept: Container[Labels]) -> None:
         """Have all series of a gauge end but these; whoever shows them must load all totals again."""
         self._add_up()
-        for total in [total for total in self._rows.values() if total.family == family and total.labels not in kept]:
-            self._connection.execute("DELETE FROM totals WHERE id = ?", (total.row,))
+        ended = [total for total in self._rows.values() if total.family == family and total.labels not in kept]
+        if ended:
+            begin_anew(self._connection)
+        for total in ended:
+            self._connection.execute("DELETE FROM totals WHERE series = ?", (total.row,))
+            self._connection.execute("DELETE FROM series WHERE id = ?", (total.row,))
             del self._rows[family, total.labels]
             self._changed.pop(total.row, None)
-            self._born.discard(total.row)
             self.lines -= _lines(total)
 
     def _row(self, family: str, labels: Labels) -> Total:
@@ -234,15 +260,23 @@ class Totals:
             if folded != labels:  # an unknown type of session: the only label of these families that has no bound
                 return self._row(family, folded)
         if total is None:
-            kind = BY_NAME[family].kind
-            bounds = self._settings.bounds[family] if kind == "histogram" else ()
-            cells = len(bounds) + 1 if kind == "histogram" else 0
-            total = Total(self._next, family, labels, ZERO, kind == "gauge", bounds, (0,) * cells, (None,) * cells)
-            self._next += 1
-            self._born.add(total.row)
+            total = self._begun(family, labels)
             self.lines += _lines(total)
             self._put(total)
         return total
+
+    def _begun(self, family: str, labels: Labels) -> Total:
+        """A series that is new, at least to this writer."""
+        kind = BY_NAME[family].kind
+        bounds = json.dumps(self._settings.bounds[family]) if kind == "histogram" else None
+        named, stated = (
+            {"family": family, "labels": _text(labels)},
+            {"bounds": bounds, "released": int(kind == "gauge")},
+        )
+        number = _number(self._engine.aside, "series", named, stated)
+        query = "SELECT bounds, released FROM series WHERE id = ?"
+        bounds, released = self._engine.aside.execute(query, (number,)).fetchone()  # another writer's may differ
+        return begun(number, family, labels, bounds, released)
 
     def _put(self, total: Total) -> None:
         self._rows[total.family, total.labels] = total
@@ -252,17 +286,36 @@ class Totals:
         """Write what changed since the last call, within the caller's transaction."""
         self._add_up()
         changed = tuple(self._changed.values())
+        stamped = ", changed = DEFAULT" if self._connection.shared else ""
         self._connection.executemany(
-            "INSERT INTO totals (id, family, labels, bounds, value, released, counts, exemplars)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*_named(total), *_values(total)) for total in changed if total.row in self._born],
+            f"{WRITE}{stamped}",
+            [written(self._engine.writer, total) for total in changed],
         )
-        self._connection.executemany(
-            "UPDATE totals SET value = ?, released = ?, counts = ?, exemplars = ? WHERE id = ?",
-            [(*_values(total), total.row) for total in changed if total.row not in self._born],
-        )
-        self._changed, self._born = {}, set()
+        self._changed = {}
         return changed
+
+
+def begin_anew(connection: Connection) -> None:
+    """Have all who follow the totals read all of them again."""
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (GENERATION, uuid.uuid4().hex),
+    )
+
+
+def _number(connection: Connection, table: str, named: Mapping[str, object], stated: Mapping[str, object]) -> int:
+    """The number of what is named so; a name that is new gets one, and what is stated of it, for ever."""
+    columns, marks = ", ".join([*named, *stated]), ", ".join("?" * (len(named) + len(stated)))
+    same = " AND ".join(f"{name} = ?" for name in named)
+    query = f"SELECT id FROM {table} WHERE {same}"  # noqa: S608 - literals of this module
+    found = connection.execute(query, tuple(named.values())).fetchone()
+    if found is None:
+        connection.execute(
+            f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING",  # noqa: S608 - literals of this module
+            (*named.values(), *stated.values()),
+        )
+        found = connection.execute(query, tuple(named.values())).fetchone()
+    return int(found[0])
 
 
 @lru_cache(maxsize=256)
@@ -280,34 +333,42 @@ def _text(labels: Labels) -> str:
     return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
 
 
-def _labels(text: str) -> Labels:
+def read_labels(text: str) -> Labels:
     return tuple((name, value) for name, value in json.loads(text))
 
 
-def _named(total: Total) -> tuple[object, ...]:
-    """What never changes of a row."""
-    return (total.row, total.family, _text(total.labels), json.dumps(total.bounds) if total.counts else None)
-
-
-def _values(total: Total) -> tuple[object, ...]:
-    """What changes of a row."""
+def written(writer: int, total: Total) -> tuple[object, ...]:
+    """The values of a writer's row."""
     if not total.counts:
-        return (amount_text(total.value), int(total.released), None, None)
+        return (writer, total.row, amount_text(total.value), None, None)
     exemplars = [(e.event_id, e.value, e.at) if e else None for e in total.exemplars]
-    return (amount_text(total.value), int(total.released), json.dumps(total.counts), json.dumps(exemplars))
+    return (writer, total.row, amount_text(total.value), json.dumps(total.counts), json.dumps(exemplars))
 
 
-def _read(connection: Connection) -> Iterable[Total]:
-    rows = connection.execute("SELECT id, family, labels, value, released, bounds, counts, exemplars FROM totals")
-    for row, family, labels, value, released, bounds, counts, exemplars in rows:
+def _read(connection: Connection, writer: int) -> Iterable[Total]:
+    rows = connection.execute(
+        "SELECT id, family, labels, bounds, released, value, counts, exemplars FROM series"
+        " LEFT JOIN totals ON totals.series = series.id AND totals.writer = ?",
+        (writer,),
+    )
+    for row, family, labels, bounds, released, value, counts, exemplars in rows:
         if family in BY_NAME:
-            yield Total(
-                row,
-                family,
-                _labels(labels),
-                Decimal(value),
-                bool(released),
-                tuple(json.loads(bounds)) if bounds else (),
-                tuple(json.loads(counts)) if counts else (),
-                tuple(Exemplar(*e) if e else None for e in json.loads(exemplars)) if exemplars else (),
-            )
+            total = begun(row, family, read_labels(labels), bounds, released)
+            yield total if value is None else added(total, value, counts, exemplars)
+
+
+def begun(row: int, family: str, labels: Labels, bounds: str | None, released: int) -> Total:
+    """A series to which nobody has added anything yet."""
+    uppers = tuple(json.loads(bounds)) if bounds else ()
+    cells = len(uppers) + 1 if uppers else 0
+    return Total(row, family, labels, ZERO, bool(released), uppers, (0,) * cells, (None,) * cells)
+
+
+def added(total: Total, value: Decimal | str, counts: str | None, exemplars: str | None) -> Total:
+    """The series as a writer's row has it."""
+    return replace(
+        total,
+        value=Decimal(value),
+        counts=tuple(json.loads(counts)) if counts else (),
+        exemplars=tuple(Exemplar(*e) if e else None for e in json.loads(exemplars)) if exemplars else (),
+    )

@@ -6,11 +6,11 @@ something changed, so it is as old as the session's last change, and still true.
 
 import zlib
 from decimal import Decimal
-from sqlite3 import Connection
 
 from msgspec import Struct
 from msgspec.json import decode, encode
 
+from exporter.ledger.connection import Connection
 from exporter.model import Event, Session
 from exporter.money import amount_text
 

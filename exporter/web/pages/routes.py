@@ -22,9 +22,9 @@ from starlette.routing import BaseRoute, Route
 
 from exporter.config import Config
 from exporter.errors import LedgerError
-from exporter.ledger import path_of
+from exporter.ledger import snapshot
 from exporter.ledger.listing import Query
-from exporter.ledger.reading import Snapshot, snapshot
+from exporter.ledger.reading import Snapshot
 from exporter.ledger.views import Failure, Story
 from exporter.log import facts
 from exporter.model import SessionRef
@@ -129,7 +129,7 @@ class Pages:
         return _redactor(self._config().web.redact_fields).text
 
     def _ledger(self) -> AbstractContextManager[Snapshot]:
-        return snapshot(path_of(self._config().ledger.url))
+        return snapshot(self._config().ledger.url)
 
     def _page(self, template: str, **values: Any) -> Response:
         return Response(self._templates.page(template, self._mask(), **values), headers=HTML)
