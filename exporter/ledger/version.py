@@ -10,3 +10,5 @@ LIVE_STATES = ("discovered", "active")
 """States of a session whose bill may still move."""
 LIVE = "state IN ('discovered', 'active')"
 """The same for SQL; word for word, or the index of live sessions isn't used."""
+GIVEN_UP = "state IN ('missing', 'denied')"
+"""For SQL, of sessions that a reload tries again; word for word as well."""
