@@ -89,8 +89,8 @@ def _with_series(count: int) -> int:
 
 def _add_series(connection: sqlite3.Connection, count: int) -> None:
     """Of products that nobody has, with what they cost and their credits."""
-    (first,) = connection.execute("SELECT max(id) + 1 FROM totals").fetchone()
-    query = "SELECT family, min(labels) FROM totals WHERE family LIKE 'telnyx_cost_%total' GROUP BY family"
+    (first,) = connection.execute("SELECT max(id) + 1 FROM series").fetchone()
+    query = "SELECT family, min(labels) FROM series WHERE family LIKE 'telnyx_cost_%total' GROUP BY family"
     kinds = [(family, json.loads(labels)) for family, labels in connection.execute(query)]
     assert len(kinds) == SERIES_SHARE
     rows = []
@@ -98,8 +98,10 @@ def _add_series(connection: sqlite3.Connection, count: int) -> None:
         family, labels = kinds[number % SERIES_SHARE]
         product = f"product-{number // SERIES_SHARE}"
         named = [[name, product if name == "product" else value] for name, value in labels]
-        rows.append((first + number, family, json.dumps(named, separators=(",", ":")), f"{number}.25", 1))
-    connection.executemany("INSERT INTO totals (id, family, labels, value, released) VALUES (?, ?, ?, ?, ?)", rows)
+        rows.append((first + number, family, json.dumps(named, separators=(",", ":"))))
+    connection.executemany("INSERT INTO series (id, family, labels, released) VALUES (?, ?, ?, 1)", rows)
+    values = [(number, f"{number}.25") for number, _, _ in rows]
+    connection.executemany("INSERT INTO totals (writer, series, value) VALUES (0, ?, ?)", values)
 
 
 if __name__ == "__main__":

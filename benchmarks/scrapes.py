@@ -212,7 +212,7 @@ def _fill(file: Path, lines: int) -> None:
     ]
     with closing(open_ledger(config.ledger.url, policy(config), Settings.of(config))) as ledger:
         ledger.born(born)
-        path = ledger.place
+        path = Path(ledger.place)
     drawn = random.Random(1)
     with closing(sqlite3.connect(path)) as connection:
         connection.create_function("drawn", 0, lambda: str(drawn.randrange(10**7) / 10**4))

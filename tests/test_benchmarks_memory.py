@@ -95,8 +95,8 @@ def test_nothing_that_runs_regularly_looks_at_all_rows(built: Path) -> None:
         everything(ledger, time.time() + 2)
     statements = {text for text in said if re.match("SELECT|INSERT|UPDATE|DELETE|WITH", text)}
     assert len(statements) > 50
-    with closing(sqlite3.connect(built)) as reading:
-        plans = {text: [row[3] for row in reading.execute(f"EXPLAIN QUERY PLAN {text}")] for text in statements}
+    with closing(sqlite3.connect(built)) as copy:
+        plans = {text: [row[3] for row in copy.execute(f"EXPLAIN QUERY PLAN {text}")] for text in statements}
     assert {text: plan for text, plan in plans.items() if any(map(SCAN.match, plan))} == {}
 
 
