@@ -183,7 +183,8 @@ class App:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
         config = self.config
-        await self.ledger.open(lambda: open_ledger(config.ledger.url, policy(config), Settings.of(config)))
+        url, password_file = config.ledger.url, config.ledger.password_file
+        await self.ledger.open(lambda: open_ledger(url, policy(config), Settings.of(config), password_file))
         try:
             await self._recover()
             self._reception.open()

@@ -193,6 +193,8 @@ def date_or_time() -> Rule:
     return Rule(shape.expected, take)
 
 
+_SERVER = re.compile(r"postgres(ql)?://")
+_PASSWORD = re.compile(r"://[^/?@]*:[^/?@]*@|[?&](ssl)?password=", re.IGNORECASE)
 _URL = re.compile(
     r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?", re.ASCII
 )
@@ -214,14 +216,17 @@ def web_url() -> Rule:
 
 
 def ledger_url() -> Rule:
-    expected = "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite"
+    """A file, or a PostgreSQL by libpq's URL; of that, nothing secret may stand in it."""
+    expected = "sqlite:/// and the path of a file, or postgresql://USER@HOST/DATABASE"
 
     def take(value: Any) -> str:
         url = _text(expected, value)
-        if url.startswith("postgres"):
-            raise ValueError(
-                "PostgreSQL comes with a later version; until then keep the ledger in a file, sqlite:///PATH"
-            )
+        if _SERVER.match(url):
+            if _PASSWORD.search(url):
+                raise ValueError("expected a URL without a password; put that into a file of its own, password_file")
+            if not url.isprintable() or " " in url:
+                _unfit(expected, value)
+            return url
         _without(url, "@?#", "expected a URL without credentials, query or fragment; they are not shown")
         if not re.fullmatch(r"sqlite:///(?!:memory:|/*$).+", url) or not url.isprintable():
             _unfit(expected, value)

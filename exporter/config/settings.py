@@ -258,9 +258,19 @@ class Ledger(Struct, frozen=True, kw_only=True):
         Row(
             ledger_url(),
             "The ledger's database. Three slashes start a path in the working directory, four an absolute one. Keep it "
-            "on a disk that survives restarts.",
+            "on a disk that survives restarts. Several exporters may share a PostgreSQL (docs/fleet.md), whose URL is "
+            "libpq's, with as many hosts and parameters as needed.",
         ),
     ] = "sqlite:///telnyx-sessions.sqlite"
+    password_file: Annotated[
+        Path | None,
+        Row(
+            file_path(),
+            "The file that holds PostgreSQL's password and nothing else, such as a mounted secret. It is read for each "
+            "new connection, so another password needs no restart.",
+            "none: what libpq finds, as in PGPASSWORD",
+        ),
+    ] = None
     retention_days: Annotated[
         int,
         Row(

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from exporter import lifecycle
+from exporter.errors import LedgerError
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger import claims
 from exporter.ledger.audit import differences
@@ -24,6 +25,7 @@ from exporter.ledger.renaming import rename_account
 from exporter.ledger.spend import Spend
 from exporter.ledger.sums import Reading, Sums
 from exporter.ledger.totals import Settings, Totals, begin_anew
+from exporter.ledger.version import COPYING
 from exporter.ledger.writers import alive, fold
 from exporter.model import Claim, DetailRecord, Followed, Labels, Poll, Receipt, SessionRef, Sighting, Total
 
@@ -40,10 +42,15 @@ class Ledger:
         self._sums = Sums()
         self._engine = opened(self._image)
         try:
-            self._engine.transact(lambda: claims.free_claims(self._connection))
+            self._engine.transact(self._begin)
         except BaseException:
             self._engine.close()
             raise
+
+    def _begin(self) -> None:
+        if self._connection.execute("SELECT 1 FROM meta WHERE key = ?", (COPYING,)).fetchone():
+            raise LedgerError(f"{self.place} is a copy that was not finished; run `ledger copy` again")
+        claims.free_claims(self._connection)
 
     def _image(self, engine: Engine) -> None:
         self._totals = Totals(engine, self._settings)
