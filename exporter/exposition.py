@@ -28,6 +28,8 @@ class Page(Struct, frozen=True):
     """Grows with each page; two pages of one version are the same bytes."""
     text: bytes
     openmetrics: bytes
+    own: "Page | None" = None
+    """The same without the ledger's families, for as long as another process exposes those."""
 
 
 class Format(Enum):

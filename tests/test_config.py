@@ -32,8 +32,11 @@ DATE = "an ISO 8601 date or date-time, such as 2026-03-17 or 2026-03-17T09:30:00
 QUOTES = "; text that can be taken for something else needs quotes"
 URL = "an http or https URL, such as https://api.telnyx.com/v2"
 URL_PLAIN = "expected a URL without credentials, query or fragment; they are not shown"
-LEDGER_URL = "sqlite:/// and the path of a file, or postgresql://USER@HOST/DATABASE"
-NO_PASSWORD = "expected a URL without a password; put that into a file of its own, password_file"
+SERVER_URL = (
+    "expected postgresql://USER@HOST:PORT/DATABASE, perhaps with ?sslmode=verify-full and other settings of libpq;"
+    " in a password %, /, ?, # and @ are written as %25, %2F, %3F, %23 and %40"
+)
+LEDGER_URL = "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite"
 VARIABLE = "the name of an environment variable, such as TELNYX_API_KEY"
 NOTHING = "nothing; remove the key to have its default"
 TOP_KEYS = "known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets, web"
@@ -135,9 +138,9 @@ BAD_SETTINGS = {
     "accounts: [{base_url: 'https://u:secret@a/v2'}]": f"accounts[0].base_url: {URL_PLAIN}",
     "accounts: [{base_url: 'https://a/v2?key=secret'}]": f"accounts[0].base_url: {URL_PLAIN}",
     "accounts: [{base_url: 'https://a/v2#x'}]": f"accounts[0].base_url: {URL_PLAIN}",
-    "ledger: {url: 'postgresql://u:secret@db/x'}": f"ledger.url: {NO_PASSWORD}",
-    "ledger: {url: 'postgres://db/x?user=u&password=secret'}": f"ledger.url: {NO_PASSWORD}",
-    "ledger: {url: 'postgresql://db/x y'}": f'ledger.url: expected {LEDGER_URL}, got "postgresql://db/x y"',
+    "ledger: {url: 'postgresql://u:secret@db'}": f"ledger.url: {SERVER_URL}",
+    "ledger: {url: 'postgresql://u:se/cret@db/x'}": f"ledger.url: {SERVER_URL}",
+    "ledger: {url: 'postgres:u:secret@db/x'}": f"ledger.url: {SERVER_URL}",
     "ledger: {password_file: /etc/pw}": (
         "ledger.password_file: a file has no password; remove the key, or name a PostgreSQL in ledger.url"
     ),

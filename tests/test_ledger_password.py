@@ -31,7 +31,7 @@ def guarded(postgres: Postgres) -> Iterator[str]:
 
 
 def opened(url: str, file: Path | None) -> Ledger:
-    return open_ledger(url, POLICY, SETTINGS, file)
+    return open_ledger(url, POLICY, SETTINGS, password_file=file)
 
 
 def test_another_password_needs_no_restart(guarded: str, postgres: Postgres, tmp_path: Path) -> None:

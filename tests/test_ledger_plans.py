@@ -1,7 +1,7 @@
 """In PostgreSQL no statement of a running exporter or its pages reads a large table from end to end."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -78,7 +78,7 @@ def poll_due(ledger: Ledger) -> None:
     ledger.put_off(claims[0], NOW)
 
 
-DOINGS = {
+DOINGS: dict[str, Callable[[Ledger], object]] = {
     "polling": poll_due,
     "following": lambda ledger: ledger.follow(refs(1, 2, SESSIONS + 7), "webhook", NOW),
     "records": lambda ledger: ledger.list_records(ledgers.ACCOUNT, [known(3), known(SESSIONS + 8)], NOW),

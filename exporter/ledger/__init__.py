@@ -15,17 +15,24 @@ from exporter.errors import LedgerError
 from exporter.ledger.connection import Engine, Image
 from exporter.ledger.file import LedgerFile, MemoryFile
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.opened import LEASE_SECONDS
 from exporter.ledger.reading import Snapshot
 from exporter.ledger.snapshots import file_snapshot
 from exporter.ledger.totals import Settings
 from exporter.lifecycle import Policy
 
-__all__ = ["Ledger", "Settings", "open_existing", "open_ledger", "open_scratch", "snapshot"]
+__all__ = ["Ledger", "Settings", "on_server", "open_existing", "open_ledger", "open_scratch", "snapshot"]
 
 
-def open_ledger(url: str, policy: Policy, settings: Settings, password_file: Path | None = None) -> Ledger:
+def open_ledger(
+    url: str,
+    policy: Policy,
+    settings: Settings,
+    lease_seconds: float = LEASE_SECONDS,
+    password_file: Path | None = None,
+) -> Ledger:
     """Open the ledger at a `sqlite:///` or `postgresql://` URL; makes its file or tables if there are none."""
-    return Ledger(_engine(url, password_file), policy, settings)
+    return Ledger(_engine(url, password_file), policy, settings, lease_seconds)
 
 
 def open_scratch(policy: Policy, settings: Settings) -> Ledger:
@@ -60,7 +67,7 @@ def _engine(url: str, password_file: Path | None) -> Callable[[Image], Engine]:
 
 
 def on_server(url: str) -> bool:
-    """Whether the URL names a PostgreSQL."""
+    """Whether others may share the ledger."""
     return url.startswith(("postgresql:", "postgres:"))
 
 

@@ -13,14 +13,13 @@ from exporter.ledger.connection import Connection
 from exporter.lifecycle import Policy
 from exporter.model import Claim, SessionRef
 
-LEASE_SECONDS = 60.0
-"""A poll whose process died is begun again after this; one that takes longer is renewed."""
-
 _CLAIMED = "id, record_type, event_id, date_time, due_at"
 _LEASE = "clock_timestamp() + ? * interval '1 second'"
 
 
-def claim(connection: Connection, policy: Policy, now: float, limits: Mapping[str, int]) -> list[Claim]:
+def claim(
+    connection: Connection, policy: Policy, now: float, limits: Mapping[str, int], lease_seconds: float
+) -> list[Claim]:
     """Due sessions, the longest due first: at most as many of an account as its limit."""
     found: list[tuple[str, tuple[Any, ...]]] = []
     for account, limit in limits.items():
@@ -35,17 +34,17 @@ def claim(connection: Connection, policy: Policy, now: float, limits: Mapping[st
     leased = f", leased_until = {_LEASE}" if connection.shared else ""
     connection.executemany(
         f"UPDATE sessions SET claim = ?, hinted_due = NULL{leased} WHERE id = ?",  # noqa: S608 - literals of this module
-        [(each.number, *([LEASE_SECONDS] if connection.shared else ()), each.session) for each in claims],
+        [(each.number, *([lease_seconds] if connection.shared else ()), each.session) for each in claims],
     )
     return claims
 
 
-def renew(connection: Connection, claims: Iterable[Claim]) -> None:
+def renew(connection: Connection, claims: Iterable[Claim], lease_seconds: float) -> None:
     """Of polls that are still under way; a claim that somebody else has by now stays theirs."""
     if connection.shared:
         connection.executemany(
             f"UPDATE sessions SET leased_until = {_LEASE} WHERE id = ? AND claim = ?",  # noqa: S608 - literals of this module
-            [(LEASE_SECONDS, each.session, each.number) for each in sorted(claims, key=lambda each: each.session)],
+            [(lease_seconds, each.session, each.number) for each in sorted(claims, key=lambda each: each.session)],
         )
 
 
@@ -55,13 +54,25 @@ def free_claims(connection: Connection) -> None:
         connection.execute("UPDATE sessions SET claim = 0 WHERE claim <> 0")
 
 
+def put_back(connection: Connection, claims: Iterable[Claim]) -> None:
+    """Of polls that came to nothing: their sessions are as due as they were."""
+    connection.executemany(
+        "UPDATE sessions SET claim = 0 WHERE id = ? AND claim = ?",
+        [(each.session, each.number) for each in sorted(claims, key=lambda each: each.session)],
+    )
+
+
+def free(connection: Connection) -> str:
+    """The condition that nobody has claimed a session, or its lease is over."""
+    return "(claim = 0 OR leased_until < clock_timestamp())" if connection.shared else "claim = 0"
+
+
 def _due(connection: Connection, when: str, account: str, moment: float, limit: int) -> list[tuple[Any, ...]]:
     # Two questions, not one with OR: each is answered from the front of the index.
-    free = "(claim = 0 OR leased_until < clock_timestamp())" if connection.shared else "claim = 0"
     order = "due_at, id" if connection.shared else "due_at"  # SQLite's index ends with the id
     locked = f"{connection.locked} SKIP LOCKED" if connection.shared else ""
     query = (
-        f"SELECT {_CLAIMED} FROM sessions WHERE account = ? AND {free} AND {when}"  # noqa: S608 - literals of this module
+        f"SELECT {_CLAIMED} FROM sessions WHERE account = ? AND {free(connection)} AND {when}"  # noqa: S608 - literals of this module
         f" ORDER BY {order} LIMIT ?{locked}"
     )
     return connection.execute(query, (account, moment, limit)).fetchall()

@@ -56,6 +56,7 @@ class Metrics:
         self._places = Places(settings.followed_sessions_max)
         self._followed_moved = False
         self._version = 0
+        self._wanted = False
         for family in FAMILIES:
             if family.home == "process" and not family.labels:
                 self._zero(family)
@@ -87,6 +88,15 @@ class Metrics:
         self._births.keep({row.row for row in rows})
         for row in rows:
             self._note(row)
+
+    def begin_births(self) -> None:
+        """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time."""
+        self._births.keep(set())
+
+    def next_page(self) -> int:
+        """The version of the next page, which there will be even if nothing changes."""
+        self._wanted = True
+        return self._version + 1
 
     def apply(self, receipt: Receipt) -> None:
         """Swap in the totals that a commit changed."""
@@ -166,13 +176,14 @@ class Metrics:
         if self._followed_moved:
             self._show_followed(self._places.choose())
         self._blocks[SERIES].put(NO_LABELS, sum(self._blocks[name].sample_lines for name in self._projections))
-        changed = any(block.changed for block in self._blocks.values())
+        changed = self._wanted or any(block.changed for block in self._blocks.values())
         self._births.exposed()
         if not changed:
             return None
         self._version += 1
-        text, openmetrics = zip(*(block.finished() for block in self._blocks.values()), strict=True)
-        return Page(self._version, b"".join(text), b"".join(openmetrics))
+        self._wanted = False
+        own = _joined(-self._version, (self._blocks[family.name] for family in FAMILIES if family.home == "process"))
+        return _joined(self._version, self._blocks.values(), own)
 
     def _show_unreleased(self) -> None:
         sums = dict.fromkeys(self._currencies, ZERO)
@@ -204,6 +215,11 @@ class Metrics:
             block.drop(labels)
         for labels, value in series.items():
             block.put(labels, value)
+
+
+def _joined(version: int, blocks: Iterable[Block], own: Page | None = None) -> Page:
+    text, openmetrics = zip(*(block.finished() for block in blocks), strict=True)
+    return Page(version, b"".join(text), b"".join(openmetrics), own)
 
 
 def _bounds(settings: Settings) -> dict[str, tuple[float, ...]]:
