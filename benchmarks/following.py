@@ -87,7 +87,7 @@ class Counting(httpx.AsyncBaseTransport):
         self._requests = requests
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self._requests[request.url.path] += 1
+        self._requests[request.extensions["target"].decode().partition("?")[0]] += 1
         return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:

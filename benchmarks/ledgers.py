@@ -8,9 +8,13 @@ are copied; a test sees to that at a small size.
 
 import json
 import random
+import shutil
 import sqlite3
+import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -32,11 +36,12 @@ ACCOUNT, RECORD_TYPE = "main", "call-session"
 EXAMPLE = (Path(__file__).parent.parent / "tests" / "data" / "documented-example.json").read_bytes()
 STEM = b"a1b2c3d4"
 """The part of all ids in the example that is another one in each copy."""
+DAY = b"2026-03-17"
 LIVE, SETTLED = 1, 2
 """The numbers of the sessions that are copied; copies follow."""
 LIVE_SHARE = 0.1
 """Of the sessions of a busy account that are still looked at often; the others wait for a recheck."""
-DAY_SECONDS = 86_400.0
+HOUR_SECONDS, DAY_SECONDS = 3600.0, 86_400.0
 CHUNK = 20_000
 READER = Reader(Labeller(()).record_fields, RecordTypes.documented(), Limits())
 LABELLER = Labeller(())
@@ -46,17 +51,24 @@ def stem(number: int) -> bytes:
     return b"%08x" % number
 
 
-def body(number: int) -> bytes:
-    """The API's answer for the session of this number."""
-    return EXAMPLE.replace(STEM, stem(number))
+def example(day: date) -> bytes:
+    """The example as a call of this day."""
+    return EXAMPLE.replace(DAY, day.isoformat().encode())
+
+
+def day_before(now: float) -> date:
+    """When all calls of a ledger that is built now were: the day before, so that none is so old as to be forgotten."""
+    return datetime.fromtimestamp(now - DAY_SECONDS, UTC).date()
 
 
 def event_id(number: int) -> str:
     return f"{stem(number).decode()}-5e6f-7a8b-9c0d-1e2f3a4b5c6d"
 
 
-def session(number: int) -> Session:
-    stitching = READER.session(SessionRef(ACCOUNT, RECORD_TYPE, event_id(number)), body(number), 5)
+def session(number: int, day: date) -> Session:
+    """The session of this number, as the API's answer is read."""
+    body = example(day).replace(STEM, stem(number))
+    stitching = READER.session(SessionRef(ACCOUNT, RECORD_TYPE, event_id(number)), body, 5)
     try:
         next(stitching)
     except StopIteration as done:
@@ -73,13 +85,15 @@ def poll(claim: Claim, found: Session, at: float) -> Poll:
 def build(path: Path, sessions: int, now: float, *, live: int | None = None, due_within: float = 3600.0) -> None:
     """Fill a new ledger; `live` of the sessions (default: a tenth) are due within so many seconds, the others later."""
     live = max(1, round(LIVE_SHARE * sessions)) if live is None else live
+    day = day_before(now)
     with closing(open_ledger(f"sqlite:///{path}", policy(Config()), Settings.of(Config()))) as ledger:
         empty = _totals(path)
-        _book(ledger, LIVE, now - DAY_SECONDS, settle=False)
+        _book(ledger, LIVE, day, now - HOUR_SECONDS, settle=False)
         of_live = _totals(path)
-        _book(ledger, SETTLED, now - DAY_SECONDS, settle=True)
+        _book(ledger, SETTLED, day, now - DAY_SECONDS, settle=True)
         of_both = _totals(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -1000000")
         connection.execute("BEGIN")
@@ -93,12 +107,27 @@ def build(path: Path, sessions: int, now: float, *, live: int | None = None, due
             first, second = _less(one, empty.get(place, ZERO_TOTAL)), _less(both, one)
             _write(connection, place, _plus(_times(first, live), _times(second, sessions - live)))
         connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
-def _book(ledger: Ledger, number: int, at: float, *, settle: bool) -> None:
+_BUILT: dict[int, Path] = {}
+_FOLDER = tempfile.TemporaryDirectory(prefix="bench-ledgers-")
+
+
+def copied(sessions: int, to: Path) -> Path:
+    """A copy of a ledger with so many sessions, which is built once per process; a fresh one has none."""
+    path = to / "ledger.sqlite"
+    if sessions:
+        if sessions not in _BUILT:
+            _BUILT[sessions] = Path(_FOLDER.name) / f"{sessions}.sqlite"
+            build(_BUILT[sessions], sessions, time.time(), due_within=1.0)
+        shutil.copyfile(_BUILT[sessions], path)
+    return path
+
+
+def _book(ledger: Ledger, number: int, day: date, at: float, *, settle: bool) -> None:
     """Follow and book a session as the exporter does, at its first look and, if it settles, at its last."""
-    found = session(number)
+    found = session(number, day)
     ledger.follow([found.ref], "file", at)
     times = [at, at + Config().polling.settle_after_seconds + 1] if settle else [at]
     for moment in times:
@@ -151,13 +180,13 @@ def _keyed(
 ) -> Iterator[list[Any]]:
     key, owner = names.index("key"), names.index("owner")
     by_key = {row[key]: row for row in rows}
-    pairs = [(event, by_key[event_key(ACCOUNT, event)]) for event in session(original).events]
+    pairs = [(event, by_key[event_key(ACCOUNT, event)]) for event in session(original, date.min).events]
     old = stem(original).decode()
     for number in numbers:
         new = stem(number).decode()
         for event, row in pairs:
             copied = row.copy()
-            copied[key] = event_key(ACCOUNT, replace(event, id=event.id.replace(old, new)))
+            copied[key] = event_key(ACCOUNT, replace(event, id=event.id.replace(old, new, 1)))
             copied[owner] = number
             yield copied
 

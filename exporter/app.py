@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 0.1
 """A new page is published at most this often."""
+RENDER_SERIES = 500
+"""So many changed series are rendered at a time, in some 5 ms; then it's the turn of the polls again."""
 STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
 FOLLOWED_SECONDS = 6 * 3600.0
@@ -179,6 +181,7 @@ class App:
         self._booker.show(receipt)
         self._planner.retire(before, plan, self.poller.under_way | self._jobs.under_way)
         try:
+            await self.poller.look_again(now)
             await self._recall(now)
         except LedgerError as error:  # all is entered; it is shown when the ledger can be read again
             self._booker.failed(error)
@@ -232,7 +235,6 @@ class App:
     async def _recover(self) -> None:
         """The configured sessions and the series known in advance are entered; then memory is what the ledger says."""
         now = self.clock.now()
-        await self.ledger.run(Ledger.hasten, now)
         await self._metadata.recover()
         self._booker.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
         await self.ledger.run(Ledger.born, list(known_series(self.config, self._metadata.record_types)))
@@ -286,6 +288,8 @@ class App:
 
     async def _publish(self) -> None:
         while True:
+            while not self.metrics.render(RENDER_SERIES):  # noqa: ASYNC110 - nothing to wait for, others have a turn
+                await asyncio.sleep(0)
             page = self.metrics.page()
             if page is not None:
                 self.web.publish(page)

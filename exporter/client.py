@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from copy import copy
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -30,6 +31,11 @@ log = logging.getLogger(__name__)
 
 MESSAGE_CHARS_MAX = 300
 """What somebody else says is quoted this far, so that no page of HTML gets into a log line."""
+
+TARGET_CHARS_MAX = 65_536
+"""Path and query; no server takes a longer one."""
+
+_NOTHING = httpx.ByteStream(b"")
 
 ERROR_BODY_BYTES_MAX = 16_384
 """Telnyx's error bodies have a few hundred bytes; of a longer one nothing is quoted."""
@@ -162,8 +168,10 @@ class Client:
         observe: Callable[[Answered], None],
     ) -> None:
         self._name = name
-        self._base_url = base_url.rstrip("/")
+        self._base_url = httpx.URL(base_url.rstrip("/"))
+        self._base_path = self._base_url.raw_path.decode("ascii").rstrip("/")
         self._api_key = api_key
+        self._headers = lru_cache(maxsize=1)(self._headers_with)
         self._pacer = pacer
         self._limits = limits
         self._transport = transport
@@ -212,12 +220,12 @@ class Client:
         Raises Transient when all attempts that make sense have failed, KeyRefused, Denied, Gone or TreeError at once,
         and ConfigError when the key cannot be sent.
         """
-        url = self._url(path_segments, params)
+        target = self._target(path_segments, params)
         attempt = 1
         while True:
             async with self._in_flight:
                 await self._slot()
-                outcome = await self._attempt(endpoint, url, attempt)
+                outcome = await self._attempt(endpoint, target, attempt)
             if isinstance(outcome, bytes):
                 return outcome
             patient = outcome.asked_seconds is None or outcome.asked_seconds <= RETRY_WAIT_SECONDS_MAX
@@ -229,13 +237,15 @@ class Client:
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    def _url(self, path_segments: Sequence[str], params: Mapping[str, str]) -> httpx.URL:
+    def _target(self, path_segments: Sequence[str], params: Mapping[str, str]) -> str:
+        """Path and query, encoded."""
         path = "/".join(map(_segment, path_segments))
         query = "?" + urlencode(params, quote_via=quote, errors="surrogatepass") if params else ""
-        try:
-            return httpx.URL(f"{self._base_url}/{path}{query}")
-        except httpx.InvalidURL as error:  # longer than any URL may be
-            raise Denied("bad_request", f"{self._name}: no request can be made of this name: {error}") from error
+        target = f"{self._base_path}/{path}{query}"
+        if len(target) > TARGET_CHARS_MAX:
+            problem = f"its path would have {len(target)} characters"
+            raise Denied("bad_request", f"{self._name}: no request can be made of this name: {problem}")
+        return target
 
     async def _slot(self) -> None:
         """Wait for a slot, and for another one when meanwhile a 429 to somebody else has stopped the account."""
@@ -261,15 +271,16 @@ class Client:
         elif not self._pacer.held(self._monotonic()):  # a 429 holds the whole account: its next slot is late enough
             await self._sleep(asked_seconds)
 
-    async def _attempt(self, endpoint: str, url: httpx.URL, attempt: int) -> bytes | _Failure:
-        request = httpx.Request("GET", url, headers=self._headers())
+    async def _attempt(self, endpoint: str, target: str, attempt: int) -> bytes | _Failure:
+        request = self._request(target)
         started = self._monotonic()
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
                 response = await self._transport.handle_async_request(request)
-                self._learn(response)
+                headers = _plain(response)
+                self._learn(response.status_code, headers)
                 async with aclosing(_stream(response)):
-                    outcome = await self._outcome(request, response)
+                    outcome = await self._outcome(request, response, headers)
             code = str(response.status_code)
         except tuple(BREAKS) as error:
             code = _reason(error)
@@ -278,44 +289,51 @@ class Client:
         self._observe(Answered(endpoint, code, seconds))
         if self._watch is not None:
             read = len(outcome) if isinstance(outcome, bytes) else outcome.bytes
-            self._watch(Exchange(url.raw_path.decode("ascii"), code, seconds, read, attempt))
+            self._watch(Exchange(target, code, seconds, read, attempt))
         return outcome
 
-    def _learn(self, response: httpx.Response) -> None:
+    def _learn(self, status: int, headers: Mapping[str, str]) -> None:
         """Show an answer to the pacer, and say when it stops the account."""
         now = self._monotonic()
         held = self._pacer.held(now)
-        self._pacer.saw(response.headers, response.status_code, now)
+        self._pacer.saw(headers, status, now)
         if self._pacer.held(now) and not held:
             log.warning("throttled: the account's requests wait", extra=facts(account=self._name))
 
-    def _headers(self) -> httpx.Headers:
-        key = self._api_key()
+    def _request(self, target: str) -> httpx.Request:
+        """The target goes apart, as it is: to take a URL to pieces again and again costs more than the connection."""
+        headers, extensions = self._headers(self._api_key()), {"target": target.encode("ascii")}
+        return httpx.Request("GET", self._base_url, headers=headers, stream=_NOTHING, extensions=extensions)
+
+    def _headers_with(self, key: str) -> httpx.Headers:
         if not _KEY.fullmatch(key):
             problem = "the API key is empty or holds a line break, a space or another character that no key has"
             raise ConfigError(f"accounts[{self._name}]", f"{problem}; write the key alone into its variable or file")
-        return httpx.Headers({**HEADERS, "Authorization": f"Bearer {key}"})
+        host = self._base_url.netloc.decode("ascii")
+        return httpx.Headers({"Host": host, **HEADERS, "Authorization": f"Bearer {key}"})
 
-    async def _outcome(self, request: httpx.Request, response: httpx.Response) -> bytes | _Failure:
+    async def _outcome(
+        self, request: httpx.Request, response: httpx.Response, headers: Mapping[str, str]
+    ) -> bytes | _Failure:
         if response.status_code != httpx.codes.OK:
-            return await self._refused(request, response)
-        kind = response.headers.get("content-type", "application/json")
+            return await self._refused(request, response, headers)
+        kind = headers.get("content-type", "application/json")
         if not kind.partition(";")[0].strip().lower().endswith("json"):
             return self._unreadable(request, "not_json", f"200 with {kind} instead of JSON")
-        body = await _read(response, self._limits.body_bytes_max)
+        body = await _read(response, headers, self._limits.body_bytes_max)
         if body is None:
             problem = f"the answer has more than {self._limits.body_bytes_max} bytes (tree.body_bytes_max)"
             return self._unreadable(request, "body_too_large", problem)
         return body or self._unreadable(request, "not_json", "200 with an empty body")
 
-    async def _refused(self, request: httpx.Request, response: httpx.Response) -> _Failure:
+    async def _refused(self, request: httpx.Request, response: httpx.Response, headers: Mapping[str, str]) -> _Failure:
         status = response.status_code
         verdict = STATUSES.get(status) or STATUS_CLASSES.get(status // 100, UNEXPECTED_STATUS)
-        body = await _read_quietly(response)
+        body = await _read_quietly(response, headers)
         words = (str(status), _said(body), verdict.cure)
         error = verdict.error(verdict.reason, self._message(request, ": ".join(filter(None, words))))
-        again = {"true": True, "false": False}.get(response.headers.get("x-should-retry", "").lower(), verdict.again)
-        return _Failure(error, again, retry_after_seconds(response.headers), len(body))
+        again = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower(), verdict.again)
+        return _Failure(error, again, retry_after_seconds(headers), len(body))
 
     def _unreadable(self, request: httpx.Request, reason: str, problem: str) -> _Failure:
         return _Failure(TreeError(reason, self._message(request, problem)), again=False)
@@ -328,7 +346,7 @@ class Client:
 
     def _message(self, request: httpx.Request, problem: str) -> str:
         """Account, path and problem; bounded, printable, and without the key even where the other side repeats it."""
-        path = request.url.raw_path.decode("ascii").partition("?")[0]
+        path = request.extensions["target"].decode("ascii").partition("?")[0]
         key = request.headers["authorization"].removeprefix("Bearer ")
         return f"{self._name}: GET {_bounded(path)}: {_bounded(problem.replace(key, '***'))}"
 
@@ -351,15 +369,20 @@ def _reason(error: BaseException) -> str:
     return next(BREAKS[kind] for kind in type(error).__mro__ if kind in BREAKS)
 
 
+def _plain(response: httpx.Response) -> dict[str, str]:
+    """The headers by lower-case name, the last of each: httpx looks through all of them at every look."""
+    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw}
+
+
 def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
     assert isinstance(response.stream, httpx.AsyncByteStream)
     return response.stream
 
 
-async def _read(response: httpx.Response, bytes_max: int) -> bytes | None:
+async def _read(response: httpx.Response, headers: Mapping[str, str], bytes_max: int) -> bytes | None:
     """The body, unpacked; None as soon as it is longer than `bytes_max`, without reading on."""
     body = bytearray()
-    gzip = _unpacker(response.headers.get("content-encoding", "").lower())
+    gzip = _unpacker(headers.get("content-encoding", "").lower())
     async for chunk in _stream(response):
         body += gzip.decompress(chunk, bytes_max + 1 - len(body)) if gzip else chunk
         if len(body) > bytes_max:
@@ -379,10 +402,10 @@ def _unpacker(encoding: str) -> "zlib._Decompress | None":
     return zlib.decompressobj(wbits=31)  # a gzip header is demanded
 
 
-async def _read_quietly(response: httpx.Response) -> bytes:
+async def _read_quietly(response: httpx.Response, headers: Mapping[str, str]) -> bytes:
     """A body that only explains a status already known: how reading it fails is of no interest."""
     try:
-        return await _read(response, ERROR_BODY_BYTES_MAX) or b""
+        return await _read(response, headers, ERROR_BODY_BYTES_MAX) or b""
     except tuple(BREAKS):
         return b""
 

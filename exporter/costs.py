@@ -23,9 +23,10 @@ INFERENCE = "inference"
 """Exactly this record type is an LLM turn; its speech-to-text and text-to-speech cousins are not."""
 
 _ONE = Decimal(1)
+_MONEY = frozenset({COST, CREDITS})
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One addition to one total; `labels` are the event's, `further` what the family has beyond them."""
 
     family: str
@@ -35,7 +36,7 @@ class Entry(Struct, frozen=True):
     """Never negative, but of gauges."""
 
 
-class Booked(Struct, frozen=True):
+class Booked(Struct, frozen=True, gc=False):
     """What the ledger has booked of one event."""
 
     labels: Labels
@@ -53,7 +54,7 @@ class Booked(Struct, frozen=True):
     """It was counted as settled without a price."""
 
 
-class Booking(Struct, frozen=True):
+class Booking(Struct, frozen=True, gc=False):
     """The outcome of one sighting; `failed` names checks that it fails, with what differed."""
 
     after: Booked
@@ -87,10 +88,24 @@ def book(before: Booked | None, cost: Decimal | None, currency: str, facts: Fact
     return Booking(after, tuple(entries), tuple(failed))
 
 
+def says_nothing_new(before: Booked, cost: Decimal | None, currency: str, facts: Facts) -> bool:
+    """Whether `book` would leave all as it is: the usual sighting, and the quick answer to it."""
+    return (
+        (cost is None or (cost == before.cost and currency in {before.currency, UNKNOWN}))
+        and (facts.input_tokens is None or facts.input_tokens == before.input_tokens)
+        and (facts.output_tokens is None or facts.output_tokens == before.output_tokens)
+        and (facts.billed_seconds is None or facts.billed_seconds == before.billed_seconds)
+        and (facts.at is None or before.at is not None)
+    )
+
+
 def net(entries: tuple[Entry, ...]) -> list[tuple[str, Decimal]]:
     """(currency, signed amount) of the money in these entries."""
-    sign = {COST: 1, CREDITS: -1}
-    return [(entry.further[0][1], sign[entry.family] * entry.amount) for entry in entries if entry.family in sign]
+    return [
+        (entry.further[0][1], entry.amount if entry.family == COST else -entry.amount)
+        for entry in entries
+        if entry.family in _MONEY
+    ]
 
 
 def is_inference(labels: Labels) -> bool:
@@ -133,19 +148,27 @@ def _differ(difference: Decimal, currency: str, labels: Labels, *, first: bool =
 
 def _use(before: Booked, facts: Facts, entries: list[Entry], failed: list[tuple[str, str]]) -> tuple[int, int, Decimal]:
     """Book tokens and billed seconds, upward only."""
-    tokens = []
-    for direction, known, now in (
-        ("input", before.input_tokens, facts.input_tokens),
-        ("output", before.output_tokens, facts.output_tokens),
-    ):
-        if now is not None and now > known:
-            entries.append(Entry(TOKENS, before.labels, (("token_direction", direction),), Decimal(now - known)))
-        elif now is not None and now < known:
-            failed.append(("usage_decreased", f"{direction} tokens were {known}, are now {now}"))
-        tokens.append(max(known, now or 0))
-    seconds = facts.billed_seconds
-    if seconds is not None and seconds > before.billed_seconds:
-        entries.append(Entry(BILLED_SECONDS, before.labels, (), subtract(seconds, before.billed_seconds)))
-    elif seconds is not None and seconds < before.billed_seconds:
-        failed.append(("usage_decreased", f"billed seconds were {before.billed_seconds}, are now {seconds}"))
-    return tokens[0], tokens[1], max(before.billed_seconds, seconds or ZERO)
+    read = _more_tokens("input", facts.input_tokens, before, entries, failed)
+    written = _more_tokens("output", facts.output_tokens, before, entries, failed)
+    known, seconds = before.billed_seconds, facts.billed_seconds
+    if seconds is None:
+        return read, written, known
+    if seconds > known:
+        entries.append(Entry(BILLED_SECONDS, before.labels, (), subtract(seconds, known)))
+        return read, written, seconds
+    if seconds < known:
+        failed.append(("usage_decreased", f"billed seconds were {known}, are now {seconds}"))
+    return read, written, known
+
+
+def _more_tokens(
+    direction: str, now: int | None, before: Booked, entries: list[Entry], failed: list[tuple[str, str]]
+) -> int:
+    known = before.input_tokens if direction == "input" else before.output_tokens
+    if now is None or now == known:
+        return known
+    if now < known:
+        failed.append(("usage_decreased", f"{direction} tokens were {known}, are now {now}"))
+        return known
+    entries.append(Entry(TOKENS, before.labels, (("token_direction", direction),), Decimal(now - known)))
+    return now

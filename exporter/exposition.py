@@ -26,10 +26,22 @@ class Page(Struct, frozen=True):
 
     version: int
     """Grows with each page; two pages of one version are the same bytes."""
-    text: bytes
-    openmetrics: bytes
+    text_parts: tuple[bytes, ...]
+    openmetrics_parts: tuple[bytes, ...]
+    """In pieces, which one page shares with the next and one format with the other; whoever is asked joins them."""
     own: "Page | None" = None
     """The same without the ledger's families, for as long as another process exposes those."""
+
+    @property
+    def text(self) -> bytes:
+        return b"".join(self.text_parts)
+
+    @property
+    def openmetrics(self) -> bytes:
+        return b"".join(self.openmetrics_parts)
+
+    def parts(self, form: "Format") -> tuple[bytes, ...]:
+        return self.openmetrics_parts if form is Format.OPENMETRICS else self.text_parts
 
 
 class Format(Enum):

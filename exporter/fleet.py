@@ -153,7 +153,7 @@ class Fleet:
         if self._page is not None:
             self._show(await self._ledger.run(Ledger.changes))
             since, self._followed_at = self._followed_at, self._clock.now()
-            changed = await self._ledger.run(Ledger.changed, since - FOLLOWED_OVERLAP_SECONDS, FOLLOWED_MAX)
+            changed = await self._ledger.run(Ledger.followed, since - FOLLOWED_OVERLAP_SECONDS, FOLLOWED_MAX)
             self._metrics.follow(changed, self._followed_at)
         elif self._exposition.first or now >= self._exposition.since + self._takeover_seconds:
             reading = await self._ledger.run(Ledger.changes, anew=True)

@@ -3,7 +3,7 @@
 Money is `Decimal` in the major unit of its currency, times are seconds since the epoch (UTC), absent is None.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Literal
 
@@ -116,7 +116,7 @@ class Profile(Struct, frozen=True):
     duration_seconds: float | None
 
 
-class Exemplar(Struct, frozen=True):
+class Exemplar(Struct, frozen=True, gc=False):
     """One observation that a bucket points to."""
 
     event_id: str
@@ -124,7 +124,7 @@ class Exemplar(Struct, frozen=True):
     at: float
 
 
-class Total(Struct, frozen=True):
+class Total(Struct, frozen=True, gc=False):
     """One row of the ledger's totals, absolute: a counter, a gauge or a histogram."""
 
     row: int
@@ -189,6 +189,8 @@ class Claim(Struct, frozen=True):
     """From one rising sequence: tells which of two polls was claimed later."""
     ref: SessionRef
     due_at: float
+    fingerprint: bytes | None = None
+    """Fingerprint of the last answer, if booking the same one again would change nothing."""
 
 
 class Poll(Struct, frozen=True):
@@ -196,10 +198,15 @@ class Poll(Struct, frozen=True):
 
     claim: Claim
     at: float
-    outcome: Literal["tree", "gone", "denied", "failed"]
+    outcome: Literal["tree", "same", "gone", "denied", "failed"]
+    """same: the answer was the last one again, to the byte, and was not read."""
     reason: str = ""
     session: Session | None = None
     facts: tuple[Facts, ...] = ()
     profile: Profile | None = None
     detail: str = ""
     """What the error said, of a poll that failed."""
+    fingerprint: bytes | None = None
+    """Fingerprint of the answer; None where it took several to see all of the tree."""
+    read: "Callable[[], Poll] | None" = None
+    """Reads the same answer nonetheless, if booking it turns out to need it."""

@@ -38,7 +38,7 @@ def read_amount(value: object) -> Decimal | None:
     return None
 
 
-@lru_cache(maxsize=65536)  # few prices exist, and each comes back with every poll
+@lru_cache(maxsize=8192)  # some 2 MB: few prices exist, and each comes back with every poll
 def _read_text(text: str) -> Decimal | None:
     return _within_limits(Decimal(text)) if _NUMBER.fullmatch(text) else None
 

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from exporter.client import Client, Exchange
 from exporter.errors import ConfigError, Denied, Gone, LedgerError, PollError
 from exporter.labels import Labeller
 from exporter.ledger import Ledger
+from exporter.ledger.following import START, Place
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -59,7 +61,11 @@ class Journey:
         `at` is the time before anything was asked: the answer is at least as new, so nothing is looked at too late.
         """
         try:
-            session = await self.session(claim.ref)
+            body = await self._root(claim.ref)
+            fingerprint = self._reader().fingerprint(body, self._max_depth)
+            if fingerprint == claim.fingerprint:
+                return Poll(claim, at, "same", fingerprint=fingerprint, read=partial(self._again, claim, at, body))
+            session = await self._whole(claim.ref, body)
         except Gone:
             return Poll(claim, at, "gone")
         except Denied as error:
@@ -68,20 +74,38 @@ class Journey:
             reason = error.reason if isinstance(error, PollError) else "key_unusable"
             log.warning("poll failed", extra=facts(**named(claim.ref), reason=reason, error=str(error)))
             return Poll(claim, at, "failed", reason, detail=str(error))
-        found = self._labeller.facts(session)
-        return Poll(claim, at, "tree", "", session, found, self._labeller.profile(session, found))
+        return self._read(claim, at, session, fingerprint)
 
     async def session(self, ref: SessionRef) -> Session:
         """The whole session as the API shows it now; raises PollError."""
-        if ref.date_time is None:
-            return await self._tree(ref)
-        try:
-            return await self._tree(ref)
-        except Gone:  # which a wrong date_time looks like as well
-            return await self._tree(SessionRef(ref.account, ref.record_type, ref.event_id))
+        return await self._whole(ref, await self._root(ref))
 
-    async def _tree(self, ref: SessionRef) -> Session:
-        body = await self._ask(Subtree(ref.record_type, ref.event_id, self._max_depth), ref.date_time)
+    def _again(self, claim: Claim, at: float, body: bytes) -> Poll:
+        """The poll of an answer that was not read at first; it holds the whole tree, as the one before did."""
+        stitching = self._reader().session(claim.ref, body, self._max_depth)
+        try:
+            next(stitching)
+            while True:
+                stitching.send(None)
+        except StopIteration as done:
+            return self._read(claim, at, done.value, claim.fingerprint)
+
+    def _read(self, claim: Claim, at: float, session: Session, fingerprint: bytes | None) -> Poll:
+        found = self._labeller.facts(session)
+        profile = self._labeller.profile(session, found)
+        return Poll(claim, at, "tree", "", session, found, profile, fingerprint=None if session.cuts else fingerprint)
+
+    async def _root(self, ref: SessionRef) -> bytes:
+        """The tree from its root on, as far down as one answer shows it."""
+        root = Subtree(ref.record_type, ref.event_id, self._max_depth)
+        if ref.date_time is None:
+            return await self._ask(root, None)
+        try:
+            return await self._ask(root, ref.date_time)
+        except Gone:  # which a wrong date_time looks like as well
+            return await self._ask(root, None)
+
+    async def _whole(self, ref: SessionRef, body: bytes) -> Session:
         stitching = self._reader().session(ref, body, self._max_depth)
         try:
             subtree = next(stitching)
@@ -150,6 +174,9 @@ class Poller:
         self._turn = asyncio.Lock()
         self._stopping = False
         self._told = -math.inf
+        self._hastened: Place | None = START
+        """How far live sessions were looked through, which a start, a reload and a clock set back call for."""
+        self._retrying = False
         self.ticked_at: float | None = None
         """Monotonic time of the last tick that ended."""
         self.claimed_once = False
@@ -201,8 +228,9 @@ class Poller:
             if now < self._told - SET_BACK_SECONDS:
                 self._metrics.inc("telnyx_exporter_clock_steps_total", ())
                 log.warning("the clock was set back", extra=facts(seconds=self._told - now))
-                await self._ledger.run(Ledger.hasten, now)
+                self._hastened = START
             self._told = now
+            await self._catch_up(now)
             claims = await self._ledger.run(Ledger.claim, now, free)
         except LedgerError as error:
             self._booker.failed(error)
@@ -214,6 +242,18 @@ class Poller:
             self._start(claim)
         for name, count in taken.items():
             self._lanes[name].more = count == free[name]
+
+    async def look_again(self, now: float) -> None:
+        """Other intervals may hold, what was given up may be worth a try: a portion now, more with each tick."""
+        self._hastened, self._retrying = START, True
+        await self._catch_up(now)
+
+    async def _catch_up(self, now: float) -> None:
+        """A portion of the sessions that have to be looked through: a webhook never waits for a million."""
+        if self._hastened is not None:
+            self._hastened = await self._ledger.run(Ledger.hasten, now, self._hastened)
+        if self._retrying:
+            self._retrying = await self._ledger.run(Ledger.retry, now)
 
     def _start(self, claim: Claim) -> None:
         lane = self._lanes[claim.ref.account]
@@ -250,7 +290,7 @@ class Poller:
     def _judged(self, lane: Lane, poll: Poll) -> Poll:
         """If every session of an account is refused, none is: they stay due until the key may see them again."""
         now = self._clock.monotonic()
-        if poll.outcome in {"tree", "gone"}:
+        if poll.outcome in {"tree", "same", "gone"}:
             lane.accepted_at = now
             if lane.paused:
                 log.info("account goes on: its key may see sessions again", extra=facts(account=poll.claim.ref.account))

@@ -70,10 +70,18 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._session = self._session or self._open()
-        url = URL(str(request.url), encoded=True)
+        url = self._located(request)
         headers = request.headers.multi_items()
         answer = await _translated(self._session.request(request.method, url, headers=headers, allow_redirects=False))
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_AiohttpStream(answer))
+
+    def _located(self, request: httpx.Request) -> URL:
+        """A `target` replaces path and query, as with httpx's own transport."""
+        target = request.extensions.get("target")
+        if target is None:
+            return URL(str(request.url), encoded=True)
+        origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
+        return URL(origin + target.decode("ascii"), encoded=True)
 
     def _open(self) -> aiohttp.ClientSession:  # not in __init__: it binds to the running loop
         return aiohttp.ClientSession(

@@ -6,6 +6,7 @@ once shown must never be 0 again.
 """
 
 import logging
+import math
 import platform
 from collections.abc import Callable, Iterable
 
@@ -30,9 +31,11 @@ log = logging.getLogger(__name__)
 
 RELEASE_SECONDS = 0.5
 GAUGES_SECONDS = 5.0
+COUNTING_PAUSES = 100
+"""Between two counts of the backlog so many times as long as the last one took: a hundredth of the ledger's time."""
 KEEP_SECONDS = 60.0
-PRUNE_SESSIONS_MAX = 200
-"""Per transaction, so that a batch of polls never waits long for a prune."""
+PRUNE_SESSIONS_MAX = 50
+"""Per transaction, some 20 ms, so that neither a batch of polls nor a webhook waits long for a prune."""
 DAY_SECONDS = 86_400.0
 TASKS = (
     *("balance", "beat", "config", "detail_records", "discover", "expose", "files"),
@@ -81,6 +84,7 @@ class Upkeep:
         self._fleet = fleet
         self._counted = counted
         self._plan: Plan | None = None
+        self._counted_again_at = -math.inf
         for task in TASKS:
             metrics.inc("telnyx_exporter_task_failures_total", (task,), 0)
         metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
@@ -129,13 +133,21 @@ class Upkeep:
             if pacer.quota_remaining is not None:
                 self._metrics.set("telnyx_api_quota_remaining", (name,), pacer.quota_remaining)
         try:
-            due = await self._ledger.run(Ledger.due, self._clock.now(), list(self._now.clients))
-            self._metrics.set("telnyx_due_sessions", (), due)
+            await self._count_due()
             self._metrics.set("telnyx_ledger_size_bytes", (), await self._ledger.run(Ledger.size_bytes))
             rescues = await self._ledger.run(lambda ledger: ledger.rescues)
             self._metrics.set("telnyx_ledger_rescues_total", (), rescues)
         except LedgerError as error:
             self._booker.failed(error)
+
+    async def _count_due(self) -> None:
+        """A backlog is counted by looking through it, so a long one is counted less often."""
+        began = self._clock.monotonic()
+        if began >= self._counted_again_at:
+            due = await self._ledger.run(Ledger.due, self._clock.now(), list(self._now.clients))
+            self._metrics.set("telnyx_due_sessions", (), due)
+            ended = self._clock.monotonic()
+            self._counted_again_at = ended + COUNTING_PAUSES * (ended - began)
 
     async def keep(self) -> None:
         """Move the budgets' windows on, and forget what is older than the retention, in small steps."""

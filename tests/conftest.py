@@ -70,6 +70,12 @@ def promtool() -> Path:
 
 
 @pytest.fixture(scope="session")
+def nginx() -> Path:
+    """The web server that benchmarks poll."""
+    return _program("nginx", "nginx")
+
+
+@pytest.fixture(scope="session")
 def alertmanager_program() -> Path:
     """The Alertmanager server, by the name that Debian gives it or by its own."""
     own = shutil.which("alertmanager")

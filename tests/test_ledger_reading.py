@@ -304,7 +304,8 @@ def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> N
 
     for table in ("facets", "listed", "listed_costs", "roots", "failures"):
         copy.execute(f"DROP TABLE {table}")
-    copy.execute("DROP INDEX sessions_failing")
+    for index in ("failing", "claimed", "configured", "given_up", "treeless"):
+        copy.execute(f"DROP INDEX sessions_{index}")
     copy.executescript(
         """CREATE TABLE old_totals AS SELECT id, family, labels, value, released, bounds, counts, exemplars
             FROM series JOIN totals ON series = id;
@@ -312,6 +313,7 @@ def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> N
         DROP TABLE series; DROP TABLE totals; DROP TABLE spend;
         ALTER TABLE old_totals RENAME TO totals; ALTER TABLE old_spend RENAME TO spend;"""
     )
+    copy.execute("ALTER TABLE sessions DROP COLUMN fingerprint")
     copy.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
     copy.commit()
     copy.close()

@@ -131,6 +131,32 @@ def test_no_news() -> None:
     assert second.version > first.version
 
 
+def test_rendered_ahead() -> None:
+    """Lines may be rendered in steps before the page; the page is nonetheless that of the moment when it is made."""
+    labels = [(("account", f"a{n}"), *COST_LABELS[1:], ("currency", "USD")) for n in range(10)]
+    ahead, at_once = (loaded([counter(n, "1", labels[n]) for n in range(10)]) for _ in range(2))
+    assert [ahead.render(5), ahead.render(5)] == [False, False]
+    for metrics in (ahead, at_once):
+        metrics.apply(Receipt((counter(0, "7", labels[0]), counter(9, "8", labels[9]))))
+    assert not ahead.render(1)
+    pages = [metrics.page() for metrics in (ahead, at_once)]
+    assert pages[0] == pages[1]
+    assert ahead.render(1)
+    assert ahead.page() is None
+
+
+def test_number_of_what_was_never_committed() -> None:
+    """After a ledger error another total may have the number of one that was: the old series ends."""
+    other = (*COST_LABELS, ("currency", "EUR"))
+    metrics = loaded([counter(1, "1"), counter(2, "2", released=False)])
+    metrics.page()
+    metrics.load([counter(1, "5", other), counter(2, "3", other, CREDITS, released=False)])
+    found = samples(metrics)
+    assert (shown(found, COST), shown(found, COST, currency="EUR"), shown(found, CREDITS)) == (5, 5, 0)
+    assert shown(found, "telnyx_unreleased_cost", currency="USD") == 0
+    assert shown(found, "telnyx_unreleased_cost", currency="EUR") == -3
+
+
 # Projection
 
 
@@ -287,6 +313,20 @@ def test_births_survive_load() -> None:
     metrics.load([counter(1, "1", released=False)])
     metrics.scraped(1)
     assert metrics.ripe(150) == [1]
+
+
+def test_birth_under_a_number_of_before() -> None:
+    """A total that has the number of one that was never committed is born itself."""
+    metrics = loaded([counter(1, "1", released=False)])
+    metrics.page()
+    metrics.ripe(0)
+    metrics.load([counter(1, "1", (*COST_LABELS, ("currency", "EUR")), released=False)])
+    metrics.scraped(1)
+    assert metrics.ripe(150) == [], "it was on no page"
+    metrics.page()
+    metrics.ripe(200)
+    metrics.scraped(201)
+    assert metrics.ripe(350) == [1]
 
 
 def test_birth_in_a_known_series() -> None:

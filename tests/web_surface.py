@@ -20,7 +20,7 @@ FAMILY = Family("telnyx_cost_total", "counter", "ledger", ("model",), "Costs.")
 def page(version: int, lines: int = 3) -> Page:
     """A page on which every value is its version."""
     series = b"".join(sample(prefix(FAMILY.name, [("model", f"m{n}")]), version) for n in range(lines))
-    return Page(version, head(FAMILY, openmetrics=False) + series, head(FAMILY, openmetrics=True) + series)
+    return Page(version, (head(FAMILY, openmetrics=False), series), (head(FAMILY, openmetrics=True), series))
 
 
 class Heard(Struct, frozen=True):

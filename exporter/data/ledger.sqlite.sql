@@ -160,17 +160,26 @@ CREATE TABLE sessions (
 	hint TEXT DEFAULT '' NOT NULL, 
 	hinted_due FLOAT, 
 	summary TEXT, 
+	fingerprint BLOB, 
 	PRIMARY KEY (id), 
 	UNIQUE (account, record_type, event_id)
 );
+
+CREATE INDEX sessions_claimed ON sessions (claim) WHERE claim <> 0;
+
+CREATE INDEX sessions_configured ON sessions (configured) WHERE configured = 1;
 
 CREATE INDEX sessions_due ON sessions (account, due_at);
 
 CREATE INDEX sessions_failing ON sessions (failing) WHERE failing <> '';
 
+CREATE INDEX sessions_given_up ON sessions (due_at) WHERE state IN ('missing', 'denied');
+
 CREATE INDEX sessions_live ON sessions (account, record_type) WHERE state IN ('discovered', 'active');
 
 CREATE INDEX sessions_prunable ON sessions (latest_at);
+
+CREATE INDEX sessions_treeless ON sessions (followed_at) WHERE summary IS NULL;
 
 CREATE TABLE spend (
 	quarter INTEGER NOT NULL, 

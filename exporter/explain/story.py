@@ -99,8 +99,9 @@ def _blocks(totals: "tuple[Total, ...] | list[Total]", extra: tuple[str, ...]) -
 
 def _block(name: str, totals: list[Total], extra: tuple[str, ...]) -> Block:
     block = Block(BY_NAME[name], labels_of(BY_NAME[name], extra), totals[0].bounds)
-    projection = Projection(block)
-    projection.load(totals)
+    projection = Projection(block, {})
+    for total in totals:
+        projection.put(total)
     projection.refresh()
     return block
 

@@ -6,11 +6,11 @@ surprising fact: a poll that was claimed earlier may finish later, and then neve
 """
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from exporter import costs, lifecycle
@@ -25,6 +25,7 @@ from exporter.ledger.renaming import seeds
 from exporter.ledger.rows import (
     EventRow,
     SessionRow,
+    forget_fingerprints,
     read_events,
     read_owners,
     read_sessions,
@@ -49,8 +50,8 @@ WHOLE_TREE_CHECKS = ("event_sum", "root_cumulative", "node_cumulative", "event_c
 
 def event_key(seed: str, event: Event) -> bytes:
     """16 bytes that name an event of an account for ever, wherever in however many trees it is seen."""
-    named = identity(event.record_type, event.product, event.event_name, event.id)
-    name = "\0".join((seed, *named, str(event.ordinal)))
+    product, event_name, event_id = identity(event.record_type, event.product, event.event_name, event.id)
+    name = f"{seed}\0{product}\0{event_name}\0{event_id}\0{event.ordinal}"
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -72,6 +73,8 @@ class Batch:
         self._sessions: dict[int, SessionRow] = {}
         self._events: dict[bytes, EventRow] = {}
         self._dirty: set[bytes] = set()
+        self._disturbed: set[int] = set()
+        """Sessions whose last answer would change something if it were booked again."""
         self._new: set[bytes] = set()
         """Events that the table doesn't have yet."""
         self._below: set[bytes] = set()
@@ -82,13 +85,15 @@ class Batch:
 
     def book(self, polls: Iterable[Poll]) -> Receipt:
         """Book all polls whose claim is still theirs, in the order of their claims."""
-        seen = [(poll, self._distinct(poll)) for poll in sorted(polls, key=lambda poll: poll.claim.number)]
+        seen = self._seen(polls)
         wanted = {poll.claim.session for poll, _ in seen}
         if self._connection.shared:  # all are locked in one order: whoever changes an event holds its owner
             wanted |= read_owners(self._connection, {key for _, events in seen for key in events})
         self._sessions = read_sessions(self._connection, wanted)
         before = dict(self._sessions)
         keyed = [(poll, events) for poll, events in seen if self._holds(poll)]
+        if any(self._needs_reading(poll, self._sessions) for poll, _ in keyed):
+            raise Overtaken("something was booked on the events of an answer that wasn't read")
         current = [poll for poll, _ in keyed]
         self._events = read_events(self._connection, {key for _, events in keyed for key in events})
         self._horizon = horizon(self._connection)  # after the events: one that is pruned meanwhile is behind it
@@ -105,9 +110,33 @@ class Batch:
         moves = (*self._following.moves, *self._moves)
         return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices), moves)
 
+    def _seen(self, polls: Iterable[Poll]) -> list[tuple[Poll, dict[bytes, tuple[Event, Facts]]]]:
+        """Each poll with its events; of the last answer again nothing is read, unless others have met its events."""
+        seen = [(poll, self._distinct(poll)) for poll in sorted(polls, key=lambda poll: poll.claim.number)]
+        unread = {poll.claim.session for poll, _ in seen if poll.read is not None}
+        if not unread:
+            return seen
+        rows = read_sessions(self._connection, unread, lock=False)
+        met = read_owners(self._connection, {key for _, events in seen for key in events})
+        for place, (poll, _) in enumerate(seen):
+            if poll.read is not None and (poll.claim.session in met or self._needs_reading(poll, rows)):
+                opened = poll.read()
+                seen[place] = (opened, self._distinct(opened))
+        return seen
+
+    def _needs_reading(self, poll: Poll, rows: Mapping[int, SessionRow]) -> bool:
+        """Whether booking an unread answer would do more than to note that nothing has changed."""
+        row = rows.get(poll.claim.session)
+        if poll.read is None or row is None:
+            return False
+        standing, _ = lifecycle.step(row.standing, "unchanged", poll.at, self._policy, 0.0)
+        rests = standing.state != row.standing.state or (standing.state == "settled" and not row.observed)
+        return rests or row.fingerprint != poll.fingerprint
+
     def _write_sessions(self, before: Mapping[int, SessionRow], current: Sequence[Poll]) -> None:
         rows = [self._sessions[poll.claim.session] for poll in current]
         write_sessions(self._connection, rows)
+        forget_fingerprints(self._connection, self._disturbed - {row.id for row in rows})
         for row in rows:
             self._facets.write(before[row.id], row)
         remember(self._connection, current)
@@ -120,10 +149,11 @@ class Batch:
         if poll.session is None:
             return {}
         account = poll.session.ref.account
+        seed = self._seeds.get(account, account)
         found: dict[bytes, tuple[Event, Facts]] = {}
-        for event, facts in zip(poll.session.events, poll.facts, strict=True):
-            if event.id:
-                found.setdefault(self._key(account, event), (event, facts))
+        for seen in zip(poll.session.events, poll.facts, strict=True):
+            if seen[0].id:
+                found.setdefault(event_key(seed, seen[0]), seen)
         return found
 
     def _holds(self, poll: Poll) -> bool:
@@ -133,7 +163,9 @@ class Batch:
     def _book_poll(self, poll: Poll, events: dict[bytes, tuple[Event, Facts]]) -> None:
         row = self._sessions[poll.claim.session]
         before = row
-        outcome: lifecycle.Outcome = poll.outcome if poll.outcome != "tree" else "unchanged"
+        outcome: lifecycle.Outcome = (
+            "unchanged" if poll.outcome == "tree" or poll.outcome == "same" else poll.outcome  # noqa: PLR1714 - narrows the type
+        )
         if poll.session is not None and poll.profile is not None:
             row, outcome = self._book_tree(row, poll, poll.session, events)
         jitter = (poll.claim.number * 2654435761 % 2**32) / 2**31 - 1  # spread evenly, and the same in every run
@@ -164,14 +196,26 @@ class Batch:
         if forgotten:
             failed.append(("forgotten", f"{len(forgotten)} events are older than what the ledger remembers"))
             events = {key: seen for key, seen in events.items() if key not in forgotten}
-        changed, met = False, 0
+        changed, late, new, met = False, False, 0, 0
         for key, (event, facts) in events.items():
-            change, problems = self._book_event(row, poll, key, event, facts)
-            changed |= change
-            failed += problems
-            self._events[key] = self._marked(key, nested=key != root)
+            known = self._events.get(key)
+            late |= known is not None and known.claim > poll.claim.number
+            if known is None:
+                self._book_new(row, poll, key, event, facts, nested=key != root)
+                new += 1
+            else:
+                change, problems = self._book_known(row, poll, known, event, facts)
+                changed |= change
+                failed += problems
+                self._events[key] = self._marked(key, nested=key != root)
             met += self._events[key].owner == row.id
+        if new:
+            changed = True
+            self._own(row.id, new)
+            self._totals.add("telnyx_ledger_events", (), Decimal(new))
         row = self._sessions[row.id]
+        alone = met == len(events) and not forgotten and not late
+        row = replace(row, fingerprint=poll.fingerprint if alone and session.complete else None)
         if session.complete and met < row.owned:
             failed.append(("vanished_event", f"{row.owned - met} booked events are no longer in the tree"))
         row = self._judge(row, failed, complete=session.complete)
@@ -181,46 +225,58 @@ class Batch:
         outcome: lifecycle.Outcome = "changed" if changed else "unchanged"
         return row, outcome if changed or session.complete else "incomplete"
 
-    def _book_event(
-        self, row: SessionRow, poll: Poll, key: bytes, event: Event, facts: Facts
+    def _book_new(self, row: SessionRow, poll: Poll, key: bytes, event: Event, facts: Facts, *, nested: bool) -> None:
+        self._new.add(key)
+        booking = costs.book(None, event.cost, event.currency, self._placed(facts, row, poll))
+        self._totals.enter(booking.entries)
+        self._put(key, booking.after, row.id, poll.claim.number, nested=nested)
+        self._move_money(row.ref.account, booking, settled=self._settled(row.id))
+
+    def _book_known(
+        self, row: SessionRow, poll: Poll, known: EventRow, event: Event, facts: Facts
     ) -> tuple[bool, list[tuple[str, str]]]:
-        known = self._events.get(key)
-        if known is not None and known.claim > poll.claim.number:
+        """Whether it changed anything, and the checks that it fails."""
+        if known.claim > poll.claim.number:
             return False, []
-        before = self._booked(known) if known is not None else None
-        if before is None or before.cost_labels is None:  # else its labels are fixed
+        if known.owner != row.id:
+            self._disturb(known.owner)
+        before = self._booked(known)
+        owner = known.owner
+        if owner != row.id and self._settled(owner) and not self._settled(row.id):
+            owner = self._take_over(known, row)
+        elif costs.says_nothing_new(before, event.cost, event.currency, facts):
+            return False, []
+        if before.cost_labels is None:  # else its labels are fixed
             facts = self._placed(facts, row, poll)
         booking = costs.book(before, event.cost, event.currency, facts)
-        for entry in booking.entries:
-            self._totals.enter(entry)
-        failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
-        owner = known.owner if known is not None else row.id
-        if known is None:
-            self._new.add(key)
-            self._own(row.id, +1)
-            self._totals.add("telnyx_ledger_events", (), _ONE)
-        elif owner != row.id and self._settled(owner) and not self._settled(row.id):
-            owner = self._take_over(known, row)
-        if known is None or booking.after != before or owner != known.owner:
-            self._put(key, booking.after, owner, poll.claim.number, known.nested if known is not None else False)
+        self._totals.enter(booking.entries)
+        if booking.after != before or owner != known.owner:
+            self._put(known.key, booking.after, owner, poll.claim.number, nested=known.nested)
         self._move_money(row.ref.account, booking, settled=self._settled(owner))
-        if before is not None and before.cost is not None and booking.after.cost != before.cost:
+        if before.cost is not None and booking.after.cost != before.cost:
             self._amend(row, poll.at, event, before)
-        return known is None or bool(booking.entries), failed
+        failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
+        return bool(booking.entries), failed
 
     def _placed(self, facts: Facts, row: SessionRow, poll: Poll) -> Facts:
         """The facts under their label set, folded if need be, and with a time: money is always spent some time."""
         labels = self._totals.labels(self._totals.intern(facts.labels))
-        at = next(at for at in (facts.at, row.latest_at, poll.at) if at is not None)
-        return replace(facts, labels=labels, at=at)
+        at = facts.at
+        if at is None:
+            at = poll.at if row.latest_at is None else row.latest_at
+        return Facts(labels, facts.input_tokens, facts.output_tokens, facts.billed_seconds, at)
 
     def _forgotten(self, events: dict[bytes, tuple[Event, Facts]], latest: float | None) -> set[bytes]:
         """New events that are older than what was pruned: they may have been booked already."""
+        if self._horizon == float("-inf"):
+            return set()
         dated = {key: latest if facts.at is None else facts.at for key, (_, facts) in events.items()}
         return {key for key, at in dated.items() if key not in self._events and at is not None and at < self._horizon}
 
     def _move_money(self, account: str, booking: costs.Booking, *, settled: bool) -> None:
         moved = costs.net(booking.entries)
+        if not moved:
+            return
         if not settled:
             self._move_unsettled(account, moved)
         after = booking.after
@@ -242,7 +298,7 @@ class Batch:
             row.settled_unpriced,
         )
 
-    def _put(self, key: bytes, booked: Booked, owner: int, claim: int, nested: bool) -> None:  # noqa: FBT001 - a fact
+    def _put(self, key: bytes, booked: Booked, owner: int, claim: int, *, nested: bool) -> None:
         cost_labels = self._totals.intern(booked.cost_labels) if booked.cost_labels is not None else None
         self._events[key] = EventRow(
             key,
@@ -279,6 +335,12 @@ class Batch:
         row = self._sessions.get(session)
         if row is not None:
             self._sessions[session] = replace(row, owned=row.owned + change)
+
+    def _disturb(self, session: int) -> None:
+        row = self._sessions.get(session)
+        if row is not None:
+            self._sessions[session] = replace(row, fingerprint=None)
+            self._disturbed.add(session)
 
     def _take_over(self, event: EventRow, row: SessionRow) -> int:
         """A live session takes an event over from a settled one; its money is unsettled again."""
@@ -350,12 +412,14 @@ class Batch:
         summary = {"events": count, "turns": turns, "costs": [(p, c, amount_text(a)) for p, c, a in spent]}
         write_tree(self._connection, row.id, session)
         self._facets.root(row.id, row.ref, session.events[0].id)
-        return replace(row, summary=json.dumps(summary))
+        return replace(row, summary=encode(summary).decode())
 
     def _cross(self, row: SessionRow, poll: Poll, session: Session) -> SessionRow:
         """Count the thresholds that the session goes over, each once, while it is live."""
         crossed, profile = set(filter(None, row.crossed.split(","))), poll.profile
-        if row.standing.state == "settled" or profile is None or self._absorbed(row, session):
+        if not self._settings.thresholds or row.standing.state == "settled" or profile is None:
+            return row
+        if self._absorbed(row, session):
             return row
         spent = _cost_by_currency(session)
         for threshold in self._settings.thresholds:
@@ -444,7 +508,7 @@ class Batch:
         for key, event in read_events(self._connection, {key for (key,) in found}).items():
             if not event.settled_unpriced:
                 labels = self._totals.labels(event.labels)
-                self._totals.enter(Entry("telnyx_events_settled_unpriced_total", labels, (), _ONE))
+                self._totals.enter([Entry("telnyx_events_settled_unpriced_total", labels, (), _ONE)])
                 self._events[key] = replace(event, settled_unpriced=True)
                 self._dirty.add(key)
 

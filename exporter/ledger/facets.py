@@ -5,9 +5,10 @@ Runs within the caller's transaction, and is no part of the accounting. The surp
 writes nothing here, which is why these columns and their indexes are no part of `sessions`.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+
+from msgspec.json import decode
 
 from exporter.ledger.connection import Connection
 from exporter.ledger.ranks import rank
@@ -19,7 +20,7 @@ from exporter.money import ZERO, add, amount_text
 def costs_of(summary: str | None) -> dict[str, Decimal]:
     """Net cost by currency, as a session's summary has it by product."""
     costs: dict[str, Decimal] = {}
-    for _, currency, amount in json.loads(summary)["costs"] if summary is not None else ():
+    for _, currency, amount in decode(summary)["costs"] if summary is not None else ():
         costs[currency] = add(costs.get(currency, ZERO), Decimal(amount))
     return costs
 
@@ -44,7 +45,7 @@ class Facets:
 
     def put(self, session: int, ref: SessionRef, state: str, changed_at: float, summary: str | None) -> None:
         facet, costs = self._number(ref.account, ref.record_type, state), costs_of(summary)
-        events = json.loads(summary)["events"] if summary is not None else 0
+        events = decode(summary)["events"] if summary is not None else 0
         self._connection.execute(
             "INSERT INTO listed (session, facet, changed_at, events, costless) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (session) DO UPDATE SET facet = excluded.facet, changed_at = excluded.changed_at,"
@@ -97,7 +98,7 @@ def misplaced(connection: Connection) -> Iterator[str]:
         " AND facets.record_type = sessions.record_type AND facets.state = sessions.state"
     )
     for session, summary, placed, events in rows:
-        counted = json.loads(summary)["events"] if summary is not None else 0
+        counted = decode(summary)["events"] if summary is not None else 0
         listed = costs.pop(session, {})
         if not placed or events != counted or listed != costs_of(summary):
             yield f"session {session} does not stand in the lists of the pages as it is"

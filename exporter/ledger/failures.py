@@ -5,8 +5,9 @@ history keeps is decided here too. The surprising fact: the bound is per reason,
 sweep away the one tree that could not be read.
 """
 
-import json
 from collections.abc import Iterable
+
+from msgspec.json import decode, encode
 
 from exporter.ledger.connection import Connection
 from exporter.model import Poll
@@ -26,9 +27,9 @@ FAILED = frozenset({"failed", "denied"})
 
 def history(polls: str, at: float, outcome: str, reason: str) -> str:
     """A session's polls as JSON, [at, outcome, reason] each, with one more: the last ones, and failures before them."""
-    known = [*json.loads(polls), [round(at, 3), outcome, reason]]
+    known = [*decode(polls), [round(at, 3), outcome, reason]]
     older, last = known[:-POLLS_KEPT], known[-POLLS_KEPT:]
-    return json.dumps([*[poll for poll in older if poll[1] in FAILED][-FAILURES_KEPT:], *last])
+    return encode([*[poll for poll in older if poll[1] in FAILED][-FAILURES_KEPT:], *last]).decode()
 
 
 def remember(connection: Connection, polls: Iterable[Poll]) -> None:

@@ -13,11 +13,18 @@ from exporter.ledger.connection import Connection
 from exporter.ledger.facets import Facets
 from exporter.ledger.rows import SessionRow, read_sessions
 from exporter.ledger.totals import Totals
+from exporter.ledger.version import GIVEN_UP, LIVE
 from exporter.lifecycle import JITTER, Policy, first_wait, hinted, kept
 from exporter.model import Move, SessionRef, Sighting
 
 CONFIGURED = "config"
 """The source of sessions that the configuration names."""
+
+Place = tuple[str, str, int]
+"""Of a live session: its account, record type and number, in the order in which all are looked through."""
+START: Place = ("", "", 0)
+PORTION = 2000
+"""Sessions that are looked through in one transaction, some 10 ms: a webhook waits for one at most."""
 
 _ONE = Decimal(1)
 
@@ -52,21 +59,36 @@ class Following:
             [(min(now, daily), daily, daily, ref.account, ref.record_type, ref.event_id) for ref in refs],
         )
 
-    def hasten(self, now: float) -> None:
-        """Live sessions are due no later than their longest interval from now."""
-        statement = "UPDATE sessions SET due_at = ? WHERE state IN ('discovered', 'active') AND due_at > ?"
-        self._connection.execute(statement, (now, now + (1 + JITTER) * self._policy.max_interval))
+    def hasten(self, now: float, after: Place) -> Place | None:
+        """Live sessions are due no later than their longest interval from now: some of those that come after a place.
 
-    def retry(self, now: float) -> None:
-        """Have sessions that were given up be due: what was wrong with them may have been mended.
-
-        The recheck that this look will count as is given back, else a few reloads would use up all of them.
+        The place to go on from; None at the end.
         """
-        self._connection.execute(
-            "UPDATE sessions SET due_at = ?, rechecks = CASE WHEN rechecks > 0 THEN rechecks - 1 ELSE -1 END"
-            " WHERE state IN ('missing', 'denied') AND (due_at IS NULL OR due_at > ?)",
-            (now, now),
+        query = (
+            f"SELECT account, record_type, id, due_at FROM sessions WHERE {LIVE}"  # noqa: S608 - a literal
+            " AND (account, record_type, id) > (?, ?, ?) ORDER BY account, record_type, id LIMIT ?"
         )
+        found = self._connection.execute(query, (*after, PORTION)).fetchall()
+        latest = now + (1 + JITTER) * self._policy.max_interval
+        late = [(now, number) for _, _, number, due_at in found if due_at is not None and due_at > latest]
+        self._connection.executemany("UPDATE sessions SET due_at = ? WHERE id = ?", late)
+        return found[-1][:3] if len(found) == PORTION else None
+
+    def retry(self, now: float) -> bool:
+        """Have some of the sessions that were given up be due: what was wrong with them may have been mended.
+
+        The recheck that this look will count as is given back, else a few reloads would use up all of them. Whether
+        there may be more.
+        """
+        changed = 0
+        for which, values in (("due_at IS NULL", ()), ("due_at > ?", (now,))):
+            query = f"SELECT id FROM sessions WHERE {GIVEN_UP} AND {which} LIMIT ?"  # noqa: S608 - literals
+            found = self._connection.execute(query, (*values, PORTION - changed)).fetchall()
+            given_back = "rechecks = CASE WHEN rechecks > 0 THEN rechecks - 1 ELSE -1 END"
+            statement = f"UPDATE sessions SET due_at = ?, {given_back} WHERE id = ?"  # noqa: S608 - literals
+            self._connection.executemany(statement, [(now, number) for (number,) in found])
+            changed += len(found)
+        return changed == PORTION
 
     def fall_back(self, row: SessionRow, now: float) -> None:
         """The API doesn't know the session: follow what is known of it instead."""

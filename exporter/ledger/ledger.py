@@ -12,7 +12,7 @@ from exporter import lifecycle
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger import claims
 from exporter.ledger.booking import Batch
-from exporter.ledger.following import Following
+from exporter.ledger.following import START, Following, Place
 from exporter.ledger.leases import Answer, take
 from exporter.ledger.opened import OpenLedger
 from exporter.ledger.pruning import prune
@@ -100,8 +100,8 @@ class Ledger(OpenLedger):
     ) -> Receipt:
         """Go on under another configuration, or, after an error, under the one before; `totals` has what it changed.
 
-        Money that is booked stays as it is. Budgets are summed up anew, sessions that were given up are due, and the
-        series exist.
+        Money that is booked stays as it is. Budgets are summed up anew, and the series exist. What the sessions are due
+        by is another matter: `hasten` and `retry`.
         """
         refs, series, before = list(refs), list(series), (self._policy, self._settings)
 
@@ -110,8 +110,6 @@ class Ledger(OpenLedger):
             self._image(self._engine)
             following = self._following()
             following.configure(refs, now)
-            following.hasten(now)
-            following.retry(now)
             self._spend.forget_others()
             self._spend.sum_up(now)
             for family, labels in series:
@@ -136,9 +134,16 @@ class Ledger(OpenLedger):
         polls = list(polls)
         return self._engine.transact(lambda: self._batch().book(polls))
 
-    def hasten(self, now: float) -> None:
-        """After the clock was set back: live sessions are due no later than their longest interval from now."""
-        self._engine.transact(lambda: self._following().hasten(now))
+    def hasten(self, now: float, after: Place = START) -> Place | None:
+        """Have live sessions be due no later than their longest interval from now, as after a clock was set back.
+
+        They are looked through in portions; the place to go on from, None at the end.
+        """
+        return self._engine.transact(lambda: self._following().hasten(now, after))
+
+    def retry(self, now: float) -> bool:
+        """Have a portion of the sessions that were given up be due; whether there may be more."""
+        return self._engine.transact(lambda: self._following().retry(now))
 
     def put_back(self, under_way: Iterable[Claim]) -> None:
         """Give up claims of polls that will not be finished: others may poll at once."""

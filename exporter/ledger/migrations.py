@@ -91,8 +91,11 @@ def _from_3(connection: Connection) -> None:
 
 
 def _from_4(connection: Connection) -> None:
-    """A fleet: several writers' totals and spend, side by side; what they are of, and whether it is shown, apart."""
-    for statement in _WRITERS:
+    """A fleet: several writers' totals and spend, side by side; what they are of, and whether it is shown, apart.
+
+    An answer that is the last one again is not read, and nothing that runs regularly looks at all sessions.
+    """
+    for statement in (*_WRITERS, *_FEW):
         connection.execute(statement)
 
 
@@ -126,6 +129,13 @@ _LIST_INDEXES = (
     "CREATE INDEX ix_roots_session ON roots (session)",
     "CREATE INDEX ix_failures_session ON failures (session)",
     "CREATE INDEX ix_failures_reason ON failures (reason)",
+)
+_FEW = (
+    "ALTER TABLE sessions ADD COLUMN fingerprint BLOB",
+    "CREATE INDEX sessions_claimed ON sessions (claim) WHERE claim <> 0",
+    "CREATE INDEX sessions_configured ON sessions (configured) WHERE configured = 1",
+    "CREATE INDEX sessions_given_up ON sessions (due_at) WHERE state IN ('missing', 'denied')",
+    "CREATE INDEX sessions_treeless ON sessions (followed_at) WHERE summary IS NULL",
 )
 _WRITERS = (
     """CREATE TABLE series (

@@ -5,21 +5,19 @@ fact: where others write as well, the image is only of what this process has add
 read from the tables.
 """
 
-import json
 from collections.abc import Callable, Iterable
-from decimal import Decimal
-from typing import Any
 
 from exporter import lifecycle
 from exporter.errors import LedgerError
 from exporter.ledger import claims
 from exporter.ledger.audit import differences
 from exporter.ledger.connection import Connection, Engine, Image
+from exporter.ledger.recent import recent
 from exporter.ledger.spend import Spend
 from exporter.ledger.sums import Reading, Sums
 from exporter.ledger.totals import Settings, Totals
 from exporter.ledger.version import COPYING
-from exporter.model import Followed, SessionRef, Total
+from exporter.model import Followed, Total
 
 LEASE_SECONDS = 60.0
 """How long a claim is good for where others may take it; whoever polls renews it."""
@@ -93,34 +91,13 @@ class OpenLedger:
         return reading
 
     def followed(self, since: float, limit: int) -> tuple[Followed, ...]:
-        """Configured sessions and those changed since, for the per-session gauges after a start."""
-        query = (
-            "SELECT account, record_type, event_id, configured, changed_at, summary FROM sessions"
-            " WHERE summary IS NOT NULL AND (configured = 1 OR changed_at >= ?)"
-            " ORDER BY configured DESC, changed_at DESC LIMIT ?"
-        )
-        return self._engine.read(lambda: tuple(map(_followed, self._connection.execute(query, (since, limit)))))
-
-    def changed(self, since: float, limit: int) -> tuple[Followed, ...]:
-        """Sessions that have changed since, the last first, found by the index of each facet's list."""
-        query = (
-            "SELECT account, record_type, event_id, configured, sessions.changed_at, summary"
-            " FROM listed JOIN sessions ON sessions.id = session"
-            " WHERE facet IN (SELECT id FROM facets) AND listed.changed_at >= ? AND summary IS NOT NULL"
-            " ORDER BY listed.changed_at DESC LIMIT ?"
-        )
-        return self._engine.read(lambda: tuple(map(_followed, self._connection.execute(query, (since, limit)))))
+        """Configured sessions and those changed since, for the per-session gauges."""
+        return self._engine.read(lambda: recent(self._connection, since, limit))
 
     def due(self, now: float, accounts: Iterable[str]) -> int:
-        """How many sessions of these accounts are due and not claimed."""
-        far = now + self._policy.longest
-
-        def count(account: str) -> int:
-            free = claims.free(self._connection)
-            query = f"SELECT count(*) FROM sessions WHERE account = ? AND {free} AND (due_at <= ? OR due_at > ?)"  # noqa: S608 - literals
-            return int(self._connection.execute(query, (account, now, far)).fetchone()[0])
-
-        return self._engine.read(lambda: sum(map(count, accounts)))
+        """How many sessions of these accounts are due and not claimed; with many it takes some ms, as many are read."""
+        far, asked = now + self._policy.longest, list(accounts)
+        return self._engine.read(lambda: claims.due(self._connection, now, far, asked))
 
     def kept(self, key: str) -> str | None:
         query = "SELECT value FROM meta WHERE key = ?"
@@ -157,11 +134,3 @@ class OpenLedger:
 
     def size_bytes(self) -> int:
         return self._engine.size_bytes()
-
-
-def _followed(row: tuple[Any, ...]) -> Followed:
-    account, record_type, event_id, configured, at, summary = row
-    known = json.loads(summary)
-    costs = tuple((product, currency, Decimal(amount)) for product, currency, amount in known["costs"])
-    ref = SessionRef(account, record_type, event_id)
-    return Followed(ref, known["events"], known["turns"], at or 0.0, costs, bool(configured))

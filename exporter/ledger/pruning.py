@@ -63,7 +63,7 @@ def _settle_money(connection: Connection, totals: Totals, session: int, account:
 def _forget_events(connection: Connection, totals: Totals, session: int) -> None:
     unpriced = connection.execute("SELECT labels FROM events WHERE owner = ? AND cost IS NULL", (session,)).fetchall()
     for (number,) in unpriced:
-        totals.enter(Entry(AWAITING, totals.labels(number), (), -_ONE))
+        totals.enter([Entry(AWAITING, totals.labels(number), (), -_ONE)])
     deleted = connection.execute("DELETE FROM events WHERE owner = ?", (session,)).rowcount
     totals.add("telnyx_ledger_events", (), Decimal(-deleted) if deleted else ZERO)
 

@@ -19,7 +19,7 @@ _CHUNK = 500
 """Keys per SELECT: SQLite allows 32,766 variables, and longer lists are not faster."""
 
 
-class EventRow(Struct, frozen=True):
+class EventRow(Struct, frozen=True, gc=False):
     """One row of `events`."""
 
     key: bytes
@@ -53,6 +53,7 @@ class SessionRow(Struct, frozen=True):
     polls: str
     summary: str | None
     hinted_due: float | None
+    fingerprint: bytes | None
 
 
 _EVENT = (
@@ -61,7 +62,7 @@ _EVENT = (
 _SESSION = (
     "id, account, record_type, event_id, date_time, followed_at, state, configured, interval, first_tree_at,"
     " changed_at, rested_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary,"
-    " hint, hinted_due"
+    " hint, hinted_due, fingerprint"
 )
 _INTO_EVENTS = f"INTO events ({_EVENT}) VALUES ({','.join('?' * len(_EVENT.split(',')))})"
 _EVENT_SET = ", ".join(f"{name} = excluded.{name}" for name in _EVENT.split(", ") if name != "key")
@@ -75,9 +76,9 @@ def read_events(connection: Connection, keys: Collection[bytes]) -> dict[bytes, 
     return {row[0]: _event(row) for row in found}
 
 
-def read_sessions(connection: Connection, ids: Collection[int]) -> dict[int, SessionRow]:
-    """The rows that there are, locked until the transaction ends."""
-    locked = f" ORDER BY id{connection.locked}" if connection.shared else ""
+def read_sessions(connection: Connection, ids: Collection[int], *, lock: bool = True) -> dict[int, SessionRow]:
+    """The rows that there are, locked until the transaction ends; without `lock` others may change them meanwhile."""
+    locked = f" ORDER BY id{connection.locked}" if connection.shared and lock else ""
     found = _select(connection, f"SELECT {_SESSION} FROM sessions WHERE id", sorted(ids), locked)  # noqa: S608 - literals
     return {row[0]: _session(row) for row in found}
 
@@ -111,9 +112,14 @@ def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
     connection.executemany(
         "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, rested_at = ?, rechecks = ?,"
         " due_at = ?, claim = ?, observed = ?, owned = ?, latest_at = ?, crossed = ?, failing = ?, polls = ?,"
-        " summary = ? WHERE id = ?",
+        " summary = ?, fingerprint = ? WHERE id = ?",
         map(_session_values, rows),
     )
+
+
+def forget_fingerprints(connection: Connection, sessions: Iterable[int]) -> None:
+    """Have the next answers of these sessions be read, whatever they are."""
+    connection.executemany("UPDATE sessions SET fingerprint = NULL WHERE id = ?", [(session,) for session in sessions])
 
 
 def _event(row: tuple[Any, ...]) -> EventRow:
@@ -155,13 +161,12 @@ def _event_values(row: EventRow) -> tuple[object, ...]:
 def _session(row: tuple[Any, ...]) -> SessionRow:
     number, account, record_type, event_id, date_time, followed_at, state, configured, interval = row[:9]
     first_tree_at, changed_at, rested_at, rechecks, due_at, claim, observed, owned = row[9:17]
-    latest_at, crossed, failing, polls, summary, hint, hinted_due = row[17:]
-    seen = (first_tree_at, changed_at, rested_at, rechecks)
-    standing = Standing(followed_at, state, bool(configured), interval, hint, *seen)
+    latest_at, crossed, failing, polls, summary, hint, hinted_due, fingerprint = row[17:]
+    times = (first_tree_at, changed_at, rested_at, rechecks)
+    standing = Standing(followed_at, state, bool(configured), interval, hint, *times)
     ref = SessionRef(account, record_type, event_id, date_time)
-    return SessionRow(
-        number, ref, standing, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary, hinted_due
-    )
+    booked = (observed, owned, latest_at, crossed, failing, polls, summary, hinted_due, fingerprint)
+    return SessionRow(number, ref, standing, due_at, claim, *booked)
 
 
 def _session_values(row: SessionRow) -> tuple[object, ...]:
@@ -182,5 +187,6 @@ def _session_values(row: SessionRow) -> tuple[object, ...]:
         row.failing,
         row.polls,
         row.summary,
+        row.fingerprint,
         row.id,
     )

@@ -29,7 +29,7 @@ from sqlalchemy import Text as LocalText
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
-from exporter.ledger.version import LIVE
+from exporter.ledger.version import GIVEN_UP, LIVE
 from exporter.money import amount_text
 
 
@@ -87,10 +87,25 @@ sessions = Table(
     Column("hint", Text, nullable=False, server_default=""),  # the furthest that a source has said of it
     Column("hinted_due", Float),  # due then at the latest, by words that came since it was claimed
     Column("summary", Text),  # JSON: what the per-session gauges show
+    Column("fingerprint", LargeBinary(16)),  # of the last answer; none if booking it again may change something
     UniqueConstraint("account", "record_type", "event_id"),
     Index("sessions_due", "account", "due_at"),
     Index("sessions_prunable", "latest_at"),
     Index("sessions_failing", "failing", sqlite_where=text("failing <> ''"), postgresql_where=text("failing <> ''")),
+    Index("sessions_claimed", "claim", sqlite_where=text("claim <> 0"), postgresql_where=text("claim <> 0")),
+    Index(
+        "sessions_configured",
+        "configured",
+        sqlite_where=text("configured = 1"),
+        postgresql_where=text("configured = 1"),
+    ),
+    Index("sessions_given_up", "due_at", sqlite_where=text(GIVEN_UP), postgresql_where=text(GIVEN_UP)),
+    Index(
+        "sessions_treeless",
+        "followed_at",
+        sqlite_where=text("summary IS NULL"),
+        postgresql_where=text("summary IS NULL"),
+    ),
     Index("sessions_live", "account", "record_type", sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
 )
 
@@ -279,6 +294,7 @@ _SHARED = (
     # Of many that are due at once, the first are found without sorting all.
     "DROP INDEX sessions_due",
     "CREATE INDEX sessions_due ON sessions (account, due_at, id)",
+    "DROP INDEX sessions_claimed",  # it would make each claim write to all indexes
     "ALTER TABLE totals ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL",
     "ALTER TABLE series ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL",
     "CREATE TABLE writers (id BIGSERIAL PRIMARY KEY, seen TIMESTAMPTZ DEFAULT clock_timestamp() NOT NULL)",

@@ -60,13 +60,16 @@ class Spend:
         )
 
     def sum_up(self, now: float) -> None:
-        """Set what is spent in each budget's current window, from the table.
+        """Set what is spent in each budget's current window, from the table, unless it is the one that is known.
 
         The writers' parts add up to it: this one's is what is left when the others' are taken away.
         """
         self._connection.take_turns("budgets")
         for budget in self._budgets:
-            current = self._windows[budget.name] = window(budget, now)
+            known, current = self._windows.get(budget.name), window(budget, now)
+            self._windows[budget.name] = current
+            if known is not None and _quarters(known) == _quarters(current):
+                continue
             self._totals.set(BUDGET_SPENT, _labels(budget), self._left(budget, current))
             self._totals.born(BUDGET_COST, _labels(budget))
 

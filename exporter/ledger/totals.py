@@ -75,6 +75,10 @@ class Totals:
         self._rows: dict[tuple[str, Labels], Total] = {}
         self._projected: dict[tuple[str, Labels], Labels] = {}
         self._changed: dict[int, Total] = {}
+        self._pending: dict[tuple[str, Labels], Decimal] = {}
+        self._entered: dict[Labels, dict[tuple[str, Labels], Decimal]] = {}
+        """What is still to be added, and of entries by their labels: a batch adds to the same few totals thousands of
+        times."""
         self.lines = 0
         for total in _read(connection, engine.writer):
             self._rows[total.family, total.labels] = total
@@ -90,6 +94,7 @@ class Totals:
         return self._engine.writer
 
     def all(self) -> tuple[Total, ...]:
+        self._add_up()
         return tuple(self._rows.values())
 
     def number(self, family: str, labels: Labels) -> int:
@@ -152,8 +157,21 @@ class Totals:
 
     # Values
 
-    def enter(self, entry: Entry) -> None:
-        self.add(entry.family, self.projected(entry.family, entry.labels + entry.further), entry.amount)
+    def enter(self, entries: Iterable[Entry]) -> None:
+        """Add what one event adds; its totals are born now, and summed up with those of others."""
+        last: Labels = ()
+        sums: dict[tuple[str, Labels], Decimal] = {}
+        for entry in entries:
+            if entry.labels is not last:  # to hash them costs more than all the rest
+                last = entry.labels
+                sums = self._entered.setdefault(last, {})
+            place = (entry.family, entry.further)
+            known = sums.get(place)
+            if known is None:
+                self._birth(entry.family, self.projected(entry.family, last + entry.further))
+                sums[place] = entry.amount
+            else:
+                sums[place] = add(known, entry.amount)
 
     def projected(self, family: str, labels: Labels) -> Labels:
         """The labels that the family has, in its order, out of all that an event has."""
@@ -167,14 +185,36 @@ class Totals:
 
     def add(self, family: str, labels: Labels, amount: Decimal) -> None:
         """Add to a counter or gauge; a net amount's two series are born together."""
-        total = self._row(family, labels)
+        place = (family, labels)
+        pending = self._pending.get(place)
+        if pending is not None:
+            self._pending[place] = add(pending, amount)
+            return
+        total = self._birth(family, labels)
+        if total.labels == labels:
+            self._pending[place] = amount
+        elif amount:  # folded; each time is counted
+            self._put(replace(total, value=add(total.value, amount)))
+
+    def _birth(self, family: str, labels: Labels) -> Total:
         if family in BORN_TOGETHER:
             self._row(BORN_TOGETHER[family], labels)
-        if amount:
-            self._put(replace(total, value=add(total.value, amount)))
+        return self._row(family, labels)
+
+    def _add_up(self) -> None:
+        entered, self._entered = self._entered, {}
+        for labels, sums in entered.items():
+            for (family, further), amount in sums.items():
+                self.add(family, self.projected(family, labels + further), amount)
+        pending, self._pending = self._pending, {}
+        for (family, labels), amount in pending.items():
+            if amount:
+                total = self._row(family, labels)
+                self._put(replace(total, value=add(total.value, amount)))
 
     def set(self, family: str, labels: Labels, value: Decimal) -> None:
         """Set a gauge."""
+        self._add_up()
         total = self._row(family, labels)
         if total.value != value:
             self._put(replace(total, value=value))
@@ -188,6 +228,7 @@ class Totals:
 
     def release(self, rows: Iterable[int]) -> None:
         """Have the values of series be shown from now on, whoever writes them."""
+        self._add_up()
         wanted = set(rows)
         for total in [total for total in self._rows.values() if total.row in wanted]:
             self._put(replace(total, released=True))
@@ -201,6 +242,7 @@ class Totals:
 
     def end(self, family: str, kept: Container[Labels]) -> None:
         """Have all series of a gauge end but these; whoever shows them must load all totals again."""
+        self._add_up()
         ended = [total for total in self._rows.values() if total.family == family and total.labels not in kept]
         if ended:
             begin_anew(self._connection)
@@ -242,6 +284,7 @@ class Totals:
 
     def write(self) -> tuple[Total, ...]:
         """Write what changed since the last call, within the caller's transaction."""
+        self._add_up()
         changed = tuple(self._changed.values())
         stamped = ", changed = DEFAULT" if self._connection.shared else ""
         self._connection.executemany(

@@ -4,11 +4,11 @@ Owns the form in which it is kept, within the caller's transaction. The surprisi
 something changed, so it is as old as the session's last change, and still true.
 """
 
-import json
 import zlib
 from decimal import Decimal
 
 from msgspec import Struct
+from msgspec.json import decode, encode
 
 from exporter.ledger.connection import Connection
 from exporter.model import Event, Session
@@ -29,7 +29,7 @@ class Node(Struct, frozen=True):
 
 def write_tree(connection: Connection, session: int, tree: Session) -> None:
     """Keep the tree in place of the one before."""
-    nodes = json.dumps(list(map(_written, tree.events)), ensure_ascii=True, separators=(",", ":")).encode()
+    nodes = encode([_written(event) for event in tree.events])
     connection.execute(
         "INSERT INTO trees (session, body) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET body = excluded.body",
         (session, zlib.compress(nodes, 1)),
@@ -39,7 +39,7 @@ def write_tree(connection: Connection, session: int, tree: Session) -> None:
 def read_tree(connection: Connection, session: int) -> tuple[Node, ...]:
     """Root first; empty if none was seen."""
     row = connection.execute("SELECT body FROM trees WHERE session = ?", (session,)).fetchone()
-    return () if row is None else tuple(map(_node, json.loads(zlib.decompress(row[0]))))
+    return () if row is None else tuple(map(_node, decode(zlib.decompress(row[0]))))
 
 
 def _written(event: Event) -> tuple[str | int | None, ...]:

@@ -10,6 +10,8 @@ LIVE_STATES = ("discovered", "active")
 """States of a session whose bill may still move."""
 LIVE = "state IN ('discovered', 'active')"
 """The same for SQL; word for word, or the index of live sessions isn't used."""
+GIVEN_UP = "state IN ('missing', 'denied')"
+"""For SQL, of sessions that a reload tries again; word for word as well."""
 
 COPYING = "copying"
 """The key in `meta` that a copy has until it is whole: what it is a copy of."""

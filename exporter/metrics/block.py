@@ -1,25 +1,24 @@
-"""The finished lines of one family.
+"""One family: its values, and the lines that they are rendered to.
 
-Owns the family's values and their bytes; knows neither where values come from nor when they may be shown. The
-surprising fact: a line is rendered when a page wants it, not when its value changes, so a series that changes a hundred
-times between two pages costs one rendering.
+Owns the family's values; knows neither where they come from nor when they may be shown. The surprising fact: a line is
+rendered when a page wants it, not when its value changes, so a series that changes a hundred times between two pages
+costs one rendering.
 """
 
 from bisect import bisect_left
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import islice
 
 from msgspec import Struct
 
 from exporter.catalog import Family
-from exporter.exposition import HistogramPrefix, exemplar, head, histogram, histogram_prefix, prefix, sample
+from exporter.exposition import HistogramPrefix, exemplar, head, histogram, histogram_prefix, number, prefix, sample
+from exporter.metrics.lines import Lines, Parts, Values
 from exporter.model import Exemplar
 
-Values = tuple[str, ...]
-"""Label values of a series, in the order of the family's labels."""
 
-
-class Cells(Struct, frozen=True):
+class Cells(Struct, frozen=True, gc=False):
     """The value of a histogram."""
 
     counts: tuple[int, ...]
@@ -43,25 +42,22 @@ class Block:
         self.family = family
         self.labels = labels
         self.bounds = bounds
-        self._heads = head(family, openmetrics=False), head(family, openmetrics=True)
+        self._lines_each = len(bounds) + 3 if family.kind == "histogram" else 1
         self._values: dict[Values, Value] = {}
-        self._lines: dict[Values, bytes] = {}
-        self._marked: dict[Values, bytes] = {}
-        """Lines with exemplars, where they differ from those without."""
-        self._prefixes: dict[Values, bytes] = {}
+        self._lines = Lines(self._lines_each)
         self._histogram_prefixes: dict[Values, HistogramPrefix] = {}
         self._stale: dict[Values, None] = {}
-        self._finished: tuple[bytes, bytes] | None = None
+        self._heads = (head(family, openmetrics=False),), (head(family, openmetrics=True),)
+        self._parts: tuple[Parts, Parts] | None = None
 
     @property
     def changed(self) -> bool:
-        """Whether the last finished block is no longer true."""
-        return self._finished is None
+        """Whether the last parts are no longer true."""
+        return self._parts is None
 
     @property
     def sample_lines(self) -> int:
-        lines_each = len(self.bounds) + 3 if self.family.kind == "histogram" else 1
-        return lines_each * len(self._values)
+        return self._lines_each * len(self._values)
 
     def values(self) -> Mapping[Values, Value]:
         return self._values
@@ -74,15 +70,15 @@ class Block:
         if known is None or known != value:
             self._values[labels] = value
             self._stale[labels] = None
-            self._finished = None
+            self._parts = None
 
     def drop(self, labels: Values) -> None:
         """Have one series end."""
         if self._values.pop(labels, None) is not None:
-            for kept in (self._lines, self._marked, self._prefixes, self._histogram_prefixes):
-                kept.pop(labels, None)
+            self._lines.drop(labels)
+            self._histogram_prefixes.pop(labels, None)
             self._stale.pop(labels, None)
-            self._finished = None
+            self._parts = None
 
     def add(self, labels: Values, amount: float) -> None:
         """Count further; for counters that nobody else keeps."""
@@ -99,38 +95,45 @@ class Block:
         counts[bisect_left(self.bounds, value)] += 1
         self.put(labels, Cells(tuple(counts), known.sum + value, known.exemplars))
 
-    def finished(self) -> tuple[bytes, bytes]:
-        """The family in text 0.0.4 and in OpenMetrics, heads included."""
-        if self._finished is None:
-            for labels in self._stale:
-                self._render(labels, self._values[labels])
-            self._stale.clear()
-            plain = b"".join(self._lines.values())
-            marked = b"".join((self._lines | self._marked).values()) if self._marked else plain
-            self._finished = self._heads[0] + plain, self._heads[1] + marked
-        return self._finished
+    def render(self, series_max: int) -> int:
+        """Render changed series, so many at most; how many it were."""
+        some = list(islice(self._stale, series_max))
+        for labels in some:
+            value = self._values[labels]
+            if isinstance(value, Cells):
+                self._render_histogram(labels, value)
+            else:
+                self._render(labels, value)
+            del self._stale[labels]
+        return len(some)
 
-    def _render(self, labels: Values, value: Value) -> None:
-        if isinstance(value, Cells):
-            self._render_histogram(labels, value)
-            return
-        start = self._prefixes.get(labels)
-        if start is None:
-            start = self._prefixes[labels] = prefix(self.family.name, zip(self.labels, labels, strict=True))
-        self._lines[labels] = sample(start, value)
+    def parts(self) -> tuple[Parts, Parts]:
+        """The family in text 0.0.4 and in OpenMetrics, heads included."""
+        if self._parts is None:
+            self.render(len(self._stale))
+            text, openmetrics = self._lines.parts()
+            self._parts = self._heads[0] + text, self._heads[1] + openmetrics
+        return self._parts
+
+    def finished(self) -> tuple[bytes, bytes]:
+        """The same, each in one piece."""
+        text, openmetrics = self.parts()
+        return b"".join(text), b"".join(openmetrics)
+
+    def _render(self, labels: Values, value: Decimal | float) -> None:
+        if not self._lines.revalue(labels, number(value)):
+            start = prefix(self.family.name, zip(self.labels, labels, strict=True))
+            self._lines.put(labels, sample(start, value))
 
     def _render_histogram(self, labels: Values, cells: Cells) -> None:
         start = self._histogram_prefixes.get(labels)
         if start is None:
             pairs = zip(self.labels, labels, strict=True)
             start = self._histogram_prefixes[labels] = histogram_prefix(self.family.name, pairs, self.bounds)
-        self._lines[labels] = histogram(start, cells.counts, cells.sum)
         marks = {
             place: exemplar((("event_id", found.event_id),), found.value, found.at)
             for place, found in enumerate(cells.exemplars)
             if found is not None
         }
-        if marks:
-            self._marked[labels] = histogram(start, cells.counts, cells.sum, marks)
-        else:
-            self._marked.pop(labels, None)
+        marked = histogram(start, cells.counts, cells.sum, marks) if marks else None
+        self._lines.put(labels, histogram(start, cells.counts, cells.sum), marked)

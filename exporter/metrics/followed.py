@@ -26,7 +26,7 @@ Key = tuple[str, str, str]
 """Account, record type and event id of a session's root."""
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, gc=False):
     """A session that may get a place."""
 
     key: Key

@@ -6,11 +6,12 @@ surprising fact: a series may be the sum of totals of which some may be shown an
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from decimal import Decimal
+from itertools import islice
 
 from exporter.catalog import Family
-from exporter.metrics.block import Block, Cells, Values
+from exporter.metrics.block import Block, Cells
+from exporter.metrics.lines import Values
 from exporter.model import NONE, Exemplar, Total
 from exporter.money import add, total
 
@@ -18,10 +19,13 @@ from exporter.money import add, total
 class Projection:
     """One family of the ledger: its totals by the series that they are shown in."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, rows: dict[int, Total]) -> None:
+        """`rows` has the totals of all families by their numbers."""
         self._block = block
-        self._parts: dict[Values, dict[int, Total]] = {}
+        self._rows = rows
         self._series: dict[int, Values] = {}
+        self._parts: dict[Values, tuple[int, ...]] = {}
+        """The rows of each series."""
         self._stale: dict[Values, None] = {}
 
     def put(self, row: Total) -> None:
@@ -29,29 +33,39 @@ class Projection:
         labels = self._series.get(row.row)
         if labels is None:
             labels = self._series[row.row] = _projected(row, self._block.labels)
-        self._parts.setdefault(labels, {})[row.row] = row
+            self._parts[labels] = (*self._parts.get(labels, ()), row.row)
+        self._rows[row.row] = row
         self._stale[labels] = None
 
-    def load(self, rows: Iterable[Total]) -> None:
-        """Swap in all totals of the family; a series of which no total is left ends."""
-        before = self._parts.keys()
-        self._parts, self._series, self._stale = {}, {}, {}
-        for row in rows:
-            self.put(row)
-        for labels in before - self._parts.keys():
+    def forget(self, number: int) -> None:
+        """Have one total end; a series ends with its last one."""
+        del self._rows[number]
+        labels = self._series.pop(number)
+        rest = tuple(part for part in self._parts[labels] if part != number)
+        if rest:
+            self._parts[labels] = rest
+            self._stale[labels] = None
+        else:
+            del self._parts[labels]
+            self._stale.pop(labels, None)
             self._block.drop(labels)
 
-    def refresh(self) -> None:
-        """Bring the block up to date; once per page, since a series may be the sum of many totals."""
-        for labels in self._stale:
-            self._block.put(labels, self._shown(self._parts[labels].values()))
-        self._stale.clear()
+    def refresh(self, series_max: int | None = None) -> int:
+        """Bring so many series of the block up to date, by default all; how many it were.
 
-    def _shown(self, rows: Iterable[Total]) -> Decimal | Cells:
+        Once per page, since a series may be the sum of many totals.
+        """
+        some = list(islice(self._stale, series_max))
+        for labels in some:
+            self._block.put(labels, self._shown(self._parts[labels]))
+            del self._stale[labels]
+        return len(some)
+
+    def _shown(self, numbers: tuple[int, ...]) -> Decimal | Cells:
         family = self._block.family
-        shown = [row for row in rows if may_show(row, family)]
+        shown = [row for row in map(self._rows.__getitem__, numbers) if may_show(row, family)]
         if family.kind != "histogram":
-            return total([row.value for row in shown])
+            return shown[0].value if len(shown) == 1 else total([row.value for row in shown])
         cells = Cells.empty(self._block.bounds)
         for row in shown:
             cells = _merged(cells, rebucketed(row, self._block.bounds))

@@ -5,20 +5,21 @@ through projections, what the process counts goes straight into its block. Reads
 that is booked but held back by a birth is itself a metric, so the page always says how much it does not show yet.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import chain
 
 from msgspec import structs
 
 from exporter.catalog import BY_NAME, FAMILIES, Family, Kind, labels_of
 from exporter.config import Metrics as Settings
-from exporter.costs import COST, CREDITS
 from exporter.exposition import Page
 from exporter.metrics.births import Births
-from exporter.metrics.block import Block, Cells, Value, Values
+from exporter.metrics.block import Block, Cells, Value
 from exporter.metrics.followed import Places
+from exporter.metrics.lines import Values
 from exporter.metrics.projection import Projection, may_show
+from exporter.metrics.unreleased import Unreleased
 from exporter.model import UNKNOWN, Followed, Receipt, Total
 from exporter.money import ZERO, add
 
@@ -29,7 +30,6 @@ _FOLLOWED_COUNTS = (
     ("telnyx_followed_session_inference_turns", "inference_turns"),
     ("telnyx_followed_session_last_change_timestamp_seconds", "changed_at"),
 )
-_SIGNS = {COST: 1, CREDITS: -1}
 
 NO_LABELS: Values = ()
 
@@ -44,15 +44,14 @@ class Metrics:
             family.name: Block(family, labels_of(family, extra), bounds.get(family.name, family.buckets))
             for family in FAMILIES
         }
+        self._rows: dict[int, Total] = {}
         self._projections = {
-            family.name: Projection(self._blocks[family.name]) for family in FAMILIES if family.home == "ledger"
+            family.name: Projection(self._blocks[family.name], self._rows)
+            for family in FAMILIES
+            if family.home == "ledger"
         }
         self._births = Births(settings.birth_seconds)
-        self._held: dict[int, Total] = {}
-        """Costs and credits that are not released."""
-        self._held_moved = True
-        self._currencies: set[tuple[str, str]] = set()
-        """Accounts with the currencies in which they have costs."""
+        self._unreleased = Unreleased()
         self._places = Places(settings.followed_sessions_max)
         self._followed_moved = False
         self._version = 0
@@ -78,16 +77,18 @@ class Metrics:
 
     def load(self, totals: Iterable[Total]) -> None:
         """Swap in all totals of the ledger: at start, and after a ledger error."""
-        by_family: dict[str, list[Total]] = defaultdict(list)
-        for row in totals:
-            by_family[row.family].append(row)
-        for name, projection in self._projections.items():
-            projection.load(by_family[name])
-        self._held, self._held_moved = {}, True
-        rows = [row for rows in by_family.values() for row in rows]
-        self._births.keep({row.row for row in rows})
-        for row in rows:
-            self._note(row)
+        found = {row.row: row for row in totals}
+        # Most are the very objects that are known; to compare those would take longer than all else here.
+        moved = [row for number, row in found.items() if (known := self._rows.get(number)) is not row and known != row]
+        # What was never committed is gone, and another total may have its number now.
+        taken = {row.row for row in moved if row.row in self._rows and not _same_series(row, self._rows[row.row])}
+        for number in (self._rows.keys() - found.keys()) | taken:
+            self._projections[self._rows[number].family].forget(number)
+        kept = found.keys() - taken
+        self._births.keep(kept)
+        self._unreleased.keep(kept)
+        for row in moved:
+            self._put(row)
 
     def begin_births(self) -> None:
         """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time."""
@@ -101,19 +102,13 @@ class Metrics:
     def apply(self, receipt: Receipt) -> None:
         """Swap in the totals that a commit changed."""
         for row in receipt.totals:
-            self._projections[row.family].put(row)
-            self._note(row)
+            self._put(row)
 
-    def _note(self, row: Total) -> None:
+    def _put(self, row: Total) -> None:
+        self._projections[row.family].put(row)
         released = may_show(row, BY_NAME[row.family])
         self._births.put(row.row, released=released)
-        if row.family in _SIGNS:
-            self._held_moved = True
-            self._currencies.add(_account_currency(row))
-            if released:
-                self._held.pop(row.row, None)
-            else:
-                self._held[row.row] = row
+        self._unreleased.put(row, released=released)
 
     def follow(self, followed: Iterable[Followed], now: float) -> None:
         """Take note of sessions as they are now; `now` is session time."""
@@ -167,12 +162,23 @@ class Metrics:
 
     # The page
 
+    def render(self, series_max: int) -> bool:
+        """Render so many changed series ahead of the page; whether that was all that had changed.
+
+        The page stays one moment's: what changes again is rendered again.
+        """
+        for projection in self._projections.values():
+            series_max -= projection.refresh(series_max)
+        for block in self._blocks.values():
+            series_max -= block.render(series_max)
+        return series_max > 0
+
     def page(self) -> Page | None:
         """The whole exposition; None if nothing has changed since the last one."""
         for projection in self._projections.values():
             projection.refresh()
-        if self._held_moved:
-            self._show_unreleased()
+        for place, amount in self._unreleased.sums().items():
+            self._blocks[UNRELEASED].put(place, amount)
         if self._followed_moved:
             self._show_followed(self._places.choose())
         self._blocks[SERIES].put(NO_LABELS, sum(self._blocks[name].sample_lines for name in self._projections))
@@ -184,15 +190,6 @@ class Metrics:
         self._wanted = False
         own = _joined(-self._version, (self._blocks[family.name] for family in FAMILIES if family.home == "process"))
         return _joined(self._version, self._blocks.values(), own)
-
-    def _show_unreleased(self) -> None:
-        sums = dict.fromkeys(self._currencies, ZERO)
-        for row in self._held.values():
-            place = _account_currency(row)
-            sums[place] = add(sums[place], _SIGNS[row.family] * row.value)
-        for place, amount in sums.items():
-            self._blocks[UNRELEASED].put(place, amount)
-        self._held_moved = False
 
     def _show_followed(self, followed: Iterable[Followed]) -> None:
         shown: dict[str, dict[Values, Value]] = {name: {} for name, _ in _FOLLOWED_COUNTS}
@@ -218,8 +215,8 @@ class Metrics:
 
 
 def _joined(version: int, blocks: Iterable[Block], own: Page | None = None) -> Page:
-    text, openmetrics = zip(*(block.finished() for block in blocks), strict=True)
-    return Page(version, b"".join(text), b"".join(openmetrics), own)
+    text, openmetrics = zip(*(block.parts() for block in blocks), strict=True)
+    return Page(version, tuple(chain.from_iterable(text)), tuple(chain.from_iterable(openmetrics)), own)
 
 
 def _bounds(settings: Settings) -> dict[str, tuple[float, ...]]:
@@ -228,6 +225,5 @@ def _bounds(settings: Settings) -> dict[str, tuple[float, ...]]:
     return {f"telnyx_{name}": tuple(map(float, bounds)) for name, bounds in buckets.items()}
 
 
-def _account_currency(row: Total) -> tuple[str, str]:
-    known = dict(row.labels)
-    return known["account"], known["currency"]
+def _same_series(row: Total, other: Total) -> bool:
+    return (row.family, row.labels) == (other.family, other.labels)

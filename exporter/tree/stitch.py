@@ -6,10 +6,13 @@ that it was cut; a leaf at the asked depth whose cumulative cost exceeds its own
 don't reach, is all there is to see. What could not be completed is never guessed: the session says so.
 """
 
+import hashlib
 from collections.abc import Callable, Generator, Iterable
+from typing import Any
 
 from msgspec import Struct
 
+from exporter import __version__
 from exporter.errors import TreeError
 from exporter.model import Event, Session, SessionRef
 from exporter.money import ZERO, read_amount
@@ -36,8 +39,15 @@ class Reader:
 
     def __init__(self, record_fields: Iterable[str], record_types: RecordTypes, limits: Limits) -> None:
         self.record_types = record_types
-        self._decoder = Decoder(record_fields)
+        self._decoder = Decoder(fields := sorted(set(record_fields)))
         self.limits = limits
+        reads = repr((__version__, fields, limits)).encode() + record_types.digest()
+        self._salt = hashlib.blake2b(reads, digest_size=32).digest()
+
+    def fingerprint(self, body: bytes, max_depth: int) -> bytes:
+        """16 bytes: the same for an answer that this reader, or one that reads alike, would read as it read another."""
+        salt = self._salt + max_depth.to_bytes(2, "big")
+        return hashlib.blake2b(body, digest_size=16, key=salt).digest()
 
     def session(self, ref: SessionRef, body: bytes, max_depth: int) -> Stitching:
         """The session in an answer that was asked with `max_depth`; TreeError if it can't be read at all."""
@@ -58,28 +68,30 @@ class Reader:
             cuts_unresolved=stitch.unresolved,
         )
 
-    def rows(self, root: Node) -> list[Flat]:
+    def rows(self, root: Node[Any]) -> list[Flat]:
         return flatten(root, self.record_types, self.limits)
 
-    def answer(self, body: bytes) -> Answer:
+    def answer(self, body: bytes) -> Answer[Any]:
         return self._decoder.answer(body)
 
     def _events(self, rows: list[Flat], identified: Identified) -> tuple[Event, ...]:
         record = self._decoder.record
         return tuple(
-            Event(
-                product=row.product,
-                event_name=row.event_name,
-                id=row.id,
-                ordinal=ordinal,
-                record_type=row.record_type,
-                parent=row.parent,
-                cost=row.cost,
-                cumulative=row.cumulative,
-                currency=row.currency,
-                record=record(row.node),
-            )
-            for row, ordinal in zip(rows, identified.ordinals, strict=True)
+            [
+                Event(
+                    row.product,
+                    row.event_name,
+                    row.id,
+                    ordinal,
+                    row.record_type,
+                    row.parent,
+                    row.cost,
+                    row.cumulative,
+                    row.currency,
+                    record(row.node),
+                )
+                for row, ordinal in zip(rows, identified.ordinals, strict=True)
+            ]
         )
 
 
@@ -97,7 +109,7 @@ class _Edge(Struct, frozen=True):
 class _Stitch:
     """The work on one answer: `rows` is the tree so far; `cuts` were found, `unresolved` of them stayed open."""
 
-    def __init__(self, reader: Reader, answer: Answer, max_depth: int) -> None:
+    def __init__(self, reader: Reader, answer: Answer[Any], max_depth: int) -> None:
         self._reader = reader
         self._max_depth = max_depth
         self._event_count = answer.event_count or 0

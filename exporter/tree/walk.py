@@ -6,6 +6,7 @@ deep tree is an error of that tree and never of the process.
 
 import re
 from decimal import Decimal
+from typing import Any
 
 from msgspec import Struct
 
@@ -41,10 +42,10 @@ class Limits(Struct, frozen=True):
             raise TreeError("too_many_nodes", f"the tree has more nodes than tree.nodes_max ({self.nodes_max})")
 
 
-class Flat(Struct, frozen=True):
+class Flat(Struct, frozen=True, gc=False):
     """One node of the flat tree."""
 
-    node: Node
+    node: Node[Any]
     product: str
     event_name: str
     id: str
@@ -58,10 +59,8 @@ class Flat(Struct, frozen=True):
     """The metadata says that the parent's cumulative cost includes this node's."""
     rolled_up: bool
     """Every edge up to the root rolls up."""
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return identity(self.record_type, self.product, self.event_name, self.id)
+    key: tuple[str, str, str]
+    """As `identity`."""
 
 
 def identity(record_type: str, product: str, event_name: str, id: str) -> tuple[str, str, str]:  # noqa: A002  # API's word
@@ -74,7 +73,7 @@ def identity(record_type: str, product: str, event_name: str, id: str) -> tuple[
     return (CALL_SESSION if record_type == CALL_SESSION else product, event_name, id)
 
 
-def flatten(root: Node, record_types: RecordTypes, limits: Limits) -> list[Flat]:
+def flatten(root: Node[Any], record_types: RecordTypes, limits: Limits) -> list[Flat]:
     """All nodes below `root`, parents before children; `parent` is an index into the list, -1 at the root."""
     rows: list[Flat] = []
     waiting = [(root, -1)]
@@ -82,29 +81,32 @@ def flatten(root: Node, record_types: RecordTypes, limits: Limits) -> list[Flat]
         node, parent = waiting.pop()
         row = _flat(node, parent, rows[parent] if parent >= 0 else None, record_types)
         limits.check(len(rows) + 1, row.depth)
-        waiting += [(child, len(rows)) for child in reversed(node.children or ())]
+        if node.children:
+            place = len(rows)
+            waiting += [(child, place) for child in reversed(node.children)]
         rows.append(row)
     return rows
 
 
-def _flat(node: Node, parent: int, above: Flat | None, record_types: RecordTypes) -> Flat:
+def _flat(node: Node[Any], parent: int, above: Flat | None, record_types: RecordTypes) -> Flat:
     cost = node.cost or _UNPRICED
-    product, event_name = _name(node.product), _name(node.event_name)
+    product, event_name, identifier = _name(node.product), _name(node.event_name), _identifier(node.id)
     record_type = record_types.canonical(product, event_name, _link(node))
     edge_rolls_up = above is None or record_types.rolls_up(above.record_type, record_type)
-    return Flat(
-        node=node,
-        product=product,
-        event_name=event_name,
-        id=_identifier(node.id),
-        record_type=record_type,
-        parent=parent,
-        depth=1 if above is None else above.depth + 1,
-        cost=read_amount(cost.event_cost),
-        cumulative=read_amount(cost.cumulative_cost),
-        currency=_name(cost.currency) or UNKNOWN,
-        edge_rolls_up=edge_rolls_up,
-        rolled_up=edge_rolls_up and (above is None or above.rolled_up),
+    return Flat(  # by place: it is made for each event of each poll, and keywords cost as much as all the rest
+        node,
+        product,
+        event_name,
+        identifier,
+        record_type,
+        parent,
+        1 if above is None else above.depth + 1,
+        read_amount(cost.event_cost),
+        read_amount(cost.cumulative_cost),
+        _name(cost.currency) or UNKNOWN,
+        edge_rolls_up,
+        edge_rolls_up and (above is None or above.rolled_up),
+        identity(record_type, product, event_name, identifier),
     )
 
 
@@ -124,6 +126,6 @@ def _is_text(value: str, longest: int) -> bool:
     return len(value) <= longest and (value.isascii() or not _SURROGATE.search(value))
 
 
-def _link(node: Node) -> str | None:
+def _link(node: Node[Any]) -> str | None:
     link = node.links.own if node.links is not None else None
     return link if isinstance(link, str) else None

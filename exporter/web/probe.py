@@ -28,7 +28,7 @@ from exporter.exposition import Format, accepts_gzip, negotiate
 from exporter.model import SessionRef
 from exporter.privacy import Redactor
 from exporter.tree.walk import ID_MAX
-from exporter.web.bodies import GZIP_LEVEL
+from exporter.web.gzipped import GZIP_LEVEL
 from exporter.web.routes import SCRAPER
 
 PATH = "/probe"

@@ -88,7 +88,7 @@ class Surface:
         headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
         if gzip:
             headers["Content-Encoding"] = "gzip"
-        return Response(self._bodies.body(page, form, gzip=gzip), headers=headers)
+        return Response(await self._bodies.body(page, form, gzip=gzip), headers=headers)
 
     async def healthy(self, _: Request) -> Response:
         return _state(self._status().healthy, f"{NAME} is healthy.")

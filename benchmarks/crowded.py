@@ -1,0 +1,18 @@
+"""The obvious stack with as many series as a big account has: `python -m benchmarks.crowded SERIES ...`.
+
+The other arguments are those of `benchmarks/obvious.py`, which it then is.
+"""
+
+import sys
+
+from benchmarks import obvious
+
+
+def main() -> None:
+    for number in range(int(sys.argv.pop(1)) // 2):  # each has two lines: it keeps the library's `_created`
+        obvious.COST.labels("main", "call-control", f"product-{number}", "USD").inc(number / 1000)
+    obvious.main()
+
+
+if __name__ == "__main__":
+    main()

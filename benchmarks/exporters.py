@@ -1,0 +1,134 @@
+"""The real exporter as a process of its own, and what the kernel says of it.
+
+Owns starting, waiting and looking: memory and CPU time are read from /proc, polls from /metrics. Nothing is measured
+from within. The surprising fact: the exporter is started as an operator would, so all that runs beside polls is part of
+what is measured.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+from msgspec import Struct
+
+TOP = Path(__file__).parent.parent
+KEY = "BENCH_API_KEY"
+PATIENCE_SECONDS = 300.0
+LOOK_SECONDS = 0.01
+SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
+CONFIG = """\
+accounts:
+  - name: main
+    base_url: http://127.0.0.1:{api}/v2
+    api_key_env: {key}
+    balance_interval_seconds: 0
+    requests_per_second: {rate}
+    max_in_flight: 20
+discovery: {{detail_records: {{record_types: []}}}}
+polling: {{min_interval_seconds: 1, max_interval_seconds: 1, settle_after_seconds: 2592000}}
+ledger: {{url: "sqlite:///{ledger}"}}
+"""
+
+
+class Exporter(Struct, frozen=True):
+    """One that is ready."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    ready_seconds: float
+    """From exec to ready."""
+
+    def cpu_seconds(self) -> float:
+        """Of all its threads, in user and system mode."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self, name: str = "VmRSS") -> int:
+        """Bytes: VmRSS now, VmHWM at most, RssAnon its own."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(rf"{name}:\s+(\d+) kB", status)
+        assert found is not None
+        return 1024 * int(found[1])
+
+    def proportional(self) -> int:
+        """Bytes, of shared pages its share."""
+        found = re.search(r"(?m)^Pss:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/smaps_rollup").read_text())
+        assert found is not None
+        return 1024 * int(found[1])
+
+    def page(self) -> str:
+        return fetch(f"http://127.0.0.1:{self.port}/metrics")
+
+    def sample(self, name: str) -> float:
+        """The sum of a family's samples."""
+        lines = (line for line in self.page().splitlines() if re.match(rf"{name}[{{ ]", line))
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    def polled(self, more: int) -> None:
+        """Wait until so many more polls are done."""
+        until = self.sample("telnyx_polls_total") + more
+        wait(lambda: self.sample("telnyx_polls_total") >= until, 0.25)
+
+
+@contextmanager
+def exporter(ledger: Path, *, api: int, rate: int = 1000) -> Iterator[Exporter]:
+    """Run it on this ledger, as soon as it is ready; live sessions are due every second."""
+    config = ledger.with_suffix(".yaml")
+    config.write_text(CONFIG.format(api=api, key=KEY, rate=rate, ledger=ledger))
+    port = free_port()
+    command = ["-m", "exporter", "run", "--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}"]
+    environ = {**os.environ, KEY: "KEY", "PYTHONPATH": str(TOP)}
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, *command, "--log.level", "error"], env=environ)
+    try:
+        wait(lambda: process.poll() is not None or answers(port), LOOK_SECONDS)
+        yield Exporter(process, port, time.monotonic() - began)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+@contextmanager
+def stand_in(day: date) -> Iterator[int]:
+    """An API that knows every session; its port."""
+    command = [sys.executable, "-m", "benchmarks.stand_in", day.isoformat()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=TOP) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+def answers(port: int) -> bool:
+    try:
+        return bool(fetch(f"http://127.0.0.1:{port}/-/ready"))
+    except OSError:
+        return False
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=SCRAPER), timeout=PATIENCE_SECONDS) as answer:
+        return str(answer.read().decode())
+
+
+def wait(condition: Callable[[], bool], look_seconds: float) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what was waited for did not come")
+        time.sleep(look_seconds)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,29 @@
+"""The machine that was measured, in one line; nothing of it but what a ratio may depend on."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def machine() -> str:
+    """CPU model, cores, Python and kernel."""
+    cores = len(os.sched_getaffinity(0))
+    return f"{_cpu()}, {cores} cores, Python {platform.python_version()}, {platform.system()} {platform.release()}"
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def row(*cells: object) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def table(*columns: str) -> list[str]:
+    """The first two lines of a Markdown table."""
+    return [row(*columns), row(*("---" for _ in columns))]

@@ -1,0 +1,81 @@
+"""Programs under measurement: started, asked, and charged for what they use.
+
+Owns processes, their CPU and memory as the kernel counts them, and reading a page of metrics.
+"""
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE_SECONDS = 180.0
+PAUSE_SECONDS = 0.1
+
+
+class Process:
+    """A running program."""
+
+    def __init__(self, started: subprocess.Popen[bytes]) -> None:
+        self._started = started
+        self.pid = started.pid
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time of all its threads so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def ended(self) -> bool:
+        return self._started.poll() is not None
+
+
+@contextmanager
+def program(*arguments: str, environ: Mapping[str, str] = {}) -> Iterator[Process]:
+    """`python ARGUMENTS`, for as long as the block lasts."""
+    env = {**os.environ, **environ}
+    started = subprocess.Popen([sys.executable, *arguments], env=env, stdout=subprocess.DEVNULL)
+    try:
+        yield Process(started)
+    finally:
+        started.terminate()
+        started.wait(30)
+
+
+def fetch(url: str, ca_file: Path | None = None) -> str:
+    """The text at a URL, as soon as something listens there."""
+    context = None if ca_file is None else ssl.create_default_context(cafile=ca_file)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS, context=context) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+
+
+def value(page: str, start: str) -> float:
+    """The sum of a page's samples whose lines begin like this."""
+    return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(start))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """What is waited for is another program's work."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what was waited for did not come")
+        time.sleep(PAUSE_SECONDS)
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])

@@ -1,0 +1,181 @@
+"""What a scrape costs to render: the exporter against client_python and client_golang, on the same series.
+
+Measures CPU time from "a scrape is wanted" to finished bytes, in one run for all contenders; medians. Counting is not
+in it, for any of them. The surprising fact: only the exporter's cost depends on how much has changed since the last
+scrape, so the others are measured once, with 1 % changed. Run it with `make bench-rendering`.
+"""
+
+import argparse
+import asyncio
+import gzip
+import json
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from os import environ
+from pathlib import Path
+from shutil import which
+
+import prometheus_client.openmetrics.exposition
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client.exposition import generate_latest as generate_text
+
+from benchmarks.machine import machine, row, table
+from benchmarks.series import Ours, Series, Theirs, described, lines_of, series
+from exporter.exposition import Format
+from exporter.web.bodies import Bodies
+
+generate_openmetrics: Callable[[CollectorRegistry], bytes] = prometheus_client.openmetrics.exposition.generate_latest
+
+SIZES, SIZES_QUICK = (1_000, 10_000, 100_000), (1_000, 10_000)
+FORMATS = {"text": Format.TEXT, "OpenMetrics": Format.OPENMETRICS}
+WAYS = tuple((f"{name}{', gzip' * packed}", form, packed) for name, form in FORMATS.items() for packed in (False, True))
+SHARES = {"nothing": 0.0, "1 %": 0.01, "all": 1.0}
+USUAL = "1 %"
+GO_PROGRAM = Path(__file__).parent / "go" / "rendering.go"
+GO_SOURCES = Path("/usr/share/gocode")
+"""Where Debian's golang-github-prometheus-client-golang-dev lies."""
+NOT_INSTALLED = "not installed"
+SAYS = (
+    "CPU time from the question to finished bytes (ours with process metrics), by how much has changed since the last"
+    " scrape. Against the same families, labels and values in client_python (`generate_latest`; gzip as its WSGI app)"
+    " and Go's client_golang (`Gather`, `expfmt`; gzip as in promhttp) with 1 % changed, which they don't notice."
+)
+COLUMNS = (
+    *("series", "format", "changed", "ours", "bytes", "client_python", "bytes", "ratio"),
+    *("client_golang", "ratio", "ours per sample"),
+)
+
+
+class Figure(Struct, frozen=True):
+    """What one scrape took: the median in CPU seconds, and the bytes of the last."""
+
+    seconds: float
+    bytes: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="CPU time and bytes of a scrape, against client_python and Go's.")
+    parser.add_argument("--quick", action="store_true", help="up to 10,000 series, and fewer repetitions")
+    print(machine(), "", *measure(quick=parser.parse_args().quick), sep="\n")
+
+
+def measure(*, quick: bool) -> list[str]:
+    """The figures as Markdown."""
+    return report(SIZES_QUICK if quick else SIZES, scrapes=20_000 if quick else 100_000)
+
+
+def report(sizes: Iterable[int], scrapes: int) -> list[str]:
+    """`scrapes` is how many lines each contender renders in all for one figure, at the least three times all."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # or theirs would have twice the lines
+    lines = ["### Rendering a scrape", "", SAYS, "", *table(*COLUMNS)]
+    with tempfile.TemporaryDirectory(prefix="bench-rendering-") as folder:
+        program = _built(Path(folder))
+        for size in sizes:
+            lines += _rows(series(size), max(5, scrapes // size), program)
+    return lines
+
+
+def _rows(all_series: Sequence[Series], rounds: int, program: Path | None) -> Iterable[str]:
+    ours, theirs, go = _ours(all_series, rounds), _theirs(all_series, rounds), _go(all_series, rounds, program)
+    samples = sum(map(lines_of, all_series))
+    for way, _, _ in WAYS:
+        python, golang = theirs[way], go.get(way)
+        for changed in SHARES:
+            own = ours[way, changed]
+            yield row(
+                *(f"{samples:,}", way, changed, _ms(own.seconds), f"{own.bytes:,}"),
+                *(_ms(python.seconds), f"{python.bytes:,}", f"{python.seconds / own.seconds:.0f} x"),
+                *(_ms(golang.seconds) if golang else NOT_INSTALLED, _times(golang, own)),
+                f"{1e6 * own.seconds / samples:.3f} us",
+            )
+
+
+def _times(golang: Figure | None, own: Figure) -> str:
+    return f"{golang.seconds / own.seconds:.0f} x" if golang else "-"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.2f} ms"
+
+
+# The contenders
+
+
+def _ours(all_series: Sequence[Series], rounds: int) -> dict[tuple[str, str], Figure]:
+    """By format and by how much changes. The page is what the main thread makes, the body what the web thread does."""
+    state, bodies = Ours(all_series), Bodies()
+    page = state.metrics.page()
+    found = {}
+    with asyncio.Runner() as runner:
+
+        async def answer(form: Format, *, packed: bool) -> int:
+            nonlocal page
+            page = state.metrics.page() or page
+            assert page is not None
+            return len(await bodies.body(page, form, gzip=packed))
+
+        def scrape(form: Format, *, packed: bool) -> int:
+            return runner.run(answer(form, packed=packed))
+
+        for way, form, packed in WAYS:
+            for changed, share in SHARES.items():
+                change = partial(_change, state, random.Random(2), len(all_series), share)
+                found[way, changed] = _figure(change, partial(scrape, form, packed=packed), rounds)
+    return found
+
+
+def _theirs(all_series: Sequence[Series], rounds: int) -> dict[str, Figure]:
+    state = Theirs(all_series)
+
+    def scrape(form: Format, *, packed: bool) -> int:
+        page = (generate_openmetrics if form is Format.OPENMETRICS else generate_text)(state.registry)
+        return len(gzip.compress(page) if packed else page)
+
+    change = partial(_change, state, random.Random(2), len(all_series), SHARES[USUAL])
+    return {
+        way: _figure(change, partial(scrape, form, packed=packed), max(3, rounds // 5)) for way, form, packed in WAYS
+    }
+
+
+def _change(state: Ours | Theirs, drawn: random.Random, series: int, share: float) -> None:
+    state.change(drawn.sample(range(series), round(share * series)))
+
+
+def _figure(change: Callable[[], None], scrape: Callable[[], int], rounds: int) -> Figure:
+    change()
+    scrape()  # the first one has much to do that no other has
+    taken = []
+    for _ in range(rounds):
+        change()
+        began = time.process_time()
+        size = scrape()
+        taken.append(time.process_time() - began)
+    return Figure(statistics.median(taken), size)
+
+
+def _built(folder: Path) -> Path | None:
+    """The program in Go; None where Go or its library is not installed."""
+    if which("go") is None or not (GO_SOURCES / "src/github.com/prometheus/client_golang").is_dir():
+        return None
+    go = {**environ, "GO111MODULE": "off", "GOPATH": str(GO_SOURCES), "GOCACHE": str(folder / "cache")}
+    subprocess.run(["go", "build", "-o", folder / "rendering", GO_PROGRAM], env=go, check=True)
+    return folder / "rendering"
+
+
+def _go(all_series: Sequence[Series], rounds: int, program: Path | None) -> dict[str, Figure]:
+    if program is None:
+        return {}
+    asked = {**described(all_series), "rounds": rounds}
+    ran = subprocess.run([program], input=json.dumps(asked).encode(), stdout=subprocess.PIPE, check=True)
+    found = json.loads(ran.stdout)
+    return {way: Figure(statistics.median(each["seconds"]), each["bytes"]) for way, each in found.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""How long scrapes take while polling at full speed, against the obvious stack; and what keeps the event loops busy.
+
+Runs each stack as a process of its own against the same finished trees, polling without a pause, with 10,000 series on
+its page, and scrapes it over new connections ten times a second. The surprising fact: the obvious stack serves its page
+from a thread too; what makes it slow is that rendering and polling share one interpreter. `make bench-scrapes`.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import signal
+import sqlite3
+import statistics
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from benchmarks.machine import machine, row, table
+from benchmarks.processes import Process, fetch, free_port, program, until, value
+from benchmarks.series import EXTRA, HISTOGRAM, series
+from benchmarks.static import Static, serving
+from exporter.catalog import BY_NAME, labels_of
+from exporter.config import parse
+from exporter.ledger import Settings, open_ledger
+from exporter.plan import policy
+
+EVENTS, IN_FLIGHT = 11, 50
+SCRAPE_SECONDS = 0.1
+KEY = "KEY-simulator"
+WAYS: Mapping[str, Mapping[str, str]] = {
+    "text": {},
+    "as Prometheus asks": {
+        "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+        "Accept-Encoding": "gzip",
+        "X-Prometheus-Scrape-Timeout-Seconds": "10",
+    },
+}
+CONFIG = """\
+accounts:
+  - name: main
+    base_url: {origin}/v2
+    ca_file: {ca_file}
+    api_key_env: BENCH_API_KEY
+    requests_per_second: 1000
+    max_in_flight: {in_flight}
+    balance_interval_seconds: 0
+discovery:
+  detail_records: {{record_types: []}}
+  files: ["{folder}/sessions.json"]
+polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
+metrics:
+  labels: [{{name: {extra}, field: assistant_id, values_max: 10000}}]
+  series_max: 1000000
+  birth_seconds: 0
+ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
+"""
+SAYS = (
+    "Seconds of real time from connecting to the last byte, ten scrapes a second, while the process polls sessions of"
+    f" {EVENTS} events without a pause ({IN_FLIGHT} in flight, TLS, gzip, nginx). Against the obvious stack (httpx,"
+    " json, a commit per session, client_python's own server thread) in the same run, with as many lines on its page."
+)
+LOOPS_SAY = (
+    "Beside that: the longest that one callback kept an event loop of the exporter from all others, in CPU time of its"
+    " thread, while it polls, is scraped, publishes, sums up and prunes, and reads all totals again (a reload)."
+)
+
+
+class Size(Struct, frozen=True):
+    """How much is measured."""
+
+    lines: int = 10_000
+    sessions: int = 2000
+    rounds: int = 3
+    seconds: float = 15.0
+    reloads: int = 5
+
+
+FULL, QUICK = Size(), Size(rounds=1, seconds=5, sessions=500, reloads=2)
+
+
+class Seen(Struct):
+    """What scrapes of one stack took, and how fast it polled meanwhile."""
+
+    seconds: list[float]
+    polls_per_second: float
+
+
+Start = Callable[[Static, Path, int, Size], AbstractContextManager[Process]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Scrapes beside polls at full speed.")
+    parser.add_argument("--quick", action="store_true", help="one round of some seconds")
+    print(machine(), "", *measure(quick=parser.parse_args().quick), sep="\n")
+
+
+def measure(*, quick: bool) -> list[str]:
+    """The figures as Markdown."""
+    return report(QUICK if quick else FULL)
+
+
+def report(size: Size) -> list[str]:
+    lines = ["### Scrapes while polling at full speed", "", SAYS, ""]
+    lines += table("series", "asked for", "stack", "p50", "p99", "scrapes", "polls/s", "p99 ratio")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-scrapes-") as folder,
+        serving(Path(folder), EVENTS, size.sessions) as static,
+    ):
+        names = [{"record_type": name.record_type, "event_id": name.event_id} for name in static.sessions]
+        (Path(folder) / "sessions.json").write_text(json.dumps(names))
+        for way, headers in WAYS.items():
+            lines += _rows(way, *_side_by_side(static, Path(folder), size, headers), size)
+        lines += ["", LOOPS_SAY, "", *table("thread", "longest", "what it was", "of the 20 ms")]
+        lines += _loops(static, Path(folder), size)
+    return lines
+
+
+def _rows(way: str, theirs: Sequence[Seen], ours: Sequence[Seen], size: Size) -> Iterator[str]:
+    ratio = f"1/{_p99(theirs) / _p99(ours):.0f}"
+    for stack, seen, last in (("obvious", theirs, ""), ("exporter", ours, ratio)):
+        scrapes = [seconds for each in seen for seconds in each.seconds]
+        polls = statistics.median(each.polls_per_second for each in seen)
+        p50, p99 = f"{1000 * statistics.median(scrapes):.1f} ms", f"{1000 * _p99(seen):.1f} ms"
+        yield row(f"{size.lines:,}", way, stack, p50, p99, len(scrapes), f"{polls:.0f}", last)
+
+
+def _p99(seen: Sequence[Seen]) -> float:
+    """The median of the rounds' own: one bad moment of the machine spoils only its round."""
+    return statistics.median(statistics.quantiles(each.seconds, n=100, method="inclusive")[98] for each in seen)
+
+
+def _side_by_side(
+    static: Static, folder: Path, size: Size, headers: Mapping[str, str]
+) -> tuple[list[Seen], list[Seen]]:
+    theirs, ours = [], []
+    for _ in range(size.rounds):
+        theirs.append(_seen(obvious, static, folder, size, headers))
+        ours.append(_seen(exporter, static, folder, size, headers))
+    return theirs, ours
+
+
+def _seen(start: Start, static: Static, folder: Path, size: Size, headers: Mapping[str, str]) -> Seen:
+    port = free_port()
+    with start(static, folder, port, size):
+        _await_full_speed(port, size)
+        before, began = _polls(port), time.monotonic()
+        taken = _scrapes(port, size.seconds, headers)
+        return Seen(taken, (_polls(port) - before) / (time.monotonic() - began))
+
+
+def _await_full_speed(port: int, size: Size) -> None:
+    """Until the page is full, and the process busy."""
+    until(lambda: fetch(f"http://127.0.0.1:{port}/metrics").count("\n") >= size.lines)
+    until(lambda: _polls(port) >= size.sessions / 10)
+
+
+def _polls(port: int) -> float:
+    return value(fetch(f"http://127.0.0.1:{port}/metrics"), "telnyx_polls_total{")
+
+
+def _scrapes(port: int, seconds: float, headers: Mapping[str, str]) -> list[float]:
+    """How long each scrape took; each on a connection of its own, for the obvious stack keeps none."""
+    taken, end = [], time.monotonic() + seconds
+    while (began := time.monotonic()) < end:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request("GET", "/metrics", headers=dict(headers))
+            body = connection.getresponse().read()
+        assert body, "a page has something on it"
+        taken.append(time.monotonic() - began)
+        time.sleep(SCRAPE_SECONDS)
+    return taken
+
+
+# The stacks
+
+
+@contextmanager
+def obvious(static: Static, folder: Path, port: int, size: Size) -> Iterator[Process]:
+    (folder / "obvious.sqlite").unlink(missing_ok=True)
+    files = (str(static.ca_file), str(folder / "sessions.json"), str(folder / "obvious.sqlite"))
+    with program("-m", "benchmarks.crowded", str(size.lines), static.origin, *files, str(port)) as running:
+        yield running
+
+
+@contextmanager
+def exporter(static: Static, folder: Path, port: int, size: Size, *launcher: str) -> Iterator[Process]:
+    for file in folder.glob("ledger.sqlite*"):
+        file.unlink()
+    names = {"origin": static.origin, "ca_file": static.ca_file, "in_flight": IN_FLIGHT, "folder": folder}
+    config = folder / "config.yaml"
+    config.write_text(CONFIG.format(extra=EXTRA, **names))
+    _fill(config, size.lines)
+    run = ("run", "--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}", "--web.enable-lifecycle")
+    arguments = (*(launcher or ("exporter",)), *run, "--log.level", "error")
+    with program("-m", *arguments, environ={"BENCH_API_KEY": KEY}) as running:
+        yield running
+
+
+def _fill(file: Path, lines: int) -> None:
+    """The ledger of an account with as many series already."""
+    config = parse(file.read_bytes(), str(file))
+    known = [each for each in series(2 * lines) if each.family != HISTOGRAM][:lines]
+    born = [
+        (each.family, tuple(zip(labels_of(BY_NAME[each.family], (EXTRA,)), each.labels, strict=True))) for each in known
+    ]
+    with closing(open_ledger(config.ledger.url, policy(config), Settings.of(config))) as ledger:
+        ledger.born(born)
+        path = Path(ledger.place)
+    drawn = random.Random(1)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.create_function("drawn", 0, lambda: str(drawn.randrange(10**7) / 10**4))
+        connection.execute("UPDATE totals SET value = drawn()")
+        connection.execute("UPDATE series SET released = 1")
+        connection.commit()
+
+
+# The loops
+
+
+def _loops(static: Static, folder: Path, size: Size) -> Iterator[str]:
+    port, found = free_port(), folder / "loops.json"
+    with exporter(static, folder, port, size, "benchmarks.loops", str(found)) as running:
+        _await_full_speed(port, size)
+        os.kill(running.pid, signal.SIGUSR1)
+        for _ in range(size.reloads):
+            _scrapes(port, size.seconds / size.reloads, WAYS["as Prometheus asks"])
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/-/reload", method="POST")
+            urllib.request.urlopen(request, timeout=60).close()
+    for thread, longest in json.loads(found.read_text()).items():
+        seconds, what = longest[0]
+        yield row(thread, f"{1000 * seconds:.1f} ms", what, f"{seconds / 0.02:.0%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""How long a start takes: from exec until /-/ready, with an empty ledger and with large ones.
+
+Owns nothing but the question. The first start of each is not counted: it creates the ledger, or finds it on no page of
+the kernel's cache. `make bench-start` runs it.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.exporters import exporter
+from benchmarks.ledgers import copied
+from benchmarks.tables import printed, table
+
+NOBODY = 9
+"""A port at which no API answers: a start doesn't wait for it."""
+
+
+def measure(quick: bool) -> list[str]:
+    """What `make bench` shows."""
+    sizes, repetitions = ((0, 10_000), 3) if quick else ((0, 100_000, 1_000_000), 7)
+    return [
+        "### Start",
+        "",
+        f"From exec until `/-/ready` answers 200, and the CPU time until then: medians of {repetitions} starts.",
+        "",
+        *table(("ledger", "ready after, s", "CPU, s"), [started(size, repetitions) for size in sizes]),
+    ]
+
+
+def started(sessions: int, repetitions: int) -> Sequence[str]:
+    with tempfile.TemporaryDirectory(prefix="bench-start-") as folder:
+        ledger = copied(sessions, Path(folder))
+        seconds, cpu = [], []
+        for _ in range(1 + repetitions):
+            with exporter(ledger, api=NOBODY) as running:
+                cpu.append(running.cpu_seconds())
+                seconds.append(running.ready_seconds)
+        name = f"{sessions:,} sessions" if sessions else "empty"
+        return (name, f"{statistics.median(seconds[1:]):.2f}", f"{statistics.median(cpu[1:]):.2f}")
+
+
+if __name__ == "__main__":
+    printed(measure, "How long a start takes.")

@@ -1,0 +1,162 @@
+"""A static server of session trees: so cheap that the client is what is measured.
+
+Owns the trees of a measurement and nginx, which serves them over TLS, compressed beforehand. The surprising fact: the
+trees are one simulated call's, written again and again under other ids, so all are of one shape and each books anew.
+"""
+
+import gzip
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from benchmarks.processes import fetch, free_port
+from exporter.simulator import Settings
+from exporter.simulator.events import Event, Session
+from exporter.simulator.tree import View, tree
+from exporter.simulator.world import World
+
+LEVELS = 5
+"""As deep as the API shows at once."""
+LATE = 4_000_000_000.0
+DRAWN_MAX = 20_000
+
+NGINX = """\
+worker_processes 1;
+daemon off;
+master_process off;
+user root;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log crit;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  keepalive_requests 100000000;
+  keepalive_timeout 75s;
+  open_file_cache max=100000 inactive=1h;
+  open_file_cache_valid 1h;
+  sendfile on;
+  default_type application/json;
+  gzip_static on;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  ssl_certificate {folder}/server.crt;
+  ssl_certificate_key {folder}/server.key;
+  server {{
+    listen 127.0.0.1:{port} ssl;
+    root {folder}/www;
+  }}
+}}
+"""
+
+
+class Name(Struct, frozen=True):
+    """A session that is served."""
+
+    record_type: str
+    event_id: str
+
+
+class Static(Struct, frozen=True):
+    """A running server."""
+
+    origin: str
+    ca_file: Path
+    sessions: tuple[Name, ...]
+
+
+@contextmanager
+def serving(folder: Path, events: int, sessions: int) -> Iterator[Static]:
+    """Serve so many sessions of so many events each below `origin`/v2, for as long as the block lasts."""
+    names = tuple(_write(folder / "www" / "v2" / "session_analysis", events, sessions))
+    _certify(folder)
+    port = free_port()
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=port))
+    nginx = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)])
+    try:
+        origin = f"https://127.0.0.1:{port}"
+        fetch(f"{origin}/v2/session_analysis/{names[0].record_type}/{names[0].event_id}", folder / "ca.crt")
+        yield Static(origin, folder / "ca.crt", names)
+    finally:
+        nginx.terminate()
+        nginx.wait(30)
+
+
+def _write(folder: Path, events: int, sessions: int) -> Iterator[Name]:
+    session = sized(events)
+    root = session.events[0]
+    text = json.dumps(tree(session, 0, LATE, View(LEVELS)))
+    (folder / root.record_type).mkdir(parents=True)
+    ids = [event.id for event in session.events]
+    for number in range(sessions):
+        copy = text
+        for known in ids:
+            copy = copy.replace(known, str(uuid.uuid5(uuid.UUID(known), str(number))))
+        name = Name(root.record_type, str(uuid.uuid5(uuid.UUID(root.id), str(number))))
+        (folder / name.record_type / name.event_id).write_text(copy)
+        (folder / name.record_type / f"{name.event_id}.gz").write_bytes(gzip.compress(copy.encode()))
+        yield name
+
+
+def sized(events: int) -> Session:
+    """An AI call of so many events that the API would show whole; from the simulator, with more turns if need be."""
+    world = World(Settings(speed=0.0), _Late())
+    largest: Session | None = None
+    for number in range(1, DRAWN_MAX):
+        session = world.session(number)
+        if not _usual(session) or len(session.events) > events:
+            continue
+        if len(session.events) == events:
+            return session
+        if largest is None or len(session.events) > len(largest.events):
+            largest = session
+    assert largest is not None, "the simulator draws AI calls"
+    return _lengthened(largest, events)
+
+
+def _usual(session: Session) -> bool:
+    ai = any(event.record_type == "inference" for event in session.events)
+    whole = session.roots == (0,) and session.events[0].record_type == "call-session"
+    return ai and whole and _levels(session, 0) <= LEVELS
+
+
+def _levels(session: Session, index: int) -> int:
+    return 1 + max((_levels(session, child) for child in session.children[index]), default=0)
+
+
+def _lengthened(session: Session, events: int) -> Session:
+    """The same call with its turns repeated."""
+    turns = [index for index, event in enumerate(session.events) if event.record_type == "inference"]
+    children = [list(below) for below in session.children]
+    longer: list[Event] = list(session.events)
+    while len(longer) < events:
+        turn = turns[len(longer) % len(turns)]
+        above = next(index for index, below in enumerate(session.children) if turn in below)
+        children[above].append(len(longer))
+        children.append([])
+        known = session.events[turn]
+        longer.append(replace(known, id=str(uuid.uuid5(uuid.UUID(known.id), f"turn {len(longer)}"))))
+    return replace(session, events=tuple(longer), children=tuple(map(tuple, children)))
+
+
+def _certify(folder: Path) -> None:
+    """An authority and what it issued, by openssl: the benchmarks share nothing with the tests."""
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"]
+    made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    out = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.crt")]
+    subprocess.run(["openssl", "req", "-x509", *made, *subject, *out], check=True, capture_output=True)
+    (folder / "ca.crt").write_text((folder / "server.crt").read_text())
+
+
+class _Late:
+    def now(self) -> float:
+        return LATE

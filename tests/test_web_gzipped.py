@@ -1,0 +1,58 @@
+"""A page put together from old and new compressed pieces is what it was before, in one ordinary gzip stream."""
+
+import asyncio
+import zlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.web.gzipped import PIECE_BYTES, TURN_BYTES, Gzipped
+
+WRAPPED = zlib.MAX_WBITS | 16
+kilobytes = st.integers(0, 40).map(lambda number: bytes([number]) * 1000 * number)
+pages = st.lists(st.lists(kilobytes, max_size=12).map(tuple), min_size=1, max_size=4)
+
+
+def unpacked(packed: bytes) -> bytes:
+    """What every reader finds: one member, with the right checksum and length, and nothing behind it."""
+    stream = zlib.decompressobj(WRAPPED)
+    plain = stream.decompress(packed)
+    assert (stream.eof, stream.unused_data) == (True, b"")
+    return plain
+
+
+@given(pages, st.binary(max_size=100))
+def test_pages_come_back(drawn: list[tuple[bytes, ...]], rest: bytes) -> None:
+    """Whatever pages came before, each is read as its parts in their order, behind each other, and its end."""
+    gzipped = Gzipped()
+    for parts in drawn:
+        start = asyncio.run(gzipped.start(parts))
+        for end in (rest, b"", b"another"):
+            assert unpacked(start.ended(end)) == b"".join(parts) + end
+
+
+def test_pieces_are_independent() -> None:
+    """What changes in one piece changes no compressed byte of the pieces before and behind it."""
+    gzipped = Gzipped()
+    parts = [bytes([number]) * PIECE_BYTES for number in range(9)]
+    before = asyncio.run(gzipped.start(tuple(parts)))
+    parts[4] = bytes(reversed(range(256))) * (PIECE_BYTES // 256)
+    after = asyncio.run(gzipped.start(tuple(parts)))
+    same = len(before.packed) // 9 * 4
+    assert before.packed[:same] == after.packed[:same]
+    assert before.packed[-same:] == after.packed[-same:]
+    assert before.packed != after.packed
+
+
+def test_large_pages_take_turns() -> None:
+    """While a large page is compressed, the loop does other things as well."""
+
+    async def turns() -> int:
+        count, page = 0, tuple(bytes(PIECE_BYTES) + bytes([number]) for number in range(4 * TURN_BYTES // PIECE_BYTES))
+        compressing = asyncio.create_task(Gzipped().start(page))
+        while not compressing.done():
+            count += 1
+            await asyncio.sleep(0)
+        return count
+
+    assert asyncio.run(turns()) >= 4
