@@ -192,8 +192,9 @@ class App:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
         config = self.config
-        opened = partial(open_ledger, config.ledger.url, policy(config), Settings.of(config))
-        await self.ledger.open(partial(opened, config.ledger.lease_seconds))
+        place = config.ledger
+        opened = partial(open_ledger, place.url, policy(config), Settings.of(config))
+        await self.ledger.open(partial(opened, place.lease_seconds, place.password_file))
         try:
             await self._recover()
             self._reception.open()
