@@ -58,7 +58,7 @@ class Figure(Struct, frozen=True):
     bytes: int
 
 
-def measure(quick: bool) -> list[str]:
+def measure(*, quick: bool) -> list[str]:
     """What `make bench` shows."""
     return report(SIZES_QUICK if quick else SIZES, scrapes=20_000 if quick else 100_000)
 

@@ -101,7 +101,7 @@ class Seen(Struct):
 Start = Callable[[Static, Path, int, Size], AbstractContextManager[Process]]
 
 
-def measure(quick: bool) -> list[str]:
+def measure(*, quick: bool) -> list[str]:
     """What `make bench` shows."""
     return report(QUICK if quick else FULL)
 

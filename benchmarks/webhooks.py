@@ -61,7 +61,7 @@ class Load(Struct, frozen=True):
 FULL, QUICK = Load(), Load(seconds=3.0, sessions=500)
 
 
-def measure(quick: bool) -> list[str]:
+def measure(*, quick: bool) -> list[str]:
     """What `make bench` shows."""
     return report(QUICK if quick else FULL)
 
