@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from benchmarks import machine
+from benchmarks.machine import machine
 
 MIB = 1024 * 1024
 
@@ -21,7 +21,11 @@ class Measure(Protocol):
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Lines of Markdown."""
-    return [*machine.table(*columns), *(machine.row(*cells) for cells in rows)]
+    return [row(columns), row(["---"] * len(columns)), *map(row, rows)]
+
+
+def row(cells: Iterable[object]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def mib(count: float) -> str:
@@ -36,4 +40,4 @@ def printed(measure: Measure, says: str) -> None:
     """The command line of a benchmark."""
     parser = argparse.ArgumentParser(description=says)
     parser.add_argument("--quick", action="store_true", help="smaller, and only to see that it works")
-    print(machine.machine(), "", *measure(quick=parser.parse_args().quick), sep="\n", flush=True)
+    print(machine(), "", *measure(quick=parser.parse_args().quick), sep="\n", flush=True)

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from starlette.routing import BaseRoute
@@ -21,6 +22,7 @@ from exporter.config import Config
 from exporter.discovery import Discovery
 from exporter.errors import LedgerError
 from exporter.explain import Prober
+from exporter.fleet import Fleet
 from exporter.health import Health
 from exporter.intake import Intake
 from exporter.jobs import Jobs
@@ -89,8 +91,9 @@ class App:
         self.intake = Intake(self.ledger, self._booker, clock)
         self.files = FileSource(self.intake, self.metrics, clock)
         core = (self.ledger, self._booker, self.metrics, clock)
-        self.discovery = Discovery(*core)
-        self.upkeep = Upkeep(*core, lambda: self.web.counts())  # noqa: PLW0108 - there is no web yet
+        self.fleet = Fleet(*core, under_way=lambda: self.poller.claims)
+        self.discovery = Discovery(*core, self.fleet.holds)
+        self.upkeep = Upkeep(*core, fleet=self.fleet, counted=lambda: self.web.counts())  # noqa: PLW0108 - there is no web yet
         self._metadata = Metadata(*core, self.labeller.record_fields)
         self.poller = Poller({}, *core, crowded=lambda: self._reception.crowded)
         self._health = Health(self.ledger, self._booker, clock, self.poller)
@@ -121,6 +124,7 @@ class App:
             listen,
             status=self._health.status,
             scraped=lambda _: self.metrics.scraped(clock.monotonic()),
+            exposes=self.fleet.exposes,
             died=self._thread_died,
             further=self._routes(lifecycle=origin.lifecycle),
             web_config=web_config,
@@ -144,6 +148,7 @@ class App:
         """Have every room work by the plan; nothing here waits, so none sees it earlier than another."""
         self.plan = plan
         plan.pace()
+        self.fleet.adopt(plan)
         self.metrics.adopt(plan.config.metrics)
         self._metadata.adopt(plan)
         self.poller.adopt(plan.lanes())
@@ -157,6 +162,7 @@ class App:
             (plan.config.polling.tick_seconds, "poll", self.poller.tick),
             (plan.config.polling.tick_seconds, "discover", self.discover),
             (RETRY_SECONDS, "metadata", self._metadata.fetch),
+            *self.fleet.jobs(),
             *self.upkeep.jobs(),
             (LOOK_SECONDS, "files", self.files.look),
         ):
@@ -186,7 +192,9 @@ class App:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
         config = self.config
-        await self.ledger.open(lambda: open_ledger(config.ledger.url, policy(config), Settings.of(config)))
+        place = config.ledger
+        opened = partial(open_ledger, place.url, policy(config), Settings.of(config))
+        await self.ledger.open(partial(opened, place.lease_seconds, place.password_file))
         try:
             await self._recover()
             self._reception.open()
@@ -230,6 +238,7 @@ class App:
         await self._metadata.recover()
         self._booker.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
         await self.ledger.run(Ledger.born, list(known_series(self.config, self._metadata.record_types)))
+        await self.fleet.begin()
         await self._recall(now)
         await self.discovery.begin(now)
         await self.reloading.begin()
@@ -237,6 +246,8 @@ class App:
 
     async def _recall(self, now: float) -> None:
         """Show what the ledger has."""
+        if self.fleet.shared:
+            return  # it is read when this process exposes it
         self.metrics.load(await self.ledger.run(Ledger.totals))
         known = await self.ledger.run(Ledger.followed, now - FOLLOWED_SECONDS, FOLLOWED_MAX)
         self.metrics.recall(known, now)

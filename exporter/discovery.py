@@ -14,7 +14,10 @@ from exporter.booker import Booker, Clock
 from exporter.client import Client
 from exporter.config import Account, DetailRecords
 from exporter.errors import ConfigError, LedgerError, PollError
+from exporter.known import DETAIL_RECORDS
 from exporter.ledger import Ledger
+from exporter.ledger.leases import BALANCE
+from exporter.ledger.leases import of_account as leased
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -39,8 +42,17 @@ LOOK_BACK, PENDING, DONE = "look_back", "pending", "done"
 class Discovery:
     """The sources that are asked."""
 
-    def __init__(self, ledger: LedgerThread, booker: Booker, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: LedgerThread,
+        booker: Booker,
+        metrics: Metrics,
+        clock: Clock,
+        holds: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """`holds` says of the name of a lease whether what it is for is this process's to do."""
         self._ledger = ledger
+        self._holds = holds
         self._booker = booker
         self._metrics = metrics
         self._clock = clock
@@ -78,11 +90,18 @@ class Discovery:
     @property
     def idle(self) -> bool:
         """No detail records are due or being read."""
-        return not self._running and not any(source.due for source in self._records.values())
+        return not self._running and not any(source.due for source in self._held().values())
+
+    def _held(self) -> dict[str, DetailRecordSource]:
+        """The sources that are asked by this process; what it knows of the others is in the ledger by now."""
+        held = {name: source for name, source in self._records.items() if self._holds(leased(name, DETAIL_RECORDS))}
+        for name in self._records.keys() - held.keys():
+            self._records[name].forget()
+        return held
 
     def due(self) -> Iterator[tuple[str, Job, str]]:
         """What is to be asked now, as task, job and account."""
-        for name, source in self._records.items():
+        for name, source in self._held().items():
             if source.due:
                 yield "detail_records", partial(self._look, source), name
         for account in self._accounts:
@@ -102,6 +121,9 @@ class Discovery:
         """Whether the ledger still has to learn what was before it."""
         return await self._ledger.run(Ledger.kept, LOOK_BACK) == PENDING
 
+    async def _looked_back(self) -> bool:
+        return not await self.looks_back()
+
     async def look_back(self) -> None:
         """Find and book what was before the ledger, then have all of it shown."""
         try:
@@ -113,6 +135,9 @@ class Discovery:
         log.info("looking back; /metrics waits for it")
         try:
             async with asyncio.timeout(LOOK_BACK_SECONDS_MAX):
+                if len(self._held()) < len(self._records):  # another process looks
+                    await _until(self._looked_back, BOOKED_SECONDS)
+                    return
                 for source in list(self._records.values()):
                     await _until(source.look, LOOK_BACK_RETRY_SECONDS)
                 found = await self._ledger.run(Ledger.newest)
@@ -135,6 +160,10 @@ class Discovery:
 
     def _balance_due(self, account: Account) -> bool:
         interval, asked_at = account.balance_interval_seconds, self._balance_at.get(account.name)
+        if not self._holds(leased(account.name, BALANCE)):
+            if self._balance_at.pop(account.name, None) is not None:
+                forget_balance(self._metrics, account.name)  # another process shows it
+            return False
         return _balance_wanted(account) and (asked_at is None or not 0 <= self._clock.now() - asked_at < interval)
 
     async def _fetch_balance(self, account: str) -> None:

@@ -29,6 +29,8 @@ class Page(Struct, frozen=True):
     text_parts: tuple[bytes, ...]
     openmetrics_parts: tuple[bytes, ...]
     """In pieces, which one page shares with the next and one format with the other; whoever is asked joins them."""
+    own: "Page | None" = None
+    """The same without the ledger's families, for as long as another process exposes those."""
 
     @property
     def text(self) -> bytes:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from msgspec import Struct
@@ -168,6 +168,8 @@ class Poller:
         self._metrics = metrics
         self._clock = clock
         self._crowded = crowded
+        self._claims: dict[int, Claim] = {}
+        """Of the polls that are not booked yet, by their numbers."""
         self._claiming = asyncio.Lock()
         self._turn = asyncio.Lock()
         self._stopping = False
@@ -187,6 +189,11 @@ class Poller:
     @property
     def under_way(self) -> set[asyncio.Task[None]]:
         return {task for lane in (*self._lanes.values(), *self._left) for task in lane.running}
+
+    @property
+    def claims(self) -> list[Claim]:
+        """Those of the polls that are not booked yet."""
+        return list(self._claims.values())
 
     @asynccontextmanager
     async def between_claims(self) -> AsyncIterator[None]:
@@ -253,7 +260,9 @@ class Poller:
         self._metrics.observe("telnyx_poll_lag_seconds", (), max(0.0, self._clock.now() - claim.due_at))
         task = asyncio.get_running_loop().create_task(self._travel(lane, claim))
         lane.running.add(task)
+        self._claims[claim.number] = claim
         task.add_done_callback(lambda task: self._arrived(lane, task))
+        task.add_done_callback(lambda _: self._claims.pop(claim.number))
 
     async def _travel(self, lane: Lane, claim: Claim) -> None:
         await self._step_aside()
@@ -313,12 +322,16 @@ class Poller:
             self._metrics.inc("telnyx_trees_cut_unresolved_total", (account,), poll.session.cuts_unresolved)
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Finish what is under way within the time; what is cancelled stays due: the next start frees all claims."""
+        """Finish what is under way within the time; what is cancelled is put back, due as it was."""
         self._stopping = True
         async with self._claiming:  # a claim under way still starts its polls
             running = self.under_way
         if running:
             _, late = await asyncio.wait(running, timeout=timeout_seconds)
+            claims = self.claims
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+            if claims:
+                with suppress(LedgerError):  # then they are free when their leases are over, or at the next start
+                    await self._ledger.run(Ledger.put_back, claims)

@@ -17,9 +17,11 @@ from exporter.catalog import FAMILIES
 from exporter.client import Answered
 from exporter.config import Account
 from exporter.errors import LedgerError
+from exporter.fleet import Fleet
 from exporter.jobs import Job
 from exporter.known import configured_sources
 from exporter.ledger import Ledger
+from exporter.ledger.leases import PRUNING
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
@@ -36,7 +38,7 @@ PRUNE_SESSIONS_MAX = 25
 """Per transaction, some 30 ms of a million sessions, so that neither a batch of polls nor a webhook waits for long."""
 DAY_SECONDS = 86_400.0
 TASKS = (
-    *("balance", "config", "detail_records", "discover", "files"),
+    *("balance", "beat", "config", "detail_records", "discover", "expose", "files"),
     *("gauges", "keep", "look_back", "metadata", "pages", "poll", "release"),
 )
 """The jobs of the exporter and its pages, as values of the label `task`."""
@@ -70,6 +72,8 @@ class Upkeep:
         booker: Booker,
         metrics: Metrics,
         clock: Clock,
+        *,
+        fleet: Fleet,
         counted: Callable[[], Iterable[tuple[str, tuple[str, ...], int]]],
     ) -> None:
         """`counted` gives families, labels and values of what other threads have counted so far."""
@@ -77,6 +81,7 @@ class Upkeep:
         self._booker = booker
         self._metrics = metrics
         self._clock = clock
+        self._fleet = fleet
         self._counted = counted
         self._plan: Plan | None = None
         self._counted_again_at = -math.inf
@@ -111,7 +116,7 @@ class Upkeep:
     async def release(self) -> None:
         """Series that were scraped at 0 for long enough show their value: first the mark, then the page."""
         rows = self._metrics.ripe(self._clock.monotonic())
-        if rows:
+        if rows and self._fleet.exposing:
             try:
                 self._booker.show(await self._ledger.run(Ledger.release, rows))
             except LedgerError as error:
@@ -150,7 +155,7 @@ class Upkeep:
         before = now - DAY_SECONDS * self._now.config.ledger.retention_days
         try:
             self._booker.show(await self._ledger.run(Ledger.sum_up, now))
-            pruned, forgotten = PRUNE_SESSIONS_MAX, 0
+            pruned, forgotten = PRUNE_SESSIONS_MAX if self._fleet.holds(PRUNING) else 0, 0
             while pruned == PRUNE_SESSIONS_MAX:
                 pruned, receipt = await self._ledger.run(Ledger.prune, before, PRUNE_SESSIONS_MAX)
                 self._booker.show(receipt)

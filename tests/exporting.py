@@ -86,6 +86,7 @@ class Exporting:
     async def drained(self) -> None:
         """Until nothing is due, nothing under way, nothing held back, and the page shows all of it."""
         await self.until(self._idle)
+        await self.app.fleet.expose()
         self.publish()
 
     def publish(self) -> None:

@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from exporter.catalog import FAMILIES
-from exporter.config import Config
+from exporter.config import Config, Ledger
 from exporter.model import SessionRef
 from exporter.simulator import Bills, Faults, Running, Settings, running
 from tests.exporting import Exporting, Samples, config, exporting
@@ -41,9 +41,9 @@ KINDS = {"counter": ("", "_total"), "histogram": ("_bucket", "_count", "_sum")}
 Sums = dict[tuple[str, ...], Decimal]
 
 
-def paced(simulated: Running, folder: Path) -> Config:
+def paced(simulated: Running, url: str) -> Config:
     """Settled sessions are looked at twice a day: often enough for the world's own promise."""
-    plain = config(simulated, folder)
+    plain = config(simulated, Path(), ledger=Ledger(url=url, takeover_seconds=0))
     rechecks = tuple(DAY / 2 * (place + 1) for place in range(20))
     return replace(
         plain,
@@ -129,10 +129,10 @@ def check(samples: Samples, truth: dict[str, Any]) -> None:
     assert [summed(samples, {name: 1}) for name in SESSIONS] == [sessions] * len(SESSIONS)
 
 
-async def live(simulated: Running, folder: Path, witness: Witness, *, days: float, restart_hours: float) -> None:
+async def live(simulated: Running, url: str, witness: Witness, *, days: float, restart_hours: float) -> None:
     """So many days in steps of three hours, with a new exporter each so many hours."""
     for _ in range(round(days * DAY / (restart_hours * HOUR))):
-        async with exporting(paced(simulated, folder), simulated) as exporter:
+        async with exporting(paced(simulated, url), simulated) as exporter:
             await witness.look(exporter)
             for _ in range(round(restart_hours / 3)):
                 simulated.clock.step(3 * HOUR)
@@ -142,13 +142,13 @@ async def live(simulated: Running, folder: Path, witness: Witness, *, days: floa
                 await witness.look(exporter)
 
 
-async def played(folder: Path, settings: Settings) -> tuple[Witness, Samples, dict[str, Any]]:
+async def played(url: str, settings: Settings) -> tuple[Witness, Samples, dict[str, Any]]:
     """Three days of traffic under faults and restarts, then until every bill has ended; the API is well at last."""
     witness = Witness()
     with running(settings, time.monotonic) as simulated:
-        await live(simulated, folder, witness, days=3, restart_hours=12)
-        await live(simulated, folder, witness, days=6, restart_hours=36)
-        async with exporting(paced(simulated, folder), simulated) as exporter:
+        await live(simulated, url, witness, days=3, restart_hours=12)
+        await live(simulated, url, witness, days=6, restart_hours=36)
+        async with exporting(paced(simulated, url), simulated) as exporter:
             await exporter.http.post(f"{simulated.origin}/_faults", content=b"{}")
             for _ in range(6):
                 simulated.clock.step(DAY / 2)
@@ -158,12 +158,12 @@ async def played(folder: Path, settings: Settings) -> tuple[Witness, Samples, di
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_three_days_of_everything_are_exact(tmp_path: Path, seed: int) -> None:
+def test_three_days_of_everything_are_exact(ledger_url: str, seed: int) -> None:
     """All kinds of bills, overlapping roots, 30 % faults and restarts: every sum equals the truth to the last digit.
 
     And no ledger counter was ever lower on one scrape than on the one before.
     """
-    witness, samples, truth = asyncio.run(played(tmp_path, replace(WORLD, seed=seed, bills=BILLS, faults=FAULTS)))
+    witness, samples, truth = asyncio.run(played(ledger_url, replace(WORLD, seed=seed, bills=BILLS, faults=FAULTS)))
     assert truth["vanished"] > 0
     assert truth["awaiting_price"] > 0
     assert witness.scrapes > 50
@@ -173,12 +173,12 @@ def test_three_days_of_everything_are_exact(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("outer_first", [True, False], ids=["outer root first", "inner root first"])
-def test_overlapping_roots_are_counted_as_one_session(tmp_path: Path, *, outer_first: bool) -> None:
+def test_overlapping_roots_are_counted_as_one_session(ledger_url: str, *, outer_first: bool) -> None:
     """A leg that is followed beside its call is absorbed: one session started, one settled, one observation."""
 
     async def play() -> None:
         with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
-            async with exporting(paced(simulated, tmp_path), simulated) as exporter:
+            async with exporting(paced(simulated, ledger_url), simulated) as exporter:
                 (call,) = simulated.world.refs()
                 tree = simulated.world.find((call.record_type,), uuid.UUID(call.event_id))
                 assert tree is not None

@@ -32,6 +32,10 @@ DATE = "an ISO 8601 date or date-time, such as 2026-03-17 or 2026-03-17T09:30:00
 QUOTES = "; text that can be taken for something else needs quotes"
 URL = "an http or https URL, such as https://api.telnyx.com/v2"
 URL_PLAIN = "expected a URL without credentials, query or fragment; they are not shown"
+SERVER_URL = (
+    "expected postgresql://USER@HOST:PORT/DATABASE, perhaps with ?sslmode=verify-full and other settings of libpq;"
+    " in a password %, /, ?, # and @ are written as %25, %2F, %3F, %23 and %40"
+)
 LEDGER_URL = "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite"
 VARIABLE = "the name of an environment variable, such as TELNYX_API_KEY"
 NOTHING = "nothing; remove the key to have its default"
@@ -134,8 +138,11 @@ BAD_SETTINGS = {
     "accounts: [{base_url: 'https://u:secret@a/v2'}]": f"accounts[0].base_url: {URL_PLAIN}",
     "accounts: [{base_url: 'https://a/v2?key=secret'}]": f"accounts[0].base_url: {URL_PLAIN}",
     "accounts: [{base_url: 'https://a/v2#x'}]": f"accounts[0].base_url: {URL_PLAIN}",
-    "ledger: {url: 'postgresql://u:secret@db/x'}": (
-        "ledger.url: PostgreSQL comes with a later version; until then keep the ledger in a file, sqlite:///PATH"
+    "ledger: {url: 'postgresql://u:secret@db'}": f"ledger.url: {SERVER_URL}",
+    "ledger: {url: 'postgresql://u:se/cret@db/x'}": f"ledger.url: {SERVER_URL}",
+    "ledger: {url: 'postgres:u:secret@db/x'}": f"ledger.url: {SERVER_URL}",
+    "ledger: {password_file: /etc/pw}": (
+        "ledger.password_file: a file has no password; remove the key, or name a PostgreSQL in ledger.url"
     ),
     "ledger: {url: 'mysql://u:secret@db/x'}": f"ledger.url: {URL_PLAIN}",
     "ledger: {url: x.sqlite}": f'ledger.url: expected {LEDGER_URL}, got "x.sqlite"',

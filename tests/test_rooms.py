@@ -34,6 +34,7 @@ EDGES = (
         "sources",
         "discovery",
         "jobs",
+        "fleet",
         "upkeep",
         "web",
         "health",

@@ -258,9 +258,34 @@ class Ledger(Struct, frozen=True, kw_only=True):
         Row(
             ledger_url(),
             "The ledger's database. Three slashes start a path in the working directory, four an absolute one. Keep it "
-            "on a disk that survives restarts.",
+            "on a disk that survives restarts. Or `postgresql://USER@HOST/DATABASE`, which any number of exporters "
+            "share (docs/fleet.md); a password is better given in `password_file` than in the URL.",
         ),
     ] = "sqlite:///telnyx-sessions.sqlite"
+    password_file: Annotated[
+        Path | None,
+        Row(
+            file_path(),
+            "The file that holds PostgreSQL's password and nothing else, such as a mounted secret. It is read for each "
+            "new connection, so another password needs no restart.",
+            "none: that of the URL, or what libpq finds, as in PGPASSWORD",
+        ),
+    ] = None
+    lease_seconds: Annotated[
+        float,
+        Row(
+            number(5, 3600),
+            "PostgreSQL only. How long after an exporter died the polls it had begun are begun again by another.",
+        ),
+    ] = 60.0
+    takeover_seconds: Annotated[
+        float,
+        Row(
+            number(0, 3600),
+            "PostgreSQL only. How long an exporter that takes over the exposition of the ledger waits before it "
+            "exposes: at least the interval at which Prometheus scrapes, so that no scrape ever counts twice.",
+        ),
+    ] = 60.0
     retention_days: Annotated[
         int,
         Row(

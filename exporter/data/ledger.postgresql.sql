@@ -208,6 +208,8 @@ DROP INDEX sessions_due;
 
 CREATE INDEX sessions_due ON sessions (account, due_at, id);
 
+DROP INDEX sessions_claimed;
+
 ALTER TABLE totals ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL;
 
 ALTER TABLE series ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL;

@@ -6,21 +6,22 @@ surprising fact: a file needs no lease, since the lock that the kernel frees at 
 among several a claim is good for as long as its lease, by the server's clock, unless it is renewed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exporter.ledger.connection import Connection
 from exporter.lifecycle import Policy
 from exporter.model import Claim, SessionRef
 
-LEASE_SECONDS = 60.0
-"""A poll whose process died is begun again after this; one that takes longer is renewed."""
-
 _CLAIMED = "id, record_type, event_id, date_time, due_at, fingerprint"
+_FREE = "(claim = 0 OR leased_until < clock_timestamp())"
+"""Nobody has claimed it, or not for long enough."""
 _LEASE = "clock_timestamp() + ? * interval '1 second'"
 
 
-def claim(connection: Connection, policy: Policy, now: float, limits: Mapping[str, int]) -> list[Claim]:
+def claim(
+    connection: Connection, policy: Policy, now: float, limits: Mapping[str, int], lease_seconds: float
+) -> list[Claim]:
     """Due sessions, the longest due first: at most as many of an account as its limit."""
     found: list[tuple[str, tuple[Any, ...]]] = []
     for account, limit in limits.items():
@@ -29,25 +30,23 @@ def claim(connection: Connection, policy: Policy, now: float, limits: Mapping[st
         found += [(account, row) for row in due]
     numbers = _numbers(connection, len(found)) if found else []
     claims = [
-        Claim(session, number, SessionRef(account, record_type, event_id, date_time), due_at, fingerprint)
-        for number, (account, (session, record_type, event_id, date_time, due_at, fingerprint)) in zip(
-            numbers, found, strict=True
-        )
+        Claim(session, number, SessionRef(account, *named), due_at, fingerprint)
+        for number, (account, (session, *named, due_at, fingerprint)) in zip(numbers, found, strict=True)
     ]
     leased = f", leased_until = {_LEASE}" if connection.shared else ""
     connection.executemany(
         f"UPDATE sessions SET claim = ?, hinted_due = NULL{leased} WHERE id = ?",  # noqa: S608 - literals of this module
-        [(each.number, *([LEASE_SECONDS] if connection.shared else ()), each.session) for each in claims],
+        [(each.number, *([lease_seconds] if connection.shared else ()), each.session) for each in claims],
     )
     return claims
 
 
-def renew(connection: Connection, claims: Iterable[Claim]) -> None:
+def renew(connection: Connection, claims: Iterable[Claim], lease_seconds: float) -> None:
     """Of polls that are still under way; a claim that somebody else has by now stays theirs."""
     if connection.shared:
         connection.executemany(
             f"UPDATE sessions SET leased_until = {_LEASE} WHERE id = ? AND claim = ?",  # noqa: S608 - literals of this module
-            [(LEASE_SECONDS, each.session, each.number) for each in sorted(claims, key=lambda each: each.session)],
+            [(lease_seconds, each.session, each.number) for each in sorted(claims, key=lambda each: each.session)],
         )
 
 
@@ -57,9 +56,32 @@ def free_claims(connection: Connection) -> None:
         connection.execute("UPDATE sessions SET claim = 0 WHERE claim <> 0")
 
 
+def put_back(connection: Connection, claims: Iterable[Claim]) -> None:
+    """Of polls that came to nothing: their sessions are as due as they were."""
+    connection.executemany(
+        "UPDATE sessions SET claim = 0 WHERE id = ? AND claim = ?",
+        [(each.session, each.number) for each in sorted(claims, key=lambda each: each.session)],
+    )
+
+
+def due(connection: Connection, now: float, far: float, accounts: Sequence[str]) -> int:
+    """How many sessions are due, or due so far off that the clock was set back, and not claimed."""
+    if connection.shared:  # an index of claims would cost each poll more than this count costs
+        query = f"SELECT count(*) FROM sessions WHERE account = ? AND {_FREE} AND (due_at <= ? OR due_at > ?)"  # noqa: S608 - literals
+        return sum(int(connection.execute(query, (account, now, far)).fetchone()[0]) for account in accounts)
+    # By the index alone, which has no claims; those are few, and have an index of their own.
+    query = (
+        "SELECT (SELECT count(*) FROM sessions WHERE account = ? AND due_at <= ?)"
+        " + (SELECT count(*) FROM sessions WHERE account = ? AND due_at > ?)"
+    )
+    counts = [int(connection.execute(query, (account, now, account, far)).fetchone()[0]) for account in accounts]
+    claimed = connection.execute("SELECT account, due_at FROM sessions WHERE claim <> 0").fetchall()
+    return sum(counts) - len([at for account, at in claimed if account in accounts and (at <= now or at > far)])
+
+
 def _due(connection: Connection, when: str, account: str, moment: float, limit: int) -> list[tuple[Any, ...]]:
     # Two questions, not one with OR: each is answered from the front of the index.
-    free = "(claim = 0 OR leased_until < clock_timestamp())" if connection.shared else "claim = 0"
+    free = _FREE if connection.shared else "claim = 0"
     order = "due_at, id" if connection.shared else "due_at"  # SQLite's index ends with the id
     locked = f"{connection.locked} SKIP LOCKED" if connection.shared else ""
     query = (

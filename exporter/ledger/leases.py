@@ -14,9 +14,9 @@ from exporter.ledger.connection import Connection
 EXPOSITION, PRUNING, BALANCE = "exposition", "pruning", "balance"
 
 
-def discovery(account: str, source: str) -> str:
-    """The name of the lease of whoever asks a source."""
-    return f"discovery/{account}/{source}"
+def of_account(account: str, what: str) -> str:
+    """The name of the lease of whoever asks the API this of an account."""
+    return f"{what}/{account}"
 
 
 class Answer(Struct, frozen=True):

@@ -5,70 +5,28 @@ back is durable. The surprising fact: an engine may run a transaction more than 
 anything but the database and the image of it, which is made anew.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from exporter import lifecycle
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger import claims
-from exporter.ledger.audit import differences
 from exporter.ledger.booking import Batch
-from exporter.ledger.connection import Connection, Engine, Image
 from exporter.ledger.following import START, Following, Place
 from exporter.ledger.leases import Answer, take
+from exporter.ledger.opened import OpenLedger
 from exporter.ledger.pruning import prune
-from exporter.ledger.recent import recent
 from exporter.ledger.records import Records
 from exporter.ledger.renaming import rename_account
-from exporter.ledger.spend import Spend
-from exporter.ledger.sums import Reading, Sums
-from exporter.ledger.totals import Settings, Totals, begin_anew
+from exporter.ledger.totals import Settings, begin_anew
 from exporter.ledger.writers import alive, fold
-from exporter.model import Claim, DetailRecord, Followed, Labels, Poll, Receipt, SessionRef, Sighting, Total
+from exporter.model import Claim, DetailRecord, Labels, Poll, Receipt, SessionRef, Sighting
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 
 
-class Ledger:
+class Ledger(OpenLedger):
     """Everything durable: the sessions that are followed, the events that were booked, the totals that are shown."""
-
-    def __init__(self, opened: Callable[[Image], Engine], policy: lifecycle.Policy, settings: Settings) -> None:
-        """`opened` opens the engine, which calls what it is given whenever the image of it must be made anew."""
-        self._policy = policy
-        self._settings = settings
-        self._sums = Sums()
-        self._engine = opened(self._image)
-        try:
-            self._engine.transact(lambda: claims.free_claims(self._connection))
-        except BaseException:
-            self._engine.close()
-            raise
-
-    def _image(self, engine: Engine) -> None:
-        self._totals = Totals(engine, self._settings)
-        self._spend = Spend(engine.connection, self._totals, self._settings.budgets)
-
-    @property
-    def _connection(self) -> Connection:
-        return self._engine.connection
-
-    def _written(self) -> tuple[Total, ...]:
-        """What the transaction changed of the totals; nothing of it can be shown where others write as well."""
-        changed = self._totals.write()
-        return () if self.shared else changed
-
-    @property
-    def shared(self) -> bool:
-        """Whether there may be other writers."""
-        return self._engine.shared
-
-    @property
-    def place(self) -> str:
-        """What messages call it."""
-        return self._engine.place
-
-    def close(self) -> None:
-        self._engine.close()
 
     # Following
 
@@ -168,7 +126,8 @@ class Ledger:
 
     def claim(self, now: float, limits: Mapping[str, int]) -> list[Claim]:
         """Due sessions for the caller to poll, the longest due first: at most as many of an account as its limit."""
-        return self._engine.transact(lambda: claims.claim(self._connection, self._policy, now, limits))
+        lease = self._lease_seconds
+        return self._engine.transact(lambda: claims.claim(self._connection, self._policy, now, limits, lease))
 
     def record(self, polls: Iterable[Poll]) -> Receipt:
         """Book finished polls, all or nothing."""
@@ -185,6 +144,11 @@ class Ledger:
     def retry(self, now: float) -> bool:
         """Have a portion of the sessions that were given up be due; whether there may be more."""
         return self._engine.transact(lambda: self._following().retry(now))
+
+    def put_back(self, under_way: Iterable[Claim]) -> None:
+        """Give up claims of polls that will not be finished: others may poll at once."""
+        under_way = list(under_way)
+        self._engine.transact(lambda: claims.put_back(self._connection, under_way))
 
     def put_off(self, claim: Claim, now: float) -> None:
         """Give up a claim without booking: the session is due again after the longest interval of a live one."""
@@ -223,14 +187,6 @@ class Ledger:
 
         return self._engine.transact(work)
 
-    def check(self) -> list[str]:
-        """What in the ledger doesn't agree with itself, a line each; empty when all is well."""
-
-        def work() -> list[str]:
-            return [*self._engine.damage(), *differences(self._connection, self._totals, self._all())]
-
-        return self._engine.read(work)
-
     def rename_account(self, old: str, new: str) -> int:
         """Give an account another name, with all it has booked; returns how many sessions it has."""
 
@@ -241,21 +197,6 @@ class Ledger:
             return renamed
 
         return self._engine.transact(work)
-
-    def empty(self) -> bool:
-        """Whether nothing was ever booked."""
-        query = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM meta WHERE key = 'horizon')"
-        return self._engine.read(lambda: not self._connection.execute(query).fetchone()[0])
-
-    def newest(self) -> int:
-        """The number of the session that was followed last; 0 if none is."""
-        query = "SELECT coalesce(max(id), 0) FROM sessions"
-        return self._engine.read(lambda: int(self._connection.execute(query).fetchone()[0]))
-
-    def polled(self, newest: int) -> bool:
-        """Whether all sessions up to this number were polled at least once."""
-        query = "SELECT NOT EXISTS (SELECT 1 FROM sessions WHERE id <= ? AND polls = '[]')"
-        return self._engine.read(lambda: bool(self._connection.execute(query, (newest,)).fetchone()[0]))
 
     def release_all(self) -> Receipt:
         """Have every total shown with its value, as history that nothing should count as an increase."""
@@ -277,7 +218,7 @@ class Ledger:
     def renew(self, under_way: Iterable[Claim]) -> None:
         """Keep the claims of polls that take long."""
         under_way = list(under_way)
-        self._engine.transact(lambda: claims.renew(self._connection, under_way))
+        self._engine.transact(lambda: claims.renew(self._connection, under_way, self._lease_seconds))
 
     def fold(self) -> int:
         """Take over the totals of writers that are gone; returns how many they were."""
@@ -288,20 +229,6 @@ class Ledger:
         return self._engine.transact(lambda: alive(self._connection)) if self.shared else 1
 
     # Showing
-
-    def totals(self) -> tuple[Total, ...]:
-        """All, whoever writes them."""
-        return self._engine.read(self._all)
-
-    def _all(self) -> tuple[Total, ...]:
-        return Sums().read(self._connection).totals if self.shared else self._totals.all()
-
-    def changes(self, *, anew: bool = False) -> Reading:
-        """What whoever shows all writers' totals hasn't seen yet, or all anew."""
-        sums = Sums() if anew else self._sums
-        reading = self._engine.read(lambda: sums.read(self._connection))
-        self._sums = sums
-        return reading
 
     def born(self, series: Iterable[tuple[str, Labels]]) -> Receipt:
         """Have these series exist, at 0 where they are new."""
@@ -322,44 +249,7 @@ class Ledger:
 
         return self._engine.transact(work)
 
-    def followed(self, since: float, limit: int) -> tuple[Followed, ...]:
-        """Configured sessions and those changed since, for the per-session gauges after a start."""
-        return self._engine.read(lambda: recent(self._connection, since, limit))
-
-    def due(self, now: float, accounts: Iterable[str]) -> int:
-        """How many sessions of these accounts are due and not claimed; with many it takes some ms, as many are read."""
-        far, asked = now + self._policy.longest, list(accounts)
-
-        def count(account: str) -> int:
-            # By the index alone, which has no claims; those are few, and have an index of their own.
-            query = (
-                "SELECT (SELECT count(*) FROM sessions WHERE account = ? AND due_at <= ?)"
-                " + (SELECT count(*) FROM sessions WHERE account = ? AND due_at > ?)"
-            )
-            found = self._connection.execute(query, (account, now, account, far)).fetchone()
-            return int(found[0])
-
-        def work() -> int:
-            claimed = self._connection.execute("SELECT account, due_at FROM sessions WHERE claim <> 0").fetchall()
-            taken = [at for account, at in claimed if account in asked and (at <= now or at > far)]
-            return sum(map(count, asked)) - len(taken)
-
-        return self._engine.read(work)
-
     def keep(self, key: str, value: str) -> None:
         """Keep a small text for the next start."""
         statement = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
         self._engine.transact(lambda: self._connection.execute(statement, (key, value)))
-
-    def kept(self, key: str) -> str | None:
-        query = "SELECT value FROM meta WHERE key = ?"
-        row = self._engine.read(lambda: self._connection.execute(query, (key,)).fetchone())
-        return None if row is None else str(row[0])
-
-    @property
-    def rescues(self) -> int:
-        """How often the file was written again after somebody had removed it."""
-        return self._engine.rescues
-
-    def size_bytes(self) -> int:
-        return self._engine.size_bytes()

@@ -294,6 +294,7 @@ _SHARED = (
     # Of many that are due at once, the first are found without sorting all.
     "DROP INDEX sessions_due",
     "CREATE INDEX sessions_due ON sessions (account, due_at, id)",
+    "DROP INDEX sessions_claimed",  # it would make each claim write to all indexes
     "ALTER TABLE totals ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL",
     "ALTER TABLE series ADD COLUMN changed XID8 DEFAULT pg_current_xact_id() NOT NULL",
     "CREATE TABLE writers (id BIGSERIAL PRIMARY KEY, seen TIMESTAMPTZ DEFAULT clock_timestamp() NOT NULL)",

@@ -55,6 +55,7 @@ class Metrics:
         self._places = Places(settings.followed_sessions_max)
         self._followed_moved = False
         self._version = 0
+        self._wanted = False
         for family in FAMILIES:
             if family.home == "process" and not family.labels:
                 self._zero(family)
@@ -88,6 +89,15 @@ class Metrics:
         self._unreleased.keep(kept)
         for row in moved:
             self._put(row)
+
+    def begin_births(self) -> None:
+        """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time."""
+        self._births.keep(set())
+
+    def next_page(self) -> int:
+        """The version of the next page, which there will be even if nothing changes."""
+        self._wanted = True
+        return self._version + 1
 
     def apply(self, receipt: Receipt) -> None:
         """Swap in the totals that a commit changed."""
@@ -172,13 +182,14 @@ class Metrics:
         if self._followed_moved:
             self._show_followed(self._places.choose())
         self._blocks[SERIES].put(NO_LABELS, sum(self._blocks[name].sample_lines for name in self._projections))
-        changed = any(block.changed for block in self._blocks.values())
+        changed = self._wanted or any(block.changed for block in self._blocks.values())
         self._births.exposed()
         if not changed:
             return None
         self._version += 1
-        text, openmetrics = zip(*(block.parts() for block in self._blocks.values()), strict=True)
-        return Page(self._version, tuple(chain.from_iterable(text)), tuple(chain.from_iterable(openmetrics)))
+        self._wanted = False
+        own = _joined(-self._version, (self._blocks[family.name] for family in FAMILIES if family.home == "process"))
+        return _joined(self._version, self._blocks.values(), own)
 
     def _show_followed(self, followed: Iterable[Followed]) -> None:
         shown: dict[str, dict[Values, Value]] = {name: {} for name, _ in _FOLLOWED_COUNTS}
@@ -201,6 +212,11 @@ class Metrics:
             block.drop(labels)
         for labels, value in series.items():
             block.put(labels, value)
+
+
+def _joined(version: int, blocks: Iterable[Block], own: Page | None = None) -> Page:
+    text, openmetrics = zip(*(block.parts() for block in blocks), strict=True)
+    return Page(version, tuple(chain.from_iterable(text)), tuple(chain.from_iterable(openmetrics)), own)
 
 
 def _bounds(settings: Settings) -> dict[str, tuple[float, ...]]:

@@ -78,6 +78,10 @@ class DetailRecordSource:
         looked_at = self._looked_at
         return looked_at is None or not 0 <= self._clock.now() - looked_at < self._settings.interval_seconds
 
+    def forget(self) -> None:
+        """Somebody else reads: how far is in the ledger."""
+        self._begun = False
+
     async def begin(self, now: float) -> None:
         """Remember where a first look begins, before there was one; raises LedgerError."""
         kept = await self._ledger.run(Ledger.kept, self._key)

@@ -40,12 +40,22 @@ class Status(Struct, frozen=True):
 class Surface:
     """The handlers and what they answer from."""
 
-    def __init__(self, *, status: Callable[[], Status], scraped: Scraped, further: Sequence[BaseRoute] = ()) -> None:
-        """`further` routes take what sources send."""
+    def __init__(
+        self,
+        *,
+        status: Callable[[], Status],
+        scraped: Scraped,
+        exposes: Callable[[int], bool] = lambda _: True,
+        further: Sequence[BaseRoute] = (),
+    ) -> None:
+        """`exposes` says of a page's version whether the ledger may be shown as it is there; `further` routes take what
+        sources send.
+        """
         self.page: Page | None = None
         """Swapped by the main thread; None only before the first."""
         self._status = status
         self._scraped = scraped
+        self._exposes = exposes
         self._further = further
         self._bodies = Bodies()
 
@@ -69,9 +79,10 @@ class Surface:
     async def metrics(self, request: Request) -> Response:
         if self.page is None:
             return _problem("no metrics yet: the ledger is being read")
-        if request.method == "GET" and SCRAPER in request.headers:
+        whole = self._exposes(self.page.version)
+        if whole and request.method == "GET" and SCRAPER in request.headers:
             self._scraped(self.page.version)  # before the page is taken: this scrape sees what was published by now
-        page = self.page
+        page = self.page if whole or self.page.own is None else self.page.own
         form = negotiate(_header(request, "accept"))
         gzip = accepts_gzip(_header(request, "accept-encoding"))
         headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}

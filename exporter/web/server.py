@@ -80,17 +80,18 @@ class WebServer:
         status: Callable[[], Status],
         scraped: Scraped,
         died: Callable[[BaseException], None],
+        exposes: Callable[[int], bool] = lambda _: True,
         limits: Limits = DEFAULT_LIMITS,
         further: Sequence[BaseRoute] = (),
         web_config: Path | None = None,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        """`status`, `scraped` and `died` are called on the web thread; the first two must be cheap.
+        """`status`, `scraped`, `exposes` and `died` are called on the web thread; all but the last must be cheap.
 
         Raises ConfigError if the web config file is wrong.
         """
         self._addresses = addresses
-        self._surface = Surface(status=status, scraped=scraped, further=further)
+        self._surface = Surface(status=status, scraped=scraped, exposes=exposes, further=further)
         self._died = died
         self.port = 0
         """That of the first address, once started."""
