@@ -11,7 +11,7 @@ import psycopg
 from msgspec import Struct
 from psycopg.conninfo import conninfo_to_dict
 
-from exporter.errors import LedgerError
+from exporter.errors import LedgerAway, LedgerError
 
 CONNECT_SECONDS = 5
 _PARAMETERS = {
@@ -44,6 +44,8 @@ _CURES = {
 }
 """By the beginning of the SQLSTATE, the longest that fits."""
 
+_AWAY = ("08", "25006", "53300", "57P")
+"""What passes by itself, or once somebody has looked after the server."""
 _DEFECTS = ("21", "22", "23", "54")
 """Of what was to be written, rather than of the server."""
 
@@ -79,6 +81,13 @@ def translated(error: BaseException, address: Address) -> BaseException:
         return error
     words = address.without_secrets(" ".join(str(error).split()))
     if not state:
-        state = "08" if isinstance(error, psycopg.OperationalError) else "40"
+        state = _without_state(words) if isinstance(error, psycopg.OperationalError) else "40"
     cures = [cure for beginning, cure in sorted(_CURES.items()) if state.startswith(beginning)]
-    return LedgerError(f"{address.place} {cures[-1] if cures else 'failed'} ({words})")
+    kind = LedgerAway if state.startswith(_AWAY) else LedgerError
+    return kind(f"{address.place} {cures[-1] if cures else 'failed'} ({words})")
+
+
+def _without_state(words: str) -> str:
+    """Libpq gives none while it connects; what the server said then is in English, or in nobody's language."""
+    said = {"authentication failed": "28", "no pg_hba.conf entry": "28", "does not exist": "3D000", "too many": "53300"}
+    return next((state for beginning, state in said.items() if beginning in words), "08")
