@@ -4,9 +4,8 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help demo test test-full check check-image docs bench-webhooks bench-sessions bench-memory bench-start bench-growth bench-keeping lock clean
-
-.PHONY: help demo test test-full check check-image docs bench-webhooks bench-sessions bench-rendering bench-scrapes lock clean
+.PHONY: help demo test test-full check check-image docs lock clean
+.PHONY: bench-webhooks bench-sessions bench-memory bench-start bench-growth bench-keeping bench-rendering bench-scrapes
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -42,10 +41,10 @@ check-image:  ## build the image and run it: healthy, read-only, with TLS; needs
 	@tools/check-image.sh
 
 bench-webhooks: .venv/.dev  ## webhooks and scrapes beside polls at full speed; a minute, on an idle machine
-	@$(BIN)/python benchmarks/webhooks.py $(ARGS)
+	@$(BIN)/python -m benchmarks.webhooks $(ARGS)
 
 bench-sessions: .venv/.dev  ## requests per settled session, and how soon a rated bill is seen; two minutes
-	@$(BIN)/python benchmarks/sessions.py $(ARGS)
+	@$(BIN)/python -m benchmarks.sessions $(ARGS)
 
 bench-memory: .venv/.dev  ## memory: idle, with many sessions, per series; ARGS=--quick for a look
 	@$(BIN)/python -m benchmarks.memory $(ARGS)

@@ -230,9 +230,9 @@ class App:
 
     async def _open(self) -> None:
         if not self.ledger.alive:
-            config = self.config
-            opened = partial(open_ledger, config.ledger.url, policy(config), Settings.of(config))
-            await self.ledger.open(partial(opened, config.ledger.lease_seconds))
+            place, settings = self.config.ledger, Settings.of(self.config)
+            opened = partial(open_ledger, place.url, policy(self.config), settings)
+            await self.ledger.open(partial(opened, place.lease_seconds, place.password_file))
         await self._recover()
 
     async def _recover(self) -> None:

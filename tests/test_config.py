@@ -141,6 +141,9 @@ BAD_SETTINGS = {
     "ledger: {url: 'postgresql://u:secret@db'}": f"ledger.url: {SERVER_URL}",
     "ledger: {url: 'postgresql://u:se/cret@db/x'}": f"ledger.url: {SERVER_URL}",
     "ledger: {url: 'postgres:u:secret@db/x'}": f"ledger.url: {SERVER_URL}",
+    "ledger: {password_file: /etc/pw}": (
+        "ledger.password_file: a file has no password; remove the key, or name a PostgreSQL in ledger.url"
+    ),
     "ledger: {url: 'mysql://u:secret@db/x'}": f"ledger.url: {URL_PLAIN}",
     "ledger: {url: x.sqlite}": f'ledger.url: expected {LEDGER_URL}, got "x.sqlite"',
     "ledger: {url: 'sqlite://'}": f'ledger.url: expected {LEDGER_URL}, got "sqlite://"',

@@ -1,5 +1,6 @@
 """The manifests as kubectl builds them: valid for several versions of Kubernetes, safe, and independent of Telnyx."""
 
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from exporter import __version__, config
+from exporter.catalog import FAMILIES
 from exporter.cli import parse
 from exporter.healthcheck import LISTEN_ADDRESS
 from exporter.web.guard import HEALTH
@@ -17,7 +19,7 @@ from tests.generate_docs import TOP
 from tests.test_deployment_image import instructions, program
 
 FOLDER = TOP / "deploy" / "kubernetes"
-OVERLAYS = ("sidecar", "standalone")
+OVERLAYS = ("fleet", "sidecar", "standalone")
 VERSIONS = ("1.29", "1.31", "1.33", "1.35", "1.37")
 """1.29 is the first in which native sidecars are on."""
 OPERATORS = {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
@@ -97,8 +99,10 @@ def test_names_that_are_referred_to_exist(overlay: str) -> None:
     for volume in volumes.values():
         assert volume.get("configMap", {}).get("name") in {None, *maps}
         assert volume.get("persistentVolumeClaim", {}).get("claimName") in {None, *claims}
-        assert volume.get("secret", {}).get("secretName") in {None, "telnyx"}
-    assert "create secret generic telnyx " in (TOP / "docs" / "deploying.md").read_text()
+        assert volume.get("secret", {}).get("secretName") in {None, "telnyx", "telnyx-ledger"}
+    documented = "".join((TOP / "docs" / page).read_text() for page in ("deploying.md", "fleet.md"))
+    assert "create secret generic telnyx " in documented
+    assert "create secret generic telnyx-ledger " in documented
 
 
 # Safe
@@ -125,7 +129,8 @@ def test_the_pod_is_restricted(overlay: str) -> None:
         assert "privileged" not in holds
         assert {"requests", "limits"} <= container["resources"].keys()
         assert "memory" in container["resources"]["limits"]
-    assert {mount["mountPath"] for mount in exporter(overlay)["volumeMounts"] if not mount.get("readOnly")} == {"/data"}
+    writable = {mount["mountPath"] for mount in exporter(overlay)["volumeMounts"] if not mount.get("readOnly")}
+    assert writable == (set() if overlay == "fleet" else {"/data"})
     assert f"{NOBODY}:{NOBODY}" in instructions("USER")
 
 
@@ -139,11 +144,13 @@ def test_the_sidecar_needs_nothing_of_the_pod() -> None:
 
 @every_overlay
 def test_no_secret_stands_in_it(overlay: str) -> None:
-    """The key is a file of a Secret by reference, neither in a ConfigMap nor in the environment."""
+    """Key and password are files of Secrets by reference, neither in a ConfigMap nor in the environment."""
     assert of_kind(overlay, "Secret") == []
     assert "env" not in exporter(overlay)
     (account,) = settings(overlay).accounts
     assert str(account.api_key_file).startswith("/etc/telnyx/")
+    if overlay == "fleet":
+        assert str(settings(overlay).ledger.password_file) == "/etc/telnyx-ledger/password"
 
 
 def settings(overlay: str) -> config.Config:
@@ -152,15 +159,17 @@ def settings(overlay: str) -> config.Config:
     return config.parse(text.encode(), "config.yaml")
 
 
-def test_the_network_policy() -> None:
-    """Prometheus comes in, to the metrics; names and Telnyx are asked; nothing inside can be reached."""
-    (policy,) = of_kind("standalone", "NetworkPolicy")
+@pytest.mark.parametrize(("overlay", "ports"), [("standalone", [53, 443]), ("fleet", [53, 443, 5432, 6432])])
+def test_the_network_policy(overlay: str, ports: list[int]) -> None:
+    """Prometheus comes in, to the metrics; names, Telnyx and the ledger's server are asked; nothing else inside."""
+    (policy,) = of_kind(overlay, "NetworkPolicy")
     spec = policy["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
-    assert spec["podSelector"]["matchLabels"].items() <= pod("standalone")["metadata"]["labels"].items()
+    assert spec["podSelector"]["matchLabels"].items() <= pod(overlay)["metadata"]["labels"].items()
     assert [rule["ports"] for rule in spec["ingress"]] == [[{"port": "metrics"}]]
-    assert sorted({port["port"] for rule in spec["egress"] for port in rule["ports"]}) == [53, 443]
-    excepted = [block["ipBlock"]["except"] for rule in spec["egress"] for block in rule["to"] if "ipBlock" in block]
+    assert sorted({port["port"] for rule in spec["egress"] for port in rule["ports"]}) == ports
+    blocks = [block for rule in spec["egress"] for block in rule.get("to", ())]
+    excepted = [block["ipBlock"]["except"] for block in blocks if "ipBlock" in block]
     assert "10.0.0.0/8" in excepted[0]
     assert "169.254.0.0/16" in excepted[0]
     assert of_kind("sidecar", "NetworkPolicy") == []
@@ -206,7 +215,7 @@ def test_its_flags_exist(overlay: str) -> None:
     assert volume["configMap"]["name"] == NAME
     assert arguments.auto_reload_interval > 0
     assert exporter(overlay)["image"].endswith(f":{__version__}")
-    assert settings(overlay).ledger.url == "sqlite:////data/ledger.sqlite"
+    assert settings(overlay).ledger.url.startswith("postgresql:" if overlay == "fleet" else "sqlite:////data/")
 
 
 # One ledger, one owner, one scrape
@@ -227,9 +236,41 @@ def test_the_ledger_outlives_the_pod() -> None:
     assert claim["spec"]["accessModes"] == shared["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
+def test_no_pod_of_the_fleet_is_special() -> None:
+    """Several, without disks or names, on nodes of their own if there are some; a drain takes one by one."""
+    (deployment,) = of_kind("fleet", "Deployment")
+    assert of_kind("fleet", "PersistentVolumeClaim") == of_kind("fleet", "StatefulSet") == []
+    assert deployment["spec"]["replicas"] > 1
+    assert deployment["spec"]["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }
+    (budget,) = of_kind("fleet", "PodDisruptionBudget")
+    assert budget["spec"]["maxUnavailable"] == 1
+    labels = pod("fleet")["metadata"]["labels"].items()
+    apart = pod("fleet")["spec"]["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    selectors = [term["podAffinityTerm"]["labelSelector"] for term in apart] + [budget["spec"]["selector"]]
+    assert all(selector["matchLabels"].items() <= labels for selector in selectors)
+
+
+def test_the_ledgers_series_have_the_fleets_name() -> None:
+    """All of the ledger's samples and no others are renamed, so that a series goes on whoever shows it."""
+    (monitor,) = of_kind("fleet", "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    (rule,) = endpoint["metricRelabelings"]
+    assert (rule["sourceLabels"], rule["targetLabel"], rule["replacement"]) == (["__name__"], "instance", "fleet")
+    assert endpoint["relabelings"][-1] == {"action": "labeldrop", "regex": "pod|container|node"}
+    for family in FAMILIES:
+        parts = ("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)
+        renamed = {bool(re.fullmatch(rule["regex"], family.name + part)) for part in parts}
+        assert renamed == {family.home == "ledger"}, family.name
+    assert rule["regex"] in (TOP / "docs" / "fleet.md").read_text(), "those without the operator need it as well"
+
+
 def test_each_pod_is_scraped_once() -> None:
     """By one monitor, at the named port; two of them would count all money twice."""
     for overlay, kind, other, endpoints in (
+        ("fleet", "ServiceMonitor", "PodMonitor", "endpoints"),
         ("standalone", "ServiceMonitor", "PodMonitor", "endpoints"),
         ("sidecar", "PodMonitor", "ServiceMonitor", "podMetricsEndpoints"),
     ):
@@ -241,10 +282,11 @@ def test_each_pod_is_scraped_once() -> None:
         assert endpoint["port"] == port["name"]
     (pods,) = of_kind("sidecar", "PodMonitor")
     assert pods["spec"]["selector"]["matchLabels"].items() <= pod("sidecar")["metadata"]["labels"].items()
-    (services,), (service,) = of_kind("standalone", "ServiceMonitor"), of_kind("standalone", "Service")
-    assert services["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert service["spec"]["selector"].items() <= pod("standalone")["metadata"]["labels"].items()
-    assert service["spec"]["ports"] == [{"name": "metrics", "port": 9464, "targetPort": "metrics"}]
+    for overlay in ("fleet", "standalone"):
+        (services,), (service,) = of_kind(overlay, "ServiceMonitor"), of_kind(overlay, "Service")
+        assert services["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert service["spec"]["selector"].items() <= pod(overlay)["metadata"]["labels"].items()
+        assert service["spec"]["ports"] == [{"name": "metrics", "port": 9464, "targetPort": "metrics"}]
     assert NAME.startswith("telnyx"), "the alerts look at jobs with telnyx in their name"
 
 
@@ -277,10 +319,11 @@ def test_rules_are_those_of_the_repository(overlay: str) -> None:
 
 
 def test_the_exporter_is_the_same_everywhere() -> None:
-    """Beside an app or alone, it runs with the same arguments, probes and safety."""
-    sidecar, alone = exporter("sidecar"), exporter("standalone")
+    """Beside an app, alone or among others, it runs with the same arguments, probes and safety."""
+    sidecar, alone, one_of_many = exporter("sidecar"), exporter("standalone"), exporter("fleet")
     for key in ("image", "args"):
         assert sidecar[key] == alone[key]
+    assert {**one_of_many, "volumeMounts": ()} == {**alone, "volumeMounts": ()}
     assert alone["securityContext"].items() <= sidecar["securityContext"].items()
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         ported = {**sidecar[name], "httpGet": {**sidecar[name]["httpGet"], "port": "metrics"}}

@@ -117,6 +117,11 @@ def _retention(config: Config) -> Iterator[Problem]:
         yield "ledger.retention_days", problem
 
 
+def _password(config: Config) -> Iterator[Problem]:
+    if config.ledger.password_file is not None and config.ledger.url.startswith("sqlite:"):
+        yield "ledger.password_file", "a file has no password; remove the key, or name a PostgreSQL in ledger.url"
+
+
 CHECKS: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _account_names,
     _session_accounts,
@@ -128,4 +133,5 @@ CHECKS: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _thresholds,
     _intervals,
     _retention,
+    _password,
 )

@@ -20,7 +20,8 @@ _READ = {"key": "api_key", "webhook_key": "webhook_public_key"}
 def in_effect(running: Config, wanted: Config) -> Config:
     """What a running exporter makes of a configuration: all of it but what needs a restart."""
     metrics = replace(wanted.metrics, labels=running.metrics.labels, buckets=running.metrics.buckets)
-    return replace(wanted, metrics=metrics, ledger=replace(wanted.ledger, url=running.ledger.url))
+    ledger = replace(wanted.ledger, url=running.ledger.url, password_file=running.ledger.password_file)
+    return replace(wanted, metrics=metrics, ledger=ledger)
 
 
 def differences(before: Config, after: Config) -> tuple[str, ...]:

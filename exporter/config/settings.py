@@ -259,9 +259,18 @@ class Ledger(Struct, frozen=True, kw_only=True):
             ledger_url(),
             "The ledger's database. Three slashes start a path in the working directory, four an absolute one. Keep it "
             "on a disk that survives restarts. Or `postgresql://USER@HOST/DATABASE`, which any number of exporters "
-            "share; a password is better given in the environment, as PGPASSWORD or PGPASSFILE, than in the URL.",
+            "share (docs/fleet.md); a password is better given in `password_file` than in the URL.",
         ),
     ] = "sqlite:///telnyx-sessions.sqlite"
+    password_file: Annotated[
+        Path | None,
+        Row(
+            file_path(),
+            "The file that holds PostgreSQL's password and nothing else, such as a mounted secret. It is read for each "
+            "new connection, so another password needs no restart.",
+            "none: that of the URL, or what libpq finds, as in PGPASSWORD",
+        ),
+    ] = None
     lease_seconds: Annotated[
         float,
         Row(

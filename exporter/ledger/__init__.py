@@ -24,9 +24,15 @@ from exporter.lifecycle import Policy
 __all__ = ["Ledger", "Settings", "on_server", "open_existing", "open_ledger", "open_scratch", "snapshot"]
 
 
-def open_ledger(url: str, policy: Policy, settings: Settings, lease_seconds: float = LEASE_SECONDS) -> Ledger:
+def open_ledger(
+    url: str,
+    policy: Policy,
+    settings: Settings,
+    lease_seconds: float = LEASE_SECONDS,
+    password_file: Path | None = None,
+) -> Ledger:
     """Open the ledger at a `sqlite:///` or `postgresql://` URL; makes its file or tables if there are none."""
-    return Ledger(_engine(url), policy, settings, lease_seconds)
+    return Ledger(_engine(url, password_file), policy, settings, lease_seconds)
 
 
 def open_scratch(policy: Policy, settings: Settings) -> Ledger:
@@ -34,29 +40,30 @@ def open_scratch(policy: Policy, settings: Settings) -> Ledger:
     return Ledger(MemoryFile, policy, settings)
 
 
-def open_existing(url: str, policy: Policy, settings: Settings) -> Ledger:
+def open_existing(url: str, policy: Policy, settings: Settings, password_file: Path | None = None) -> Ledger:
     """Open a ledger that must be there already; raises LedgerError if it isn't."""
-    if not on_server(url) and not _path(url).exists():
-        raise LedgerError(f"{_path(url)} doesn't exist; set ledger.url to the exporter's ledger")
-    return Ledger(_engine(url), policy, settings)
+    if not on_server(url) and not path_of(url).exists():
+        raise LedgerError(f"{path_of(url)} doesn't exist; set ledger.url to the exporter's ledger")
+    return Ledger(_engine(url, password_file), policy, settings)
 
 
-def snapshot(url: str) -> AbstractContextManager[Snapshot]:
+def snapshot(url: str, password_file: Path | None = None) -> AbstractContextManager[Snapshot]:
     """The ledger as it is now, for as long as the block takes; LedgerError if it can't be read."""
     if on_server(url):
-        from exporter.ledger.server_snapshots import server_snapshot  # noqa: PLC0415 - psycopg, for whoever needs it
+        from exporter.ledger.server_errors import Address  # noqa: PLC0415 - psycopg, for whoever needs it
+        from exporter.ledger.server_snapshots import server_snapshot  # noqa: PLC0415
 
-        return server_snapshot(url)
-    return file_snapshot(_path(url))
+        return server_snapshot(Address.of(url, password_file))
+    return file_snapshot(path_of(url))
 
 
-def _engine(url: str) -> Callable[[Image], Engine]:
+def _engine(url: str, password_file: Path | None) -> Callable[[Image], Engine]:
     if on_server(url):
         from exporter.ledger.server import Server  # noqa: PLC0415 - psycopg, for whoever needs it
         from exporter.ledger.server_errors import Address  # noqa: PLC0415
 
-        return partial(Server, Address.of(url))
-    return partial(LedgerFile, _path(url))
+        return partial(Server, Address.of(url, password_file))
+    return partial(LedgerFile, path_of(url))
 
 
 def on_server(url: str) -> bool:
@@ -64,6 +71,6 @@ def on_server(url: str) -> bool:
     return url.startswith(("postgresql:", "postgres:"))
 
 
-def _path(url: str) -> Path:
-    """Resolved, for the lock is a file beside it: two names of one ledger must not be two locks."""
+def path_of(url: str) -> Path:
+    """The file that the URL names; resolved, for its lock is a file beside it: two names must not be two locks."""
     return Path(url.removeprefix("sqlite:///")).resolve()

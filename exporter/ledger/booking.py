@@ -77,6 +77,8 @@ class Batch:
         """Sessions whose last answer would change something if it were booked again."""
         self._new: set[bytes] = set()
         """Events that the table doesn't have yet."""
+        self._unsettled: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
+        """What of the money of this batch may still move, by account and currency."""
         self._below: set[bytes] = set()
         """Events that stand below another one in some tree of this batch."""
         self._followed: list[Followed] = []
@@ -105,6 +107,8 @@ class Batch:
         for poll, events in keyed:
             self._book_poll(poll, events)
         self._flush()
+        for (account, currency), amount in self._unsettled.items():
+            self._move_unsettled(account, [(currency, amount)])
         self._spend.write(max((poll.at for poll in current), default=0.0))
         self._write_sessions(before, current)
         moves = (*self._following.moves, *self._moves)
@@ -278,7 +282,9 @@ class Batch:
         if not moved:
             return
         if not settled:
-            self._move_unsettled(account, moved)
+            for currency, amount in moved:
+                place = (account, currency)
+                self._unsettled[place] = add(self._unsettled[place], amount)
         after = booking.after
         if after.cost_labels is not None and after.at is not None:
             for currency, amount in moved:

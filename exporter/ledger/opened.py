@@ -8,6 +8,7 @@ read from the tables.
 from collections.abc import Callable, Iterable
 
 from exporter import lifecycle
+from exporter.errors import LedgerError
 from exporter.ledger import claims
 from exporter.ledger.audit import differences
 from exporter.ledger.connection import Connection, Engine, Image
@@ -15,6 +16,7 @@ from exporter.ledger.recent import recent
 from exporter.ledger.spend import Spend
 from exporter.ledger.sums import Reading, Sums
 from exporter.ledger.totals import Settings, Totals
+from exporter.ledger.version import COPYING
 from exporter.model import Followed, Total
 
 LEASE_SECONDS = 60.0
@@ -38,10 +40,15 @@ class OpenLedger:
         self._sums = Sums()
         self._engine = opened(self._image)
         try:
-            self._engine.transact(lambda: claims.free_claims(self._connection))
+            self._engine.transact(self._begin)
         except BaseException:
             self._engine.close()
             raise
+
+    def _begin(self) -> None:
+        if self._connection.execute("SELECT 1 FROM meta WHERE key = ?", (COPYING,)).fetchone():
+            raise LedgerError(f"{self.place} is a copy that was not finished; run `ledger copy` again")
+        claims.free_claims(self._connection)
 
     def _image(self, engine: Engine) -> None:
         self._totals = Totals(engine, self._settings)

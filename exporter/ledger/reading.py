@@ -137,7 +137,7 @@ class Snapshot:
     def _small_list(self, query: Query, found: list[int], facets: Iterable[Facet], currency: str | None) -> Listing:
         """Few sessions: sorted here, by the same keys that the indexes have."""
         numbers, within = found[:IDS_MAX], {facet.number for facet in facets}
-        marks = ",".join("?" * len(numbers))
+        marks = _marks(numbers)
         column = "events" if query.sort == "events" else "changed_at"
         statement = f"SELECT session, facet, {column} FROM listed WHERE session IN ({marks})"  # noqa: S608 - literals
         values: dict[int, Any] = {
@@ -158,7 +158,7 @@ class Snapshot:
         return Listing(tuple(rows[session] for _, session in shown if session in rows), more, currency)
 
     def _rows(self, numbers: list[int]) -> dict[int, Row]:
-        marks = ",".join("?" * len(numbers))
+        marks = _marks(numbers)
         found = self._connection.execute(f"SELECT {_ROW} FROM sessions WHERE id IN ({marks})", numbers)  # noqa: S608 - literals of this module
         return {row[0]: _row(row) for row in found}
 
@@ -225,6 +225,11 @@ class Snapshot:
             Failure(number, at, SessionRef(account, record_type, event_id), outcome, reason, detail)
             for number, at, account, record_type, event_id, outcome, reason, detail in found
         )
+
+
+def _marks(numbers: list[int]) -> str:
+    """Of a list that may be empty, which PostgreSQL doesn't know."""
+    return ",".join("?" * len(numbers)) or "NULL"
 
 
 def _row(row: tuple[Any, ...]) -> Row:

@@ -64,6 +64,11 @@ class ServerConnection:
             cursor.executemany(_native(statement), given)
         return cursor
 
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
+        with self.driver.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()) as copying:
+            for row in rows:
+                copying.write_row(row)
+
     def take_turns(self, what: str) -> None:
         self.execute("SELECT 1 FROM leases WHERE name = ? FOR UPDATE", (what,))
 
@@ -235,7 +240,7 @@ class Server:
 
 def connect(address: Address) -> ServerConnection:
     """Each statement is a transaction of its own until there is a BEGIN, and no session of the server is relied on."""
-    return ServerConnection(psycopg.connect(**address.parameters, autocommit=True, prepare_threshold=None))
+    return ServerConnection(psycopg.connect(**address.with_password(), autocommit=True, prepare_threshold=None))
 
 
 def _usable(connection: ServerConnection | None) -> ServerConnection | None:

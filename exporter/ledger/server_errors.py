@@ -5,13 +5,15 @@ log or page has that. The surprising fact: an error of the data in one poll is l
 booker books the others; everything else is the ledger's, and all polls wait for it.
 """
 
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from msgspec import Struct
 from psycopg.conninfo import conninfo_to_dict
 
-from exporter.errors import LedgerAway, LedgerError
+from exporter.config.secret import secret_from_file
+from exporter.errors import ConfigError, LedgerAway, LedgerError
 
 CONNECT_SECONDS = 5
 _PARAMETERS = {
@@ -44,6 +46,19 @@ _CURES = {
 }
 """By the beginning of the SQLSTATE, the longest that fits."""
 
+_WORDS = {
+    "authentication failed": "28",
+    "no pg_hba.conf entry": "28",
+    "does not exist": "3D000",
+    "too many clients": "53300",
+    "connection slots": "53300",
+    "starting up": "57P",
+    "shutting down": "57P",
+    "not accepting connections": "57P",
+    "session is read-only": "25006",
+}
+"""Why no connection was made is told in words alone."""
+
 _AWAY = ("08", "25006", "53300", "57P")
 """What passes by itself, or once somebody has looked after the server."""
 _DEFECTS = ("21", "22", "23", "54")
@@ -55,16 +70,26 @@ class Address(Struct, frozen=True):
 
     place: str
     parameters: dict[str, Any]
+    password_file: Path | None = None
 
     @classmethod
-    def of(cls, url: str) -> "Address":
+    def of(cls, url: str, password_file: Path | None = None) -> "Address":
         """Raises LedgerError if libpq can't read it."""
         try:
             parameters = _PARAMETERS | conninfo_to_dict(url)
         except psycopg.ProgrammingError:
             raise LedgerError("ledger.url can't be read: expected postgresql://USER:PASSWORD@HOST/DATABASE") from None
         named = [str(parameters[name]) for name in ("host", "dbname") if parameters.get(name)]
-        return cls("/".join(["postgresql:/", *named]), parameters)
+        return cls("/".join(["postgresql:/", *named]), parameters, password_file)
+
+    def with_password(self) -> dict[str, Any]:
+        """The parameters, with the password as it is in its file now; raises LedgerError if that can't be read."""
+        if self.password_file is None:
+            return self.parameters
+        try:
+            return {**self.parameters, "password": secret_from_file(self.password_file, "password").reveal()}
+        except ConfigError as error:
+            raise LedgerError(f"ledger.password_file: {error}") from error
 
     def without_secrets(self, text: str) -> str:
         for name in ("password", "sslpassword"):
@@ -81,13 +106,8 @@ def translated(error: BaseException, address: Address) -> BaseException:
         return error
     words = address.without_secrets(" ".join(str(error).split()))
     if not state:
-        state = _without_state(words) if isinstance(error, psycopg.OperationalError) else "40"
+        told = next((state for said, state in _WORDS.items() if said in words), "08")
+        state = told if isinstance(error, psycopg.OperationalError) else "40"
     cures = [cure for beginning, cure in sorted(_CURES.items()) if state.startswith(beginning)]
     kind = LedgerAway if state.startswith(_AWAY) else LedgerError
     return kind(f"{address.place} {cures[-1] if cures else 'failed'} ({words})")
-
-
-def _without_state(words: str) -> str:
-    """Libpq gives none while it connects; what the server said then is in English, or in nobody's language."""
-    said = {"authentication failed": "28", "no pg_hba.conf entry": "28", "does not exist": "3D000", "too many": "53300"}
-    return next((state for beginning, state in said.items() if beginning in words), "08")

@@ -19,9 +19,8 @@ VIEW_MILLISECONDS = 5_000
 
 
 @contextmanager
-def server_snapshot(url: str) -> Iterator[Snapshot]:
+def server_snapshot(address: Address) -> Iterator[Snapshot]:
     """The ledger as it is now, for as long as the block takes; LedgerError if it can't be read."""
-    address = Address.of(url)
     try:
         connection = connect(address)
         try:

@@ -12,3 +12,6 @@ LIVE = "state IN ('discovered', 'active')"
 """The same for SQL; word for word, or the index of live sessions isn't used."""
 GIVEN_UP = "state IN ('missing', 'denied')"
 """For SQL, of sessions that a reload tries again; word for word as well."""
+
+COPYING = "copying"
+"""The key in `meta` that a copy has until it is whole: what it is a copy of."""

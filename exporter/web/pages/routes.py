@@ -129,7 +129,8 @@ class Pages:
         return _redactor(self._config().web.redact_fields).text
 
     def _ledger(self) -> AbstractContextManager[Snapshot]:
-        return snapshot(self._config().ledger.url)
+        ledger = self._config().ledger
+        return snapshot(ledger.url, ledger.password_file)
 
     def _page(self, template: str, **values: Any) -> Response:
         return Response(self._templates.page(template, self._mask(), **values), headers=HTML)
