@@ -8,6 +8,8 @@ anything but the database and the image of it, which is made anew.
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from exporter import lifecycle
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger import claims
@@ -132,7 +134,8 @@ class Ledger(OpenLedger):
     def record(self, polls: Iterable[Poll]) -> Receipt:
         """Book finished polls, all or nothing."""
         polls = list(polls)
-        return self._engine.transact(lambda: self._batch().book(polls))
+        receipt = self._engine.transact(lambda: self._batch().book(polls))
+        return replace(receipt, totals=()) if self.shared else receipt
 
     def hasten(self, now: float, after: Place = START) -> Place | None:
         """Have live sessions be due no later than their longest interval from now, as after a clock was set back.

@@ -1,0 +1,190 @@
+"""Of several exporters with one ledger one exposes it: nothing is shown twice, whatever becomes of whom."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from exporter.catalog import FAMILIES
+from exporter.config import Config, Ledger
+from exporter.fleet import LEASE_SECONDS
+from exporter.ledger.leases import Answer, Lease
+from exporter.model import SessionRef
+from exporter.simulator import Running, Settings, running
+from tests.exporting import Exporting, Samples, config, exporting, net, same, stated
+
+LEDGER = tuple(family.name for family in FAMILIES if family.home == "ledger")
+TAKEOVER = 30.0
+
+
+def test_a_lease_is_over_by_the_clock_of_whoever_holds_it() -> None:
+    """It counts from before it was asked for, so it ends no later than at the server; a refusal ends it at once."""
+    lease = Lease(20.0)
+    assert not lease.held(0.0)
+    lease.answered(100.0, 108.0, Answer(held=True, first=True))
+    assert (lease.held(119.9), lease.held(120.0), lease.since, lease.first) == (True, False, 108.0, True)
+    lease.answered(110.0, 111.0, Answer(held=True))
+    assert (lease.held(129.9), lease.since, lease.first) == (True, 108.0, True)
+    lease.answered(131.0, 132.0, Answer(held=True))
+    assert (lease.since, lease.first) == (132.0, False)
+    lease.answered(140.0, 141.0, Answer(held=False))
+    assert not lease.held(141.0)
+
+
+class Clock:
+    """The simulator's session time; real time that can jump, as it does for a process that was stopped."""
+
+    def __init__(self, simulated: Running) -> None:
+        self._simulated = simulated
+        self.jumped = 0.0
+
+    def now(self) -> float:
+        return self._simulated.clock.now()
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.jumped
+
+
+def shows_ledger(samples: Samples) -> bool:
+    return any(name.startswith(LEDGER) for name, _ in samples if name != "telnyx_exporter_build_info")
+
+
+def settings(simulated: Running, url: str, takeover: float = TAKEOVER) -> Config:
+    return config(simulated, Path(), ledger=Ledger(url=url, takeover_seconds=takeover))
+
+
+@asynccontextmanager
+async def two(simulated: Running, url: str) -> AsyncIterator[tuple[Exporting, Exporting, Clock, Clock]]:
+    clocks = Clock(simulated), Clock(simulated)
+    async with AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(exporting(settings(simulated, url), simulated, clock)) for clock in clocks
+        ]
+        yield first, second, *clocks
+
+
+async def booked(exporter: Exporting) -> None:
+    """Everything that the simulator has is followed by this exporter, and booked by whichever."""
+    refs = exporter.simulated.world.refs()
+    await exporter.app.follow([SessionRef("main", ref.record_type, ref.event_id) for ref in refs], "file")
+    await exporter.drained()
+
+
+def test_one_exposes_what_both_have_booked(database: str) -> None:
+    """Sums over both writers, by the first that came; the other shows what is its own, and is ready."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+            async with two(simulated, database) as (first, second, *_):
+                await booked(second)
+                await first.app.fleet.expose()
+                await first.drained()
+                assert same(net(await first.samples()), stated(await first.truth()))
+                shown = await second.samples()
+                assert not shows_ledger(shown)
+                assert ("telnyx_api_up", (("account", "main"),)) in shown
+                for exporter in (first, second):
+                    assert (await exporter.get("/-/ready")).status_code == 200
+
+    asyncio.run(play())
+
+
+def test_an_exporter_that_was_stopped_exposes_nothing_of_before(database: str) -> None:
+    """SIGSTOP, a long pause, SIGCONT: the first scrape after it, before anything else ran, shows no ledger."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+            async with two(simulated, database) as (first, _, clock, _):
+                await booked(first)
+                assert shows_ledger(await first.samples())
+                clock.jumped += LEASE_SECONDS + 1
+                assert not first.app.fleet.exposes(10**9)
+                clock.jumped -= LEASE_SECONDS + 1
+                assert first.app.fleet.exposing
+
+    asyncio.run(play())
+
+
+def test_whoever_takes_over_waits_until_nobody_can_show_the_same(database: str) -> None:
+    """The first ends; the second has the lease at once, and exposes all that was booked after a scrape interval."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+            clock = Clock(simulated)
+            async with AsyncExitStack() as stack:
+                async with exporting(settings(simulated, database), simulated, Clock(simulated)) as first:
+                    await booked(first)
+                    before = await first.samples()
+                    assert shows_ledger(before)
+                    second = await stack.enter_async_context(exporting(settings(simulated, database), simulated, clock))
+                    await second.app.fleet.expose()
+                    assert not shows_ledger(await second.samples())
+                await second.app.fleet.expose()
+                while clock.jumped < TAKEOVER:
+                    assert not second.app.fleet.exposing
+                    clock.jumped += LEASE_SECONDS / 2
+                    await second.app.fleet.expose()
+                second.publish()
+                after = await second.samples()
+                assert same(net(after), stated(await second.truth()))
+                assert net(after) == net(before)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_the_rate_is_shared(database: str, replicas: int) -> None:
+    """Each of several may ask its part of the account's rate; when one is gone, the others have its part."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+            plain = settings(simulated, database)
+            slow = replace(plain, accounts=(replace(plain.accounts[0], requests_per_second=12.0, max_in_flight=100),))
+            async with AsyncExitStack() as stack:
+                fleet = [await stack.enter_async_context(exporting(slow, simulated)) for _ in range(replicas)]
+                for exporter in fleet:
+                    await exporter.app.fleet.beat()
+                    assert exporter.app.plan.pacers["main"].burst == 12 // replicas
+                async with exporting(slow, simulated):
+                    await fleet[0].app.fleet.beat()
+                    assert fleet[0].app.fleet.replicas == replicas + 1
+                await fleet[0].app.fleet.beat()
+                assert fleet[0].app.fleet.replicas == replicas
+
+    asyncio.run(play())
+
+
+def test_one_asks_the_sources_of_an_account(database: str) -> None:
+    """Detail records and the balance are asked for by one; another does when that one is gone."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+            async with AsyncExitStack() as stack:
+                names = ["detail_records/main", "balance/main", "pruning"]
+                async with exporting(settings(simulated, database), simulated) as first:
+                    second = await stack.enter_async_context(exporting(settings(simulated, database), simulated))
+                    await second.app.fleet.beat()
+                    assert [first.app.fleet.holds(name) for name in names] == [True] * 3
+                    assert [second.app.fleet.holds(name) for name in names] == [False] * 3
+                await second.app.fleet.beat()
+                assert [second.app.fleet.holds(name) for name in names] == [True] * 3
+
+    asyncio.run(play())
+
+
+def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
+    """An exporter alone with its ledger exposes it, prunes it and asks everything, and has no lease."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+            async with exporting(config(simulated, tmp_path), simulated) as exporter:
+                fleet = exporter.app.fleet
+                assert (fleet.shared, fleet.exposing, fleet.holds("pruning"), fleet.jobs()) == (False, True, True, ())
+                assert Decimal(fleet.replicas) == 1
+
+    asyncio.run(play())
