@@ -63,10 +63,12 @@ def test_a_committed_row_survives_the_death_of_the_primary(cluster: Cluster) -> 
     cluster.until_whole()
 
 
-SESSIONS = 3000 if os.environ.get("FULL") == "1" else 150
+SESSIONS = 2000 if os.environ.get("FULL") == "1" else 150
 DEATHS = ("server", "machine", "server") if os.environ.get("FULL") == "1" else ("server",)
 SEED = 20261126
-WORLD = Settings(speed=1200.0, history_seconds=100_000.0, sessions_per_hour=6, sessions_max=SESSIONS, seed=SEED)
+WORLD = Settings(
+    speed=1200.0, history_seconds=100_000.0, sessions_per_hour=SESSIONS / 25, sessions_max=SESSIONS, seed=SEED
+)
 
 
 @pytest.mark.timeout(300 + 60 * len(DEATHS) + SESSIONS)
