@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import yaml
 
-from tests.keeper import kept, kill_all, owned, working_in
+from tests.keeper import kept, kill_all, owned
 from tests.postgres import Process, binaries, free_port, run
 from tests.waiting import until
 
