@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help demo test test-full check check-image docs bench lock clean
+.PHONY: help demo test test-full test-failover check check-image docs bench lock clean
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z%-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -17,6 +17,9 @@ test: check  ## everything that CI runs; ARGS="-k ledger" for a part of the test
 
 test-full: check  ## the same tests with more rounds; longer than CI has time for
 	FULL=1 $(BIN)/pytest $(ARGS)
+
+test-failover: .venv/.dev  ## PostgreSQL's primary dies in more ways and under more load than in `make test`; some minutes
+	FULL=1 $(BIN)/pytest tests/test_failover.py $(ARGS)
 
 check: .venv/.dev  ## formatting, lint, types
 	$(BIN)/ruff format --check .
