@@ -117,6 +117,8 @@ class App:
         self.prober = Prober(self.labeller, clock, self.metrics)
         self.started = asyncio.Event()
         """Set when the web surface listens."""
+        self.shown = asyncio.Event()
+        """Set when /metrics has its first page."""
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -296,6 +298,7 @@ class App:
             page = self.metrics.page()
             if page is not None:
                 self.web.publish(page)
+                self.shown.set()
             await asyncio.sleep(PUBLISH_SECONDS)
 
     def _page_failed(self) -> None:
