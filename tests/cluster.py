@@ -5,9 +5,7 @@ the client hears of it, so the death of any one loses nothing. A client names al
 written to; so does this module, which trusts no agent's word for who that is.
 """
 
-import os
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -17,7 +15,7 @@ import httpx
 import psycopg
 import yaml
 
-from tests.keeper import kept, kill_all, owned, working_in
+from tests.keeper import kept, kill_all, owned
 from tests.postgres import Process, binaries, free_port, run
 from tests.waiting import until
 
@@ -52,12 +50,6 @@ class Node:
     def start(self) -> None:
         self._agent = run(["patroni", self.config], self._log, cwd=self.folder)
 
-    def stop(self) -> None:
-        """As a machine is shut down: the agent steps down and stops its server."""
-        assert self._agent is not None
-        self._agent.send_signal(signal.SIGTERM)
-        self._agent.wait()
-
     def kill(self) -> None:
         """As a machine dies: SIGKILL to the agent, the server and all its processes."""
         kill_all(self.folder)
@@ -67,11 +59,6 @@ class Node:
     def kill_server(self) -> None:
         """SIGKILL to the server and all its processes; the agent lives, and sees it."""
         kill_all(self.folder / "data")
-
-    def signal(self, signum: int) -> None:
-        """To the agent, the server and all its processes. SIGSTOP: as a machine hangs, its connections open."""
-        for process in working_in(self.folder):
-            os.kill(process, signum)
 
 
 class Cluster:
