@@ -4,12 +4,10 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help demo test test-full test-failover check check-image docs bench-webhooks bench-sessions bench-memory bench-start bench-growth bench-keeping lock clean
-
-.PHONY: help demo test test-full check check-image docs bench-webhooks bench-sessions bench-rendering bench-scrapes lock clean
+.PHONY: help demo test test-full test-failover check check-image docs bench lock clean
 
 help:  ## what can be made
-	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
+	@sed -nE 's/^([a-z%-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
 
 demo: .venv/.runtime  ## the simulator and the exporter in one go
 	@$(BIN)/python -m exporter demo $(ARGS)
@@ -44,29 +42,11 @@ tools/render/dist: $(wildcard tools/render/src/* tools/render/*.js*) tools/rende
 check-image:  ## build the image and run it: healthy, read-only, with TLS; needs docker, or ENGINE=podman
 	@tools/check-image.sh
 
-bench-webhooks: .venv/.dev  ## webhooks and scrapes beside polls at full speed; a minute, on an idle machine
-	@$(BIN)/python benchmarks/webhooks.py $(ARGS)
+bench: .venv/.dev  ## all benchmarks, into docs/performance.md; an hour, on an idle machine; ARGS=--quick for a look
+	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-sessions: .venv/.dev  ## requests per settled session, and how soon a rated bill is seen; two minutes
-	@$(BIN)/python benchmarks/sessions.py $(ARGS)
-
-bench-memory: .venv/.dev  ## memory: idle, with many sessions, per series; ARGS=--quick for a look
-	@$(BIN)/python -m benchmarks.memory $(ARGS)
-
-bench-start: .venv/.dev  ## from exec to ready, with an empty ledger and with large ones
-	@$(BIN)/python -m benchmarks.start $(ARGS)
-
-bench-growth: .venv/.dev  ## CPU per poll with few and with a million sessions in the ledger
-	@$(BIN)/python -m benchmarks.growth $(ARGS)
-
-bench-keeping: .venv/.dev  ## the ledger: bytes per event, commits, pruning
-	@$(BIN)/python -m benchmarks.keeping $(ARGS)
-
-bench-rendering: .venv/.dev  ## what a scrape costs to render, against client_python and client_golang; two minutes
-	@$(BIN)/python -m benchmarks.rendering $(ARGS)
-
-bench-scrapes: .venv/.dev  ## scrapes while polling at full speed, against the obvious stack; two minutes
-	@$(BIN)/python -m benchmarks.scrapes $(ARGS)
+bench-%: .venv/.dev  ## one of them: poll, rendering, scrapes, webhooks, memory, start, growth, keeping, pages, sessions
+	@$(BIN)/python -m benchmarks $* $(ARGS)
 
 lock: .venv/.dev  ## resolve the pinned versions again
 	$(COMPILE) pyproject.toml -o requirements.txt

@@ -7,17 +7,20 @@ what is measured.
 
 import os
 import re
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 from msgspec import Struct
+
+from benchmarks.processes import Process, free_port, value
 
 TOP = Path(__file__).parent.parent
 KEY = "BENCH_API_KEY"
@@ -41,15 +44,14 @@ ledger: {{url: "sqlite:///{ledger}"}}
 class Exporter(Struct, frozen=True):
     """One that is ready."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     port: int
     ready_seconds: float
     """From exec to ready."""
 
     def cpu_seconds(self) -> float:
         """Of all its threads, in user and system mode."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return self.process.cpu_seconds
 
     def resident(self, name: str = "VmRSS") -> int:
         """Bytes: VmRSS now, VmHWM at most, RssAnon its own."""
@@ -69,13 +71,24 @@ class Exporter(Struct, frozen=True):
 
     def sample(self, name: str) -> float:
         """The sum of a family's samples."""
-        lines = (line for line in self.page().splitlines() if re.match(rf"{name}[{{ ]", line))
-        return sum(float(line.rpartition(" ")[2]) for line in lines)
+        return value(self.page(), name)
 
     def polled(self, more: int) -> None:
         """Wait until so many more polls are done."""
-        until = self.sample("telnyx_polls_total") + more
-        wait(lambda: self.sample("telnyx_polls_total") >= until, 0.25)
+        until = self.sample("telnyx_polls_total{") + more
+        wait(lambda: self.sample("telnyx_polls_total{") >= until, 0.25)
+
+
+_COMPILED = tempfile.TemporaryDirectory(prefix="bench-compiled-")
+
+
+@cache
+def environment() -> Mapping[str, str]:
+    """Of the exporter: as in the image nothing is compiled at its start, whatever the shell around says."""
+    ours = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": _COMPILED.name, "PYTHONPATH": str(TOP), KEY: "KEY"}
+    environ = {**os.environ, **ours}
+    subprocess.run([sys.executable, "-c", "import exporter.cli.run"], env=environ, check=True)
+    return environ
 
 
 @contextmanager
@@ -85,12 +98,12 @@ def exporter(ledger: Path, *, api: int, rate: int = 1000) -> Iterator[Exporter]:
     config.write_text(CONFIG.format(api=api, key=KEY, rate=rate, ledger=ledger))
     port = free_port()
     command = ["-m", "exporter", "run", "--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}"]
-    environ = {**os.environ, KEY: "KEY", "PYTHONPATH": str(TOP)}
+    environ = environment()
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, *command, "--log.level", "error"], env=environ)
     try:
         wait(lambda: process.poll() is not None or answers(port), LOOK_SECONDS)
-        yield Exporter(process, port, time.monotonic() - began)
+        yield Exporter(Process(process), port, time.monotonic() - began)
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
@@ -126,9 +139,3 @@ def wait(condition: Callable[[], bool], look_seconds: float) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("what was waited for did not come")
         time.sleep(look_seconds)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

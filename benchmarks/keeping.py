@@ -23,7 +23,7 @@ POLLS = 45
 EVENTS = 11
 
 
-def measure(quick: bool) -> list[str]:
+def measure(*, quick: bool) -> list[str]:
     """What `make bench` shows."""
     few, many = (5000, 20_000) if quick else (50_000, 1_000_000)
     commits, portions = (10, 5) if quick else (100, 100)

@@ -8,61 +8,68 @@ through one method of `asyncio.Handle`.
 
 import asyncio
 import gc
-import json
 import signal
 import sys
 import threading
 import time
 from collections import defaultdict
-from heapq import heappush, heapreplace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from exporter.cli import main as exporter
 
-LONGEST = 5
+
+class Longest(Struct):
+    """What is known of the callbacks of one thread; both times are those of the longest, which need not be the same."""
+
+    callbacks: int = 0
+    cpu_seconds: float = 0.0
+    what: str = ""
+    """Whose CPU time that was."""
+    seconds: float = 0.0
+    """Real time: also what was waited for the interpreter, and for a core."""
 
 
 class Watch:
-    """The longest callbacks of each thread, in CPU seconds."""
+    """The longest callbacks of each thread."""
 
     def __init__(self) -> None:
-        self._longest: dict[str, list[tuple[float, int, str]]] = defaultdict(list)
-        self._count = 0
-        self._collecting = 0.0
+        self.found: dict[str, Longest] = defaultdict(Longest)
+        self._collecting = 0.0, 0.0
 
     def install(self) -> None:
         """From now on; SIGUSR1 has what was seen so far forgotten: starting is allowed to take its time."""
         run = asyncio.Handle._run  # noqa: SLF001 - there is no other place through which all callbacks go
 
         def watched(handle: asyncio.Handle) -> None:
-            began = time.thread_time()
+            began = _times()
             run(handle)
-            self._note(threading.current_thread().name, time.thread_time() - began, handle)
+            self._note(threading.current_thread().name, began, handle)
 
         asyncio.Handle._run = watched  # type: ignore[assignment, method-assign]  # noqa: SLF001
         gc.callbacks.append(self._collected)
-        signal.signal(signal.SIGUSR1, lambda *_: self._longest.clear())
+        signal.signal(signal.SIGUSR1, lambda *_: self.found.clear())
 
-    def _note(self, thread: str, seconds: float, what: object) -> None:
-        longest = self._longest[thread]
-        self._count += 1
-        if len(longest) < LONGEST:
-            heappush(longest, (seconds, self._count, _name(what)))
-        elif seconds > longest[0][0]:
-            heapreplace(longest, (seconds, self._count, _name(what)))
+    def _note(self, thread: str, began: tuple[float, float], what: object) -> None:
+        cpu_seconds, seconds = (end - begin for end, begin in zip(_times(), began, strict=True))
+        longest = self.found[thread]
+        longest.callbacks += 1
+        longest.seconds = max(longest.seconds, seconds)
+        if cpu_seconds > longest.cpu_seconds:
+            longest.cpu_seconds, longest.what = cpu_seconds, _name(what)
 
     def _collected(self, phase: str, found: dict[str, Any]) -> None:
         if phase == "start":
-            self._collecting = time.thread_time()
+            self._collecting = _times()
         else:
-            self._note("garbage", time.thread_time() - self._collecting, f"generation {found['generation']}")
+            self._note("garbage", self._collecting, f"generation {found['generation']}")
 
-    def found(self) -> dict[str, list[tuple[float, str]]]:
-        return {
-            thread: [(seconds, what) for seconds, _, what in sorted(longest, reverse=True)]
-            for thread, longest in self._longest.items()
-        }
+
+def _times() -> tuple[float, float]:
+    return time.thread_time(), time.monotonic()
 
 
 def _name(what: object) -> str:
@@ -81,7 +88,7 @@ def main() -> None:
     try:
         code = exporter(arguments)
     finally:
-        Path(file).write_text(json.dumps(watch.found()))
+        Path(file).write_bytes(msgspec.json.encode(watch.found))
     sys.exit(code)
 
 

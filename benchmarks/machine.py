@@ -17,13 +17,3 @@ def _cpu() -> str:
         if name.strip() == "model name":
             return value.strip()
     return platform.machine()
-
-
-def row(*cells: object) -> str:
-    """One line of a Markdown table."""
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def table(*columns: str) -> list[str]:
-    """The first two lines of a Markdown table."""
-    return [row(*columns), row(*("---" for _ in columns))]

@@ -22,7 +22,7 @@ SERIES_SHARE = 2
 """Of each label set that is added: what it cost, and its credits."""
 
 
-def measure(quick: bool) -> list[str]:
+def measure(*, quick: bool) -> list[str]:
     """What `make bench` shows."""
     sizes = (10_000, 50_000) if quick else (100_000, 1_000_000)
     idle_seconds, polls, repetitions = (5.0, 500, 1) if quick else (120.0, 5000, 3)

@@ -16,6 +16,8 @@ import httpx
 from prometheus_client import Counter, start_http_server
 
 IN_FLIGHT = 50
+DEFAULT_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+"""httpx's own."""
 
 POLLS = Counter("telnyx_polls", "Finished polls.", ["account"])
 COST = Counter("telnyx_cost", "Event costs.", ["account", "record_type", "product", "currency"])
@@ -62,23 +64,24 @@ async def poll(client: httpx.AsyncClient, places: asyncio.Semaphore, ledger: sql
         POLLS.labels("main").inc()
 
 
-async def run(origin: str, ca_file: str, names: list[dict[str, str]], ledger: sqlite3.Connection) -> None:
+async def run(origin: str, ca_file: str, names: list[dict[str, str]], ledger: sqlite3.Connection, kept: int) -> None:
     paths = [f"/v2/session_analysis/{name['record_type']}/{name['event_id']}" for name in names]
     places = asyncio.Semaphore(IN_FLIGHT)
     headers = {"Authorization": "Bearer KEY-simulator"}
-    async with httpx.AsyncClient(base_url=origin, headers=headers, verify=ca_file) as client:
+    limits = httpx.Limits(max_connections=kept, max_keepalive_connections=kept) if kept else DEFAULT_LIMITS
+    async with httpx.AsyncClient(base_url=origin, headers=headers, verify=ca_file, limits=limits) as client:
         while True:
             await asyncio.gather(*(poll(client, places, ledger, path) for path in paths))
 
 
 def main() -> None:
-    origin, ca_file, sessions, ledger_file, port = sys.argv[1:]
+    origin, ca_file, sessions, ledger_file, port, *kept = sys.argv[1:]
     ledger = sqlite3.connect(ledger_file)
     ledger.execute("PRAGMA journal_mode = WAL")
     ledger.execute("CREATE TABLE IF NOT EXISTS events (id PRIMARY KEY, session, record_type, product, cost)")
     ledger.execute("CREATE INDEX IF NOT EXISTS by_session ON events (session)")
     start_http_server(int(port), "127.0.0.1")
-    asyncio.run(run(origin, ca_file, json.loads(Path(sessions).read_text()), ledger))
+    asyncio.run(run(origin, ca_file, json.loads(Path(sessions).read_text()), ledger, int(kept[0]) if kept else 0))
 
 
 if __name__ == "__main__":

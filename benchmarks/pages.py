@@ -1,22 +1,22 @@
-"""How fast the lists of sessions are read from a large ledger: `python benchmarks/pages.py [SESSIONS]`, some minutes.
+"""How fast the lists of sessions are read from a large ledger.
 
 Fills a ledger with a million sessions by SQL, in the shape that booking gives them, then reads pages of every order
-and filter through real snapshots, the first and a deep one. Prints milliseconds.
+and filter through real snapshots, the first and deep ones. `make bench-pages` runs it, some minutes.
 """
 
 import json
 import random
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from benchmarks.tables import printed, table
 from exporter.config import Config
 from exporter.ledger import Settings, open_ledger
 from exporter.ledger.connection import SqliteConnection
@@ -67,27 +67,35 @@ def price(drawn: random.Random) -> str:
     return str(Decimal(drawn.randint(1, 5_000_000)) / 1_000_000)
 
 
-def main(count: int) -> int:
-    with tempfile.TemporaryDirectory(prefix="pages-") as name:
+def measure(*, quick: bool) -> list[str]:
+    """A row for each order and filter."""
+    count = 20_000 if quick else 1_000_000
+    with tempfile.TemporaryDirectory(prefix="bench-pages-") as name:
         path = Path(name) / "ledger.sqlite"
-        started = time.monotonic()
         fill(path, count)
-        print(f"{count} sessions in {time.monotonic() - started:.0f} s, {path.stat().st_size / 1e6:.0f} MB")
-        for query in (
-            *(Query(sort=sort, order=order) for sort in ("cost", "changed", "events") for order in ("desc", "asc")),
-            *(Query(sort="cost", state=state) for state in ("settled", "active", "denied")),
-            Query(sort="cost", currency="EUR"),
-            Query(sort="cost", record_type="verify", account="account-1"),
-            Query(sort="events", record_type="message"),
-            Query(text="a0", sort="cost"),
-            Query(text="deadbeef"),
-            Query(text="call"),
-        ):
-            measure(path, query)
-    return 0
+        rows = [read(path, query) for query in QUERIES]
+    return [
+        "### Lists of sessions",
+        "",
+        f"Read from a ledger of {count:,} sessions, as the pages and the JSON API do; ms, medians of {ROUNDS} rounds.",
+        "",
+        *table(("list", "first page", "further", "at most"), rows),
+    ]
 
 
-def measure(path: Path, query: Query) -> None:
+QUERIES = (
+    *(Query(sort=sort, order=order) for sort in ("cost", "changed", "events") for order in ("desc", "asc")),
+    *(Query(sort="cost", state=state) for state in ("settled", "active", "denied")),
+    Query(sort="cost", currency="EUR"),
+    Query(sort="cost", record_type="verify", account="account-1"),
+    Query(sort="events", record_type="message"),
+    Query(text="a0", sort="cost"),
+    Query(text="deadbeef"),
+    Query(text="call"),
+)
+
+
+def read(path: Path, query: Query) -> Sequence[str]:
     first: list[float] = []
     deep: list[float] = []
     for _ in range(ROUNDS):
@@ -101,9 +109,9 @@ def measure(path: Path, query: Query) -> None:
                 break
             asked = replace(asked, after=listing.next)
     stated = ", ".join(f"{key}={getattr(query, key)}" for key in query.__struct_fields__ if getattr(query, key))
-    further = f", further ones {statistics.median(deep):.1f}, at most {max(deep):.1f}" if deep else ""
-    print(f"first page {statistics.median(first):.1f}{further} ms: {stated}")
+    further = (f"{statistics.median(deep):.1f}", f"{max(deep):.1f}") if deep else ("-", "-")
+    return (stated, f"{statistics.median(first):.1f}", *further)
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+    printed(measure, "How fast lists of sessions are read from a large ledger.")

@@ -2,26 +2,29 @@
 
 Runs the exporter and the obvious stack as processes of their own, one after the other, against nginx with finished
 trees, and divides the CPU that each used by the polls that it finished: once while every session is polled for the
-first time, so that all its events are booked, and once while nothing has changed since.
+first time, so that all its events are booked, and once while nothing has changed since. The obvious stack stands twice:
+with httpx's pool as it comes, which keeps 20 connections, and with one that keeps all 50 that are in use.
 """
 
-import argparse
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 
 from benchmarks.processes import Process, fetch, free_port, program, until, value
 from benchmarks.static import Static, serving
+from benchmarks.tables import milliseconds, printed, table
 
 SIZES = {11: 4000, 40: 2000, 2000: 40}
 """Sessions by their number of events."""
 IN_FLIGHT = 50
+ROUNDS = 3
 
 CONFIG = """\
 accounts:
@@ -43,51 +46,52 @@ Start = Callable[[Static, Path, int], AbstractContextManager[Process]]
 
 
 class Cost(Struct, frozen=True):
-    """Of one stack in one round."""
+    """Of one stack in one round, in seconds of CPU per poll."""
 
-    first_ms: float
-    """CPU per poll while all is new."""
-    again_ms: float
-    """CPU per poll while nothing changes."""
-    per_second: float
-    """Polls per second of those that find nothing new."""
+    first: float
+    """While all is new."""
+    again: float
+    """While nothing changes."""
 
 
 def measure(*, quick: bool) -> list[str]:
-    rounds = 1 if quick else 3
-    told = (
-        f"CPU of the whole process, per finished poll; {IN_FLIGHT} in flight, TLS, gzip; median of {rounds} round(s). "
-        "First: all events are new and are booked. Again: nothing has changed."
-    )
-    lines = [
+    """A row for each number of events and each stack."""
+    rounds = 1 if quick else ROUNDS
+    rows: list[tuple[object, ...]] = []
+    for events, sessions in SIZES.items():
+        found = [_round(events, max(10, sessions // 20) if quick else sessions) for _ in range(rounds)]
+        costs = {name: _median([each[name] for each in found]) for name in STACKS}
+        rows += [_row(events, name, costs) for name in STACKS]
+    columns = ("events", "stack", "first, ms", "again, ms", "ratio: first", "ratio: again", "again, polls/s and core")
+    return [
         "### CPU per poll",
         "",
-        told,
+        (
+            f"User and system time of the whole process per finished poll, {IN_FLIGHT} in flight over TLS with gzip,"
+            f" median of {rounds} round(s). First: all events are new. Again: nothing has changed since. Ratio: the"
+            " exporter's to this one's."
+        ),
         "",
-        "| events | obvious: first | again | exporter: first | again | ratio: first | again | polls/s on one core |",
-        "|---|---|---|---|---|---|---|---|",
+        *table(columns, rows),
     ]
-    for events, sessions in SIZES.items():
-        found = [_round(events, sessions // 10 if quick else sessions) for _ in range(rounds)]
-        lines.append(_row(events, [obvious for obvious, _ in found], [ours for _, ours in found]))
-    return lines
 
 
-def _row(events: int, obvious: list[Cost], ours: list[Cost]) -> str:
-    theirs = [statistics.median(getattr(cost, name) for cost in obvious) for name in ("first_ms", "again_ms")]
-    own = [statistics.median(getattr(cost, name) for cost in ours) for name in ("first_ms", "again_ms")]
-    ratios = [f"1/{their / mine:.1f}" for their, mine in zip(theirs, own, strict=True)]
-    cells = [f"{events:,}", *(f"{ms:.2f} ms" for ms in (*theirs, *own)), *ratios, f"{1000 / own[1]:,.0f}"]
-    return f"| {' | '.join(cells)} |"
+def _median(costs: list[Cost]) -> Cost:
+    return Cost(statistics.median(cost.first for cost in costs), statistics.median(cost.again for cost in costs))
 
 
-def _round(events: int, sessions: int) -> tuple[Cost, Cost]:
-    """The obvious stack and the exporter, side by side."""
+def _row(events: int, name: str, costs: Mapping[str, Cost]) -> tuple[object, ...]:
+    cost, ours = costs[name], costs[EXPORTER]
+    ratios = (f"1/{cost.first / ours.first:.1f}", f"1/{cost.again / ours.again:.1f}")
+    return (f"{events:,}", name, milliseconds(cost.first), milliseconds(cost.again), *ratios, f"{1 / cost.again:,.0f}")
+
+
+def _round(events: int, sessions: int) -> dict[str, Cost]:
+    """All stacks, one after the other."""
     with tempfile.TemporaryDirectory(prefix="bench-poll-") as folder, serving(Path(folder), events, sessions) as static:
-        (Path(folder) / "sessions.json").write_text(
-            json.dumps([{"record_type": name.record_type, "event_id": name.event_id} for name in static.sessions])
-        )
-        return _cost(obvious, static, Path(folder)), _cost(exporter, static, Path(folder))
+        named = [{"record_type": name.record_type, "event_id": name.event_id} for name in static.sessions]
+        (Path(folder) / "sessions.json").write_text(json.dumps(named))
+        return {name: _cost(start, static, Path(folder)) for name, start in STACKS.items()}
 
 
 def _cost(start: Start, static: Static, folder: Path) -> Cost:
@@ -103,10 +107,9 @@ def _cost(start: Start, static: Static, folder: Path) -> Cost:
         until(lambda: polls() >= sessions)
         first = (running.cpu_seconds - began) / sessions
         time.sleep(1)  # what is left of the first round
-        cpu, count, at = running.cpu_seconds, polls(), time.monotonic()
+        cpu, count = running.cpu_seconds, polls()
         until(lambda: polls() - count >= 2 * sessions)
-        counted, used, seconds = polls() - count, running.cpu_seconds - cpu, time.monotonic() - at
-        return Cost(1000 * first, 1000 * used / counted, counted / seconds)
+        return Cost(first, (running.cpu_seconds - cpu) / (polls() - count))
 
 
 @contextmanager
@@ -120,18 +123,21 @@ def exporter(static: Static, folder: Path, port: int) -> Iterator[Process]:
 
 
 @contextmanager
-def obvious(static: Static, folder: Path, port: int) -> Iterator[Process]:
-    stack = Path(__file__).with_name("obvious.py")
-    files = (str(static.ca_file), str(folder / "sessions.json"), str(folder / "obvious.sqlite"))
-    with program(str(stack), static.origin, *files, str(port)) as running:
+def obvious(static: Static, folder: Path, port: int, *, connections: int = 0) -> Iterator[Process]:
+    """With httpx's own idea of a pool, or one of so many connections."""
+    stack = str(Path(__file__).with_name("obvious.py"))
+    ledger = folder / f"obvious-{connections}.sqlite"
+    files = (str(static.ca_file), str(folder / "sessions.json"), str(ledger))
+    with program(stack, static.origin, *files, str(port), str(connections)) as running:
         yield running
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="CPU per poll, against the obvious stack.")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the sessions, one round")
-    print(*measure(quick=parser.parse_args().quick), sep="\n")
-
+EXPORTER = "exporter"
+STACKS: Mapping[str, Start] = {
+    "obvious": obvious,
+    "obvious, all connections kept": partial(obvious, connections=IN_FLIGHT),
+    EXPORTER: exporter,
+}
 
 if __name__ == "__main__":
-    main()
+    printed(measure, "CPU per poll, against the obvious stack.")

@@ -5,7 +5,6 @@ in it, for any of them. The surprising fact: only the exporter's cost depends on
 scrape, so the others are measured once, with 1 % changed. Run it with `make bench-rendering`.
 """
 
-import argparse
 import asyncio
 import gzip
 import json
@@ -25,8 +24,8 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.exposition import generate_latest as generate_text
 
-from benchmarks.machine import machine, row, table
 from benchmarks.series import Ours, Series, Theirs, described, lines_of, series
+from benchmarks.tables import printed, table
 from exporter.exposition import Format
 from exporter.web.bodies import Bodies
 
@@ -59,45 +58,37 @@ class Figure(Struct, frozen=True):
     bytes: int
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="CPU time and bytes of a scrape, against client_python and Go's.")
-    parser.add_argument("--quick", action="store_true", help="up to 10,000 series, and fewer repetitions")
-    print(machine(), "", *measure(quick=parser.parse_args().quick), sep="\n")
-
-
 def measure(*, quick: bool) -> list[str]:
-    """The figures as Markdown."""
+    """What `make bench` shows."""
     return report(SIZES_QUICK if quick else SIZES, scrapes=20_000 if quick else 100_000)
 
 
 def report(sizes: Iterable[int], scrapes: int) -> list[str]:
     """`scrapes` is how many lines each contender renders in all for one figure, at the least three times all."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # or theirs would have twice the lines
-    lines = ["### Rendering a scrape", "", SAYS, "", *table(*COLUMNS)]
     with tempfile.TemporaryDirectory(prefix="bench-rendering-") as folder:
         program = _built(Path(folder))
-        for size in sizes:
-            lines += _rows(series(size), max(5, scrapes // size), program)
-    return lines
+        rows = [row for size in sizes for row in _rows(series(size), max(5, scrapes // size), program)]
+    return ["### Rendering a scrape", "", SAYS, "", *table(COLUMNS, rows)]
 
 
-def _rows(all_series: Sequence[Series], rounds: int, program: Path | None) -> Iterable[str]:
+def _rows(all_series: Sequence[Series], rounds: int, program: Path | None) -> Iterable[Sequence[object]]:
     ours, theirs, go = _ours(all_series, rounds), _theirs(all_series, rounds), _go(all_series, rounds, program)
     samples = sum(map(lines_of, all_series))
     for way, _, _ in WAYS:
         python, golang = theirs[way], go.get(way)
         for changed in SHARES:
             own = ours[way, changed]
-            yield row(
+            yield (
                 *(f"{samples:,}", way, changed, _ms(own.seconds), f"{own.bytes:,}"),
-                *(_ms(python.seconds), f"{python.bytes:,}", f"{python.seconds / own.seconds:.0f} x"),
-                *(_ms(golang.seconds) if golang else NOT_INSTALLED, _times(golang, own)),
+                *(_ms(python.seconds), f"{python.bytes:,}", _times(python, own)),
+                *((_ms(golang.seconds), _times(golang, own)) if golang else (NOT_INSTALLED, "-")),
                 f"{1e6 * own.seconds / samples:.3f} us",
             )
 
 
-def _times(golang: Figure | None, own: Figure) -> str:
-    return f"{golang.seconds / own.seconds:.0f} x" if golang else "-"
+def _times(other: Figure, own: Figure) -> str:
+    return f"{other.seconds / own.seconds:,.1f} x"
 
 
 def _ms(seconds: float) -> str:
@@ -178,4 +169,4 @@ def _go(all_series: Sequence[Series], rounds: int, program: Path | None) -> dict
 
 
 if __name__ == "__main__":
-    main()
+    printed(measure, "CPU time and bytes of a scrape, against client_python and Go's client_golang.")

@@ -5,7 +5,6 @@ its page, and scrapes it over new connections ten times a second. The surprising
 from a thread too; what makes it slow is that rendering and polling share one interpreter. `make bench-scrapes`.
 """
 
-import argparse
 import http.client
 import json
 import os
@@ -20,12 +19,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
-from benchmarks.machine import machine, row, table
+from benchmarks.loops import Longest
 from benchmarks.processes import Process, fetch, free_port, program, until, value
 from benchmarks.series import EXTRA, HISTOGRAM, series
 from benchmarks.static import Static, serving
+from benchmarks.tables import printed, table
 from exporter.catalog import BY_NAME, labels_of
 from exporter.config import parse
 from exporter.ledger import Settings, open_ledger
@@ -61,15 +62,20 @@ metrics:
   birth_seconds: 0
 ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
+SCRAPES = ("series", "asked for", "stack", "p50", "p99", "scrapes", "polls/s", "p99 ratio")
 SAYS = (
     "Seconds of real time from connecting to the last byte, ten scrapes a second, while the process polls sessions of"
     f" {EVENTS} events without a pause ({IN_FLIGHT} in flight, TLS, gzip, nginx). Against the obvious stack (httpx,"
     " json, a commit per session, client_python's own server thread) in the same run, with as many lines on its page."
 )
 LOOPS_SAY = (
-    "Beside that: the longest that one callback kept an event loop of the exporter from all others, in CPU time of its"
-    " thread, while it polls, is scraped, publishes, sums up and prunes, and reads all totals again (a reload)."
+    "How long one callback kept an event loop of the exporter from all others at most, while it polls, is scraped,"
+    " publishes, sums up and prunes, and reads all totals again (a reload). CPU time is its own thread's; real time has"
+    " what it waited for the interpreter and for a core, which other programs want too."
 )
+LOOPS = ("thread", "callbacks", "longest, CPU", "longest, real time", "whose CPU time that was", "ratio to 20 ms")
+LIMIT = 0.02
+"""Of the CPU time of one callback; garbage is collected within one."""
 
 
 class Size(Struct, frozen=True):
@@ -95,40 +101,35 @@ class Seen(Struct):
 Start = Callable[[Static, Path, int, Size], AbstractContextManager[Process]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Scrapes beside polls at full speed.")
-    parser.add_argument("--quick", action="store_true", help="one round of some seconds")
-    print(machine(), "", *measure(quick=parser.parse_args().quick), sep="\n")
-
-
 def measure(*, quick: bool) -> list[str]:
-    """The figures as Markdown."""
+    """What `make bench` shows."""
     return report(QUICK if quick else FULL)
 
 
 def report(size: Size) -> list[str]:
-    lines = ["### Scrapes while polling at full speed", "", SAYS, ""]
-    lines += table("series", "asked for", "stack", "p50", "p99", "scrapes", "polls/s", "p99 ratio")
     with (
         tempfile.TemporaryDirectory(prefix="bench-scrapes-") as folder,
         serving(Path(folder), EVENTS, size.sessions) as static,
     ):
         names = [{"record_type": name.record_type, "event_id": name.event_id} for name in static.sessions]
         (Path(folder) / "sessions.json").write_text(json.dumps(names))
-        for way, headers in WAYS.items():
-            lines += _rows(way, *_side_by_side(static, Path(folder), size, headers), size)
-        lines += ["", LOOPS_SAY, "", *table("thread", "longest", "what it was", "of the 20 ms")]
-        lines += _loops(static, Path(folder), size)
-    return lines
+        scrapes = [
+            row
+            for way, headers in WAYS.items()
+            for row in _rows(way, *_side_by_side(static, Path(folder), size, headers), size)
+        ]
+        loops = list(_loops(static, Path(folder), size))
+    head = ["### Scrapes while polling at full speed", "", SAYS, ""]
+    return [*head, *table(SCRAPES, scrapes), "", LOOPS_SAY, "", *table(LOOPS, loops)]
 
 
-def _rows(way: str, theirs: Sequence[Seen], ours: Sequence[Seen], size: Size) -> Iterator[str]:
+def _rows(way: str, theirs: Sequence[Seen], ours: Sequence[Seen], size: Size) -> Iterator[Sequence[object]]:
     ratio = f"1/{_p99(theirs) / _p99(ours):.0f}"
     for stack, seen, last in (("obvious", theirs, ""), ("exporter", ours, ratio)):
         scrapes = [seconds for each in seen for seconds in each.seconds]
         polls = statistics.median(each.polls_per_second for each in seen)
         p50, p99 = f"{1000 * statistics.median(scrapes):.1f} ms", f"{1000 * _p99(seen):.1f} ms"
-        yield row(f"{size.lines:,}", way, stack, p50, p99, len(scrapes), f"{polls:.0f}", last)
+        yield f"{size.lines:,}", way, stack, p50, p99, len(scrapes), f"{polls:.0f}", last
 
 
 def _p99(seen: Sequence[Seen]) -> float:
@@ -224,7 +225,7 @@ def _fill(file: Path, lines: int) -> None:
 # The loops
 
 
-def _loops(static: Static, folder: Path, size: Size) -> Iterator[str]:
+def _loops(static: Static, folder: Path, size: Size) -> Iterator[Sequence[object]]:
     port, found = free_port(), folder / "loops.json"
     with exporter(static, folder, port, size, "benchmarks.loops", str(found)) as running:
         _await_full_speed(port, size)
@@ -233,10 +234,10 @@ def _loops(static: Static, folder: Path, size: Size) -> Iterator[str]:
             _scrapes(port, size.seconds / size.reloads, WAYS["as Prometheus asks"])
             request = urllib.request.Request(f"http://127.0.0.1:{port}/-/reload", method="POST")
             urllib.request.urlopen(request, timeout=60).close()
-    for thread, longest in json.loads(found.read_text()).items():
-        seconds, what = longest[0]
-        yield row(thread, f"{1000 * seconds:.1f} ms", what, f"{seconds / 0.02:.0%}")
+    for thread, longest in msgspec.json.decode(found.read_bytes(), type=dict[str, Longest]).items():
+        times = (f"{1000 * seconds:.1f} ms" for seconds in (longest.cpu_seconds, longest.seconds))
+        yield thread, f"{longest.callbacks:,}", *times, f"`{longest.what}`", f"{longest.cpu_seconds / LIMIT:.2f}"
 
 
 if __name__ == "__main__":
-    main()
+    printed(measure, "Scrapes beside polls at full speed, and what keeps the event loops busy.")

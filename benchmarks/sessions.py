@@ -4,12 +4,11 @@ Prints a Markdown table. Each row is the same simulated world, with another expo
 calls and messages that are measured. Run it with `make bench-sessions`.
 """
 
-import argparse
 import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -17,11 +16,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from benchmarks.following import Followed, Measured, Sources, measure
+from benchmarks import following
+from benchmarks.following import Followed, Measured, Sources
+from benchmarks.tables import printed, table
 from exporter.config import Polling
 from exporter.simulator import Settings, running
 
 SESSIONS_PER_HOUR = 60
+SESSIONS, PROCESSES = 40, 2
+"""How many begin, one a minute; and how many rows are measured at the same time, for no time is measured here."""
 STEP_SECONDS = 2.0
 """What is seen may have been there for so long."""
 
@@ -54,15 +57,21 @@ COLUMNS = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Requests per settled session, and how soon a rated bill is seen.")
-    parser.add_argument("--sessions", type=int, default=40, help="how many begin, one a minute (default: 40)")
-    parser.add_argument("--processes", type=int, default=2, help="rows measured at the same time (default: 2)")
-    options = parser.parse_args()
-    print(row(COLUMNS), row("---" for _ in COLUMNS), sep="\n", flush=True)
-    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
-        for way, measured in zip(WAYS, pool.map(partial(played, options.sessions), WAYS), strict=True):
-            print(row(cells(way, measured)), flush=True)
+def measure(*, quick: bool) -> list[str]:
+    """A row for each way to be told of sessions."""
+    sessions = SESSIONS // 4 if quick else SESSIONS
+    with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+        rows = [cells(way, each) for way, each in zip(WAYS, pool.map(partial(played, sessions), WAYS), strict=True)]
+    return [
+        "### Requests per settled session, and how soon a rated bill is seen",
+        "",
+        (
+            f"The exporter on a simulated world's clock, which moves in steps of {STEP_SECONDS:.0f} s: {sessions} calls"
+            " and messages that every source can show, with the defaults but for what the row says."
+        ),
+        "",
+        *table(COLUMNS, rows),
+    ]
 
 
 def played(sessions: int, way: Way) -> Measured:
@@ -71,11 +80,13 @@ def played(sessions: int, way: Way) -> Measured:
         tempfile.TemporaryDirectory(prefix="bench-sessions-") as folder,
         running(world, time.monotonic, wall=time.time) as simulated,
     ):
-        playing = measure(simulated, Path(folder), way.sources, polling=way.polling, step_seconds=STEP_SECONDS)
+        playing = following.measure(
+            simulated, Path(folder), way.sources, polling=way.polling, step_seconds=STEP_SECONDS
+        )
         return asyncio.run(playing)
 
 
-def cells(way: Way, measured: Measured) -> Iterable[str]:
+def cells(way: Way, measured: Measured) -> Sequence[str]:
     settled = [session for session in measured.sessions if session.settled]
     calls = [session for session in settled if session.ai_call]
     return (
@@ -96,9 +107,5 @@ def lateness(sessions: Sequence[Followed]) -> str:
     return f"{ranked[49]:.0f} / {ranked[98]:.0f} / {max(late):.0f}" + (f" ({never} never)" if never else "")
 
 
-def row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 if __name__ == "__main__":
-    main()
+    printed(measure, "Requests per settled session, and how soon a rated bill is seen.")

@@ -1,17 +1,20 @@
 """A Telnyx that costs next to nothing: every session is the call of the guide, answered from memory.
 
 Owns a socket and one answer, in which the ids are exchanged for those that were asked for; nothing else is served. So
-what is measured beside it is the exporter. Started as a program, it prints its port.
+what is measured beside it is the exporter. No two answers are the same, though their events are: the exporter has to
+read and compare each. Started as a program, it prints its port.
 """
 
 import asyncio
 import re
 import sys
 from datetime import date
+from itertools import count
 
 from benchmarks.ledgers import STEM, example
 
 ASKED = re.compile(rb"GET /v2/session_analysis/[a-z-]+/([0-9a-f]{8})[0-9a-f-]{28}[? ]")
+NUMBERS = count()
 HEAD = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -30,8 +33,11 @@ class Answering(asyncio.Protocol):
         *heads, self._received = (self._received + data).split(b"\r\n\r\n")
         for head in heads:
             asked = ASKED.match(head)
-            status, body = (b"200 OK", self._answer.replace(STEM, asked[1])) if asked else (b"404 Not Found", b"{}")
+            status, body = (b"200 OK", self._body(asked[1])) if asked else (b"404 Not Found", b"{}")
             self._transport.write(HEAD % (status, len(body)) + body)
+
+    def _body(self, stem: bytes) -> bytes:
+        return b'{"answer": %d, ' % next(NUMBERS) + self._answer.replace(STEM, stem)[1:]
 
 
 async def serve(day: date) -> None:

@@ -17,7 +17,7 @@ NOBODY = 9
 """A port at which no API answers: a start doesn't wait for it."""
 
 
-def measure(quick: bool) -> list[str]:
+def measure(*, quick: bool) -> list[str]:
     """What `make bench` shows."""
     sizes, repetitions = ((0, 10_000), 3) if quick else ((0, 100_000, 1_000_000), 7)
     return [

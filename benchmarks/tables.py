@@ -1,20 +1,30 @@
-"""How the benchmarks print: Markdown tables, MiB and milliseconds.
+"""How the benchmarks of memory, start, growth and the ledger are printed and run from the command line.
 
-Owns no figure.
+Owns units. What machine it was stands above, for a figure means nothing without it.
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from benchmarks.machine import machine
 
 MIB = 1024 * 1024
 
 
+class Measure(Protocol):
+    """What each benchmark has."""
+
+    def __call__(self, *, quick: bool) -> list[str]:
+        """The figures as Markdown."""
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lines of Markdown; the first column names, the others are numbers."""
-    return [line(columns), line(["---", *("---:" for _ in columns[1:])]), *map(line, rows)]
+    """Lines of Markdown."""
+    return [row(columns), row(["---"] * len(columns)), *map(row, rows)]
 
 
-def line(cells: Iterable[object]) -> str:
+def row(cells: Iterable[object]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -26,8 +36,8 @@ def milliseconds(seconds: float) -> str:
     return f"{1000 * seconds:.2f}"
 
 
-def printed(measure: Callable[[bool], list[str]], says: str) -> None:
+def printed(measure: Measure, says: str) -> None:
     """The command line of a benchmark."""
     parser = argparse.ArgumentParser(description=says)
     parser.add_argument("--quick", action="store_true", help="smaller, and only to see that it works")
-    print("\n".join(measure(parser.parse_args().quick)), flush=True)
+    print(machine(), "", *measure(quick=parser.parse_args().quick), sep="\n", flush=True)

@@ -5,29 +5,26 @@ pause, and sends signed webhooks at a steady rate over kept connections. Each is
 be sent, so that a stall is seen by all that it delays. Run it with `make bench-webhooks`.
 """
 
-import argparse
 import asyncio
 import base64
 import gc
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import Struct
+
+from benchmarks.processes import fetch, free_port, program, until, value
+from benchmarks.tables import printed, table
 
 CONNECTIONS = 64
 SCRAPE_SECONDS = 0.1
-PATIENCE_SECONDS = 180.0
 LEAD_SECONDS = 0.5
 """Making thousands of tasks takes so long at most: the first is to be sent after that."""
 
@@ -46,74 +43,57 @@ discovery:
 polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
 ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
+COLUMNS = ("what", "beside", "p50", "p99", "answers", "polls/s", "p99 ratio")
+SAYS = (
+    "{} signed webhooks a second, each timed from the moment when it was to be sent, and scrapes, while polls run"
+    " without a pause; against the scrapes before the first webhook."
+)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Webhooks beside polls at full speed.")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long webhooks are sent (default: %(default)s)")
-    parser.add_argument("--per-second", type=int, default=500, help="webhooks per second (default: %(default)s)")
-    parser.add_argument("--sessions", type=int, default=2000, help="sessions that are polled (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=19464, help="of the exporter; the simulator has the next one")
-    parser.add_argument("--folder", help="where the ledger lies for the time (default: the usual temporary folder)")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-webhooks-", dir=options.folder) as folder:
-        measure(options, Path(folder))
+class Load(Struct, frozen=True):
+    """How much is sent, and beside what."""
+
+    seconds: float = 10.0
+    per_second: int = 500
+    sessions: int = 2000
 
 
-def measure(options: argparse.Namespace, folder: Path) -> None:
+FULL, QUICK = Load(), Load(seconds=3.0, sessions=500)
+
+
+def measure(*, quick: bool) -> list[str]:
+    """What `make bench` shows."""
+    return report(QUICK if quick else FULL)
+
+
+def report(load: Load) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="bench-webhooks-") as folder:
+        rows = list(_rows(load, Path(folder)))
+    head = ["### Webhooks while polling at full speed", "", SAYS.format(load.per_second), ""]
+    return [*head, *table(COLUMNS, rows)]
+
+
+def _rows(load: Load, folder: Path) -> Iterator[Sequence[object]]:
     key = Ed25519PrivateKey.generate()
     public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
-    environ = {**os.environ, "BENCH_API_KEY": "KEY-simulator", "BENCH_PUBLIC_KEY": public}
-    simulator = options.port + 1
-    rate = ["--sessions-per-hour", "36000", "--history-seconds", "90000", "--sessions-max", str(options.sessions)]
+    environ = {"BENCH_API_KEY": "KEY-simulator", "BENCH_PUBLIC_KEY": public}
+    simulator, port = free_port(), free_port()
+    world = ("--sessions-per-hour", "36000", "--history-seconds", "90000", "--sessions-max", str(load.sessions))
+    simulate = ("simulate", "--port", str(simulator), "--requests-per-second", "100000", *world)
     config = folder / "config.yaml"
     config.write_text(CONFIG.format(simulator=simulator, folder=folder))
-    with process("simulate", "--port", str(simulator), "--requests-per-second", "100000", *rate, environ=environ):
+    with program("-m", "exporter", *simulate):
         listed = json.loads(fetch(f"http://127.0.0.1:{simulator}/_sessions"))
         sessions = [{name: entry[name] for name in ("record_type", "event_id")} for entry in listed]
         (folder / "sessions.json").write_text(json.dumps(sessions))
-        listen = f"127.0.0.1:{options.port}"
-        run = ("run", "--config.file", str(config), "--web.listen-address", listen, "--log.level", "error")
-        with process(*run, environ=environ):
-            await_followed(options.port, len(sessions))
+        run = ("run", "--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}", "--log.level", "error")
+        with program("-m", "exporter", *run, environ=environ):
+            until(lambda: _polls(port) >= len(sessions))
             gc.disable()  # a pause of ours is none of the exporter's
-            asyncio.run(load(options, key))
-
-
-@contextmanager
-def process(*arguments: str, environ: dict[str, str]) -> Iterator[None]:
-    started = subprocess.Popen([sys.executable, "-m", "exporter", *arguments], env=environ, stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        started.terminate()
-        started.wait(30)
-
-
-def fetch(url: str) -> str:
-    """The text at a URL, as soon as something listens there."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
-def value(page: str, start: str) -> float:
-    return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(start))
-
-
-def await_followed(port: int, sessions: int) -> None:
-    """Until all sessions were polled for the first time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while value(fetch(f"http://127.0.0.1:{port}/metrics"), "telnyx_polls_total{") < sessions:
-        if time.monotonic() > deadline:
-            raise TimeoutError("the sessions were not polled")
-        time.sleep(0.5)
+            try:
+                yield from asyncio.run(_measured(load, port, key))
+            finally:
+                gc.enable()
 
 
 class Connection:
@@ -126,6 +106,10 @@ class Connection:
     async def open(self) -> None:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
 
+    async def close(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
     async def send(self, request: bytes) -> int:
         """The status of the answer, which was read to its end."""
         async with self._lock:
@@ -136,31 +120,53 @@ class Connection:
             return int(head.split(None, 2)[1])
 
 
-async def load(options: argparse.Namespace, key: Ed25519PrivateKey) -> None:
-    scraper = Connection(options.port)
+async def _measured(load: Load, port: int, key: Ed25519PrivateKey) -> list[Sequence[object]]:
+    scraper = Connection(port)
     await scraper.open()
-    before = await polls(options.port)
+    before = await polls(port)
     began = time.monotonic()
-    alone = await scrape(scraper, options.seconds)
-    middle, alone_seconds = await polls(options.port), time.monotonic() - began
-    requests = [signed(key, body) for body in bodies(int(options.seconds * options.per_second))]
-    connections = [Connection(options.port) for _ in range(CONNECTIONS)]
+    alone = await scrape(scraper, load.seconds)
+    middle, alone_seconds = await polls(port), time.monotonic() - began
+    requests = [signed(key, body) for body in bodies(int(load.seconds * load.per_second))]
+    connections = [Connection(port) for _ in range(CONNECTIONS)]
     await asyncio.gather(*(connection.open() for connection in connections))
     began = time.monotonic() + LEAD_SECONDS
-    scraping = asyncio.create_task(scrape(scraper, options.seconds))
-    pending = await asyncio.gather(
+    scraping = asyncio.create_task(scrape(scraper, load.seconds))
+    sent = await asyncio.gather(
         *(
-            post(connections[number % CONNECTIONS], request, began + number / options.per_second)
+            post(connections[number % CONNECTIONS], request, began + number / load.per_second)
             for number, request in enumerate(requests)
         )
     )
-    beside = await scraping
-    seconds = time.monotonic() - began
-    after = await polls(options.port)
-    answers = dict(Counter(status for status, _ in pending))
-    say("webhooks", [seconds for _, seconds in pending], f"{len(pending)} sent, by status {answers}")
-    say("scrapes without", alone, f"{(middle - before) / alone_seconds:.0f} polls/s")
-    say("scrapes with", beside, f"{(after - middle) / seconds:.0f} polls/s")
+    beside, late = await scraping, [seconds for _, seconds in sent]
+    await asyncio.gather(*(connection.close() for connection in (scraper, *connections)))
+    alone_rate = (middle - before) / alone_seconds
+    beside_rate = (await polls(port) - middle) / (time.monotonic() - began)
+    answers = ", ".join(f"{count} x {status}" for status, count in Counter(status for status, _ in sent).items())
+    return [
+        ("scrapes", "polls", *_taken(alone), f"{len(alone)} x 200", f"{alone_rate:.0f}", ""),
+        (
+            "scrapes",
+            "and webhooks",
+            *_taken(beside),
+            f"{len(beside)} x 200",
+            f"{beside_rate:.0f}",
+            _ratio(beside, alone),
+        ),
+        ("webhooks", "and scrapes", *_taken(late), answers, f"{beside_rate:.0f}", _ratio(late, alone)),
+    ]
+
+
+def _taken(seconds: Sequence[float]) -> tuple[str, str]:
+    return f"{1000 * statistics.median(seconds):.1f} ms", f"{1000 * _p99(seconds):.1f} ms"
+
+
+def _ratio(seconds: Sequence[float], alone: Sequence[float]) -> str:
+    return f"{_p99(seconds) / _p99(alone):.1f} x"
+
+
+def _p99(seconds: Sequence[float]) -> float:
+    return statistics.quantiles(seconds, n=100, method="inclusive")[98]
 
 
 async def post(connection: Connection, request: bytes, at: float) -> tuple[int, float]:
@@ -180,8 +186,11 @@ async def scrape(connection: Connection, seconds: float) -> list[float]:
 
 
 async def polls(port: int) -> float:
-    page = await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/metrics")
-    return value(page, "telnyx_polls_total{")
+    return await asyncio.to_thread(_polls, port)
+
+
+def _polls(port: int) -> float:
+    return value(fetch(f"http://127.0.0.1:{port}/metrics"), "telnyx_polls_total{")
 
 
 def bodies(count: int) -> Iterator[bytes]:
@@ -205,10 +214,5 @@ def signed(key: Ed25519PrivateKey, body: bytes) -> bytes:
     return head + signing + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-def say(what: str, seconds: Sequence[float], more: str) -> None:
-    ranked = statistics.quantiles(seconds, n=100)
-    print(f"{what:16} p50 {1000 * ranked[49]:6.1f} ms  p99 {1000 * ranked[98]:6.1f} ms  {more}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    printed(measure, "Webhooks beside polls at full speed.")

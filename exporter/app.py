@@ -22,7 +22,7 @@ from exporter.config import Config
 from exporter.discovery import Discovery
 from exporter.errors import LedgerError
 from exporter.explain import Prober
-from exporter.fleet import Fleet
+from exporter.fleet import Fleet, patiently
 from exporter.health import Health
 from exporter.intake import Intake
 from exporter.jobs import Jobs
@@ -191,19 +191,15 @@ class App:
     async def run(self) -> None:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
-        config = self.config
-        place = config.ledger
-        opened = partial(open_ledger, place.url, policy(config), Settings.of(config))
-        await self.ledger.open(partial(opened, place.lease_seconds, place.password_file))
         try:
-            await self._recover()
-            self._reception.open()
-            self._health.begin()
-            self.prober.open()
-            self.web.start()
-            log.info("listening", extra=facts(port=self.web.port, version=__version__))
-            self.started.set()
-            await self._work()
+            if await patiently(self._open, self._stop):
+                self._reception.open()
+                self._health.begin()
+                self.prober.open()
+                self.web.start()
+                log.info("listening", extra=facts(port=self.web.port, version=__version__))
+                self.started.set()
+                await self._work()
         finally:
             self.prober.close()
             # Beside this loop, not on it: what the last requests brought has still to come into the ledger.
@@ -231,6 +227,13 @@ class App:
 
     async def close_clients(self) -> None:
         await self._planner.close(self.plan)
+
+    async def _open(self) -> None:
+        if not self.ledger.alive:
+            place, settings = self.config.ledger, Settings.of(self.config)
+            opened = partial(open_ledger, place.url, policy(self.config), settings)
+            await self.ledger.open(partial(opened, place.lease_seconds, place.password_file))
+        await self._recover()
 
     async def _recover(self) -> None:
         """The configured sessions and the series known in advance are entered; then memory is what the ledger says."""

@@ -13,6 +13,7 @@ The tree, first drawn and then coded::
     ├── Refused            what somebody sent us is not taken; `reason` is short and from a closed set
     └── LedgerError        the ledger could not do what it was asked; nothing was booked
         ├── LedgerLocked   another process holds it
+        ├── LedgerAway     its server can't be reached now
         ├── LedgerCorrupt  it is no ledger, or a damaged one
         └── LedgerTooNew   a newer version of the exporter wrote it
 
@@ -78,6 +79,10 @@ class LedgerError(ExporterError):
 
 class LedgerLocked(LedgerError):
     """Another process holds the ledger."""
+
+
+class LedgerAway(LedgerError):
+    """The server that has the ledger can't be reached, or can't be used now; it may be later."""
 
 
 class LedgerCorrupt(LedgerError):

@@ -6,11 +6,13 @@ at each scrape by the clock, so an exporter that was stopped for a while, or see
 that another may be exposing by then.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 
 from exporter.booker import Booker, Clock
-from exporter.errors import LedgerError
+from exporter.errors import LedgerAway, LedgerError
 from exporter.jobs import Job
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger import Ledger, on_server
@@ -24,6 +26,8 @@ from exporter.plan import Plan
 
 log = logging.getLogger(__name__)
 
+AWAY_SECONDS = 1.0
+"""How often it is tried whether a server is back."""
 EXPOSE_SECONDS = 1.0
 """How often the totals of all writers are read, so how old a page may be."""
 BEAT_SECONDS = 5.0
@@ -32,6 +36,23 @@ LEASE_SECONDS = 20.0
 FOLLOWED_SECONDS, FOLLOWED_MAX = 6 * 3600.0, 1000
 FOLLOWED_OVERLAP_SECONDS = 60.0
 """Sessions that changed lately are read again, for replicas' clocks differ, and commits take their time."""
+
+
+async def patiently(step: Callable[[], Coroutine[None, None, None]], stopping: asyncio.Event) -> bool:
+    """Begin again as long as the ledger's server is away; whether it was done before somebody said to stop."""
+    told = False
+    while not stopping.is_set():
+        try:
+            await step()
+        except LedgerAway as error:
+            if not told:
+                log.error("ledger can't be used yet; the exporter waits until it can", extra=facts(error=str(error)))  # noqa: TRY400 - what the server said is all
+            told = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), AWAY_SECONDS)
+        else:
+            return True
+    return False
 
 
 class Fleet:

@@ -82,7 +82,9 @@ def places(amount: Decimal) -> int:
 
 def amount_text(amount: Decimal) -> str:
     """The plain, normalised decimal: no exponent, no trailing zeros, no negative zero."""
-    text = format(amount, "f")
+    text = str(amount)
+    if "E" in text:
+        text = format(amount, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in {"-0", ""} else text

@@ -34,8 +34,8 @@ GAUGES_SECONDS = 5.0
 COUNTING_PAUSES = 100
 """Between two counts of the backlog so many times as long as the last one took: a hundredth of the ledger's time."""
 KEEP_SECONDS = 60.0
-PRUNE_SESSIONS_MAX = 50
-"""Per transaction, some 20 ms, so that neither a batch of polls nor a webhook waits long for a prune."""
+PRUNE_SESSIONS_MAX = 25
+"""Per transaction, some 30 ms of a million sessions, so that neither a batch of polls nor a webhook waits for long."""
 DAY_SECONDS = 86_400.0
 TASKS = (
     *("balance", "beat", "config", "detail_records", "discover", "expose", "files"),

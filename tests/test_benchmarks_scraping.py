@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import rendering, scrapes
+from benchmarks import rendering, scrapes, webhooks
 from benchmarks.machine import machine
 
 
@@ -31,3 +31,10 @@ def test_scrapes(nginx: Path) -> None:
     lines = scrapes.report(size)
     assert [line.split(" | ")[2] for line in lines if line.startswith("| 300 ")] == ["obvious", "exporter"] * 2
     assert {line.split(" | ")[0] for line in lines[-3:]} == {"| MainThread", "| web", "| garbage"}
+
+
+def test_webhooks() -> None:
+    """All webhooks are taken while sessions are polled, and scrapes are timed without and with them."""
+    lines = webhooks.report(webhooks.Load(seconds=0.5, per_second=20, sessions=20))
+    assert [line.split(" | ")[0] for line in lines[-3:]] == ["| scrapes", "| scrapes", "| webhooks"]
+    assert "10 x 204" in lines[-1]

@@ -15,7 +15,7 @@ import pytest
 
 from exporter.simulator import Running, Settings, running
 from tests.cluster import Cluster
-from tests.replicas import Fleet, Replica, until_exact, until_scraped, write_config
+from tests.failing_over import Fleet, Replica, until_exact, until_scraped, write_config
 from tests.waiting import until
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from psycopg.conninfo import conninfo_to_dict
 
 from exporter.config.secret import secret_from_file
-from exporter.errors import ConfigError, LedgerError
+from exporter.errors import ConfigError, LedgerAway, LedgerError
 
 CONNECT_SECONDS = 5
 _PARAMETERS = {
@@ -59,6 +59,8 @@ _WORDS = {
 }
 """Why no connection was made is told in words alone."""
 
+_AWAY = ("08", "25006", "53300", "57P")
+"""What passes by itself, or once somebody has looked after the server."""
 _DEFECTS = ("21", "22", "23", "54")
 """Of what was to be written, rather than of the server."""
 
@@ -107,4 +109,5 @@ def translated(error: BaseException, address: Address) -> BaseException:
         told = next((state for said, state in _WORDS.items() if said in words), "08")
         state = told if isinstance(error, psycopg.OperationalError) else "40"
     cures = [cure for beginning, cure in sorted(_CURES.items()) if state.startswith(beginning)]
-    return LedgerError(f"{address.place} {cures[-1] if cures else 'failed'} ({words})")
+    kind = LedgerAway if state.startswith(_AWAY) else LedgerError
+    return kind(f"{address.place} {cures[-1] if cures else 'failed'} ({words})")

@@ -36,8 +36,10 @@ class LedgerThread:
         self._opener: asyncio.AbstractEventLoop | None = None
 
     async def open(self, opener: Callable[[], Ledger]) -> None:
+        """May be tried again if it fails."""
         self._opener = asyncio.get_running_loop()
-        self._thread.start()
+        if not self._thread.is_alive():
+            self._thread.start()
         self._ledger = await self._submit(_IN_TURN, opener)
 
     async def run(

@@ -76,15 +76,17 @@ class Totals:
         self._projected: dict[tuple[str, Labels], Labels] = {}
         self._changed: dict[int, Total] = {}
         self._pending: dict[tuple[str, Labels], Decimal] = {}
-        self._entered: dict[Labels, dict[tuple[str, Labels], Decimal]] = {}
-        """What is still to be added, and of entries by their labels: a batch adds to the same few totals thousands of
-        times."""
+        self._entered: dict[tuple[int, str, Labels], Decimal] = {}
+        """What is still to be added, and of entries by their label sets: a batch adds to the same few totals thousands
+        of times."""
         self.lines = 0
         for total in _read(connection, engine.writer):
             self._rows[total.family, total.labels] = total
             self.lines += _lines(total)
         self._sets: dict[Labels, int] = {}
         self._by_number: dict[int, Labels] = {}
+        self._known: dict[int, int] = {}
+        """By the address of the tuple: an event's label set is looked up five times, and to hash one takes a while."""
         self._values: dict[str, set[str]] = {name: set() for name in settings.values_max}
         for number, text in connection.execute("SELECT id, labels FROM label_sets"):
             self._know(number, read_labels(text))
@@ -105,7 +107,9 @@ class Totals:
 
     def intern(self, labels: Labels) -> int:
         """The number of a label set; a new one past the budget is folded into `other`, extra labels first."""
-        number = self._sets.get(labels)
+        number = self._known.get(id(labels))
+        if number is None:
+            number = self._sets.get(labels)
         if number is not None:
             return number
         folded = self._fold(labels)
@@ -123,8 +127,9 @@ class Totals:
         return labels
 
     def _know(self, number: int, labels: Labels) -> None:
+        labels = self._by_number.setdefault(number, labels)  # kept for ever, so that its address names no other
         self._sets[labels] = number
-        self._by_number[number] = labels
+        self._known[id(labels)] = number
         for name, value in labels:
             if name in self._values and value not in {NONE, OTHER}:
                 self._values[name].add(value)
@@ -159,19 +164,14 @@ class Totals:
 
     def enter(self, entries: Iterable[Entry]) -> None:
         """Add what one event adds; its totals are born now, and summed up with those of others."""
-        last: Labels = ()
-        sums: dict[tuple[str, Labels], Decimal] = {}
         for entry in entries:
-            if entry.labels is not last:  # to hash them costs more than all the rest
-                last = entry.labels
-                sums = self._entered.setdefault(last, {})
-            place = (entry.family, entry.further)
-            known = sums.get(place)
+            place = (self.intern(entry.labels), entry.family, entry.further)
+            known = self._entered.get(place)
             if known is None:
-                self._birth(entry.family, self.projected(entry.family, last + entry.further))
-                sums[place] = entry.amount
+                self._birth(entry.family, self.projected(entry.family, entry.labels + entry.further))
+                self._entered[place] = entry.amount
             else:
-                sums[place] = add(known, entry.amount)
+                self._entered[place] = add(known, entry.amount)
 
     def projected(self, family: str, labels: Labels) -> Labels:
         """The labels that the family has, in its order, out of all that an event has."""
@@ -203,9 +203,8 @@ class Totals:
 
     def _add_up(self) -> None:
         entered, self._entered = self._entered, {}
-        for labels, sums in entered.items():
-            for (family, further), amount in sums.items():
-                self.add(family, self.projected(family, labels + further), amount)
+        for (number, family, further), amount in entered.items():
+            self.add(family, self.projected(family, self._by_number[number] + further), amount)
         pending, self._pending = self._pending, {}
         for (family, labels), amount in pending.items():
             if amount:

@@ -1,0 +1,61 @@
+"""All benchmarks, into docs/performance.md: `make bench`; an hour, on an idle machine.
+
+Owns their order and what stands above them. The surprising fact: nothing here is a timed test; what a figure means is
+the ratio beside it, from the same run.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import growth, keeping, memory, pages, poll, rendering, scrapes, sessions, start, webhooks
+from benchmarks.machine import machine
+from benchmarks.tables import Measure
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+ALL: Mapping[str, Measure] = {
+    "poll": poll.measure,
+    "rendering": rendering.measure,
+    "scrapes": scrapes.measure,
+    "webhooks": webhooks.measure,
+    "memory": memory.measure,
+    "start": start.measure,
+    "growth": growth.measure,
+    "keeping": keeping.measure,
+    "pages": pages.measure,
+    "sessions": sessions.measure,
+}
+
+HEAD = """\
+# Performance
+
+What the exporter takes, measured against what one could use instead. Written by `make bench`; `make bench-NAME` shows
+one part. All figures of a part are of one run, side by side, so trust the ratios: the same machine is faster or slower
+by a third an hour later.
+
+The **obvious stack** is `benchmarks/obvious.py`: httpx as it comes, `json`, one SQLite commit per session and
+prometheus_client, as somebody would write it in an afternoon. It retries nothing, checks no sums and keeps no tree.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="All benchmarks, as Markdown.")
+    parser.add_argument("--quick", action="store_true", help="smaller, and only to see that they work")
+    parser.add_argument("--to", type=Path, default=PAGE, help="the file that is written (default: %(default)s)")
+    parser.add_argument("only", nargs="*", choices=[[], *ALL], help="these alone, printed and not written")
+    options = parser.parse_args()
+    parts = []
+    for name in options.only or ALL:
+        began = time.monotonic()
+        parts.append("\n".join(ALL[name](quick=options.quick)))
+        print(parts[-1], f"({name}: {time.monotonic() - began:.0f} s)", sep="\n\n", end="\n\n", flush=True)
+    if not options.only:
+        measured = f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}."
+        options.to.write_text("\n\n".join((HEAD.rstrip(), measured, *parts)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
