@@ -56,7 +56,7 @@ class Round(Struct, frozen=True):
     """Of the write-ahead log, per poll: what is replicated and archived."""
 
 
-def measure(quick: bool) -> list[str]:
+def measure(*, quick: bool) -> list[str]:
     """What `make bench` shows."""
     sessions, rounds = (600, 1) if quick else (6000, 3)
     says = (
@@ -204,17 +204,14 @@ def _write(url: str, moment: float, what: str) -> Work:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Several writers of one ledger.")
-    parser.add_argument("--quick", action="store_true", help="smaller, and only to see that it works")
-    parser.add_argument("--writer", metavar="URL", help=argparse.SUPPRESS)
-    parser.add_argument("--moment", type=float, help=argparse.SUPPRESS)
-    parser.add_argument("--what", help=argparse.SUPPRESS)
+    """One writer, started by `_started`."""
+    parser = argparse.ArgumentParser(description="One of several writers of a ledger.")
+    parser.add_argument("--writer", metavar="URL", required=True)
+    parser.add_argument("--moment", type=float, required=True)
+    parser.add_argument("--what", choices=["poll", "claim"], required=True)
     arguments = parser.parse_args()
-    if arguments.writer is None:
-        print("\n".join(measure(arguments.quick)), flush=True)
-    else:
-        done = _write(arguments.writer, arguments.moment, arguments.what)
-        print(json.dumps({"polls": done.polls, "cpu": done.cpu}), flush=True)
+    done = _write(arguments.writer, arguments.moment, arguments.what)
+    print(json.dumps({"polls": done.polls, "cpu": done.cpu}), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.ledgers import ACCOUNT, copied, day_before, poll, session
-from benchmarks.tables import milliseconds, printed, table
+from benchmarks.tables import milliseconds, table
 from exporter.config import Config
 from exporter.ledger import Ledger, Settings, open_ledger
 from exporter.ledger.copying import Copied, copy
@@ -28,7 +28,7 @@ EXPLAINED = ("session_preload_libraries = auto_explain", "auto_explain.log_min_d
 MIB = 1024 * 1024
 
 
-def measure(quick: bool) -> list[str]:
+def measure(*, quick: bool) -> list[str]:
     """What `make bench` shows."""
     sessions, commits, portions = (20_000, 10, 20) if quick else (910_000, 100, 2000)
     with (
@@ -122,7 +122,3 @@ def _scans(server: Postgres) -> list[str]:
 def _dead(server: Postgres, name: str) -> int:
     query = "SELECT coalesce(n_dead_tup, 0) FROM pg_stat_user_tables WHERE relname = 'events'"
     return int(server.execute(query, name)[0][0])
-
-
-if __name__ == "__main__":
-    printed(measure, "Ten million events in PostgreSQL.")
