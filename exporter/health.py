@@ -6,12 +6,15 @@ nothing. The surprising fact: the API has no say in it, since an outage there mu
 
 from exporter.booker import Booker, Clock
 from exporter.config import Config
+from exporter.ledger import on_server
 from exporter.ledger.thread import LedgerThread
 from exporter.poll import Poller
 from exporter.web import Status
 
 LATE_TICKS, LATE_SECONDS = 10, 30.0
 """A scheduler that has not ticked for so many of its intervals and seconds is stuck; a busy ledger takes 5 s."""
+SERVER_SECONDS = 90.0
+"""So much longer it may take where the ledger is on a server: a restart of the exporter makes none faster."""
 
 
 class Health:
@@ -32,6 +35,8 @@ class Health:
 
     def adopt(self, config: Config) -> None:
         self._late_seconds = LATE_TICKS * config.polling.tick_seconds + LATE_SECONDS
+        if on_server(config.ledger.url):
+            self._late_seconds += SERVER_SECONDS
 
     def begin(self) -> None:
         """From now on the scheduler should tick."""

@@ -44,8 +44,9 @@ def config(folder: Path) -> Config:
     )
 
 
-def ledger_in(folder: Path) -> Ledger:
-    return opened(folder / "ledger.sqlite")
+def ledger_in(place: Path | str) -> Ledger:
+    """In a folder, or at any URL."""
+    return opened(place / "ledger.sqlite" if isinstance(place, Path) else place)
 
 
 def follow(ledger: Ledger, *refs: SessionRef, at: float = 0.0) -> None:

@@ -1,6 +1,7 @@
 """The ledger as people look at it: lists are exact and whole, snapshots are consistent, failures are kept."""
 
 import sqlite3
+from collections.abc import Iterator
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
@@ -10,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import LedgerError
+from exporter.ledger import Ledger, snapshot
 from exporter.ledger.failures import PER_REASON_MAX
 from exporter.ledger.listing import Order, Query, Sort
 from exporter.ledger.ranks import amount_of, rank
-from exporter.ledger.snapshots import file_snapshot as snapshot
 from exporter.ledger.views import Row
 from exporter.model import Claim, Poll, SessionRef
 from tests.looking import CALL, follow, ledger_in, look
+from tests.postgres import Postgres
 
 COSTS = (
     "0",
@@ -36,10 +38,29 @@ def failure(reason: str, outcome: str = "failed") -> Poll:
 
 
 @pytest.fixture(scope="module")
-def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sessions of two accounts and record types in all states, with costs that no float tells apart."""
+def listed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with what `fill` makes."""
     folder = tmp_path_factory.mktemp("listed")
-    ledger = ledger_in(folder)
+    fill(ledger_in(folder))
+    return folder / "ledger.sqlite"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def listed(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of such a ledger, on each engine in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{request.getfixturevalue('listed_file')}"
+        return
+    postgres = request.getfixturevalue("postgres")
+    assert isinstance(postgres, Postgres)
+    name = postgres.create_database()
+    fill(ledger_in(postgres.url(name)))
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+def fill(ledger: Ledger) -> None:
+    """Sessions of two accounts and record types in all states, with costs that no float tells apart."""
     for number, cost in enumerate(COSTS):
         account, kind = ("main", "other")[number % 2], ("call-session", "message")[number // 2 % 2]
         follow(ledger, SessionRef(account, kind, f"s{number}"), at=float(number))
@@ -51,13 +72,12 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     follow(ledger, SessionRef("main", "message", "later"), SessionRef("main", "message", "refused"), at=50.0)
     look(ledger, 50.0, {}, failed={"refused": failure("bad_request", "denied")})
     ledger.close()
-    return folder / "ledger.sqlite"
 
 
-def walk(path: Path, query: Query) -> list[Row]:
+def walk(url: str, query: Query) -> list[Row]:
     """All rows of a list, page by page."""
     rows: list[Row] = []
-    with snapshot(path) as ledger:
+    with snapshot(url) as ledger:
         while True:
             page = ledger.sessions(query)
             rows += page.rows
@@ -85,7 +105,7 @@ def in_order(rows: list[Row], sort: Sort, *, down: bool) -> list[Row]:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 200])
-def test_lists_are_whole_and_in_exact_order(listed: Path, limit: int) -> None:
+def test_lists_are_whole_and_in_exact_order(listed: str, limit: int) -> None:
     """Whatever the order, filter and size of a page: each session once, in the order of exact values."""
     everything = walk(listed, Query(limit=200))
     assert len(everything) == len(COSTS) + 2
@@ -107,7 +127,7 @@ def test_lists_are_whole_and_in_exact_order(listed: Path, limit: int) -> None:
             assert found == in_order(wanted, sort, down=order == "desc")
 
 
-def test_a_list_by_cost_is_of_one_currency(listed: Path) -> None:
+def test_a_list_by_cost_is_of_one_currency(listed: str) -> None:
     """Without a choice it is the account's own; a session with costs in two currencies stands in both lists."""
     with snapshot(listed) as ledger:
         assert ledger.currencies() == ("EUR", "USD")
@@ -132,7 +152,7 @@ def test_a_list_by_cost_is_of_one_currency(listed: Path) -> None:
         ("\x00", []),
     ],
 )
-def test_what_is_typed_finds_ids_and_words(listed: Path, text: str, found: list[str]) -> None:
+def test_what_is_typed_finds_ids_and_words(listed: str, text: str, found: list[str]) -> None:
     """The beginning of an id, an account, a record type, a state, or a part of one; wildcards are plain text."""
     assert sorted(row.ref.event_id for row in walk(listed, Query(text, limit=2))) == found
 
@@ -148,14 +168,14 @@ def test_a_snapshot_sees_only_what_was_committed_and_blocks_nobody(tmp_path: Pat
     """A commit beside it neither waits nor shows; an uncommitted change shows to none."""
     ledger = ledger_in(tmp_path)
     follow(ledger, SessionRef("main", "call-session", "a"))
-    with snapshot(tmp_path / "ledger.sqlite") as old:
+    with snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as old:
         assert len(old.sessions(Query()).rows) == 1
         follow(ledger, SessionRef("main", "call-session", "b"))
         assert len(old.sessions(Query()).rows) == 1
     writer = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("DELETE FROM listed")
-    with snapshot(tmp_path / "ledger.sqlite") as new:
+    with snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as new:
         assert len(new.sessions(Query()).rows) == 2
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             new._connection.execute("DELETE FROM sessions")  # noqa: SLF001 - that it can't is the fact
@@ -165,7 +185,7 @@ def test_a_snapshot_sees_only_what_was_committed_and_blocks_nobody(tmp_path: Pat
 
 def test_what_is_no_ledger_is_an_error_with_a_reason(tmp_path: Path) -> None:
     """A missing file is not made, and another version's is not guessed at."""
-    with pytest.raises(LedgerError, match="can't be read"), snapshot(tmp_path / "none.sqlite"):
+    with pytest.raises(LedgerError, match="can't be read"), snapshot(f"sqlite:///{tmp_path / 'none.sqlite'}"):
         pass
     assert not (tmp_path / "none.sqlite").exists()
     ledger_in(tmp_path).close()
@@ -173,19 +193,19 @@ def test_what_is_no_ledger_is_an_error_with_a_reason(tmp_path: Path) -> None:
     connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
     connection.commit()
     connection.close()
-    with pytest.raises(LedgerError, match="schema 1"), snapshot(tmp_path / "ledger.sqlite"):
+    with pytest.raises(LedgerError, match="schema 1"), snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}"):
         pass
 
 
-def test_a_story_has_tree_polls_and_amendments(tmp_path: Path) -> None:
+def test_a_story_has_tree_polls_and_amendments(ledger_url: str) -> None:
     """What was seen last, what was asked when, and what moved after it was booked."""
-    ledger, ref = ledger_in(tmp_path), SessionRef("main", "call-session", "root")
+    ledger, ref = ledger_in(ledger_url), SessionRef("main", "call-session", "root")
     follow(ledger, ref)
     look(ledger, 0.0, {"root": CALL})
     look(ledger, 1000.0, {"root": [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]}, ["event_sum"])
     look(ledger, 2000.0, {}, failed={"root": failure("timeout")})
     ledger.close()
-    with snapshot(tmp_path / "ledger.sqlite") as reading:
+    with snapshot(ledger_url) as reading:
         story = reading.story(ref)
         assert reading.story(SessionRef("other", "call-session", "root")) is None
     assert story is not None
@@ -203,16 +223,16 @@ def test_a_story_has_tree_polls_and_amendments(tmp_path: Path) -> None:
     assert (story.row.costs, story.row.failing) == ((("USD", Decimal("0.2114")),), ("event_sum",))
 
 
-def test_failed_polls_are_kept_longer_than_others(tmp_path: Path) -> None:
+def test_failed_polls_are_kept_longer_than_others(ledger_url: str) -> None:
     """Of one session beside its last polls, of all sessions the last of each reason, with what was said."""
-    ledger, ref = ledger_in(tmp_path), SessionRef("main", "call-session", "root")
+    ledger, ref = ledger_in(ledger_url), SessionRef("main", "call-session", "root")
     follow(ledger, ref)
     look(ledger, 0.0, {}, failed={"root": failure("tree_unreadable")})
     for number in range(PER_REASON_MAX + 5):
         look(ledger, 1000.0 * (number + 1), {}, failed={"root": failure("timeout")})
     for number in range(20):
         look(ledger, 1e6 + 1000.0 * number, {"root": [("call-session", "root", -1, str(number), "USD")]})
-    with snapshot(tmp_path / "ledger.sqlite") as reading:
+    with snapshot(ledger_url) as reading:
         failures = reading.failures(1000)
         story = reading.story(ref)
     assert story is not None
@@ -223,30 +243,30 @@ def test_failed_polls_are_kept_longer_than_others(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_pruned_sessions_leave_the_lists(tmp_path: Path) -> None:
+def test_pruned_sessions_leave_the_lists(ledger_url: str) -> None:
     """A forgotten session stands in no list, and its failures go with it; a renamed account's are found by its name."""
-    ledger = ledger_in(tmp_path)
+    ledger = ledger_in(ledger_url)
     follow(ledger, SessionRef("main", "call-session", "root"), SessionRef("main", "message", "gone"))
     look(ledger, 0.0, {"root": CALL}, failed={"gone": failure("bad_request", "denied")})
     assert ledger.rename_account("main", "renamed") == 2
-    with snapshot(tmp_path / "ledger.sqlite") as reading:
+    with snapshot(ledger_url) as reading:
         assert {row.ref.account for row in reading.sessions(Query(sort="cost")).rows} == {"renamed"}
     assert ledger.prune(1e6, 10)[0] == 1
-    with snapshot(tmp_path / "ledger.sqlite") as reading:
+    with snapshot(ledger_url) as reading:
         assert [row.ref.event_id for row in reading.sessions(Query()).rows] == ["root"]
         assert reading.failures(10) == ()
     ledger.close()
 
 
-def test_sessions_are_found_by_the_check_they_fail(tmp_path: Path) -> None:
+def test_sessions_are_found_by_the_check_they_fail(ledger_url: str) -> None:
     """Any check or one, also together with the beginning of an id and a filter."""
-    ledger = ledger_in(tmp_path)
+    ledger = ledger_in(ledger_url)
     for number, failing in enumerate((["event_sum", "currency"], [], ["event_count"])):
         follow(ledger, SessionRef("main", "call-session", f"s{number}"), at=float(number))
         look(ledger, float(number), {f"s{number}": CALL}, failing)
 
     def found(**asked: str) -> list[str]:
-        with snapshot(tmp_path / "ledger.sqlite") as reading:
+        with snapshot(ledger_url) as reading:
             return [row.ref.event_id for row in reading.sessions(Query(**asked)).rows]  # type: ignore[arg-type]
 
     assert found(check="any") == ["s2", "s0"]
@@ -257,12 +277,12 @@ def test_sessions_are_found_by_the_check_they_fail(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_session_is_found_by_the_id_of_its_root_too(tmp_path: Path) -> None:
+def test_a_session_is_found_by_the_id_of_its_root_too(ledger_url: str) -> None:
     """Exemplars name the root event, which may have another id than the one that is asked for."""
-    ledger = ledger_in(tmp_path)
+    ledger = ledger_in(ledger_url)
     follow(ledger, SessionRef("main", "call-session", "asked"))
     look(ledger, 0.0, {"asked": CALL})
-    with snapshot(tmp_path / "ledger.sqlite") as reading:
+    with snapshot(ledger_url) as reading:
         found = [[row.ref.event_id for row in reading.by_id(name)] for name in ("asked", "root", "ai")]
     assert found == [["asked"], ["asked"], []]
     ledger.close()
@@ -292,14 +312,16 @@ def test_the_audit_finds_sessions_in_a_wrong_place(tmp_path: Path, tampering: st
     ledger.close()
 
 
-def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> None:
+def test_a_migrated_ledger_has_the_same_lists(listed_file: Path, tmp_path: Path) -> None:
     """What the migration makes of sessions is what booking writes."""
-    connection = sqlite3.connect(listed)
+    connection = sqlite3.connect(listed_file)
     copy = sqlite3.connect(tmp_path / "ledger.sqlite")
     connection.backup(copy)
 
     def lists(path: Path) -> list[list[object]]:
-        query = {sort: walk(path, Query(sort=sort, currency="USD")) for sort in ("changed", "events", "cost")}
+        query = {
+            sort: walk(f"sqlite:///{path}", Query(sort=sort, currency="USD")) for sort in ("changed", "events", "cost")
+        }
         return [[row.ref for row in rows] for rows in query.values()]
 
     for table in ("facets", "listed", "listed_costs", "roots", "failures"):
@@ -319,4 +341,4 @@ def test_a_migrated_ledger_has_the_same_lists(listed: Path, tmp_path: Path) -> N
     copy.close()
     connection.close()
     ledger_in(tmp_path).close()
-    assert lists(tmp_path / "ledger.sqlite") == lists(listed)
+    assert lists(tmp_path / "ledger.sqlite") == lists(listed_file)

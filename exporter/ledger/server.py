@@ -29,14 +29,14 @@ ATTEMPTS = 8
 """Of one transaction that others are in the way of; they are done by then, or something is stuck."""
 PAUSE_MILLISECONDS = 50
 """At most so long before it is begun again, chosen at random, so that two don't meet for ever."""
-STATEMENT_MILLISECONDS, LOCK_MILLISECONDS, IDLE_MILLISECONDS = 30_000, 5_000, 60_000
+STATEMENT_MILLISECONDS, LOCK_MILLISECONDS, IDLE_MILLISECONDS = 15_000, 5_000, 60_000
 """A statement that takes longer, a lock that is waited for longer, a transaction whose process is gone for longer."""
 
 _LIMITS = (
     f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS}; SET LOCAL lock_timeout = {LOCK_MILLISECONDS};"
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_MILLISECONDS}"
 )
-_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable, Overtaken)
+_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, Overtaken)
 _RELATIONS = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c"
     " WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'meta'::regclass) AND c.relkind = 'r'"
