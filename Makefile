@@ -45,7 +45,7 @@ check-image:  ## build the image and run it: healthy, read-only, with TLS; needs
 bench: .venv/.dev  ## all benchmarks, into docs/performance.md; an hour, on an idle machine; ARGS=--quick for a look
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-%: .venv/.dev  ## one of them: poll, rendering, scrapes, webhooks, memory, start, growth, keeping, pages, sessions
+bench-%: .venv/.dev  ## one of them: poll, rendering, scrapes, webhooks, memory, start, growth, keeping, pages, sessions, fleet, forgetting
 	@$(BIN)/python -m benchmarks $* $(ARGS)
 
 lock: .venv/.dev  ## resolve the pinned versions again

@@ -10,7 +10,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import growth, keeping, memory, pages, poll, rendering, scrapes, sessions, start, webhooks
+from benchmarks import (
+    fleet,
+    forgetting,
+    growth,
+    keeping,
+    memory,
+    pages,
+    poll,
+    rendering,
+    scrapes,
+    sessions,
+    start,
+    webhooks,
+)
 from benchmarks.machine import machine
 from benchmarks.tables import Measure
 
@@ -27,6 +40,8 @@ ALL: Mapping[str, Measure] = {
     "keeping": keeping.measure,
     "pages": pages.measure,
     "sessions": sessions.measure,
+    "fleet": fleet.measure,
+    "forgetting": forgetting.measure,
 }
 
 HEAD = """\

@@ -137,6 +137,12 @@ class Postgres(Server):
         self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """Its first process, the parent of all others."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def pids(self) -> list[int]:
         """All its processes."""
         return working_in(self.data)

@@ -45,6 +45,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 """Every table but `meta`, and what names its rows; where each writer has a part of a row, all parts together."""
 WRITER = "writer"
 """The column of those tables; in the copy it is 0."""
+JOINED = ("totals", "spend")
 OWN = ("schema_version", "ledger_id", "claims", COPYING)
 """What of `meta` is each ledger's own, or copied apart."""
 
@@ -158,23 +159,25 @@ def _batches(connection: Connection, table: str, size: int, after: Row | None = 
 
 
 def _plain(table: str, names: Sequence[str], row: Row, families: Mapping[int, str]) -> Row:
-    """A row whose parts are one: amounts as text, no character that PostgreSQL can't hold, claimed by nobody."""
-    plain = dict(zip(names, row, strict=True))
-    if isinstance(plain.get(WRITER), list):
-        family = BY_NAME.get(families.get(plain.get("series", 0), ""))
+    """A row whose parts are one, and which nobody has claimed."""
+    if table in JOINED and isinstance(row[names.index(WRITER)], list):
+        named = dict(zip(names, row, strict=True))
+        family = BY_NAME.get(families.get(named.get("series", 0), ""))
         most = {"value": max} if family is not None and family.across == "max" else {}
         joins: Mapping[str, Join] = {**JOINS, **most}
-        plain = {name: joins[name](value) if isinstance(value, list) else value for name, value in plain.items()}
+        row = tuple(joins[name](value) if isinstance(value, list) else value for name, value in named.items())
     if table == "sessions":
-        plain["claim"] = 0
-    return tuple(
-        amount_text(value)
-        if isinstance(value, Decimal)
-        else value.replace("\0", "\ufffd")
-        if isinstance(value, str)
-        else value
-        for value in plain.values()
-    )
+        place = names.index("claim")
+        row = (*row[:place], 0, *row[place + 1 :])
+    return tuple(map(_portable, row))
+
+
+def _portable(value: Any) -> Any:
+    """Amounts as text, and no character that PostgreSQL can't hold."""
+    kind = type(value)
+    if kind is str:
+        return value.replace("\0", "\ufffd") if "\0" in value else value
+    return amount_text(value) if kind is Decimal else value
 
 
 def _counts(parts: Iterable[str | None]) -> str | None:

@@ -24,10 +24,10 @@ def horizon(connection: Connection) -> float:
 
 def prune(connection: Connection, totals: Totals, before: float, limit: int) -> int:
     """Delete at most `limit` sessions at rest that ended before; returns how many. Runs in the caller's transaction."""
-    found = [*_at_rest("latest_at < ?", connection, before, limit)]
+    found = [*_at_rest("latest_at", "", connection, before, limit)]
     if found:
         _move_horizon(connection, before)
-    found += _at_rest("summary IS NULL AND followed_at < ?", connection, before, limit - len(found))
+    found += _at_rest("followed_at", "summary IS NULL AND ", connection, before, limit - len(found))
     for session, account, state, failing in found:
         if state != "settled":
             _settle_money(connection, totals, session, account)
@@ -46,10 +46,19 @@ def prune(connection: Connection, totals: Totals, before: float, limit: int) -> 
     return len(found)
 
 
-def _at_rest(which: str, connection: Connection, before: float, limit: int) -> list[tuple[int, str, str, str]]:
-    """Sessions of which nothing more is expected: those with events, or those that never had a tree."""
+def _at_rest(
+    age: str, which: str, connection: Connection, before: float, limit: int
+) -> list[tuple[int, str, str, str]]:
+    """Sessions of which nothing more is expected, the oldest first: those with events, or those that never had a tree.
+
+    Where others poll, none of them can claim or book one of these until it is gone.
+    """
     resting = "configured = 0 AND claim = 0 AND state IN ('settled', 'missing', 'denied')"
-    query = f"SELECT id, account, state, failing FROM sessions WHERE {which} AND {resting} LIMIT ?"  # noqa: S608 - literals
+    locked = f"{connection.locked} SKIP LOCKED" if connection.shared else ""
+    query = (
+        f"SELECT id, account, state, failing FROM sessions WHERE {which}{age} < ? AND {resting}"  # noqa: S608 - literals
+        f" ORDER BY {age} LIMIT ?{locked}"
+    )
     return connection.execute(query, (before, limit)).fetchall()
 
 
