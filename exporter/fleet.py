@@ -172,8 +172,9 @@ class Fleet:
     async def _expose(self) -> None:
         if not self.shared:
             return
-        if not self._exposition.held(self._clock.monotonic()):
+        if self._page is not None and not self._exposition.held(self._clock.monotonic()):
             self._page = None  # before the lease may go on: what the page has is old
+            log.info("this exporter exposes the ledger no more")
         await self._take(self._exposition, EXPOSITION)
         now = self._clock.monotonic()
         if not self._exposition.held(now):
