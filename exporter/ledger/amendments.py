@@ -16,12 +16,12 @@ AMENDMENTS_KEPT = 100
 def amend(connection: Connection, session: int, at: float, event: Event, before: Decimal) -> None:
     """The event's cost was `before` until now."""
     texts = [amount_text(amount) if amount is not None else None for amount in (before, event.cost)]
-    connection.execute(
+    connection.write(
         "INSERT INTO amendments (session, at, record_type, event_id, before, after, currency)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (session, at, event.record_type, event.id, *texts, event.currency),
     )
-    connection.execute(
+    connection.write(
         "DELETE FROM amendments WHERE session = ? AND id <="
         " (SELECT id FROM amendments WHERE session = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
         (session, session, AMENDMENTS_KEPT),

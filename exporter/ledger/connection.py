@@ -39,6 +39,11 @@ class Connection(Protocol):
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
         """Insert many rows, as fast as it goes."""
 
+    def write(self, statement: str, /, *rows: Sequence[Any]) -> None:
+        """Change something, once for each row; whoever shares the database may do it later in the transaction, in
+        order, for nobody waits for an answer.
+        """
+
     def take_turns(self, what: str) -> None:
         """Until the transaction ends, nobody else is beyond this line; what is read after it is what they left."""
 
@@ -52,6 +57,9 @@ class SqliteConnection(sqlite3.Connection):
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
         marks = ", ".join("?" * len(columns))
         self.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)  # noqa: S608 - our own names
+
+    def write(self, statement: str, /, *rows: Sequence[Any]) -> None:
+        self.executemany(statement, rows)
 
     def take_turns(self, what: str) -> None:
         """Its turn ends with the transaction anyway."""

@@ -35,7 +35,7 @@ class Facets:
     def begin(self, session: int, ref: SessionRef, now: float) -> None:
         """A session that has just been followed."""
         facet = self._number(ref.account, ref.record_type, "discovered")
-        self._connection.execute("INSERT INTO listed VALUES (?, ?, ?, 0, 1)", (session, facet, now))
+        self._connection.write("INSERT INTO listed VALUES (?, ?, ?, 0, 1)", (session, facet, now))
 
     def write(self, before: SessionRow, after: SessionRow) -> None:
         """Have the lists say what the session has become."""
@@ -46,23 +46,23 @@ class Facets:
     def put(self, session: int, ref: SessionRef, state: str, changed_at: float, summary: str | None) -> None:
         facet, costs = self._number(ref.account, ref.record_type, state), costs_of(summary)
         events = decode(summary)["events"] if summary is not None else 0
-        self._connection.execute(
+        self._connection.write(
             "INSERT INTO listed (session, facet, changed_at, events, costless) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (session) DO UPDATE SET facet = excluded.facet, changed_at = excluded.changed_at,"
             " events = excluded.events, costless = excluded.costless",
             (session, facet, changed_at, events, int(not costs)),
         )
-        self._connection.execute("DELETE FROM listed_costs WHERE session = ?", (session,))
-        self._connection.executemany(
+        self._connection.write("DELETE FROM listed_costs WHERE session = ?", (session,))
+        self._connection.write(
             "INSERT INTO listed_costs VALUES (?, ?, ?, ?, ?)",
-            [(session, currency, facet, amount_text(cost), rank(cost)) for currency, cost in costs.items()],
+            *[(session, currency, facet, amount_text(cost), rank(cost)) for currency, cost in costs.items()],
         )
 
     def root(self, session: int, ref: SessionRef, root_id: str) -> None:
         """The id of the session's root event, by which exemplars name it."""
         if root_id not in {ref.event_id, ""}:
             statement = "INSERT INTO roots VALUES (?, ?) ON CONFLICT DO NOTHING"
-            self._connection.execute(statement, (root_id.encode("utf-8", "replace").decode(), session))
+            self._connection.write(statement, (root_id.encode("utf-8", "replace").decode(), session))
 
     def _number(self, account: str, record_type: str, state: str) -> int:
         named = (account, record_type, state)

@@ -37,14 +37,14 @@ def remember(connection: Connection, polls: Iterable[Poll]) -> None:
     failed = [poll for poll in polls if poll.outcome in FAILED]
     if not failed:
         return
-    connection.executemany(
+    connection.write(
         "INSERT INTO failures (session, at, outcome, reason, detail) VALUES (?, ?, ?, ?, ?)",
-        [(poll.claim.session, poll.at, poll.outcome, poll.reason, poll.detail[:DETAIL_MAX]) for poll in failed],
+        *[(poll.claim.session, poll.at, poll.outcome, poll.reason, poll.detail[:DETAIL_MAX]) for poll in failed],
     )
-    connection.executemany(
+    connection.write(
         "DELETE FROM failures WHERE reason = ? AND id <="
         " (SELECT id FROM failures WHERE reason = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
-        [(reason, reason, PER_REASON_MAX) for reason in sorted({poll.reason for poll in failed})],
+        *[(reason, reason, PER_REASON_MAX) for reason in sorted({poll.reason for poll in failed})],
     )
 
 

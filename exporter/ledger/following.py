@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from exporter.known import DETAIL_RECORDS
-from exporter.ledger.connection import Connection
+from exporter.ledger.connection import Connection, Overtaken
 from exporter.ledger.facets import Facets
 from exporter.ledger.rows import SessionRow, read_sessions
 from exporter.ledger.totals import Totals
@@ -100,7 +100,7 @@ class Following:
             self.forget_fallbacks(row.id)
 
     def forget_fallbacks(self, session: int) -> None:
-        self._connection.execute("DELETE FROM fallbacks WHERE session = ?", (session,))
+        self._connection.write("DELETE FROM fallbacks WHERE session = ?", (session,))
 
     def _insert(self, sighting: Sighting, source: str, now: float) -> bool:
         ref, due_at = sighting.ref, now + first_wait(sighting.hint, self._policy)
@@ -124,19 +124,22 @@ class Following:
     def _hasten(self, sighting: Sighting, now: float) -> None:
         ref = sighting.ref
         query = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"
-        number = self._connection.execute(query, (ref.account, ref.record_type, ref.event_id)).fetchone()[0]
-        row = read_sessions(self._connection, [number])[number]
+        found = self._connection.execute(query, (ref.account, ref.record_type, ref.event_id)).fetchall()
+        rows = read_sessions(self._connection, [number for (number,) in found])
+        if not rows:
+            raise Overtaken("a session was forgotten as it was named again")
+        ((number, row),) = rows.items()
         step = hinted(row.standing, sighting.hint, now, self._policy)
         if step is not None:
             standing, due_at = step
-            self._connection.execute(
+            self._connection.write(
                 "UPDATE sessions SET hint = ?, interval = ?, due_at = CASE WHEN due_at < ? THEN due_at ELSE ? END,"
                 " hinted_due = CASE WHEN hinted_due < ? THEN hinted_due ELSE ? END WHERE id = ?",
                 (standing.hint, standing.interval, due_at, due_at, due_at, due_at, number),
             )
 
     def _keep_fallback(self, ref: SessionRef, fallback: SessionRef) -> None:
-        self._connection.execute(
+        self._connection.write(
             "INSERT INTO fallbacks SELECT id, ?, ? FROM sessions"
             " WHERE account = ? AND record_type = ? AND event_id = ? AND first_tree_at IS NULL ON CONFLICT DO NOTHING",
             (fallback.record_type, fallback.event_id, ref.account, ref.record_type, ref.event_id),

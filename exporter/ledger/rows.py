@@ -105,21 +105,21 @@ def write_events(connection: Connection, rows: Sequence[EventRow], new: Collecti
         if done != len(inserted):
             raise Overtaken("another transaction booked an event of this batch for the first time")
     known = [_event_values(row) for row in rows if row.key not in new]
-    connection.executemany(f"INSERT {_INTO_EVENTS} ON CONFLICT (key) DO UPDATE SET {_EVENT_SET}", known)
+    connection.write(f"INSERT {_INTO_EVENTS} ON CONFLICT (key) DO UPDATE SET {_EVENT_SET}", *known)
 
 
 def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
-    connection.executemany(
+    connection.write(
         "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, rested_at = ?, rechecks = ?,"
         " due_at = ?, claim = ?, observed = ?, owned = ?, latest_at = ?, crossed = ?, failing = ?, polls = ?,"
         " summary = ?, fingerprint = ? WHERE id = ?",
-        map(_session_values, rows),
+        *map(_session_values, rows),
     )
 
 
 def forget_fingerprints(connection: Connection, sessions: Iterable[int]) -> None:
     """Have the next answers of these sessions be read, whatever they are."""
-    connection.executemany("UPDATE sessions SET fingerprint = NULL WHERE id = ?", [(session,) for session in sessions])
+    connection.write("UPDATE sessions SET fingerprint = NULL WHERE id = ?", *[(session,) for session in sessions])
 
 
 def _event(row: tuple[Any, ...]) -> EventRow:

@@ -53,12 +53,16 @@ class ServerConnection:
 
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         self.driver = connection
+        self._waiting: list[tuple[bytes, Sequence[Any]]] = []
+        """Changes that nobody waits for: they go to the server with the next question, in one go."""
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[tuple[Any, ...]]:
+        self._send()
         return self.driver.execute(_native(statement), _clean(values))
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> psycopg.Cursor[tuple[Any, ...]]:
         """In one go: the answers are not waited for one by one."""
+        self._send()
         cursor, given = self.driver.cursor(), list(map(_clean, rows))
         if given:
             cursor.executemany(_native(statement), given)
@@ -68,6 +72,21 @@ class ServerConnection:
         with self.driver.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()) as copying:
             for row in rows:
                 copying.write_row(row)
+
+    def write(self, statement: str, /, *rows: Sequence[Any]) -> None:
+        native = _native(statement)
+        self._waiting += [(native, _clean(values)) for values in rows]
+
+    def _send(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            with self.driver.pipeline(), self.driver.cursor() as cursor:
+                for statement, values in waiting:
+                    cursor.execute(statement, values)
+
+    def roll_back(self) -> None:
+        self._waiting = []
+        self.driver.rollback()
 
     def take_turns(self, what: str) -> None:
         self.execute("SELECT 1 FROM leases WHERE name = ? FOR UPDATE", (what,))
@@ -170,7 +189,7 @@ class Server:
         except BaseException as error:
             self._stale = True
             with suppress(psycopg.Error):
-                connection.driver.rollback()
+                connection.roll_back()
             if isinstance(error, Fenced):
                 self._writer = None
             if connection.driver.closed:

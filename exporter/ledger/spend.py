@@ -17,6 +17,11 @@ from exporter.ledger.totals import Totals
 from exporter.model import Labels
 from exporter.money import ZERO, add, amount_text, subtract
 
+_WRITE = (
+    "INSERT INTO spend (quarter, labels, currency, writer, amount) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (quarter, labels, currency, writer) DO UPDATE SET amount ="
+)
+
 
 class Spend:
     """The money of one transaction on its way into the table, and the windows that were last summed up."""
@@ -50,14 +55,14 @@ class Spend:
             self.sum_up(now)
 
     def _write(self, place: tuple[int, int, str], amount: Decimal) -> None:
+        if self._connection.shared:  # there an amount is a number
+            added = f"{_WRITE} spend.amount + excluded.amount"
+            self._connection.write(added, (*place, self._totals.writer, amount_text(amount)))
+            return
         query = "SELECT amount FROM spend WHERE quarter = ? AND labels = ? AND currency = ? AND writer = ?"
         known = self._connection.execute(query, (*place, self._totals.writer)).fetchone()
         total = add(amount, Decimal(known[0])) if known else amount
-        self._connection.execute(
-            "INSERT INTO spend (quarter, labels, currency, writer, amount) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (quarter, labels, currency, writer) DO UPDATE SET amount = excluded.amount",
-            (*place, self._totals.writer, amount_text(total)),
-        )
+        self._connection.execute(f"{_WRITE} excluded.amount", (*place, self._totals.writer, amount_text(total)))
 
     def sum_up(self, now: float) -> None:
         """Set what is spent in each budget's current window, from the table, unless it is the one that is known.

@@ -286,10 +286,7 @@ class Totals:
         self._add_up()
         changed = tuple(self._changed.values())
         stamped = ", changed = DEFAULT" if self._connection.shared else ""
-        self._connection.executemany(
-            f"{WRITE}{stamped}",
-            [written(self._engine.writer, total) for total in changed],
-        )
+        self._connection.write(f"{WRITE}{stamped}", *[written(self._engine.writer, total) for total in changed])
         self._changed = {}
         return changed
 

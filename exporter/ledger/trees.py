@@ -30,7 +30,7 @@ class Node(Struct, frozen=True):
 def write_tree(connection: Connection, session: int, tree: Session) -> None:
     """Keep the tree in place of the one before."""
     nodes = encode([_written(event) for event in tree.events])
-    connection.execute(
+    connection.write(
         "INSERT INTO trees (session, body) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET body = excluded.body",
         (session, zlib.compress(nodes, 1)),
     )
