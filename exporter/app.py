@@ -28,7 +28,7 @@ from exporter.intake import Intake
 from exporter.jobs import Jobs
 from exporter.known import known_series
 from exporter.labels import Labeller
-from exporter.ledger import Ledger, Settings, open_ledger
+from exporter.ledger import Ledger, Settings, on_server, open_ledger
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
 from exporter.metadata import RETRY_SECONDS, Metadata
@@ -116,7 +116,9 @@ class App:
             self._jobs.every(origin.look_seconds, "config", self.reloading.look)
         self.prober = Prober(self.labeller, clock, self.metrics)
         self.started = asyncio.Event()
-        """Set when the web surface listens."""
+        """Set when the ledger is open and the web surface listens."""
+        self.shown = asyncio.Event()
+        """Set when /metrics has its first page."""
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -192,12 +194,15 @@ class App:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
         try:
-            if await patiently(self._open, self._stop):
+            waits = on_server(self.config.ledger.url)
+            if waits:  # for a server that is away, perhaps for long: whoever asks must hear of it
+                self._listen()
+            if await patiently(self._open, self._booker.failed, self._stop):
                 self._reception.open()
                 self._health.begin()
                 self.prober.open()
-                self.web.start()
-                log.info("listening", extra=facts(port=self.web.port, version=__version__))
+                if not waits:
+                    self._listen()
                 self.started.set()
                 await self._work()
         finally:
@@ -208,6 +213,10 @@ class App:
             await self.close_clients()
         if self._died is not None:
             raise self._died
+
+    def _listen(self) -> None:
+        self.web.start()
+        log.info("listening", extra=facts(port=self.web.port, version=__version__))
 
     def stop(self) -> None:
         """Have `run` end; from any thread."""
@@ -296,6 +305,7 @@ class App:
             page = self.metrics.page()
             if page is not None:
                 self.web.publish(page)
+                self.shown.set()
             await asyncio.sleep(PUBLISH_SECONDS)
 
     def _page_failed(self) -> None:

@@ -1,8 +1,8 @@
 """The edge to the Telnyx API: one request in, decoded JSON bytes or one of our errors out.
 
-Owns authorization, retries, the tables that turn a status or a broken exchange into an error, and the limit on a
-body; refuses to know what a tree is. The surprising fact: there is no httpx.AsyncClient here. A prepared
-`httpx.Request` goes straight to an `httpx.AsyncBaseTransport`, and a redirect is an error.
+Owns authorization, retries and the account's pace; refuses to know what a tree is. What an answer means is `answers`'s.
+The surprising fact: there is no httpx.AsyncClient here. A prepared `httpx.Request` goes straight to an
+`httpx.AsyncBaseTransport`, and a redirect is an error.
 """
 
 import asyncio
@@ -10,8 +10,6 @@ import logging
 import math
 import random
 import re
-import ssl
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from copy import copy
@@ -23,7 +21,8 @@ import httpx
 import msgspec
 
 from exporter import __version__
-from exporter.errors import ConfigError, Denied, Gone, KeyRefused, PollError, Transient, TreeError
+from exporter.answers import BREAKS, broken, plain, read, read_quietly, said, stream, verdict_on
+from exporter.errors import ConfigError, Denied, PollError, Transient, TreeError
 from exporter.log import facts
 from exporter.pacing import Pacer, retry_after_seconds
 
@@ -36,9 +35,6 @@ TARGET_CHARS_MAX = 65_536
 """Path and query; no server takes a longer one."""
 
 _NOTHING = httpx.ByteStream(b"")
-
-ERROR_BODY_BYTES_MAX = 16_384
-"""Telnyx's error bodies have a few hundred bytes; of a longer one nothing is quoted."""
 
 RETRY_WAIT_SECONDS_MAX = 60.0
 """Who is asked to wait longer gives up: the session's next poll comes later anyway, and a place in flight is scarce."""
@@ -76,63 +72,6 @@ class Limits(msgspec.Struct, frozen=True):
     timeout_seconds: float
     attempts_max: int = 5
 
-
-class Verdict(NamedTuple):
-    """What a status means: our error, its reason, whether to ask again at once, and the cure where there is one."""
-
-    error: type[PollError]
-    reason: str
-    again: bool
-    cure: str = ""
-
-
-STATUSES: Mapping[int, Verdict] = {
-    400: Verdict(Denied, "bad_request", again=False),
-    401: Verdict(KeyRefused, "key_refused", again=False, cure="check the API key of this account"),
-    403: Verdict(Denied, "forbidden", again=False),
-    404: Verdict(Gone, "not_found", again=False),
-    408: Verdict(Transient, "timeout", again=True),
-    409: Verdict(Transient, "conflict", again=True),
-    429: Verdict(Transient, "throttled", again=True),
-}
-STATUS_CLASSES: Mapping[int, Verdict] = {
-    3: Verdict(Transient, "redirect", again=False, cure="redirects are not followed; check base_url"),
-    5: Verdict(Transient, "server_error", again=True),
-}
-UNEXPECTED_STATUS = Verdict(Transient, "unexpected_status", again=True)
-
-BREAKS: Mapping[type[Exception], str] = {
-    TimeoutError: "timeout",  # ours, over the whole attempt
-    httpx.TimeoutException: "timeout",
-    httpx.ConnectTimeout: "timeout",
-    httpx.ReadTimeout: "timeout",
-    httpx.WriteTimeout: "timeout",
-    httpx.PoolTimeout: "timeout",
-    httpx.ConnectError: "connect",
-    httpx.ProxyError: "connect",
-    httpx.UnsupportedProtocol: "connect",
-    httpx.NetworkError: "read",
-    httpx.ReadError: "read",
-    httpx.WriteError: "read",
-    httpx.CloseError: "read",
-    httpx.ProtocolError: "read",
-    httpx.LocalProtocolError: "read",
-    httpx.RemoteProtocolError: "read",
-    httpx.TransportError: "read",
-    httpx.RequestError: "read",
-    httpx.DecodingError: "decode",
-    OSError: "read",  # a transport that doesn't translate
-    zlib.error: "decode",
-}
-"""What a broken exchange is called; one whose chain holds an `ssl.SSLError` is `tls`."""
-
-REASONS = tuple(
-    sorted(
-        {verdict.reason for verdict in (*STATUSES.values(), *STATUS_CLASSES.values(), UNEXPECTED_STATUS)}
-        | {*BREAKS.values(), "tls", "body_too_large", "not_json"}
-    )
-)
-"""Every `PollError.reason` that is born here."""
 
 HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
@@ -277,13 +216,13 @@ class Client:
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
                 response = await self._transport.handle_async_request(request)
-                headers = _plain(response)
+                headers = plain(response)
                 self._learn(response.status_code, headers)
-                async with aclosing(_stream(response)):
+                async with aclosing(stream(response)):
                     outcome = await self._outcome(request, response, headers)
             code = str(response.status_code)
         except tuple(BREAKS) as error:
-            code = _reason(error)
+            code = broken(error)
             outcome = _Failure(self._broken(request, code, error), again=True)
         seconds = self._monotonic() - started
         self._observe(Answered(endpoint, code, seconds))
@@ -320,7 +259,7 @@ class Client:
         kind = headers.get("content-type", "application/json")
         if not kind.partition(";")[0].strip().lower().endswith("json"):
             return self._unreadable(request, "not_json", f"200 with {kind} instead of JSON")
-        body = await _read(response, headers, self._limits.body_bytes_max)
+        body = await read(response, headers, self._limits.body_bytes_max)
         if body is None:
             problem = f"the answer has more than {self._limits.body_bytes_max} bytes (tree.body_bytes_max)"
             return self._unreadable(request, "body_too_large", problem)
@@ -328,9 +267,9 @@ class Client:
 
     async def _refused(self, request: httpx.Request, response: httpx.Response, headers: Mapping[str, str]) -> _Failure:
         status = response.status_code
-        verdict = STATUSES.get(status) or STATUS_CLASSES.get(status // 100, UNEXPECTED_STATUS)
-        body = await _read_quietly(response, headers)
-        words = (str(status), _said(body), verdict.cure)
+        verdict = verdict_on(status)
+        body = await read_quietly(response, headers)
+        words = (str(status), said(body), verdict.cure)
         error = verdict.error(verdict.reason, self._message(request, ": ".join(filter(None, words))))
         again = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower(), verdict.again)
         return _Failure(error, again, retry_after_seconds(headers), len(body))
@@ -358,74 +297,3 @@ def _segment(text: str) -> str:
 
 def _bounded(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MESSAGE_CHARS_MAX]
-
-
-def _reason(error: BaseException) -> str:
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, ssl.SSLError):
-            return "tls"
-        link = link.__cause__ or link.__context__
-    return next(BREAKS[kind] for kind in type(error).__mro__ if kind in BREAKS)
-
-
-def _plain(response: httpx.Response) -> dict[str, str]:
-    """The headers by lower-case name, the last of each: httpx looks through all of them at every look."""
-    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw}
-
-
-def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    return response.stream
-
-
-async def _read(response: httpx.Response, headers: Mapping[str, str], bytes_max: int) -> bytes | None:
-    """The body, unpacked; None as soon as it is longer than `bytes_max`, without reading on."""
-    body = bytearray()
-    gzip = _unpacker(headers.get("content-encoding", "").lower())
-    async for chunk in _stream(response):
-        body += gzip.decompress(chunk, bytes_max + 1 - len(body)) if gzip else chunk
-        if len(body) > bytes_max:
-            return None
-        if gzip and gzip.unused_data:
-            raise zlib.error("data behind the end of the gzip stream")
-    if gzip and not gzip.eof:
-        raise zlib.error("the gzip stream is cut off")
-    return bytes(body)
-
-
-def _unpacker(encoding: str) -> "zlib._Decompress | None":
-    if encoding in {"", "identity"}:
-        return None
-    if encoding not in {"gzip", "x-gzip"}:
-        raise zlib.error(f"content-encoding {encoding} was not asked for")
-    return zlib.decompressobj(wbits=31)  # a gzip header is demanded
-
-
-async def _read_quietly(response: httpx.Response, headers: Mapping[str, str]) -> bytes:
-    """A body that only explains a status already known: how reading it fails is of no interest."""
-    try:
-        return await _read(response, headers, ERROR_BODY_BYTES_MAX) or b""
-    except tuple(BREAKS):
-        return b""
-
-
-class _TelnyxError(msgspec.Struct):
-    code: object = None
-    title: object = None
-    message: object = None
-    detail: object = None
-
-
-class _TelnyxErrors(msgspec.Struct):
-    errors: tuple[_TelnyxError, ...] = ()
-
-
-def _said(body: bytes) -> str:
-    """What an error body says: Session Analysis has `message` where the rest of the API has `title`."""
-    try:
-        errors = msgspec.json.decode(body, type=_TelnyxErrors).errors
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ""
-    texts = [(error.code, error.title or error.message, error.detail) for error in errors]
-    return "; ".join(" ".join(str(part) for part in text if part) for text in texts)

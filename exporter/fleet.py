@@ -38,16 +38,15 @@ FOLLOWED_OVERLAP_SECONDS = 60.0
 """Sessions that changed lately are read again, for replicas' clocks differ, and commits take their time."""
 
 
-async def patiently(step: Callable[[], Coroutine[None, None, None]], stopping: asyncio.Event) -> bool:
+async def patiently(
+    step: Callable[[], Coroutine[None, None, None]], failed: Callable[[LedgerError], None], stopping: asyncio.Event
+) -> bool:
     """Begin again as long as the ledger's server is away; whether it was done before somebody said to stop."""
-    told = False
     while not stopping.is_set():
         try:
             await step()
         except LedgerAway as error:
-            if not told:
-                log.error("ledger can't be used yet; the exporter waits until it can", extra=facts(error=str(error)))  # noqa: TRY400 - what the server said is all
-            told = True
+            failed(error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), AWAY_SECONDS)
         else:

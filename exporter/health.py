@@ -26,7 +26,7 @@ class Health:
         self._clock = clock
         self._poller = poller
         self._late_seconds = LATE_SECONDS
-        self._begun_at = 0.0
+        self._begun_at: float | None = None
         self.recovered = False
         """The ledger is open, and memory is what it says."""
         self.shown = False
@@ -47,6 +47,8 @@ class Health:
 
     def _unhealthy(self) -> str | None:
         """What only a new process would mend."""
+        if self._begun_at is None:
+            return None
         since = self._begun_at if self._poller.ticked_at is None else self._poller.ticked_at
         if self._clock.monotonic() - since > self._late_seconds:
             return "the scheduler has not ticked for long"
@@ -55,6 +57,8 @@ class Health:
     def _unready(self) -> str | None:
         if self.stopping:
             return "stopping"
+        if not self.recovered and self._booker.failing:
+            return f"starting: ledger: {self._booker.failing}"
         if not self.recovered or not self._poller.claimed_once:
             return "starting: the first sessions were not claimed yet"
         if not self.shown:

@@ -118,8 +118,12 @@ async def exporting(
     wall: Callable[[], float] = time.time,
     origin: Origin | None = None,
     web_config: Path | None = None,
+    shown: bool = True,
 ) -> AsyncIterator[Exporting]:
-    """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to."""
+    """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to.
+
+    The block begins when there is a page, or, without `shown`, when the web surface listens.
+    """
     app = App(
         config,
         listen=f"127.0.0.1:{port}",
@@ -130,7 +134,7 @@ async def exporting(
         web_config=web_config,
     )
     running = asyncio.create_task(app.run())
-    started = asyncio.create_task(app.started.wait())
+    started = asyncio.create_task((app.shown if shown else app.started).wait())
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
     if running.done():
         started.cancel()

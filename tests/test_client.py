@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter import __version__
-from exporter.client import REASONS, Answered
+from exporter.answers import REASONS
+from exporter.client import Answered
 from exporter.errors import Denied, Gone, KeyRefused, PollError, Transient
 from exporter.pacing import Pacer
 from tests.faulty_server import KEY, Bench, answer, ask, asked, gzipped, serving, then_close, together

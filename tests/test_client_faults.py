@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.client import BREAKS, REASONS, Limits
+from exporter.answers import BREAKS, REASONS
+from exporter.client import Limits
 from exporter.errors import PollError, Transient, TreeError
 from exporter.pacing import Pacer
 from exporter.transport import AIOHTTP_ERRORS

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
+import httpx
 import pytest
 from msgspec.structs import replace
 
@@ -17,6 +18,10 @@ from exporter.ledger.leases import Answer, Lease
 from exporter.model import SessionRef
 from exporter.simulator import Running, Settings, running
 from tests.exporting import Exporting, Samples, config, exporting, net, same, stated
+from tests.postgres import free_port
+from tests.postgres import running as serving
+from tests.replicas import Fleet, Replica, write_config
+from tests.waiting import until
 
 LEDGER = tuple(family.name for family in FAMILIES if family.home == "ledger")
 TAKEOVER = 30.0
@@ -188,3 +193,30 @@ def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
                 assert Decimal(fleet.replicas) == 1
 
     asyncio.run(play())
+
+
+def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
+    """Started before its PostgreSQL it listens, is healthy, and says what it waits for; then it goes on by itself."""
+    with serving() as postgres, running(Settings(sessions_max=5), time.monotonic) as simulated:
+        url = postgres.url(postgres.create_database())
+        postgres.stop()
+        fleet = Fleet(write_config(simulated, tmp_path, url), [free_port()])
+        (replica,) = fleet.replicas
+        replica.start()
+        try:
+            until(lambda: answer(replica, "/-/ready").startswith("503 starting: ledger: "), replica.log)
+            assert answer(replica, "/-/healthy").startswith("200")
+            assert answer(replica, "/metrics").startswith("503")
+            postgres.start()
+            until(lambda: answer(replica, "/-/ready").startswith("200"), replica.log)
+        finally:
+            fleet.end()
+
+
+def answer(replica: Replica, path: str) -> str:
+    """Status and text; empty as long as nothing listens."""
+    try:
+        found = httpx.get(replica.origin + path, timeout=5)
+    except httpx.TransportError:
+        return ""
+    return f"{found.status_code} {found.text}"

@@ -22,6 +22,7 @@ EDGES = (
         "exposition",
         "pacing",
         "transport",
+        "answers",
         "client",
         "ledger",
         "metrics",

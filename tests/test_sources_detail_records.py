@@ -307,7 +307,7 @@ def test_a_first_look_back_is_history(tmp_path: Path) -> None:
             simulated.clock.step(30 * HOUR)
             settings = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
             settings = replace(settings, metrics=replace(settings.metrics, birth_seconds=3600))
-            async with exporting(settings, simulated) as exporter:
+            async with exporting(settings, simulated, shown=False) as exporter:
                 early = await exporter.get("/metrics")
                 assert (early.status_code, (await exporter.get("/-/ready")).status_code) == (503, 503)
 
