@@ -6,21 +6,25 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from exporter.config import Budget
 from exporter.errors import LedgerError
 from exporter.ledger import Ledger
 from exporter.ledger.writers import DEAD_SECONDS
 from exporter.model import Claim, Poll
 from tests.postgres import Postgres, running
 from tests.severing import Moment, wired
-from tests.test_ledger import ALL, CALL, net, opened, poll, ref, state, values
+from tests.test_ledger import ALL, CALL, SETTINGS, net, opened, poll, ref, state, values
 from tests.trees import node
 from tests.waiting import until
 
 WRITERS = 4
+ONE = {"main": 1}
 
 
 @contextmanager
@@ -328,3 +332,55 @@ def database_apart() -> Iterator[tuple[Postgres, str]]:
     """A server for a test that stops it, with what it commits on disk."""
     with running(fsync=True) as server:
         yield server, server.url(server.create_database())
+
+
+WATCHED = replace(SETTINGS, budgets=(Budget(name="all", amount=Decimal(100), currency="USD", window="day"),))
+NOON = 1_700_049_600.0
+
+
+def test_what_a_budget_has_spent_is_what_all_writers_booked(database: str) -> None:
+    """Summed up by whichever, at the same time, over and over, while others book; windows move on for all."""
+
+    def spent(ledger: Ledger) -> Decimal:
+        return values(ledger, "telnyx_budget_spent", "budget")["all",]
+
+    with ExitStack() as stack:
+        ledgers = [stack.enter_context(closing(opened(database, WATCHED))) for _ in range(3)]
+        ledgers[0].follow([ref(str(number)) for number in range(30)], "file", NOON)
+        for place in range(10):
+            claims = [claim for ledger in ledgers for claim in ledger.claim(NOON, ONE)]
+            polls = [poll(claim, node(f"call-session:{claim.ref.event_id}", "0.5"), NOON) for claim in claims]
+            together(*[partial(ledger.record, [one]) for ledger, one in zip(ledgers, polls, strict=True)])
+            together(*[partial(ledger.sum_up, NOON + place) for ledger in ledgers])
+            assert spent(ledgers[place % 3]) == Decimal("1.5") * (place + 1)
+        ledgers[0].sum_up(NOON + 86_400)
+        ledgers[1].sum_up(NOON + 86_400)
+        assert spent(ledgers[2]) == 0
+
+
+def test_lists_of_the_same_sessions_may_come_to_several_at_once(database: str) -> None:
+    """In opposite orders, which makes each wait for the other: one begins again, and each session is there once."""
+    refs = [ref(str(number)) for number in range(300)]
+    with writers(database, 2) as ledgers:
+        for _ in range(3):
+            works = [
+                partial(ledgers[0].follow, refs, "file", 0.0),
+                partial(ledgers[1].follow, refs[::-1], "webhook", 0.0),
+            ]
+            together(*works)
+        assert state(ledgers[0]) == {"discovered": 300}
+        assert sum(values(ledgers[1], "telnyx_discovered_sessions_total", "source").values()) == 300
+
+
+def test_series_that_others_have_begun_count_towards_the_budget(database: str) -> None:
+    """A writer hears of them, and folds what would be one too many."""
+    tight = replace(SETTINGS, series_max=60)
+    with closing(opened(database, tight)) as first, closing(opened(database, tight)) as second:
+        first.follow([ref("a"), ref("b")], "file", 0.0)
+        one, other = first.claim(0.0, ALL)
+        first.record([poll(one, node("call-session:a", "0", *[node(f"type{n}:{n}", "0.1") for n in range(20)]), 0.0)])
+        second.learn()
+        second.record([poll(other, node("call-session:b", "0", node("another:1", "0.1")), 0.0)])
+        assert ("another", "USD") not in net(second)
+        assert sum(net(second).values()) == Decimal("2.1")
+        assert second.check() == []
