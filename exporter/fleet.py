@@ -112,7 +112,8 @@ class Fleet:
         """Whether the page may be shown with what the ledger has, now; from any thread."""
         if not self.shared:
             return True
-        return self._page is not None and page >= self._page and self._exposition.held(self._clock.monotonic())
+        first = self._page  # once: the main thread may set it to None meanwhile
+        return first is not None and page >= first and self._exposition.held(self._clock.monotonic())
 
     @property
     def exposing(self) -> bool:
