@@ -16,7 +16,7 @@ from exporter.config import Budget
 from exporter.errors import LedgerError
 from exporter.ledger import Ledger
 from exporter.ledger.writers import DEAD_SECONDS
-from exporter.model import Claim, Poll
+from exporter.model import Claim, DetailRecord, Poll, Sighting
 from tests.postgres import Postgres, running
 from tests.severing import Moment, wired
 from tests.test_ledger import ALL, CALL, SETTINGS, net, opened, poll, ref, state, values
@@ -384,3 +384,35 @@ def test_series_that_others_have_begun_count_towards_the_budget(database: str) -
         assert ("another", "USD") not in net(second)
         assert sum(net(second).values()) == Decimal("2.1")
         assert second.check() == []
+
+
+def test_a_record_that_two_list_at_once_is_counted_once(database: str) -> None:
+    """Should two ask for the same records nonetheless: each cost is counted once, its session followed once."""
+    rounds = 20
+    with writers(database, 2) as ledgers:
+        for number in range(rounds):
+            named = Sighting(ref(f"s{number}"), "listed")
+            cost = Decimal("0.25")
+            records = [DetailRecord(f"r{number}", "call-control", 5.0, cost, "USD", named)]
+            together(*[partial(ledger.list_records, "main", records, 10.0) for ledger in ledgers])
+        counted = values(ledgers[0], "telnyx_detail_record_cost_total", "currency")
+        assert counted == {("USD",): Decimal("0.25") * rounds}
+        assert state(ledgers[1]) == {"discovered": rounds}
+
+
+def test_the_horizon_never_moves_back(postgres: Postgres, database: str) -> None:
+    """Whoever prunes less far, later or at the same time: what may have been forgotten stays beyond it."""
+    with writers(database, 2) as ledgers:
+        ledgers[0].follow(
+            [replace(ref(str(number)), date_time="2001-01-01T00:00:00Z") for number in range(8)], "file", 0.0
+        )
+        for now in (0.0, 4000.0):
+            claims = ledgers[0].claim(now, ALL)
+            ledgers[0].record([poll(each, node(f"call-session:{each.ref.event_id}", "1"), now) for each in claims])
+        pruned = together(partial(ledgers[0].prune, 1.9e9, 2), partial(ledgers[1].prune, 1.8e9, 2))
+        assert [count for count, _ in pruned] == [2, 2]
+        ledgers[1].prune(1.7e9, 2)
+        assert postgres.execute("SELECT value FROM meta WHERE key = 'horizon'", database.rpartition("/")[2]) == [
+            ("1900000000.0",)
+        ]
+        assert ledgers[0].check() == []
