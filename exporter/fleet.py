@@ -112,7 +112,8 @@ class Fleet:
         """Whether the page may be shown with what the ledger has, now; from any thread."""
         if not self.shared:
             return True
-        return self._page is not None and page >= self._page and self._exposition.held(self._clock.monotonic())
+        first = self._page  # once: the main thread may set it to None meanwhile
+        return first is not None and page >= first and self._exposition.held(self._clock.monotonic())
 
     @property
     def exposing(self) -> bool:
@@ -172,8 +173,9 @@ class Fleet:
     async def _expose(self) -> None:
         if not self.shared:
             return
-        if not self._exposition.held(self._clock.monotonic()):
+        if self._page is not None and not self._exposition.held(self._clock.monotonic()):
             self._page = None  # before the lease may go on: what the page has is old
+            log.info("this exporter exposes the ledger no more")
         await self._take(self._exposition, EXPOSITION)
         now = self._clock.monotonic()
         if not self._exposition.held(now):

@@ -23,6 +23,7 @@ from exporter.ledger.leases import give_back
 from exporter.ledger.patience import Patience
 from exporter.ledger.server_errors import Address, translated
 from exporter.ledger.server_schema import create, ready
+from exporter.log import facts
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,9 @@ class ServerConnection:
 class Fenced(Exception):
     """This writer was taken for dead, and what it wrote has been added to another's."""
 
+    def __init__(self) -> None:
+        super().__init__("this exporter was taken for dead, and goes on as a new one")
+
 
 class Server:
     """An open ledger in PostgreSQL."""
@@ -125,6 +129,7 @@ class Server:
         self._aside: ServerConnection | None = None
         self._writer: int | None = None
         self._stale = True
+        self.repeats = 0
         try:
             self._create()
             self.read(lambda: None)
@@ -159,6 +164,8 @@ class Server:
             try:
                 return self._within("READ COMMITTED", work, writes=True)
             except (Fenced, *_AGAIN) as error:
+                self.repeats += 1
+                log.info("transaction is begun again", extra=facts(why=" ".join(str(error).split())))
                 if attempt == ATTEMPTS:
                     raise translated(error, self._address) from error
             except psycopg.Error as error:
