@@ -121,6 +121,7 @@ class App:
         """Set when /metrics has its first page."""
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
+        self._looks_back = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self.web = WebServer(
             listen,
@@ -253,6 +254,7 @@ class App:
         await self.fleet.begin()
         await self._recall(now)
         await self.discovery.begin(now)
+        self._looks_back = await self.discovery.looks_back()
         await self.reloading.begin()
         self._health.recovered = True
 
@@ -291,7 +293,7 @@ class App:
 
     async def _look_back(self) -> None:
         """On an empty ledger: nothing is shown, and the exporter not ready, until what was before is booked."""
-        if await self.discovery.looks_back():
+        if self._looks_back:
             looking = await self._jobs.start("look_back", self.discovery.look_back)
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)

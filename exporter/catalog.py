@@ -383,10 +383,29 @@ FAMILIES: tuple[Family, ...] = (
         "",
         "Times that the ledger's file was removed while in use, and was written again.",
     ),
+    _process(
+        "telnyx_ledger_repeats_total",
+        "counter",
+        "",
+        "Transactions that were begun again because other exporters with the same ledger were in the way.",
+    ),
     Family("telnyx_ledger_events", "gauge", "ledger", (), "Events kept in the ledger."),
     Family("telnyx_ledger_size_bytes", "gauge", "ledger", (), "Size of the ledger's files."),
     _process(
         "telnyx_exporter_build_info", "gauge", "version python_version", "The running exporter; always 1.", across="max"
+    ),
+    _process(
+        "telnyx_exporter_exposes_ledger",
+        "gauge",
+        "",
+        "1 if this exporter exposes the ledger's families, 0 if another with the same ledger does.",
+    ),
+    _process(
+        "telnyx_exporter_replicas",
+        "gauge",
+        "",
+        "Exporters that share the ledger, as this one sees it, itself included.",
+        across="max",
     ),
     _process("telnyx_exporter_clock_steps_total", "counter", "", "Times that the clock was set back."),
     _process(

@@ -8,6 +8,7 @@ that another may be exposing by then.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 
@@ -31,6 +32,8 @@ AWAY_SECONDS = 1.0
 EXPOSE_SECONDS = 1.0
 """How often the totals of all writers are read, so how old a page may be."""
 BEAT_SECONDS = 5.0
+LEARN_SECONDS = 60.0
+"""How often the series that others have begun are taken note of; a budget may be overrun by as many meanwhile."""
 LEASE_SECONDS = 20.0
 """Of what only one does; a holder that dies is missed for so long."""
 FOLLOWED_SECONDS, FOLLOWED_MAX = 6 * 3600.0, 1000
@@ -78,6 +81,7 @@ class Fleet:
         self._page: int | None = None
         """The first page that has all that the ledger had when this process began to expose it."""
         self._followed_at = 0.0
+        self._learnt_at = -math.inf
         self.shared = False
         self.replicas = 1
 
@@ -108,7 +112,8 @@ class Fleet:
         """Whether the page may be shown with what the ledger has, now; from any thread."""
         if not self.shared:
             return True
-        return self._page is not None and page >= self._page and self._exposition.held(self._clock.monotonic())
+        first = self._page  # once: the main thread may set it to None meanwhile
+        return first is not None and page >= first and self._exposition.held(self._clock.monotonic())
 
     @property
     def exposing(self) -> bool:
@@ -130,6 +135,10 @@ class Fleet:
         await self._ledger.run(Ledger.renew, list(self._under_way()))
         for name in (PRUNING, *self._of_accounts()):
             await self._take(self._leases.setdefault(name, Lease(LEASE_SECONDS)), name)
+        now = self._clock.monotonic()
+        if now >= self._learnt_at + LEARN_SECONDS:
+            self._learnt_at = now
+            await self._ledger.run(Ledger.learn)
         if self.holds(PRUNING):
             gone = await self._ledger.run(Ledger.fold)
             if gone:
@@ -164,8 +173,9 @@ class Fleet:
     async def _expose(self) -> None:
         if not self.shared:
             return
-        if not self._exposition.held(self._clock.monotonic()):
+        if self._page is not None and not self._exposition.held(self._clock.monotonic()):
             self._page = None  # before the lease may go on: what the page has is old
+            log.info("this exporter exposes the ledger no more")
         await self._take(self._exposition, EXPOSITION)
         now = self._clock.monotonic()
         if not self._exposition.held(now):

@@ -124,6 +124,8 @@ class Upkeep:
 
     async def gauges(self) -> None:
         """Facts that no receipt carries."""
+        self._metrics.set("telnyx_exporter_exposes_ledger", (), int(self._fleet.exposing))
+        self._metrics.set("telnyx_exporter_replicas", (), self._fleet.replicas)
         for family, labels, count in self._counted():
             self._metrics.set(family, labels, count)
         for name, pacer in self._now.pacers.items():
@@ -137,6 +139,8 @@ class Upkeep:
             self._metrics.set("telnyx_ledger_size_bytes", (), await self._ledger.run(Ledger.size_bytes))
             rescues = await self._ledger.run(lambda ledger: ledger.rescues)
             self._metrics.set("telnyx_ledger_rescues_total", (), rescues)
+            repeats = await self._ledger.run(lambda ledger: ledger.repeats)
+            self._metrics.set("telnyx_ledger_repeats_total", (), repeats)
         except LedgerError as error:
             self._booker.failed(error)
 

@@ -85,8 +85,9 @@ class Exporting:
 
     async def drained(self) -> None:
         """Until nothing is due, nothing under way, nothing held back, and the page shows all of it."""
-        await self.until(self._idle)
-        await self.app.fleet.expose()
+        for _ in range(2):  # with a server what is new is only held back once it was read there
+            await self.until(self._idle)
+            await self.app.fleet.expose()
         self.publish()
 
     def publish(self) -> None:

@@ -18,8 +18,9 @@ def test_config_yaml_is_the_defaults() -> None:
 
 
 def test_config_yaml_holds_every_setting() -> None:
-    """With its examples uncommented, config.yaml is valid and names every setting, each in its place."""
+    """With its examples uncommented, and a PostgreSQL, config.yaml is valid and names every setting in its place."""
     text = re.sub(r"(?m)^( *)#(?=\S|  )", r"\1", (TOP / "config.yaml").read_text())
+    text = text.replace("sqlite:///telnyx-sessions.sqlite", "postgresql://telnyx@db.example.com/telnyx")
     read = config.parse(text.encode(), "config.yaml")
     assert [account.name for account in read.accounts] == ["default", "backup"]
     assert list(read.session_refs()) == [

@@ -26,6 +26,7 @@ OPERATORS = {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
 """Kinds of the Prometheus operator, whose schemas are no part of Kubernetes."""
 NAME = "telnyx-session-exporter"
 NOBODY = 65534
+SCRAPE_SECONDS = 15
 KIB_256 = 262_144
 
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -245,6 +246,7 @@ def test_no_pod_of_the_fleet_is_special() -> None:
         "type": "RollingUpdate",
         "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
     }
+    assert deployment["spec"]["minReadySeconds"] > settings("fleet").ledger.takeover_seconds >= 2 * SCRAPE_SECONDS
     (budget,) = of_kind("fleet", "PodDisruptionBudget")
     assert budget["spec"]["maxUnavailable"] == 1
     labels = pod("fleet")["metadata"]["labels"].items()
@@ -277,7 +279,7 @@ def test_each_pod_is_scraped_once() -> None:
         (monitor,) = of_kind(overlay, kind)
         assert of_kind(overlay, other) == []
         (endpoint,) = monitor["spec"][endpoints]
-        assert endpoint["interval"] == "15s"
+        assert endpoint["interval"] == f"{SCRAPE_SECONDS}s"
         (port,) = exporter(overlay)["ports"]
         assert endpoint["port"] == port["name"]
     (pods,) = of_kind("sidecar", "PodMonitor")

@@ -1,21 +1,25 @@
 """A cluster of three whose primary dies: what was committed is there, and it goes on by itself."""
 
-import asyncio
 import os
-import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
+from decimal import Decimal
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
-from exporter.simulator import Running, Settings, running
-from tests.cluster import Cluster
-from tests.failing_over import Fleet, Replica, until_exact, until_scraped, write_config
+from exporter.simulator import Settings, running
+from tests.cluster import PATIENCE_SECONDS, Cluster
+from tests.exporting import net, same, stated
+from tests.postgres import free_port
+from tests.replicas import Fleet, write_config
+from tests.test_crash import settled
 from tests.waiting import until
 
 
@@ -71,58 +75,83 @@ WORLD = Settings(
 )
 
 
+POLLING = {
+    "tick_seconds": 0.05,
+    "timeout_seconds": 2,
+    "attempts_max": 2,
+    "min_interval_seconds": 1,
+    "max_interval_seconds": 2,
+    "settle_after_seconds": 6,
+    "recheck_after_seconds": [float(seconds) for seconds in range(5, 105, 5)],
+    "configured_recheck_seconds": 5,
+}
+"""The pace of a world in which hours are seconds."""
+
+
 @pytest.mark.timeout(300 + 60 * len(DEATHS) + SESSIONS)
 def test_exporters_outlive_the_death_of_the_primary(
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Under load, with bills that move: they go on by themselves, and in the end all is exact."""
     cluster.execute("CREATE DATABASE ledger")
-
-    async def play(simulated: Running) -> list[str]:
-        config = tmp_path / "config.yaml"
-        write_config(config, cluster.url("ledger"), simulated)
-        async with httpx.AsyncClient(timeout=10) as http:
-            fleet = Fleet([Replica(config, tmp_path / f"{name}.log", WORLD.api_key) for name in ("one", "two")], http)
-            for replica in fleet.replicas:
-                await replica.start()
-            try:
-                await until_scraped(fleet, lambda: fleet.counted("telnyx_events_total") > SESSIONS)
-                told = [await die(cluster, fleet, how) for how in DEATHS]
-                simulated.clock.pause()
-                await until_exact(fleet, (await http.get(f"{simulated.origin}/_truth")).json())
-            finally:
-                codes = [await replica.kill(signal.SIGTERM) for replica in fleet.replicas]
-            assert codes == [0, 0], fleet.log()
-            return told
-
     with running(WORLD, time.monotonic) as simulated:
-        told = asyncio.run(play(simulated))
+        refs = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
+        config = write_config(simulated, tmp_path, cluster.url("ledger"), sessions=refs, polling=POLLING)
+        fleet = Fleet(config, [free_port(), free_port()])
+        for replica in fleet.replicas:
+            replica.start()
+        try:
+            scraped(fleet, lambda: counted(fleet, "telnyx_events_total") > SESSIONS)
+            told = [die(cluster, fleet, how) for how in DEATHS]
+            simulated.clock.pause()
+            exact(fleet, httpx.get(f"{simulated.origin}/_truth").json())
+        finally:
+            fleet.end()
     with capsys.disabled():
         sys.stdout.write("".join(f"\n{line}" for line in told))
 
 
-async def die(cluster: Cluster, fleet: Fleet, how: str) -> str:
-    """The primary dies; how long it took until another could be written, and until the exporters wrote."""
+def scraped(fleet: Fleet, condition: Callable[[], bool]) -> None:
+    """Scrape until what was scraped is so."""
+
+    def holds() -> bool:
+        fleet.scrape()
+        return condition()
+
+    until(holds, fleet.log, PATIENCE_SECONDS)
+
+
+def counted(fleet: Fleet, name: str) -> Decimal:
+    """The sum of a counter as it was last shown."""
+    return sum((value for (sample, _), value in fleet.last.items() if sample == name), Decimal(0))
+
+
+def exact(fleet: Fleet, truth: dict[str, Any]) -> None:
+    """The truth stands still now: every session comes to rest, every series is born, and what is shown is true."""
+    scraped(fleet, lambda: settled(fleet.last) and same(net(fleet.last), stated(truth)))
+    assert counted(fleet, "telnyx_events_total") == truth["events"]
+    assert counted(fleet, "telnyx_inference_turns_total") == truth["inference_turns"]
+    assert counted(fleet, "telnyx_session_events_count") == counted(fleet, "telnyx_sessions_settled_total")
+
+
+def die(cluster: Cluster, fleet: Fleet, how: str) -> str:
+    """The primary dies; how long it took until another could be written, and until the exporters polled again."""
     polls = "SELECT last_value FROM claims"
-    before = await asyncio.to_thread(cluster.primary)
-    begun = time.monotonic()
-    await asyncio.to_thread(before.kill_server if how == "server" else before.kill)
-    after = await asyncio.to_thread(cluster.primary)
+    before, begun = cluster.primary(), time.monotonic()
+    before.kill_server() if how == "server" else before.kill()
+    after = cluster.primary()
     writable = time.monotonic() - begun
     assert after is not before
-    (last,) = (await asyncio.to_thread(cluster.execute, polls, "ledger"))[0]
+    last = cluster.execute(polls, "ledger")[0][0]
 
     def polled() -> bool:
         with suppress(psycopg.OperationalError):
             return bool(cluster.execute(polls, "ledger")[0][0] > last)
         return False
 
-    while not await asyncio.to_thread(polled):
-        await fleet.scrape()
-    booking = time.monotonic() - begun
+    scraped(fleet, polled)
+    polling = time.monotonic() - begun
     if how == "machine":
         before.start()
-    while not all([await fleet.ready(replica) for replica in fleet.replicas]):
-        await fleet.scrape()
-    await asyncio.to_thread(cluster.until_whole)
-    return f"{how} killed: a primary after {writable:.1f} s, the first poll after {booking:.1f} s"
+    cluster.until_whole()
+    return f"{how} killed: a primary after {writable:.1f} s, the first poll after {polling:.1f} s"

@@ -8,7 +8,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from exporter.errors import LedgerAway, LedgerCorrupt, LedgerError, LedgerTooNew
+from exporter.errors import LedgerAway, LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
 from exporter.ledger import snapshot
 from exporter.ledger.listing import Query
 from exporter.model import SessionRef
@@ -162,3 +162,20 @@ def test_claims_of_a_stopped_exporter_are_free_at_once(postgres: Postgres, datab
         second.record([poll(again, CALL, 0.0)])
         run_out(postgres, database)
         assert len(first.claim(1e6, ALL)) == 2
+
+
+def test_a_database_that_can_not_hold_all_text_is_refused(postgres: Postgres) -> None:
+    """Before anything is made in it; the message says how to create one that can."""
+    postgres.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    with pytest.raises(LedgerError, match="encoded in LATIN1; create it with ENCODING 'UTF8'"):
+        opened(postgres.url("latin"))
+    postgres.drop_database("latin")
+
+
+def test_an_account_is_not_renamed_while_others_write(database: str) -> None:
+    """They would go on booking under its old name."""
+    with closing(opened(database)) as ledger:
+        ledger.follow([ref("s")], "file", 0.0)
+        with closing(opened(database)), pytest.raises(LedgerLocked, match="other exporters use the ledger"):
+            ledger.rename_account("main", "prod")
+        assert ledger.rename_account("main", "prod") == 1

@@ -6,21 +6,25 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from exporter.config import Budget
 from exporter.errors import LedgerError
 from exporter.ledger import Ledger
 from exporter.ledger.writers import DEAD_SECONDS
-from exporter.model import Claim, Poll
+from exporter.model import Claim, DetailRecord, Poll, Sighting
 from tests.postgres import Postgres, running
 from tests.severing import Moment, wired
-from tests.test_ledger import ALL, CALL, net, opened, poll, ref, state, values
+from tests.test_ledger import ALL, CALL, SETTINGS, net, opened, poll, ref, state, values
 from tests.trees import node
 from tests.waiting import until
 
 WRITERS = 4
+ONE = {"main": 1}
 
 
 @contextmanager
@@ -328,3 +332,87 @@ def database_apart() -> Iterator[tuple[Postgres, str]]:
     """A server for a test that stops it, with what it commits on disk."""
     with running(fsync=True) as server:
         yield server, server.url(server.create_database())
+
+
+WATCHED = replace(SETTINGS, budgets=(Budget(name="all", amount=Decimal(100), currency="USD", window="day"),))
+NOON = 1_700_049_600.0
+
+
+def test_what_a_budget_has_spent_is_what_all_writers_booked(database: str) -> None:
+    """Summed up by whichever, at the same time, over and over, while others book; windows move on for all."""
+
+    def spent(ledger: Ledger) -> Decimal:
+        return values(ledger, "telnyx_budget_spent", "budget")["all",]
+
+    with ExitStack() as stack:
+        ledgers = [stack.enter_context(closing(opened(database, WATCHED))) for _ in range(3)]
+        ledgers[0].follow([ref(str(number)) for number in range(30)], "file", NOON)
+        for place in range(10):
+            claims = [claim for ledger in ledgers for claim in ledger.claim(NOON, ONE)]
+            polls = [poll(claim, node(f"call-session:{claim.ref.event_id}", "0.5"), NOON) for claim in claims]
+            together(*[partial(ledger.record, [one]) for ledger, one in zip(ledgers, polls, strict=True)])
+            together(*[partial(ledger.sum_up, NOON + place) for ledger in ledgers])
+            assert spent(ledgers[place % 3]) == Decimal("1.5") * (place + 1)
+        ledgers[0].sum_up(NOON + 86_400)
+        ledgers[1].sum_up(NOON + 86_400)
+        assert spent(ledgers[2]) == 0
+
+
+def test_lists_of_the_same_sessions_may_come_to_several_at_once(database: str) -> None:
+    """In opposite orders, which makes each wait for the other: one begins again, and each session is there once."""
+    refs = [ref(str(number)) for number in range(300)]
+    with writers(database, 2) as ledgers:
+        for _ in range(3):
+            works = [
+                partial(ledgers[0].follow, refs, "file", 0.0),
+                partial(ledgers[1].follow, refs[::-1], "webhook", 0.0),
+            ]
+            together(*works)
+        assert state(ledgers[0]) == {"discovered": 300}
+        assert sum(values(ledgers[1], "telnyx_discovered_sessions_total", "source").values()) == 300
+
+
+def test_series_that_others_have_begun_count_towards_the_budget(database: str) -> None:
+    """A writer hears of them, and folds what would be one too many."""
+    tight = replace(SETTINGS, series_max=60)
+    with closing(opened(database, tight)) as first, closing(opened(database, tight)) as second:
+        first.follow([ref("a"), ref("b")], "file", 0.0)
+        one, other = first.claim(0.0, ALL)
+        first.record([poll(one, node("call-session:a", "0", *[node(f"type{n}:{n}", "0.1") for n in range(20)]), 0.0)])
+        second.learn()
+        second.record([poll(other, node("call-session:b", "0", node("another:1", "0.1")), 0.0)])
+        assert ("another", "USD") not in net(second)
+        assert sum(net(second).values()) == Decimal("2.1")
+        assert second.check() == []
+
+
+def test_a_record_that_two_list_at_once_is_counted_once(database: str) -> None:
+    """Should two ask for the same records nonetheless: each cost is counted once, its session followed once."""
+    rounds = 20
+    with writers(database, 2) as ledgers:
+        for number in range(rounds):
+            named = Sighting(ref(f"s{number}"), "listed")
+            cost = Decimal("0.25")
+            records = [DetailRecord(f"r{number}", "call-control", 5.0, cost, "USD", named)]
+            together(*[partial(ledger.list_records, "main", records, 10.0) for ledger in ledgers])
+        counted = values(ledgers[0], "telnyx_detail_record_cost_total", "currency")
+        assert counted == {("USD",): Decimal("0.25") * rounds}
+        assert state(ledgers[1]) == {"discovered": rounds}
+
+
+def test_the_horizon_never_moves_back(postgres: Postgres, database: str) -> None:
+    """Whoever prunes less far, later or at the same time: what may have been forgotten stays beyond it."""
+    with writers(database, 2) as ledgers:
+        ledgers[0].follow(
+            [replace(ref(str(number)), date_time="2001-01-01T00:00:00Z") for number in range(8)], "file", 0.0
+        )
+        for now in (0.0, 4000.0):
+            claims = ledgers[0].claim(now, ALL)
+            ledgers[0].record([poll(each, node(f"call-session:{each.ref.event_id}", "1"), now) for each in claims])
+        pruned = together(partial(ledgers[0].prune, 1.9e9, 2), partial(ledgers[1].prune, 1.8e9, 2))
+        assert [count for count, _ in pruned] == [2, 2]
+        ledgers[1].prune(1.7e9, 2)
+        assert postgres.execute("SELECT value FROM meta WHERE key = 'horizon'", database.rpartition("/")[2]) == [
+            ("1900000000.0",)
+        ]
+        assert ledgers[0].check() == []

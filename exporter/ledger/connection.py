@@ -74,6 +74,8 @@ class Engine(Protocol):
 
     shared: bool
     """There may be other writers."""
+    repeats: int
+    """How many transactions were begun again because others were in the way."""
     rescues: int
     """How often it was written again after somebody had removed it."""
 

@@ -34,6 +34,7 @@ class LedgerFile:
 
     shared = False
     writer = 0
+    repeats = 0
 
     def __init__(self, path: Path, image: Image) -> None:
         self.path = path

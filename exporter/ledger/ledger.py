@@ -11,6 +11,7 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from exporter import lifecycle
+from exporter.errors import LedgerLocked
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger import claims
 from exporter.ledger.booking import Batch
@@ -194,6 +195,8 @@ class Ledger(OpenLedger):
         """Give an account another name, with all it has booked; returns how many sessions it has."""
 
         def work() -> int:
+            if self.shared and alive(self._connection) > 1:
+                raise LedgerLocked("other exporters use the ledger; an account is renamed while they are stopped")
             renamed = rename_account(self._connection, old, new)
             begin_anew(self._connection)
             self._image(self._engine)
@@ -226,6 +229,11 @@ class Ledger(OpenLedger):
     def fold(self) -> int:
         """Take over the totals of writers that are gone; returns how many they were."""
         return self._engine.transact(lambda: fold(self._connection)) if self.shared else 0
+
+    def learn(self) -> None:
+        """Hear of the series that others have begun; where there are none, nothing is to be learnt."""
+        if self.shared:
+            self._engine.transact(lambda: self._totals.learn())  # noqa: PLW0108 - a new image may have been made
 
     def alive(self) -> int:
         """How many processes share the work, this one included, which is seen by asking."""

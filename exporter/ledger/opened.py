@@ -128,6 +128,11 @@ class OpenLedger:
         return self._engine.read(work)
 
     @property
+    def repeats(self) -> int:
+        """How many transactions were begun again because others were in the way."""
+        return self._engine.repeats
+
+    @property
     def rescues(self) -> int:
         """How often the file was written again after somebody had removed it."""
         return self._engine.rescues

@@ -78,7 +78,8 @@ def _forget_events(connection: Connection, totals: Totals, session: int) -> None
 
 
 def _move_horizon(connection: Connection, before: float) -> None:
-    later = max(before, horizon(connection))
     connection.execute(
-        "INSERT INTO meta VALUES ('horizon', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (repr(later),)
+        "INSERT INTO meta (key, value) VALUES ('horizon', ?) ON CONFLICT (key) DO UPDATE SET value ="
+        " CASE WHEN CAST(meta.value AS FLOAT) > CAST(excluded.value AS FLOAT) THEN meta.value ELSE excluded.value END",
+        (repr(float(before)),),
     )

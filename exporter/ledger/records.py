@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from exporter.ledger.connection import Connection
+from exporter.ledger.connection import Connection, Overtaken
 from exporter.ledger.renaming import seeds
 from exporter.ledger.totals import Totals
 from exporter.ledger.trees import read_tree
@@ -63,11 +63,13 @@ class Records:
             return False
         text = None if cost is None else amount_text(cost)
         at = now if record.at is None else record.at
-        self._connection.execute(
-            "INSERT INTO records (key, account, at, cost) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET account = excluded.account, at = excluded.at, cost = excluded.cost",
-            (key, self._account, at, text),
+        change = (
+            "UPDATE records SET account = ?, at = ?, cost = ? WHERE key = ?"
+            if known is not None
+            else "INSERT INTO records (account, at, cost, key) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
         )
+        if self._connection.execute(change, (self._account, at, text, key)).rowcount != 1:
+            raise Overtaken("another process has just listed the same record")
         if cost is not None and cost > (before or ZERO):
             labels = (("account", self._account), ("record_type", record.record_type), ("currency", record.currency))
             self._totals.add(COST, labels, subtract(cost, before or ZERO))

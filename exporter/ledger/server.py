@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -20,8 +20,10 @@ from psycopg import errors
 from exporter.errors import LedgerError
 from exporter.ledger.connection import Connection, Image, Overtaken
 from exporter.ledger.leases import give_back
+from exporter.ledger.patience import Patience
 from exporter.ledger.server_errors import Address, translated
 from exporter.ledger.server_schema import create, ready
+from exporter.log import facts
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,9 @@ PAUSE_MILLISECONDS = 50
 """At most so long before it is begun again, chosen at random, so that two don't meet for ever."""
 STATEMENT_MILLISECONDS, LOCK_MILLISECONDS, IDLE_MILLISECONDS = 15_000, 5_000, 60_000
 """A statement that takes longer, a lock that is waited for longer, a transaction whose process is gone for longer."""
+
+PATIENCE_SECONDS = 45.0
+"""For one answer of a server that stands still as a whole; one that doesn't ends a statement before that."""
 
 _LIMITS = (
     f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS}; SET LOCAL lock_timeout = {LOCK_MILLISECONDS};"
@@ -51,21 +56,25 @@ class ServerConnection:
     shared = True
     locked = " FOR UPDATE"
 
-    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], patience: Patience | None = None) -> None:
+        """With `patience`, no answer is awaited for longer than it lasts."""
         self.driver = connection
+        self._patience = patience
         self._waiting: list[tuple[bytes, Sequence[Any]]] = []
         """Changes that nobody waits for: they go to the server with the next question, in one go."""
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[tuple[Any, ...]]:
         self._send()
-        return self.driver.execute(_native(statement), _clean(values))
+        with self.waiting():
+            return self.driver.execute(_native(statement), _clean(values))
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> psycopg.Cursor[tuple[Any, ...]]:
         """In one go: the answers are not waited for one by one."""
         self._send()
         cursor, given = self.driver.cursor(), list(map(_clean, rows))
         if given:
-            cursor.executemany(_native(statement), given)
+            with self.waiting():
+                cursor.executemany(_native(statement), given)
         return cursor
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
@@ -80,13 +89,20 @@ class ServerConnection:
     def _send(self) -> None:
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            with self.driver.pipeline(), self.driver.cursor() as cursor:
+            with self.waiting(), self.driver.pipeline(), self.driver.cursor() as cursor:
                 for statement, values in waiting:
                     cursor.execute(statement, values)
 
     def roll_back(self) -> None:
         self._waiting = []
-        self.driver.rollback()
+        with self.waiting():
+            self.driver.rollback()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Around whatever waits for the server."""
+        if self._patience is None or self.driver.closed:
+            return nullcontext()
+        return self._patience.waiting(self.driver.fileno())
 
     def take_turns(self, what: str) -> None:
         self.execute("SELECT 1 FROM leases WHERE name = ? FOR UPDATE", (what,))
@@ -95,6 +111,9 @@ class ServerConnection:
 class Fenced(Exception):
     """This writer was taken for dead, and what it wrote has been added to another's."""
 
+    def __init__(self) -> None:
+        super().__init__("this exporter was taken for dead, and goes on as a new one")
+
 
 class Server:
     """An open ledger in PostgreSQL."""
@@ -102,17 +121,20 @@ class Server:
     shared = True
     rescues = 0
 
-    def __init__(self, address: Address, image: Image) -> None:
+    def __init__(self, address: Address, image: Image, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._address = address
+        self._patience = Patience(patience_seconds)
         self._image = image
         self._connection: ServerConnection | None = None
         self._aside: ServerConnection | None = None
         self._writer: int | None = None
         self._stale = True
+        self.repeats = 0
         try:
             self._create()
             self.read(lambda: None)
         except BaseException:
+            self._patience.end()
             self._drop()
             raise
 
@@ -133,7 +155,7 @@ class Server:
     @property
     def aside(self) -> Connection:
         """Commits each statement at once, so no other writer ever waits for a name until a transaction has ended."""
-        self._aside = _usable(self._aside) or connect(self._address)
+        self._aside = _usable(self._aside) or connect(self._address, self._patience)
         return self._aside
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
@@ -142,6 +164,8 @@ class Server:
             try:
                 return self._within("READ COMMITTED", work, writes=True)
             except (Fenced, *_AGAIN) as error:
+                self.repeats += 1
+                log.info("transaction is begun again", extra=facts(why=" ".join(str(error).split())))
                 if attempt == ATTEMPTS:
                     raise translated(error, self._address) from error
             except psycopg.Error as error:
@@ -175,6 +199,7 @@ class Server:
             if self._connection is not None and self._writer is not None:
                 give_back(self._connection, self._writer)
                 self._connection.execute("UPDATE writers SET seen = '-infinity' WHERE id = ?", (self._writer,))
+        self._patience.end()
         self._drop()
 
     def _within(self, isolation: str, work: Callable[[], _Result], *, writes: bool) -> _Result:
@@ -212,7 +237,7 @@ class Server:
 
     def _prepare(self) -> ServerConnection:
         """A connection, a place among the writers, and an image that is true."""
-        self._connection = _usable(self._connection) or connect(self._address)
+        self._connection = _usable(self._connection) or connect(self._address, self._patience)
         if self._writer is None:
             row = self._connection.execute("INSERT INTO writers DEFAULT VALUES RETURNING id").fetchone()
             assert row is not None, "it returns one"
@@ -227,7 +252,8 @@ class Server:
         statement = f"BEGIN ISOLATION LEVEL {isolation}; {_LIMITS}"
         if writes:
             statement += f"; UPDATE writers SET seen = clock_timestamp() WHERE id = {self.writer}"  # noqa: S608 - a number
-        cursor = connection.driver.execute(statement.encode())
+        with connection.waiting():
+            cursor = connection.driver.execute(statement.encode())
         while cursor.nextset():
             pass
         if writes and cursor.rowcount != 1:
@@ -236,7 +262,7 @@ class Server:
     def _create(self) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._connection = connection = _usable(self._connection) or connect(self._address)
+                self._connection = connection = _usable(self._connection) or connect(self._address, self._patience)
                 if ready(connection):
                     return
                 with connection.driver.transaction():
@@ -257,9 +283,10 @@ class Server:
         self._connection = self._aside = None
 
 
-def connect(address: Address) -> ServerConnection:
+def connect(address: Address, patience: Patience | None = None) -> ServerConnection:
     """Each statement is a transaction of its own until there is a BEGIN, and no session of the server is relied on."""
-    return ServerConnection(psycopg.connect(**address.with_password(), autocommit=True, prepare_threshold=None))
+    driver = psycopg.connect(**address.with_password(), autocommit=True, prepare_threshold=None)
+    return ServerConnection(driver, patience)
 
 
 def _usable(connection: ServerConnection | None) -> ServerConnection | None:

@@ -59,7 +59,7 @@ _WORDS = {
 }
 """Why no connection was made is told in words alone."""
 
-_AWAY = ("08", "25006", "53300", "57P")
+_AWAY = ("08", "25006", "40", "53", "55P03", "57")
 """What passes by itself, or once somebody has looked after the server."""
 _DEFECTS = ("21", "22", "23", "54")
 """Of what was to be written, rather than of the server."""

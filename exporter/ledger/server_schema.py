@@ -13,6 +13,8 @@ from exporter.errors import LedgerCorrupt, LedgerError, LedgerTooNew
 from exporter.ledger.connection import Connection, Overtaken
 from exporter.ledger.version import SCHEMA_VERSION
 
+VERSION_MIN = 130_000
+"""The first that says of a row which transaction wrote it in a number that never comes again."""
 _MEANWHILE = (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject)
 """What CREATE TABLE says when another process has just made the same."""
 
@@ -34,8 +36,19 @@ def ready(connection: Connection) -> bool:
     return True
 
 
+def _check(connection: Connection) -> None:
+    """What the tables need of the server."""
+    (version,) = connection.execute("SHOW server_version_num").fetchone()
+    if int(version) < VERSION_MIN:
+        raise LedgerError(f"the ledger needs PostgreSQL {VERSION_MIN // 10_000} or newer, and this is {version}")
+    (encoding,) = connection.execute("SHOW server_encoding").fetchone()
+    if encoding != "UTF8":
+        raise LedgerError(f"the database is encoded in {encoding}; create it with ENCODING 'UTF8'")
+
+
 def create(connection: Connection) -> None:
     """Make the tables, unless another process is quicker; within a transaction that is its own."""
+    _check(connection)
     script = files("exporter").joinpath("data", "ledger.postgresql.sql").read_text()
     try:
         for statement in script.split(";\n")[:-1]:

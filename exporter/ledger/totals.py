@@ -99,6 +99,17 @@ class Totals:
         self._add_up()
         return tuple(self._rows.values())
 
+    def learn(self) -> None:
+        """Take note of what other writers have named since: it counts towards the budgets of series and values."""
+        known = {total.row for total in self._rows.values()}
+        for total in _read(self._connection, self._engine.writer):
+            if total.row not in known:
+                self._rows[total.family, total.labels] = total
+                self.lines += _lines(total)
+        for number, text in self._connection.execute("SELECT id, labels FROM label_sets"):
+            if number not in self._by_number:
+                self._know(number, read_labels(text))
+
     def number(self, family: str, labels: Labels) -> int:
         """Of a series, which exists from then on."""
         return self._row(family, labels).row
