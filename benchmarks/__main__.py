@@ -59,17 +59,17 @@ prometheus_client, as somebody would write it in an afternoon. It retries nothin
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="All benchmarks, as Markdown.")
     parser.add_argument("--quick", action="store_true", help="smaller, and only to see that they work")
-    parser.add_argument("--to", type=Path, default=PAGE, help="the file that is written (default: %(default)s)")
+    parser.add_argument("--to", type=Path, help=f"the file that is written (default: {PAGE.name} if all are measured)")
     parser.add_argument("only", nargs="*", choices=[[], *ALL], help="these alone, printed and not written")
     options = parser.parse_args()
-    parts = []
+    page = options.to or (None if options.only else PAGE)
+    parts = [HEAD.rstrip(), f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}."]
     for name in options.only or ALL:
         began = time.monotonic()
         parts.append("\n".join(ALL[name](quick=options.quick)))
         print(parts[-1], f"({name}: {time.monotonic() - began:.0f} s)", sep="\n\n", end="\n\n", flush=True)
-    if not options.only:
-        measured = f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}."
-        options.to.write_text("\n\n".join((HEAD.rstrip(), measured, *parts)) + "\n")
+        if page is not None:  # part by part: the last ones take long
+            page.write_text("\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from benchmarks.processes import Process, fetch, free_port, program, until, valu
 from benchmarks.static import Static, serving
 from benchmarks.tables import milliseconds, printed, table
 
-SIZES = {11: 4000, 40: 2000, 2000: 40}
+SIZES = {11: 1500, 40: 700, 2000: 20}
 """Sessions by their number of events."""
 IN_FLIGHT = 50
 ROUNDS = 3
