@@ -123,16 +123,19 @@ class App:
         self._died: BaseException | None = None
         self._looks_back = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.web = WebServer(
+        self.web = self._web(listen, web_config, lifecycle=origin.lifecycle)
+        self._adopt(self._planner.plan(config))
+
+    def _web(self, listen: str, web_config: Path | None, *, lifecycle: bool) -> WebServer:
+        return WebServer(
             listen,
             status=self._health.status,
-            scraped=lambda _: self.metrics.scraped(clock.monotonic()),
+            scraped=lambda _: self.metrics.scraped(self.clock.monotonic()),
             exposes=self.fleet.exposes,
             died=self._thread_died,
-            further=self._routes(lifecycle=origin.lifecycle),
+            further=self._routes(lifecycle=lifecycle),
             web_config=web_config,
         )
-        self._adopt(self._planner.plan(config))
 
     def _routes(self, *, lifecycle: bool) -> list[BaseRoute]:
         return [
