@@ -96,6 +96,10 @@ class Exporting:
         if page is not None:
             self.app.web.publish(page)
 
+    async def claiming(self) -> bool:
+        """The first sessions were claimed: the last thing that a start waits for."""
+        return self.app.poller.claimed_once
+
     async def _idle(self) -> bool:
         due = await self.app.ledger.run(Ledger.due, self.app.clock.now(), ["main"])
         held = self.app.metrics.ripe(self.app.clock.monotonic())
@@ -123,7 +127,7 @@ async def exporting(
 ) -> AsyncIterator[Exporting]:
     """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to.
 
-    The block begins when there is a page, or, without `shown`, when the web surface listens.
+    The block begins when there is a page and the exporter is ready, or, without `shown`, when the web surface listens.
     """
     app = App(
         config,
@@ -141,8 +145,11 @@ async def exporting(
         started.cancel()
         await running
     async with httpx.AsyncClient(timeout=30) as http:
+        exporter = Exporting(app, simulated, http)
         try:
-            yield Exporting(app, simulated, http)
+            if shown:
+                await exporter.until(exporter.claiming)
+            yield exporter
         finally:
             app.stop()
             await running
