@@ -6,6 +6,7 @@ trees are one simulated call's, written again and again under other ids, so all 
 
 import gzip
 import json
+import re
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from exporter.simulator.world import World
 LEVELS = 5
 """As deep as the API shows at once."""
 LATE = 4_000_000_000.0
+_ID = re.compile("([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 DRAWN_MAX = 20_000
 
 NGINX = """\
@@ -96,11 +98,10 @@ def _write(folder: Path, events: int, sessions: int) -> Iterator[Name]:
     root = session.events[0]
     text = json.dumps(tree(session, 0, LATE, View(LEVELS)))
     (folder / root.record_type).mkdir(parents=True)
-    ids = [event.id for event in session.events]
+    ids, parts = [event.id for event in session.events], _ID.split(text)
     for number in range(sessions):
-        copy = text
-        for known in ids:
-            copy = copy.replace(known, str(uuid.uuid5(uuid.UUID(known), str(number))))
+        own = {known: str(uuid.uuid5(uuid.UUID(known), str(number))) for known in ids}
+        copy = "".join(own.get(part, part) for part in parts)
         name = Name(root.record_type, str(uuid.uuid5(uuid.UUID(root.id), str(number))))
         (folder / name.record_type / name.event_id).write_text(copy)
         (folder / name.record_type / f"{name.event_id}.gz").write_bytes(gzip.compress(copy.encode()))
