@@ -105,7 +105,7 @@ def _cost(start: Start, static: Static, folder: Path) -> Cost:
         fetch(f"http://127.0.0.1:{port}/metrics")
         began = running.cpu_seconds
         until(lambda: polls() >= sessions)
-        first = (running.cpu_seconds - began) / sessions
+        first = (running.cpu_seconds - began) / polls()  # a few more than there are sessions
         time.sleep(1)  # what is left of the first round
         cpu, count = running.cpu_seconds, polls()
         until(lambda: polls() - count >= 2 * sessions)
