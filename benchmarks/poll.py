@@ -9,7 +9,6 @@ with httpx's pool as it comes, which keeps 20 connections, and with one that kee
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -18,29 +17,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from benchmarks.processes import Process, fetch, free_port, program, until, value
-from benchmarks.static import Static, serving
+from benchmarks.static import CONFIG, Static, serving
 from benchmarks.tables import milliseconds, printed, table
 
 SIZES = {11: 1500, 40: 700, 2000: 20}
 """Sessions by their number of events."""
 IN_FLIGHT = 50
 ROUNDS = 3
-
-CONFIG = """\
-accounts:
-  - name: main
-    base_url: {origin}/v2
-    ca_file: {ca_file}
-    api_key_env: BENCH_API_KEY
-    requests_per_second: 1000
-    max_in_flight: {in_flight}
-    balance_interval_seconds: 0
-discovery:
-  detail_records: {{record_types: []}}
-  files: ["{sessions}"]
-polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
-ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
-"""
 
 Start = Callable[[Static, Path, int], AbstractContextManager[Process]]
 
@@ -106,7 +89,7 @@ def _cost(start: Start, static: Static, folder: Path) -> Cost:
         began = running.cpu_seconds
         until(lambda: polls() >= sessions)
         first = (running.cpu_seconds - began) / polls()  # a few more than there are sessions
-        time.sleep(1)  # what is left of the first round
+        until(lambda: polls() >= 2 * sessions)  # so that nothing is left of the first round
         cpu, count = running.cpu_seconds, polls()
         until(lambda: polls() - count >= 2 * sessions)
         return Cost(first, (running.cpu_seconds - cpu) / (polls() - count))
@@ -116,7 +99,7 @@ def _cost(start: Start, static: Static, folder: Path) -> Cost:
 def exporter(static: Static, folder: Path, port: int) -> Iterator[Process]:
     config = folder / "config.yaml"
     names = {"origin": static.origin, "ca_file": static.ca_file, "in_flight": IN_FLIGHT, "folder": folder}
-    config.write_text(CONFIG.format(sessions=folder / "sessions.json", **names))
+    config.write_text(CONFIG.format(**names))
     run = ("--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}", "--log.level", "error")
     with program("-m", "exporter", "run", *run, environ={"BENCH_API_KEY": "KEY-simulator"}) as running:
         yield running

@@ -25,7 +25,7 @@ from msgspec import Struct
 from benchmarks.loops import Longest
 from benchmarks.processes import Process, fetch, free_port, program, until, value
 from benchmarks.series import EXTRA, HISTOGRAM, series
-from benchmarks.static import Static, serving
+from benchmarks.static import CONFIG, Static, serving
 from benchmarks.tables import printed, table
 from exporter.catalog import BY_NAME, labels_of
 from exporter.config import parse
@@ -43,24 +43,11 @@ WAYS: Mapping[str, Mapping[str, str]] = {
         "X-Prometheus-Scrape-Timeout-Seconds": "10",
     },
 }
-CONFIG = """\
-accounts:
-  - name: main
-    base_url: {origin}/v2
-    ca_file: {ca_file}
-    api_key_env: BENCH_API_KEY
-    requests_per_second: 1000
-    max_in_flight: {in_flight}
-    balance_interval_seconds: 0
-discovery:
-  detail_records: {{record_types: []}}
-  files: ["{folder}/sessions.json"]
-polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
+METRICS = """\
 metrics:
   labels: [{{name: {extra}, field: assistant_id, values_max: 10000}}]
   series_max: 1000000
   birth_seconds: 0
-ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
 SCRAPES = ("series", "asked for", "stack", "p50", "p99", "scrapes", "polls/s", "p99 ratio")
 SAYS = (
@@ -196,7 +183,7 @@ def exporter(static: Static, folder: Path, port: int, size: Size, *launcher: str
         file.unlink()
     names = {"origin": static.origin, "ca_file": static.ca_file, "in_flight": IN_FLIGHT, "folder": folder}
     config = folder / "config.yaml"
-    config.write_text(CONFIG.format(extra=EXTRA, **names))
+    config.write_text((CONFIG + METRICS).format(extra=EXTRA, **names))
     _fill(config, size.lines)
     run = ("run", "--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}", "--web.enable-lifecycle")
     arguments = (*(launcher or ("exporter",)), *run, "--log.level", "error")

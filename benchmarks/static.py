@@ -28,6 +28,23 @@ LATE = 4_000_000_000.0
 _ID = re.compile("([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 DRAWN_MAX = 20_000
 
+CONFIG = """\
+accounts:
+  - name: main
+    base_url: {origin}/v2
+    ca_file: {ca_file}
+    api_key_env: BENCH_API_KEY
+    requests_per_second: 1000
+    max_in_flight: {in_flight}
+    balance_interval_seconds: 0
+discovery:
+  detail_records: {{record_types: []}}
+  files: ["{folder}/sessions.json"]
+polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
+ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
+"""
+"""An exporter of the served sessions, which are named in `folder`/sessions.json; it polls them without a pause."""
+
 NGINX = """\
 worker_processes 1;
 daemon off;

@@ -51,11 +51,11 @@ def test_a_session_is_worth_a_transaction_behind_the_pooler(postgres: Postgres, 
 
 
 MAKER = dedent("""
-    import sys, time
+    import signal
     from tests.postgres import running
     with running() as server:
         print(server.data, flush=True)
-        time.sleep(3600)
+        signal.pause()
 """)
 
 

@@ -173,7 +173,7 @@ class Server:
                 if attempt > 1 or self._connection is not None:
                     raise translated(error, self._address) from error
                 continue
-            time.sleep(secrets.randbelow(PAUSE_MILLISECONDS * attempt) / 1000)
+            _pause(attempt)
         raise AssertionError("unreachable")
 
     def read(self, work: Callable[[], _Result]) -> _Result:
@@ -270,7 +270,7 @@ class Server:
             except _AGAIN as error:
                 if attempt == ATTEMPTS:
                     raise translated(error, self._address) from error
-                time.sleep(secrets.randbelow(PAUSE_MILLISECONDS * attempt) / 1000)
+                _pause(attempt)
             except psycopg.Error as error:
                 self._drop()
                 raise translated(error, self._address) from error
@@ -281,6 +281,11 @@ class Server:
                 with suppress(psycopg.Error):
                     connection.driver.close()
         self._connection = self._aside = None
+
+
+def _pause(attempt: int) -> None:
+    """On the ledger's own thread, which has nothing else to do until the others are done."""
+    time.sleep(secrets.randbelow(PAUSE_MILLISECONDS * attempt) / 1000)
 
 
 def connect(address: Address, patience: Patience | None = None) -> ServerConnection:
