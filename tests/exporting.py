@@ -97,8 +97,8 @@ class Exporting:
             self.app.web.publish(page)
 
     async def claiming(self) -> bool:
-        """The first sessions were claimed: the last thing that a start waits for."""
-        return self.app.poller.claimed_once
+        """The first sessions were claimed, the last thing that a start waits for; or only the test itself ticks."""
+        return self.app.poller.claimed_once or self.app.config.polling.tick_seconds > PATIENCE_SECONDS
 
     async def _idle(self) -> bool:
         due = await self.app.ledger.run(Ledger.due, self.app.clock.now(), ["main"])
