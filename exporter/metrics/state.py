@@ -53,7 +53,6 @@ class Metrics:
         self._births = Births(settings.birth_seconds)
         self._unreleased = Unreleased()
         self._places = Places(settings.followed_sessions_max)
-        self._followed_moved = False
         self._version = 0
         self._wanted = False
         for family in FAMILIES:
@@ -70,8 +69,7 @@ class Metrics:
     def adopt(self, settings: Settings) -> None:
         """Go on under other settings; labels and buckets stay as they were at the start."""
         self._births.birth_seconds = settings.birth_seconds
-        self._places.places = settings.followed_sessions_max
-        self._followed_moved = True
+        self._places.resize(settings.followed_sessions_max)
 
     # What the ledger keeps
 
@@ -113,7 +111,6 @@ class Metrics:
     def follow(self, followed: Iterable[Followed], now: float) -> None:
         """Take note of sessions as they are now; `now` is session time."""
         self._places.follow(followed, now)
-        self._followed_moved = True
 
     def recall(self, followed: Iterable[Followed], now: float) -> None:
         """Take note of sessions as the ledger knows them, and forget all others."""
@@ -179,7 +176,7 @@ class Metrics:
             projection.refresh()
         for place, amount in self._unreleased.sums().items():
             self._blocks[UNRELEASED].put(place, amount)
-        if self._followed_moved:
+        if self._places.due:
             self._show_followed(self._places.choose())
         self._blocks[SERIES].put(NO_LABELS, sum(self._blocks[name].sample_lines for name in self._projections))
         changed = self._wanted or any(block.changed for block in self._blocks.values())
@@ -204,7 +201,6 @@ class Metrics:
         for name, series in shown.items():
             self._replace(name, series)
         self._replace(_FOLLOWED_COST, costs)
-        self._followed_moved = False
 
     def _replace(self, name: str, series: Mapping[Values, Value]) -> None:
         block = self._blocks[name]
