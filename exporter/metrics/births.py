@@ -33,6 +33,12 @@ class Births:
         self._exposed &= rows
         self._since = {row: since for row, since in self._since.items() if row in rows}
 
+    def begin_anew(self) -> None:
+        """None of them is on a page any more: another process had the pages meanwhile."""
+        self._new |= self._exposed | self._since.keys()
+        self._exposed.clear()
+        self._since.clear()
+
     def exposed(self) -> None:
         """A page was finished that has all series known by now."""
         self._exposed |= self._new

@@ -91,8 +91,8 @@ class Metrics:
             self._put(row)
 
     def begin_births(self) -> None:
-        """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time."""
-        self._births.keep(set())
+        """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time, or again."""
+        self._births.begin_anew()
 
     def next_page(self) -> int:
         """The version of the next page, which there will be even if nothing changes."""
