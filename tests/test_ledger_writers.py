@@ -274,6 +274,22 @@ def test_a_commit_that_nobody_heard_of_books_once(postgres: Postgres, database: 
         ledger.close()
 
 
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_nobody_heard_of_is_read_again(postgres: Postgres, database: str, moment: Moment, *, anew: bool) -> None:
+    """The connection breaks at the end of a reading: what had changed by then is in the next one."""
+    with wired(postgres.port) as wire, closing(opened(database)) as other:
+        ledger = opened(database.replace(str(postgres.port), str(wire.port)))
+        ledger.changes()
+        other.follow([ref("s")], "file", 0.0)
+        other.record([poll(claim, CALL, 0.0) for claim in other.claim(0.0, ALL)])
+        wire.cut(moment)
+        seen = {total.row: total for total in ledger.changes(anew=anew).totals}
+        assert wire.cuts == 1
+        assert seen == {total.row: total for total in other.totals()}
+        ledger.close()
+
+
 def test_writers_whose_wires_break_lose_nothing(postgres: Postgres, database: str) -> None:
     """Commits are cut on both sides all the time: polls are handed over until they are booked, and booked once."""
     village = Village(2, 30, 20)
