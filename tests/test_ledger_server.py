@@ -159,6 +159,19 @@ def test_what_looks_after_a_ledger_makes_none(postgres: Postgres, database: str)
     open_existing(database, POLICY, SETTINGS).close()
 
 
+def test_a_writer_that_is_fenced_by_an_upgrade_goes_on_no_more(postgres: Postgres, database: str) -> None:
+    """What leads a ledger to a new form takes the place of all writers; those of the version before refuse it then."""
+    with closing(opened(database)) as ledger:
+        ledger.follow([ref("s")], "file", 0.0)
+        postgres.execute("UPDATE meta SET value = '999' WHERE key = 'schema_version'", name_of(database))
+        postgres.execute("DELETE FROM writers", name_of(database))
+        for _ in range(2):
+            with pytest.raises(LedgerTooNew, match="newer version"):
+                ledger.follow([ref("t")], "file", 0.0)
+        assert postgres.execute("SELECT event_id FROM sessions", name_of(database)) == [("s",)]
+        assert postgres.execute("SELECT count(*) FROM writers", name_of(database)) == [(0,)]
+
+
 def test_claims_of_a_stopped_exporter_are_free_at_once(postgres: Postgres, database: str) -> None:
     """Put back, not left to run out; one that somebody else has by now stays theirs."""
     with closing(opened(database)) as first, closing(opened(database)) as second:

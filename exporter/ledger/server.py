@@ -239,6 +239,7 @@ class Server:
         """A connection, a place among the writers, and an image that is true."""
         self._connection = _usable(self._connection) or connect(self._address, self._patience)
         if self._writer is None:
+            ready(self._connection)  # a newer version may have changed the tables and taken all writers' places
             row = self._connection.execute("INSERT INTO writers DEFAULT VALUES RETURNING id").fetchone()
             assert row is not None, "it returns one"
             self._writer, self._stale = int(row[0]), True
