@@ -21,11 +21,14 @@ class Births:
     def put(self, row: int, *, released: bool) -> None:
         """Take note of a total, as often as one likes."""
         if released:
-            self._new.discard(row)
-            self._exposed.discard(row)
-            self._since.pop(row, None)
+            self.forget(row)
         elif row not in self._since and row not in self._exposed:
             self._new.add(row)
+
+    def forget(self, row: int) -> None:
+        self._new.discard(row)
+        self._exposed.discard(row)
+        self._since.pop(row, None)
 
     def keep(self, rows: set[int]) -> None:
         """Forget every row but these: the ledger was read again."""
