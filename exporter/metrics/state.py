@@ -78,19 +78,16 @@ class Metrics:
         found = {row.row: row for row in totals}
         # Most are the very objects that are known; to compare those would take longer than all else here.
         moved = [row for number, row in found.items() if (known := self._rows.get(number)) is not row and known != row]
-        # What was never committed is gone, and another total may have its number now.
-        taken = {row.row for row in moved if row.row in self._rows and not _same_series(row, self._rows[row.row])}
-        for number in (self._rows.keys() - found.keys()) | taken:
+        for number in self._rows.keys() - found.keys():
             self._projections[self._rows[number].family].forget(number)
-        kept = found.keys() - taken
-        self._births.keep(kept)
-        self._unreleased.keep(kept)
+        self._births.keep(set(found))
+        self._unreleased.keep(set(found))
         for row in moved:
             self._put(row)
 
     def begin_births(self) -> None:
-        """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time."""
-        self._births.keep(set())
+        """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time, or again."""
+        self._births.begin_anew()
 
     def next_page(self) -> int:
         """The version of the next page, which there will be even if nothing changes."""
@@ -103,6 +100,10 @@ class Metrics:
             self._put(row)
 
     def _put(self, row: Total) -> None:
+        known = self._rows.get(row.row)
+        if known is not None and not _same_series(row, known):  # one that has ended, or was never committed
+            self._projections[known.family].forget(row.row)
+            self._births.forget(row.row)
         self._projections[row.family].put(row)
         released = may_show(row, BY_NAME[row.family])
         self._births.put(row.row, released=released)
