@@ -315,6 +315,22 @@ def test_births_survive_load() -> None:
     assert metrics.ripe(150) == [1]
 
 
+def test_births_begin_again_with_an_exposition() -> None:
+    """An exporter that exposes the ledger again shows what nobody released meanwhile at 0 first, and then its value."""
+    metrics = loaded([counter(1, "1", released=False)], birth_seconds=10)
+    metrics.page()
+    metrics.ripe(0)
+    metrics.scraped(1)
+    metrics.begin_births()
+    metrics.load([counter(1, "1", released=False)])
+    metrics.next_page()
+    assert metrics.ripe(20) == [], "it is on no page of this exposition yet"
+    assert shown(samples(metrics), COST) == 0
+    metrics.ripe(30)
+    metrics.scraped(31)
+    assert metrics.ripe(41) == [1]
+
+
 def test_birth_under_a_number_of_before() -> None:
     """A total that has the number of one that was never committed is born itself."""
     metrics = loaded([counter(1, "1", released=False)])

@@ -27,6 +27,12 @@ class Births:
         elif row not in self._since and row not in self._exposed:
             self._new.add(row)
 
+    def begin(self) -> None:
+        """Whatever is not released has yet to be on a page: what was scraped before was another's or is too old."""
+        self._new |= self._exposed | self._since.keys()
+        self._exposed.clear()
+        self._since.clear()
+
     def keep(self, rows: set[int]) -> None:
         """Forget every row but these: the ledger was read again."""
         self._new &= rows

@@ -92,7 +92,7 @@ class Metrics:
 
     def begin_births(self) -> None:
         """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time."""
-        self._births.keep(set())
+        self._births.begin()
 
     def next_page(self) -> int:
         """The version of the next page, which there will be even if nothing changes."""
