@@ -135,9 +135,9 @@ def test_the_answer_says_what_changed_and_what_needs_a_restart(tmp_path: Path) -
         )
         said = await hands.reload(
             metrics={"birth_seconds": 0, "buckets": {"session_cost": [1, 2]}},
-            ledger={"url": f"sqlite:///{tmp_path / 'another.sqlite'}", "retention_days": 50},
+            ledger={"url": f"sqlite:///{tmp_path / 'another.sqlite'}", "retention_days": 50, "lease_seconds": 30},
         )
-        assert said.endswith("; needs a restart: metrics.buckets.session_cost, ledger.url\n")
+        assert said.endswith("; needs a restart: metrics.buckets.session_cost, ledger.url, ledger.lease_seconds\n")
         assert "ledger.retention_days" in said.partition(";")[2]
         assert not (tmp_path / "another.sqlite").exists()
         assert KEY not in said
