@@ -98,10 +98,13 @@ class _Answer(httpx.AsyncByteStream):
         if self._ended:
             return
         self._ended = True
-        if self._transfer.done():
-            self._idle.append(self._handle)
+        if self._transfer.done():  # after pycurl's own callback, which would take the handle's next transfer for this
+            self._transfer.add_done_callback(self._hand_back)
         else:
             self._multi.remove_handle(self._handle)
+
+    def _hand_back(self, _: object) -> None:
+        self._idle.append(self._handle)
 
     def _check(self) -> None:
         if self._transfer.cancelled():

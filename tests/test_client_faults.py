@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import inspect
+import itertools
 import socket
 import tracemalloc
 from collections.abc import Mapping
@@ -188,6 +189,42 @@ def test_long_body() -> None:
     bench, error = met(then_close(answer(200, body)[:-1]), roomy)
     assert isinstance(error, Transient)
     assert bench.codes == [error.reason] == ["read"]
+
+
+def test_faults_side_by_side() -> None:
+    """Each request gets its own answer or failure, whatever becomes of those beside it and of those before it."""
+    long = bytes(range(256)) * 2_000
+    fates: Mapping[str, tuple[Answer, str]] = {
+        "good": (GOOD, "200"),
+        "long": (answer(200, long), "200"),
+        "longer": (answer(200, 2 * long), "body_too_large"),
+        "refused": (answer(500), "server_error"),
+        "cut": (then_close(answer(200, long)[:-3]), "read"),
+        "mute": (then_close(b""), "read"),
+        "silent": (then_silence(b""), "timeout"),
+    }
+
+    async def run() -> set[tuple[str, str]]:
+        async with serving(GOOD, by_id={name: fault for name, (fault, _) in fates.items()}) as server:
+            limits = Limits(body_bytes_max=len(long), timeout_seconds=0.5, attempts_max=1)
+            client = Bench(server).client(limits=limits)
+
+            async def fate(name: str) -> tuple[str, str]:
+                try:
+                    body = await client.tree("call-session", name, max_depth=5, expand=True, date_time=None)
+                except PollError as error:
+                    return name, error.reason
+                return name, "200" if body == {"good": BODY, "long": long}.get(name) else "another's"
+
+            async def fates_in_turn() -> list[tuple[str, str]]:
+                return [await fate(name) for name in [*fates, *["long", "longer"] * 20]]
+
+            try:
+                return set(itertools.chain(*await asyncio.gather(*(fates_in_turn() for _ in range(10)))))
+            finally:
+                await client.aclose()
+
+    assert asyncio.run(run()) == {(name, reason) for name, (_, reason) in fates.items()}
 
 
 def test_trailers_are_no_headers() -> None:
