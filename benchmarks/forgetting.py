@@ -76,6 +76,7 @@ def report(size: Size) -> list[str]:
             booked = _book(ledger, size.commits)
             pruned = _prune(ledger, size.portions, server)
         dead = _dead(server, name)
+        swept = _swept(server, name)
         for setting in EXPLAINED:  # after what is timed: to explain takes time
             server.execute(f"ALTER DATABASE {name} SET {setting}")
         with _opened(url) as ledger:
@@ -104,6 +105,7 @@ def report(size: Size) -> list[str]:
                 ("CPU of PostgreSQL per pruned session, ms", milliseconds(pruned.server / pruned.count)),
                 ("log per pruned session, kB", f"{pruned.log_bytes / pruned.count / 1000:.1f}"),
                 ("dead rows of events afterwards, of those pruned", f"{dead / (EVENTS * pruned.count):.0%}"),
+                ("VACUUM of events then, s", f"{swept:.1f}"),
                 ("statements that read a large table from end to end", str(len(scans))),
             ],
         ),
@@ -166,3 +168,10 @@ def _scans(server: Postgres) -> list[str]:
 def _dead(server: Postgres, name: str) -> int:
     query = "SELECT coalesce(n_dead_tup, 0) FROM pg_stat_user_tables WHERE relname = 'events'"
     return int(server.execute(query, name)[0][0])
+
+
+def _swept(server: Postgres, name: str) -> float:
+    """Seconds to sweep up what was pruned, which goes through all indexes from end to end."""
+    begun = time.monotonic()
+    server.execute("VACUUM events", name)
+    return time.monotonic() - begun
