@@ -17,13 +17,15 @@ from exporter.fleet import LEASE_SECONDS
 from exporter.ledger.leases import Answer, Lease
 from exporter.model import SessionRef
 from exporter.simulator import Running, Settings, running
-from tests.exporting import Exporting, Samples, config, exporting, net, same, stated
+from tests.exporting import Exporting, Samples, config, exporting, net, same, stated, visible
 from tests.faulty_server import FaultyServer
 from tests.faulty_server import answer as answered
 from tests.faulty_server import serving as serving_api
 from tests.postgres import Postgres, free_port
 from tests.postgres import running as serving
 from tests.replicas import Fleet, Replica, write_config
+from tests.test_ledger import opened
+from tests.test_sources_detail_records import HOUR, discovering
 from tests.waiting import until
 
 LEDGER = tuple(family.name for family in FAMILIES if family.home == "ledger")
@@ -181,6 +183,38 @@ def test_one_asks_the_sources_of_an_account(database: str) -> None:
                     assert [second.app.fleet.holds(name) for name in names] == [False] * 3
                 await second.app.fleet.beat()
                 assert [second.app.fleet.holds(name) for name in names] == [True] * 3
+
+    asyncio.run(play())
+
+
+def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
+    postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    """As soon as the leases of the dead are over, and what is found is history."""
+    opened(database).close()
+    for name in ("look_back", "detail_records/main"):
+        dead = f"INSERT INTO leases VALUES ('{name}', 999, clock_timestamp() + interval '3 s')"
+        postgres.execute(dead, database.rpartition("/")[2])
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=60, sessions_max=20), time.monotonic) as simulated:
+            simulated.clock.step(30 * HOUR)
+            plain = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
+            metrics = replace(plain.metrics, birth_seconds=3600)
+            looking = replace(plain, metrics=metrics, ledger=Ledger(url=database))
+            async with exporting(looking, simulated, shown=False) as exporter:
+
+                async def shown() -> bool:
+                    return exporter.app.shown.is_set()
+
+                await exporter.until(shown)
+                await exporter.app.fleet.expose()
+                exporter.publish()
+                samples = await exporter.samples()
+                _, sums = visible(simulated, lambda ref: ref.detail_records)
+                assert sum(sums.values()) > 0
+                assert same(net(samples), sums)
+                assert [value for key, value in samples.items() if key[0] == "telnyx_unreleased_cost"] == [0]
 
     asyncio.run(play())
 
