@@ -108,7 +108,8 @@ class Reloading:
         async def reload() -> str:
             return str(await self.reload())
 
-        assert self._loop is not None, "begun before anybody can ask"
+        if self._loop is None:
+            raise LedgerError("the exporter is starting; its ledger is not open")
         return asyncio.run_coroutine_threadsafe(reload(), self._loop)
 
     def soon(self) -> None:

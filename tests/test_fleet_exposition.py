@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -274,19 +275,30 @@ def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
 
 
 def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
-    """Started before its PostgreSQL it listens, is healthy, and says what it waits for; then it goes on by itself."""
+    """Started before its PostgreSQL it listens, is healthy, and says what it waits for; then it goes on by itself.
+
+    A webhook is to come again meanwhile, and what was refused is counted, as is what is taken later.
+    """
+    discovery = {"detail_records": {"record_types": []}, "webhooks": {"insecure": True}}
+    counted = 'telnyx_webhook_failures_total{account="main",reason="unavailable"} 2'
     with serving() as postgres, running(Settings(sessions_max=5), time.monotonic) as simulated:
         url = postgres.url(postgres.create_database())
         postgres.stop()
-        fleet = Fleet(write_config(simulated, tmp_path, url), [free_port()])
+        fleet = Fleet(write_config(simulated, tmp_path, url, discovery=discovery), [free_port()])
         (replica,) = fleet.replicas
         replica.start()
         try:
             until(lambda: answer(replica, "/-/ready").startswith("503 starting: ledger: "), replica.log)
             assert answer(replica, "/-/healthy").startswith("200")
             assert answer(replica, "/metrics").startswith("503")
+            assert [told(replica, number) for number in (1, 1)] == [503, 503]
+            reloaded = httpx.post(f"{replica.origin}/-/reload")
+            assert (reloaded.status_code, "the exporter is starting" in reloaded.text) == (500, True)
             postgres.start()
             until(lambda: answer(replica, "/-/ready").startswith("200"), replica.log)
+            assert told(replica, 1) == 204
+            until(lambda: counted in answer(replica, "/metrics"), replica.log)
+            assert "Traceback" not in replica.log()
         finally:
             fleet.end()
 
@@ -298,3 +310,10 @@ def answer(replica: Replica, path: str) -> str:
     except httpx.TransportError:
         return ""
     return f"{found.status_code} {found.text}"
+
+
+def told(replica: Replica, number: int) -> int:
+    """What a webhook is answered."""
+    named = {"call_session_id": str(UUID(int=number)), "call_leg_id": str(UUID(int=number))}
+    told = {"id": str(number), "event_type": "call.hangup", "occurred_at": "2026-03-17T12:00:00Z", "payload": named}
+    return httpx.post(f"{replica.origin}/webhooks/telnyx/main", json={"data": told}, timeout=10).status_code
