@@ -1,6 +1,7 @@
 """Of several exporters with one ledger one exposes it: nothing is shown twice, whatever becomes of whom."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -270,6 +271,35 @@ def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
                 fleet = exporter.app.fleet
                 assert (fleet.shared, fleet.exposing, fleet.holds("pruning"), fleet.jobs()) == (False, True, True, ())
                 assert Decimal(fleet.replicas) == 1
+
+    asyncio.run(play())
+
+
+def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Path) -> None:
+    """How long a count waited for its turn, as in a failover, is not how long it takes."""
+    gate = threading.Event()
+
+    async def due(exporter: Exporting) -> Decimal:
+        await exporter.app.upkeep.gauges()
+        exporter.publish()
+        return (await exporter.samples())["telnyx_due_sessions", ()]
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+            plain, clock = config(simulated, tmp_path), Clock(simulated)
+            idle = replace(plain, polling=replace(plain.polling, tick_seconds=3600.0))
+            async with exporting(idle, simulated, clock) as exporter:
+                assert await due(exporter) == 0
+                clock.jumped += 3600
+                waiting = asyncio.create_task(exporter.app.ledger.run(lambda _: gate.wait()))
+                counting = asyncio.create_task(exporter.app.upkeep.gauges())
+                await asyncio.sleep(0)
+                clock.jumped += 30
+                gate.set()
+                await asyncio.gather(waiting, counting)
+                await exporter.app.follow([SessionRef("main", "message", str(number)) for number in range(3)], "file")
+                clock.jumped += 60
+                assert await due(exporter) == 3
 
     asyncio.run(play())
 
