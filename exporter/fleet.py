@@ -17,7 +17,7 @@ from exporter.errors import LedgerAway, LedgerError
 from exporter.jobs import Job
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger import Ledger, on_server
-from exporter.ledger.leases import BALANCE, EXPOSITION, PRUNING, Lease, of_account
+from exporter.ledger.leases import BALANCE, EXPOSITION, LOOK_BACK, PRUNING, Lease, of_account
 from exporter.ledger.sums import Reading
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
@@ -133,7 +133,7 @@ class Fleet:
         self.replicas = await self._ledger.run(Ledger.alive)
         self._pace()
         await self._ledger.run(Ledger.renew, list(self._under_way()))
-        for name in (PRUNING, *self._of_accounts()):
+        for name in (PRUNING, LOOK_BACK, *self._of_accounts()):
             await self._take(self._leases.setdefault(name, Lease(LEASE_SECONDS)), name)
         now = self._clock.monotonic()
         if now >= self._learnt_at + LEARN_SECONDS:

@@ -34,7 +34,7 @@ class Replica:
 
     def __init__(self, config: Path, port: int) -> None:
         self._command = [sys.executable, "-m", "exporter", "run", f"--config.file={config}", "--log.level=info"]
-        self._command += [f"--web.listen-address=127.0.0.1:{port}"]
+        self._command += [f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle"]
         self.origin = f"http://127.0.0.1:{port}"
         self._log = config.with_name(f"exporter-{port}.log")
         self._process: subprocess.Popen[bytes] | None = None

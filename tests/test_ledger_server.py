@@ -1,8 +1,10 @@
 """PostgreSQL as it can be met: behind a pooler, read-only, full, locked, gone for a moment. The exporter says so."""
 
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from decimal import Decimal
 
 import psycopg
@@ -93,6 +95,35 @@ def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
             other.close()
         with closing(opened(url)) as ledger:
             ledger.follow([ref("s")], "file", 0.0)
+
+
+def test_a_server_that_is_away_is_looked_for_once_by_each_call() -> None:
+    """Each look takes as long as all its hosts may take, and whoever asks the ledger waits for those before."""
+    with running() as server:
+        ledger = opened(f"{server.url(server.create_database())}?sslmode=disable&gssencmode=disable")
+        server.stop("immediate")
+        with closing(ledger), socket.create_server(("127.0.0.1", server.port)) as listener:
+            listener.settimeout(0.0)
+            with pytest.raises(LedgerAway):
+                ledger.follow([ref("s")], "file", 0.0)
+            knocks(listener)
+            for call in (lambda: ledger.follow([ref("s")], "file", 0.0), lambda: ledger.kept("horizon")):
+                with ThreadPoolExecutor(1) as thread:
+                    asked, looks = thread.submit(call), 0
+                    while not asked.done():
+                        looks += knocks(listener)
+                    assert isinstance(asked.exception(), LedgerAway)
+                assert looks + knocks(listener) == 1
+
+
+def knocks(listener: socket.socket) -> int:
+    """How many have come; none is let in."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
 
 
 def test_a_connection_that_broke_while_idle_is_made_anew(postgres: Postgres, database: str) -> None:

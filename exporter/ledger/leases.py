@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from exporter.ledger.connection import Connection
 
-EXPOSITION, PRUNING, BALANCE = "exposition", "pruning", "balance"
+EXPOSITION, PRUNING, LOOK_BACK, BALANCE = "exposition", "pruning", "look_back", "balance"
 
 
 def of_account(account: str, what: str) -> str:

@@ -160,6 +160,7 @@ class Server:
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
         """Run in one transaction, again if others were in the way; after an error nothing of it is booked."""
+        idle = self._connection is not None
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._within("READ COMMITTED", work, writes=True)
@@ -170,7 +171,7 @@ class Server:
                     raise translated(error, self._address) from error
             except psycopg.Error as error:
                 # Before COMMIT nothing was done: a connection that was broken while it lay idle is made anew at once.
-                if attempt > 1 or self._connection is not None:
+                if attempt > 1 or not idle or self._connection is not None:
                     raise translated(error, self._address) from error
                 continue
             _pause(attempt)
@@ -178,11 +179,12 @@ class Server:
 
     def read(self, work: Callable[[], _Result]) -> _Result:
         """Run what only reads, on one view of the data."""
+        idle = self._connection is not None
         for again in (False, True):
             try:
                 return self._within("REPEATABLE READ READ ONLY", work, writes=False)
             except psycopg.Error as error:
-                if again or self._connection is not None:  # a broken one is dropped
+                if again or not idle or self._connection is not None:  # a broken one is dropped
                     raise translated(error, self._address) from error
         raise AssertionError("unreachable")
 
