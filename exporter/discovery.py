@@ -121,8 +121,11 @@ class Discovery:
         """Whether the ledger still has to learn what was before it."""
         return await self._ledger.run(Ledger.kept, LOOK_BACK) == PENDING
 
-    async def _looked_back(self) -> bool:
-        return not await self.looks_back()
+    async def _may_look_back(self) -> bool:
+        """Whether it is this process that looks, or none any more. Of several accounts the first decides: each may be
+        another process's to ask, and then all would wait for each other.
+        """
+        return self._holds(leased(self._accounts[0].name, DETAIL_RECORDS)) or not await self.looks_back()
 
     async def look_back(self) -> None:
         """Find and book what was before the ledger, then have all of it shown."""
@@ -135,8 +138,8 @@ class Discovery:
         log.info("looking back; /metrics waits for it")
         try:
             async with asyncio.timeout(LOOK_BACK_SECONDS_MAX):
-                if len(self._held()) < len(self._records):  # another process looks
-                    await _until(self._looked_back, BOOKED_SECONDS)
+                await _until(self._may_look_back, BOOKED_SECONDS)
+                if not await self.looks_back():  # another process has
                     return
                 for source in list(self._records.values()):
                     await _until(source.look, LOOK_BACK_RETRY_SECONDS)
