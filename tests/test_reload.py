@@ -317,6 +317,21 @@ def test_polls_under_way_are_booked(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_a_budget_that_takes_the_number_of_another_shows_its_own(tmp_path: Path) -> None:
+    """SQLite gives a series that begins the number of the one that has just ended, if that was the last."""
+
+    async def scene(hands: Reloaded) -> None:
+        one = {"name": "all", "amount": 5, "window": 31_536_000}
+        other = one | {"name": "turns", "match": {"record_type": "inference"}}
+        await hands.reload(sessions=[DOCUMENTED], budgets=[one, other], metrics={"birth_seconds": 0})
+        for budgets in ([], [one], [other]):
+            samples = await hands.reload_and_show(sessions=[DOCUMENTED], budgets=budgets, metrics={"birth_seconds": 0})
+        spent = {labels: amount for (name, labels), amount in samples.items() if name == "telnyx_budget_spent"}
+        assert spent == {(("budget", "turns"), ("currency", "USD")): Decimal("0.0121")}
+
+    play(tmp_path, scene)
+
+
 def test_a_budget_that_comes_finds_its_window_filled_and_its_counter_at_zero(tmp_path: Path) -> None:
     """What was spent before is in the gauge, but is no increase of the counter; a budget that goes says no more."""
 
