@@ -195,8 +195,6 @@ class App:
     async def run(self) -> None:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
-        self._reception.open()
-        self.prober.open()
         try:
             self._reception.open()
             self.prober.open()

@@ -10,14 +10,18 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 from msgspec.structs import replace
 
 from exporter.catalog import FAMILIES
-from exporter.config import Config, Ledger
+from exporter.config import Config, DetailRecords, Discovery, Ledger
 from exporter.fleet import LEASE_SECONDS
+from exporter.ledger import Settings as LedgerSettings
+from exporter.ledger import open_ledger
 from exporter.ledger.leases import Answer, Lease
 from exporter.model import SessionRef
+from exporter.plan import policy
 from exporter.simulator import Running, Settings, running
 from tests.exporting import Exporting, Samples, config, exporting, net, same, stated, visible
 from tests.faulty_server import FaultyServer
@@ -217,6 +221,29 @@ def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
                 assert sum(sums.values()) > 0
                 assert same(net(samples), sums)
                 assert [value for key, value in samples.items() if key[0] == "telnyx_unreleased_cost"] == [0]
+
+    asyncio.run(play())
+
+
+def test_accounts_that_different_exporters_ask_are_looked_back_by_one(database: str) -> None:
+    """Whoever asks the first account looks back for all of them; nobody waits for another who waits as well."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=60, sessions_max=5), time.monotonic) as simulated:
+            simulated.clock.step(7200.0)
+            plain = settings(simulated, database)
+            both = replace(
+                plain,
+                accounts=(plain.accounts[0], replace(plain.accounts[0], name="second")),
+                discovery=Discovery(detail_records=DetailRecords(first_lookback_seconds=8000.0)),
+            )
+            open_ledger(database, policy(both), LedgerSettings.of(both)).close()
+            with psycopg.connect(database) as connection:
+                connection.execute("INSERT INTO leases VALUES ('detail_records/second', 999, 'infinity')")
+            async with exporting(both, simulated) as exporter:
+                found = await exporter.samples()
+                named = {value for name, labels in found for key, value in labels if name == "telnyx_cost_total"}
+                assert {"main", "second"} <= named
 
     asyncio.run(play())
 
