@@ -197,14 +197,14 @@ class App:
     async def run(self) -> None:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
+        self._reception.open()
+        self.prober.open()
         try:
             waits = on_server(self.config.ledger.url)
             if waits:  # for a server that is away, perhaps for long: whoever asks must hear of it
                 self._listen()
             if await patiently(self._open, self._booker.failed, self._stop):
-                self._reception.open()
                 self._health.begin()
-                self.prober.open()
                 if not waits:
                     self._listen()
                 self.started.set()

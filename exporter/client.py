@@ -80,6 +80,7 @@ HEADERS: Mapping[str, str] = {
 }
 
 _KEY = re.compile(r"[!-~]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_~-]+")
 
 
 class _Failure(NamedTuple):
@@ -179,8 +180,7 @@ class Client:
     def _target(self, path_segments: Sequence[str], params: Mapping[str, str]) -> str:
         """Path and query, encoded."""
         path = "/".join(map(_segment, path_segments))
-        query = "?" + urlencode(params, quote_via=quote, errors="surrogatepass") if params else ""
-        target = f"{self._base_path}/{path}{query}"
+        target = f"{self._base_path}/{path}{_query(*params.items())}"
         if len(target) > TARGET_CHARS_MAX:
             problem = f"its path would have {len(target)} characters"
             raise Denied("bad_request", f"{self._name}: no request can be made of this name: {problem}")
@@ -278,7 +278,7 @@ class Client:
         return _Failure(TreeError(reason, self._message(request, problem)), again=False)
 
     def _broken(self, request: httpx.Request, reason: str, cause: Exception) -> Transient:
-        """Without a chain: the causes quote what the other side sent, and aiohttp's repr shows our headers."""
+        """Without a chain: the causes quote what the other side sent."""
         late = f"no complete answer within {self._limits.timeout_seconds:g} s"
         problem = late if reason == "timeout" else str(cause) or type(cause).__name__
         return Transient(reason, self._message(request, f"{reason}: {problem}"))
@@ -292,7 +292,14 @@ class Client:
 
 def _segment(text: str) -> str:
     """One path part: nothing in it can end the part, and `..` climbs nowhere (RFC 3986 leaves dots unencoded)."""
+    if _PLAIN.fullmatch(text):  # the usual case, and the quick one
+        return text
     return quote(text, safe="", errors="surrogatepass") if text.strip(".") else "%2E" * len(text)
+
+
+@lru_cache(maxsize=256)  # trees are asked for with the same one again and again
+def _query(*params: tuple[str, str]) -> str:
+    return "?" + urlencode(params, quote_via=quote, errors="surrogatepass") if params else ""
 
 
 def _bounded(text: str) -> str:

@@ -170,7 +170,8 @@ class Discovery:
         self._balance_at[account] = self._clock.now()
         try:
             answer = await self._clients[account].balance()
-            if any(known.name == account and _balance_wanted(known) for known in self._accounts):  # it still is
+            wanted = any(known.name == account and _balance_wanted(known) for known in self._accounts)
+            if wanted and self._holds(leased(account, BALANCE)):  # still
                 show_balance(self._metrics, account, answer)
         except (ConfigError, PollError) as error:
             log.warning("balance not fetched", extra=facts(account=account, error=str(error)))

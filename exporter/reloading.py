@@ -103,12 +103,15 @@ class Reloading:
             return done
 
     def from_outside(self) -> Future[str]:
-        """A reload for another thread, and what it did in words."""
+        """A reload for another thread, and what it did in words; fails as long as the start waits for the ledger."""
 
         async def reload() -> str:
             return str(await self.reload())
 
-        assert self._loop is not None, "begun before anybody can ask"
+        if self._loop is None:
+            refused = Future[str]()
+            refused.set_exception(LedgerError("the exporter is starting, see /-/ready; another ledger needs a restart"))
+            return refused
         return asyncio.run_coroutine_threadsafe(reload(), self._loop)
 
     def soon(self) -> None:

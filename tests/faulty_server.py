@@ -22,7 +22,7 @@ import httpx
 from exporter.client import Answered, Client, Limits
 from exporter.errors import PollError
 from exporter.pacing import Pacer
-from exporter.transport import AiohttpTransport
+from exporter.transport import CurlTransport
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 """Bytes go out as they are and the connection stays; a behaviour does what it likes, then the connection is closed."""
@@ -193,8 +193,6 @@ def then_silence(sent: bytes) -> Answer:
 
 
 KEY = "KEY018F-distinctive_0xC0FFEE"
-NO_ROOTS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Loading the public roots takes longer than a test without TLS."""
 
 LIMITS = Limits(body_bytes_max=100_000, timeout_seconds=10.0)
 
@@ -220,7 +218,7 @@ class Bench:
             api_key=lambda: self.keys.pop(0) if len(self.keys) > 1 else self.keys[0],
             pacer=self.pacer,
             limits=limits,
-            transport=transport or AiohttpTransport(NO_ROOTS, self.pacer.max_in_flight),
+            transport=transport or CurlTransport({}, self.pacer.max_in_flight),
             monotonic=lambda: self.now,
             sleep=self.sleep,
             random=random.Random(7),

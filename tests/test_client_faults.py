@@ -7,7 +7,6 @@ import socket
 import tracemalloc
 from collections.abc import Mapping
 
-import aiohttp
 import httpx
 import msgspec
 import pytest
@@ -18,7 +17,6 @@ from exporter.answers import BREAKS, REASONS
 from exporter.client import Limits
 from exporter.errors import PollError, Transient, TreeError
 from exporter.pacing import Pacer
-from exporter.transport import AIOHTTP_ERRORS
 from tests.faulty_server import (
     LIMITS,
     Answer,
@@ -62,7 +60,7 @@ def met(fault: Answer, limits: Limits = HURRIED) -> tuple[Bench, bytes | PollErr
         pytest.param(then_silence(GOOD[:-3]), "timeout", id="silent in the body"),
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "read", id="another protocol"),
         pytest.param(b"HTTP/1.1 abc\r\n\r\n", "read", id="no status"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "read", id="endless header"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 400_000 + b"\r\n\r\n", "read", id="endless header"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "read", id="length is no number"),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
@@ -106,6 +104,19 @@ def test_asked_again(fault: Answer) -> None:
 
     body, codes = asyncio.run(run())
     assert (body, codes[-1]) == (BODY, "200")
+
+
+def test_idle_connection_that_was_closed() -> None:
+    """No failure: on a connection that was used before, a silent end only means that it is none any more."""
+
+    async def run() -> tuple[list[str], int]:
+        async with serving(GOOD, then_close(b""), GOOD) as server:
+            bench = Bench(server)
+            client = bench.client()
+            assert await client.metadata() == await ask(client) == BODY
+            return bench.codes, server.connections
+
+    assert asyncio.run(run()) == (["200", "200"], 2)
 
 
 def test_refused_connection() -> None:
@@ -168,6 +179,27 @@ def test_body_limit_counts_decoded_bytes() -> None:
         assert outcome.reason == "body_too_large"
         assert "1000 bytes" in str(outcome)
         assert bench.codes == ["200"]
+
+
+def test_long_body() -> None:
+    """What comes in many parts is one body, and one that is cut off late is as broken as a short one."""
+    body, roomy = bytes(range(256)) * 8_000, Limits(body_bytes_max=10**7, timeout_seconds=10, attempts_max=1)
+    assert met(answer(200, body), roomy)[1] == body
+    bench, error = met(then_close(answer(200, body)[:-1]), roomy)
+    assert isinstance(error, Transient)
+    assert bench.codes == [error.reason] == ["read"]
+
+
+def test_trailers_are_no_headers() -> None:
+    """What stands behind a body says nothing of it."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = head + b"%x\r\n%b\r\n0\r\nContent-Encoding: br\r\n\r\n" % (len(BODY), BODY)
+    assert met(chunked)[1] == BODY
+
+
+def test_preliminary_answer() -> None:
+    """Of two heads the last counts."""
+    assert met(b"HTTP/1.1 103 Early Hints\r\nContent-Type: text/html\r\n\r\n" + GOOD)[1] == BODY
 
 
 def test_gzip_bomb() -> None:
@@ -248,12 +280,3 @@ def test_reasons() -> None:
         "tls",
         "unexpected_status",
     )
-
-
-def test_every_aiohttp_error_has_a_name() -> None:
-    """Whatever aiohttp raises is known by its nearest base: never connect for what began as a connection."""
-    named = {kind for _, kind in inspect.getmembers(aiohttp, inspect.isclass) if issubclass(kind, aiohttp.ClientError)}
-    nearest = {kind: next(AIOHTTP_ERRORS[base] for base in kind.__mro__ if base in AIOHTTP_ERRORS) for kind in named}
-    assert {kind for kind, called in nearest.items() if called is httpx.ConnectError} == {
-        kind for kind in named if issubclass(kind, aiohttp.ClientConnectorError)
-    }

@@ -1,18 +1,20 @@
 """Whom the transport trusts: public roots, or the file that the operator names."""
 
 import asyncio
-import ssl
 from pathlib import Path
 
+import certifi
 import pytest
 
 from exporter.client import Limits
 from exporter.errors import ConfigError, PollError, Transient
 from exporter.transport import open_transport
-from tests.faulty_server import ROOT_PEM, Bench, FaultyServer, answer, ask, serving
+from tests.faulty_server import ROOT_PEM, SERVER_PEM, Bench, FaultyServer, answer, ask, serving
 
 BODY = b'{"root": {}}'
 GOOD = answer(200, BODY)
+ROOT_HASH = "729cd28f.0"
+"""The name under which OpenSSL looks for the root."""
 ONCE = Limits(body_bytes_max=1000, timeout_seconds=10, attempts_max=1)
 
 
@@ -39,7 +41,7 @@ def test_unknown_root(tmp_path: Path) -> None:
     error = trusting(None, tmp_path)
     assert isinstance(error, Transient)
     assert error.reason == "tls"
-    assert "CERTIFICATE_VERIFY_FAILED" in str(error)
+    assert "unable to get local issuer certificate" in str(error)
 
 
 def test_no_tls_there() -> None:
@@ -60,14 +62,38 @@ def test_no_tls_there() -> None:
     assert asyncio.run(run()) == "tls"
 
 
-def test_ca_file_is_one_behaviour_on_every_python(tmp_path: Path) -> None:
-    """A named file replaces the public roots; no extension is demanded of it, and an intermediate may be the anchor."""
+def test_ca_file_may_name_less_than_a_root(tmp_path: Path) -> None:
+    """Whatever certificate the operator vouches for is an anchor, as an intermediate or the server's own."""
+    (tmp_path / "own.pem").write_text(SERVER_PEM.partition("-----BEGIN PRIVATE KEY")[0])
+    assert trusting(tmp_path / "own.pem", tmp_path) == BODY
+
+
+def test_ca_file_replaces_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roots of the environment count where no file is named, and only there."""
     (tmp_path / "root.pem").write_text(ROOT_PEM)
-    transport = open_transport(tmp_path / "root.pem", 1)
-    context = vars(transport)["_context"]
-    assert not context.verify_flags & ssl.VERIFY_X509_STRICT
-    assert context.verify_flags & ssl.VERIFY_X509_PARTIAL_CHAIN
-    assert len(context.get_ca_certs()) == 1
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+    assert trusting(None, tmp_path) == BODY
+    error = trusting(Path(certifi.where()), tmp_path)
+    assert isinstance(error, Transient)
+    assert error.reason == "tls"
+
+
+def test_folder_of_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SSL_CERT_DIR names a folder as `openssl rehash` makes it."""
+    root = tmp_path / "roots" / ROOT_HASH
+    root.parent.mkdir()
+    root.write_text(ROOT_PEM)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(root.parent))
+    assert trusting(None, tmp_path) == BODY
+
+
+def test_proxies_of_the_environment_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key travels to `base_url` and nowhere else."""
+    (tmp_path / "root.pem").write_text(ROOT_PEM)
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert trusting(tmp_path / "root.pem", tmp_path) == BODY
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate", b"\x30\x82\x01\x0a"])

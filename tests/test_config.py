@@ -36,7 +36,10 @@ SERVER_URL = (
     "expected postgresql://USER@HOST:PORT/DATABASE, perhaps with ?sslmode=verify-full and other settings of libpq;"
     " in a password %, /, ?, # and @ are written as %25, %2F, %3F, %23 and %40"
 )
-LEDGER_URL = "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite"
+LEDGER_URL = (
+    "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite, or postgresql://USER@HOST/DATABASE"
+)
+NOT_SHOWN = f"expected {LEDGER_URL}; what it holds is not shown, for there may be a password in it"
 VARIABLE = "the name of an environment variable, such as TELNYX_API_KEY"
 NOTHING = "nothing; remove the key to have its default"
 TOP_KEYS = "known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets, web"
@@ -140,11 +143,14 @@ BAD_SETTINGS = {
     "accounts: [{base_url: 'https://a/v2#x'}]": f"accounts[0].base_url: {URL_PLAIN}",
     "ledger: {url: 'postgresql://u:secret@db'}": f"ledger.url: {SERVER_URL}",
     "ledger: {url: 'postgresql://u:se/cret@db/x'}": f"ledger.url: {SERVER_URL}",
+    "ledger: {url: 'postgresql://u:s@cret@db/x'}": f"ledger.url: {SERVER_URL}",
     "ledger: {url: 'postgres:u:secret@db/x'}": f"ledger.url: {SERVER_URL}",
     "ledger: {password_file: /etc/pw}": (
         "ledger.password_file: a file has no password; remove the key, or name a PostgreSQL in ledger.url"
     ),
-    "ledger: {url: 'mysql://u:secret@db/x'}": f"ledger.url: {URL_PLAIN}",
+    "ledger: {url: 'mysql://u:secret@db/x'}": f"ledger.url: {NOT_SHOWN}",
+    "ledger: {url: 'host=db user=u password=secret dbname=x'}": f"ledger.url: {NOT_SHOWN}",
+    "ledger: {url: 'sqlite:///x?mode=ro'}": f"ledger.url: {URL_PLAIN}",
     "ledger: {url: x.sqlite}": f'ledger.url: expected {LEDGER_URL}, got "x.sqlite"',
     "ledger: {url: 'sqlite://'}": f'ledger.url: expected {LEDGER_URL}, got "sqlite://"',
     "ledger: {url: 'sqlite:///:memory:'}": f'ledger.url: expected {LEDGER_URL}, got "sqlite:///:memory:"',

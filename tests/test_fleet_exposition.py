@@ -18,7 +18,10 @@ from exporter.ledger.leases import Answer, Lease
 from exporter.model import SessionRef
 from exporter.simulator import Running, Settings, running
 from tests.exporting import Exporting, Samples, config, exporting, net, same, stated
-from tests.postgres import free_port
+from tests.faulty_server import FaultyServer
+from tests.faulty_server import answer as answered
+from tests.faulty_server import serving as serving_api
+from tests.postgres import Postgres, free_port
 from tests.postgres import running as serving
 from tests.replicas import Fleet, Replica, write_config
 from tests.waiting import until
@@ -178,6 +181,47 @@ def test_one_asks_the_sources_of_an_account(database: str) -> None:
                     assert [second.app.fleet.holds(name) for name in names] == [False] * 3
                 await second.app.fleet.beat()
                 assert [second.app.fleet.holds(name) for name in names] == [True] * 3
+
+    asyncio.run(play())
+
+
+def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, database: str) -> None:
+    """The lease is lost while the question is under way: the answer would stay on the page for ever."""
+    asked, told, apis = asyncio.Event(), asyncio.Event(), list[FaultyServer]()
+    body = b'{"data": {"balance": "3.50", "currency": "USD"}}'
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        if "/balance" not in apis[0].lines[-1]:
+            writer.write(answered(404))
+            return
+        asked.set()
+        await told.wait()
+        writer.write(answered(200, body))
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+            plain = settings(simulated, database)
+            async with serving_api(slowly) as api:
+                apis.append(api)
+                account = replace(
+                    plain.accounts[0], base_url=f"http://127.0.0.1:{api.port}/v2", balance_interval_seconds=60
+                )
+                async with exporting(replace(plain, accounts=(account,)), simulated) as exporter:
+                    await asked.wait()
+                    lost = "UPDATE leases SET holder = 0, until = 'infinity' WHERE name = 'balance/main'"
+                    postgres.execute(lost, database.rpartition("/")[2])
+                    await exporter.app.fleet.beat()
+                    await exporter.app.discover()
+                    told.set()
+
+                    async def heard() -> bool:
+                        exporter.publish()
+                        labels = (("account", "main"), ("code", "200"), ("endpoint", "balance"))
+                        return ("telnyx_api_requests_total", labels) in await exporter.samples()
+
+                    await exporter.until(heard)
+                    await exporter.drained()
+                    assert [name for name, _ in await exporter.samples() if name == "telnyx_balance"] == []
 
     asyncio.run(play())
 

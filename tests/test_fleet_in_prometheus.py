@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from exporter.dashboards.queries import COST, exact
 from tests.generate_docs import TOP
+from tests.promql import substituted
 
 PAGE = (TOP / "docs" / "fleet.md").read_text()
 (QUERY,) = re.findall(r"(?s)```promql\n(.*?)```", PAGE)
@@ -19,6 +21,7 @@ FIRST = "telnyx_cost_total{currency='USD', instance='a'}"
 SECOND = "telnyx_cost_total{currency='USD', instance='b'}"
 ONE = "telnyx_cost_total{currency='USD', instance='fleet'}"
 NOTHING = "telnyx_cost_credits_total{currency='USD', instance='fleet'}"
+OTHER = "telnyx_cost_total{currency='USD', instance='fleet', job='other'}"
 Question = tuple[str, str, float | None]
 
 
@@ -59,8 +62,18 @@ def test_the_query_is_exact_across_takeovers(promtool: Path, tmp_path: Path, ser
         "15m": (200, None),
         "21m": (300, 300),
     }
-    questions: list[Question] = [(QUERY, at, exact) for at, (exact, _) in shown.items()]
+    questions: list[Question] = [(QUERY, at, total) for at, (total, _) in shown.items()]
     ask(tmp_path, promtool, series, *questions, *((plain, at, summed) for at, (_, summed) in shown.items()))
+
+
+@pytest.mark.parametrize("series", [{FIRST: BY_A, SECOND: BY_B}, {ONE: BY_ONE}], ids=["as it comes", "renamed"])
+@pytest.mark.parametrize("other", [{}, {OTHER: "1000+0x200"}], ids=["alone", "beside another fleet"])
+def test_what_a_dashboard_shows_does_not_jump(
+    promtool: Path, tmp_path: Path, series: dict[str, str], other: dict[str, str]
+) -> None:
+    """A window that begins while nobody shows the totals has what was booked in it, not all that there is."""
+    booked = substituted(exact(COST, "currency", window="6m"))
+    ask(tmp_path, promtool, series | other, (booked, "11m", 95), (booked, "12m", 100), (booked, "12m15s", 100))
 
 
 def test_under_one_name_an_increase_is_counted_once(promtool: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,6 +21,7 @@ from tests.exporting import PATIENCE_SECONDS, Exporting, config, exporting
 from tests.faulty_server import FaultyServer, answer, serving, then_silence, together
 from tests.processes import Process, write
 from tests.test_exporter import EXAMPLE
+from tests.test_webhooks import JSON, event
 from tests.trees import answer as tree
 from tests.trees import body, node
 
@@ -27,6 +29,9 @@ STUCK_SECONDS = 100.0
 INSECURE = {"detail_records": {"record_types": []}, "webhooks": {"insecure": True}}
 SESSION = {"record_type": "call-control", "event_id": "leg"}
 KILLS = 5
+HASTY = {"X-Prometheus-Scrape-Timeout-Seconds": "1"}
+NOBODY = 1
+"""A port on which nothing listens."""
 
 
 class Leaping:
@@ -219,3 +224,37 @@ def test_sigkill_right_after_sigterm_loses_nothing(tmp_path: Path, free_port: in
             promised |= {name for name, each in sent.items() if each.result() == HTTPStatus.NO_CONTENT}
     assert promised
     assert promised <= {name for (name,) in ledger_rows(tmp_path, "SELECT event_id FROM sessions")}
+
+
+def test_who_asks_while_the_server_is_away_is_answered(tmp_path: Path, free_port: int) -> None:
+    """Started before its PostgreSQL, nothing that is sent is a defect: all are told what is missing."""
+    write(
+        tmp_path,
+        ledger={"url": f"postgresql://nobody@127.0.0.1:{NOBODY}/nothing"},
+        discovery=INSECURE | {"http": {"enabled": True}},
+    )
+    process = Process(tmp_path, free_port, "--web.enable-lifecycle")
+    try:
+        process.until(lambda: said(process, "GET", "/-/ready").startswith("503 starting: ledger: "))
+        listed = said(process, "POST", "/api/v1/sessions", json=[SESSION])
+        assert listed.startswith('503 {"error":"starting: ledger: ')
+        assert (
+            said(process, "POST", "/webhooks/telnyx", content=event(), headers=JSON)
+            == "503 not taken for now; send it again\n"
+        )
+        assert "the exporter is starting" in said(process, "POST", "/-/reload")
+        assert "probe_success 0" in said(process, "GET", "/probe", params=SESSION, headers=HASTY)
+        assert process.end() == 0
+        assert "Traceback" not in process.log()
+        assert "never awaited" not in process.log()
+    finally:
+        process.process.kill()
+
+
+def said(process: Process, method: str, path: str, **how: Any) -> str:
+    """Status and text; empty as long as nothing listens."""
+    try:
+        found = httpx.request(method, f"http://localhost:{process.origin.rpartition(':')[2]}{path}", **how)
+    except httpx.TransportError:
+        return ""
+    return f"{found.status_code} {found.text}"

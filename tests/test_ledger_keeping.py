@@ -248,3 +248,14 @@ def test_a_renamed_account_keeps_everything_and_books_nothing_twice(ledger_url: 
         with pytest.raises(LedgerError):
             ledger.rename_account(old, new)
     ledger.close()
+
+
+def test_an_account_gets_no_name_that_has_series(ledger_url: str) -> None:
+    """As after a start under the new name, before anything was found: refused in words, and nothing has changed."""
+    ledger = settled(ledger_url)
+    ledger.born([("telnyx_sessions", (("account", "prod"), ("state", "discovered")))])
+    with pytest.raises(LedgerError, match="'prod' is in this ledger already"):
+        ledger.rename_account("main", "prod")
+    assert set(values(ledger, "telnyx_cost_total", "account")) == {("main",)}
+    assert ledger.check() == []
+    ledger.close()

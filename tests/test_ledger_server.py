@@ -9,12 +9,12 @@ import psycopg
 import pytest
 
 from exporter.errors import LedgerAway, LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
-from exporter.ledger import snapshot
+from exporter.ledger import open_existing, snapshot
 from exporter.ledger.leases import Answer
 from exporter.ledger.listing import Query
 from exporter.model import SessionRef
 from tests.postgres import Bouncer, Postgres, running
-from tests.test_ledger import ALL, CALL, net, opened, poll, ref
+from tests.test_ledger import ALL, CALL, POLICY, SETTINGS, net, opened, poll, ref
 from tests.test_ledger_writers import Village, comes_to_rest, live_together, rising, run_out
 from tests.trees import node
 
@@ -159,6 +159,28 @@ def test_a_database_of_something_else_is_left_alone(postgres: Postgres, database
     with pytest.raises(LedgerTooNew, match="newer version"):
         opened(database)
     assert postgres.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name) == [(1,)]
+
+
+def test_what_looks_after_a_ledger_makes_none(postgres: Postgres, database: str) -> None:
+    """`ledger check` of another database than was meant says so, and leaves it as it is."""
+    with pytest.raises(LedgerError, match="lacks a table of the ledger"):
+        open_existing(database, POLICY, SETTINGS)
+    assert postgres.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name_of(database)) == [(0,)]
+    opened(database).close()
+    open_existing(database, POLICY, SETTINGS).close()
+
+
+def test_a_writer_that_is_fenced_by_an_upgrade_goes_on_no_more(postgres: Postgres, database: str) -> None:
+    """What leads a ledger to a new form takes the place of all writers; those of the version before refuse it then."""
+    with closing(opened(database)) as ledger:
+        ledger.follow([ref("s")], "file", 0.0)
+        postgres.execute("UPDATE meta SET value = '999' WHERE key = 'schema_version'", name_of(database))
+        postgres.execute("DELETE FROM writers", name_of(database))
+        for _ in range(2):
+            with pytest.raises(LedgerTooNew, match="newer version"):
+                ledger.follow([ref("t")], "file", 0.0)
+        assert postgres.execute("SELECT event_id FROM sessions", name_of(database)) == [("s",)]
+        assert postgres.execute("SELECT count(*) FROM writers", name_of(database)) == [(0,)]
 
 
 def test_claims_of_a_stopped_exporter_are_free_at_once(postgres: Postgres, database: str) -> None:

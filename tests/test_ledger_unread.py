@@ -98,6 +98,20 @@ def test_it_is_read_when_others_have_booked_on_its_events(ledger: Ledger, *, tog
     assert ledger.check() == []
 
 
+def test_it_is_read_when_a_check_failed_by_the_change_alone(ledger: Ledger) -> None:
+    """That another currency is stated is said once; the session agrees with itself as soon as it is stated again."""
+    answers, failing = Answers(), []
+    ledger.follow([ref("s")], "file", 0.0)
+    for now, currency in ((0.0, "USD"), (100.0, "EUR"), (300.0, "EUR"), (800.0, "EUR")):
+        tree = node("call-session:s", "0.5")
+        tree["cost"]["currency"] = currency
+        ledger.record([answers(claim, tree, now) for claim in ledger.claim(now, ALL)])
+        failing.append(values(ledger, "telnyx_unreconciled_sessions", "check").get(("currency",), 0))
+    assert failing == [0, 1, 0, 0]
+    assert answers.read == 3, "that of 800 was the last one again"
+    assert net(ledger) == {("call-session", "USD"): 0, ("call-session", "EUR"): Decimal("0.5")}
+
+
 def test_an_answer_in_several_parts_has_no_fingerprint(ledger: Ledger) -> None:
     """What its first part says of the whole is too little."""
     ledger.follow([ref("s")], "file", 0.0)

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from exporter.config import Budget
-from exporter.errors import LedgerError
+from exporter.errors import LedgerAway, LedgerError
 from exporter.ledger import Ledger
 from exporter.ledger.writers import DEAD_SECONDS
 from exporter.model import Claim, DetailRecord, Poll, Sighting
@@ -262,7 +262,7 @@ def test_a_commit_that_nobody_heard_of_books_once(postgres: Postgres, database: 
         (claim,) = ledger.claim(0.0, ALL)
         polls = [poll(claim, CALL, 0.0)]
         wire.cut(moment)
-        with pytest.raises(LedgerError, match="whether it was is not known"):
+        with pytest.raises(LedgerAway, match="whether it was is not known"):  # a start that meets it begins again
             ledger.record(polls)
         assert wire.cuts == 1
         ledger.record(polls)
@@ -271,6 +271,22 @@ def test_a_commit_that_nobody_heard_of_books_once(postgres: Postgres, database: 
         assert {total.row: total for total in other.totals()} == {total.row: total for total in ledger.totals()}
         assert values(other, "telnyx_polls_total") == {}
         assert other.check() == []
+        ledger.close()
+
+
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_nobody_heard_of_is_read_again(postgres: Postgres, database: str, moment: Moment, *, anew: bool) -> None:
+    """The connection breaks at the end of a reading: what had changed by then is in the next one."""
+    with wired(postgres.port) as wire, closing(opened(database)) as other:
+        ledger = opened(database.replace(str(postgres.port), str(wire.port)))
+        ledger.changes()
+        other.follow([ref("s")], "file", 0.0)
+        other.record([poll(claim, CALL, 0.0) for claim in other.claim(0.0, ALL)])
+        wire.cut(moment)
+        seen = {total.row: total for total in ledger.changes(anew=anew).totals}
+        assert wire.cuts == 1
+        assert seen == {total.row: total for total in other.totals()}
         ledger.close()
 
 

@@ -315,15 +315,37 @@ def test_births_survive_load() -> None:
     assert metrics.ripe(150) == [1]
 
 
-def test_birth_under_a_number_of_before() -> None:
-    """A total that has the number of one that was never committed is born itself."""
+@pytest.mark.parametrize("changed", [False, True])
+def test_births_begin_again_on_the_page_of_another(*, changed: bool) -> None:
+    """Whoever exposes the ledger again shows at 0 first what is unreleased, also what it knew, then its value."""
     metrics = loaded([counter(1, "1", released=False)])
     metrics.page()
     metrics.ripe(0)
-    metrics.load([counter(1, "1", (*COST_LABELS, ("currency", "EUR")), released=False)])
+    metrics.scraped(1)
+    metrics.begin_births()
+    metrics.load([counter(1, "2" if changed else "1", released=False)])
+    assert metrics.ripe(150) == [], "it was on no page since"
+    metrics.page()
+    metrics.ripe(200)
+    metrics.scraped(201)
+    assert metrics.ripe(350) == [1]
+
+
+@pytest.mark.parametrize("how", ["load", "apply"])
+def test_birth_under_a_number_of_before(how: str) -> None:
+    """A total that has the number of one that ended, or was never committed, is born itself."""
+    metrics = loaded([counter(1, "1", released=False)])
+    metrics.page()
+    metrics.ripe(0)
+    other = counter(1, "1", (*COST_LABELS, ("currency", "EUR")), released=False)
+    if how == "load":
+        metrics.load([other])
+    else:
+        metrics.apply(Receipt((other,)))
     metrics.scraped(1)
     assert metrics.ripe(150) == [], "it was on no page"
-    metrics.page()
+    found = samples(metrics)
+    assert (shown(found, COST, currency="EUR"), shown(found, COST, currency="USD")) == (0, None)
     metrics.ripe(200)
     metrics.scraped(201)
     assert metrics.ripe(350) == [1]

@@ -8,7 +8,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.config import Metrics as Settings
 from exporter.metrics import Metrics
-from exporter.metrics.followed import CHANGED_WITHIN_SECONDS, KNOWN_PER_PLACE, PLACE_KEPT_SECONDS, Places
+from exporter.metrics.followed import (
+    CHANGED_WITHIN_SECONDS,
+    CHOSEN_SECONDS,
+    KNOWN_PER_PLACE,
+    PLACE_KEPT_SECONDS,
+    Places,
+)
 from exporter.model import Followed, SessionRef
 
 NOW = 1_790_000_000.0
@@ -142,3 +148,22 @@ def test_series() -> None:
     }
     metrics.follow([], NOW + CHANGED_WITHIN_SECONDS + 1)
     assert lines(metrics) == {}
+
+
+def test_due() -> None:
+    """The choice is made anew when a session changed or a minute has gone by, also backwards; not at each commit."""
+    places = Places(1)
+    for news, now, due in (
+        ([session("first")], NOW, True),
+        ([], NOW + CHOSEN_SECONDS - 1, False),
+        ([], NOW + CHOSEN_SECONDS, True),
+        ([], NOW + CHOSEN_SECONDS + 1, False),
+        ([session("first", cost="1")], NOW + CHOSEN_SECONDS + 1, True),
+        ([], NOW - CHOSEN_SECONDS, True),
+    ):
+        places.follow(news, now)
+        assert places.due == due
+        if due:
+            places.choose()
+    places.resize(2)
+    assert places.due

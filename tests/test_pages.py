@@ -11,14 +11,16 @@ from html import unescape
 from html.parser import HTMLParser
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 import pytest
 
+from exporter import config
 from exporter.catalog import CHECKS as CHECK_NAMES
 from exporter.model import SessionRef
+from exporter.web.pages import settings
 from exporter.web.pages.checks import CHECKS
 from exporter.web.pages.foreign import SHOWN_MAX, TOLD_MAX
 from exporter.web.pages.routes import WAITING_MAX
@@ -279,6 +281,20 @@ def test_the_configuration_is_shown_without_its_keys(http: httpx.Client) -> None
     assert "TELNYX_API_KEY" in page
     assert told.json()["config"]["accounts"][0]["name"] == "main"
     assert "settle_after_seconds" in page
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:SECRET@db/t", "postgresql://db/t?user=u&password=SECRET&sslmode=require"]
+)
+def test_the_ledgers_password_is_not_shown(url: str) -> None:
+    """Neither before the host nor among the parameters; what else the URL says is."""
+    read = config.parse(f"ledger: {{url: '{url}'}}".encode(), "config.yaml")
+    told = [settings.effective(read, str)["ledger"]["url"]]
+    told += [value.value for group in settings.groups(read) for value in group.values if value.key == "url"]
+    assert len(told) == 2
+    for each in told:
+        assert "SECRET" not in each
+        assert urlsplit(each).path == "/t"
 
 
 def test_failures_say_what_happened(http: httpx.Client) -> None:

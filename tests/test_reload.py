@@ -135,9 +135,9 @@ def test_the_answer_says_what_changed_and_what_needs_a_restart(tmp_path: Path) -
         )
         said = await hands.reload(
             metrics={"birth_seconds": 0, "buckets": {"session_cost": [1, 2]}},
-            ledger={"url": f"sqlite:///{tmp_path / 'another.sqlite'}", "retention_days": 50},
+            ledger={"url": f"sqlite:///{tmp_path / 'another.sqlite'}", "retention_days": 50, "lease_seconds": 30},
         )
-        assert said.endswith("; needs a restart: metrics.buckets.session_cost, ledger.url\n")
+        assert said.endswith("; needs a restart: metrics.buckets.session_cost, ledger.url, ledger.lease_seconds\n")
         assert "ledger.retention_days" in said.partition(";")[2]
         assert not (tmp_path / "another.sqlite").exists()
         assert KEY not in said
@@ -313,6 +313,21 @@ def test_polls_under_way_are_booked(tmp_path: Path) -> None:
             await hands.exporter.until(asked_again)
             assert ENVIRONMENT["THIRD_KEY"] in api.heads[-1]
             await gate.abort()
+
+    play(tmp_path, scene)
+
+
+def test_a_budget_that_takes_the_number_of_another_shows_its_own(tmp_path: Path) -> None:
+    """SQLite gives a series that begins the number of the one that has just ended, if that was the last."""
+
+    async def scene(hands: Reloaded) -> None:
+        one = {"name": "all", "amount": 5, "window": 31_536_000}
+        other = one | {"name": "turns", "match": {"record_type": "inference"}}
+        await hands.reload(sessions=[DOCUMENTED], budgets=[one, other], metrics={"birth_seconds": 0})
+        for budgets in ([], [one], [other]):
+            samples = await hands.reload_and_show(sessions=[DOCUMENTED], budgets=budgets, metrics={"birth_seconds": 0})
+        spent = {labels: amount for (name, labels), amount in samples.items() if name == "telnyx_budget_spent"}
+        assert spent == {(("budget", "turns"), ("currency", "USD")): Decimal("0.0121")}
 
     play(tmp_path, scene)
 

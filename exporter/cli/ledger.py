@@ -1,7 +1,8 @@
 """`ledger`: looks after the ledger of an exporter that is not running.
 
-Owns its actions and what they print; the ledger's lock sees to it that nobody else has it meanwhile. The surprising
-fact: a copy is asked for by two URLs, since the configuration names but one ledger.
+Owns its actions and what they print; a file's lock sees to it that nobody else has it meanwhile, and a server's ledger
+may be checked while exporters use it. The surprising fact: a copy is asked for by two URLs, since the configuration
+names but one ledger.
 """
 
 import argparse

@@ -20,7 +20,10 @@ _READ = {"key": "api_key", "webhook_key": "webhook_public_key"}
 def in_effect(running: Config, wanted: Config) -> Config:
     """What a running exporter makes of a configuration: all of it but what needs a restart."""
     metrics = replace(wanted.metrics, labels=running.metrics.labels, buckets=running.metrics.buckets)
-    ledger = replace(wanted.ledger, url=running.ledger.url, password_file=running.ledger.password_file)
+    before = running.ledger
+    ledger = replace(
+        wanted.ledger, url=before.url, password_file=before.password_file, lease_seconds=before.lease_seconds
+    )
     return replace(wanted, metrics=metrics, ledger=ledger)
 
 

@@ -214,12 +214,14 @@ def web_url() -> Rule:
 
 
 def ledger_url() -> Rule:
-    expected = "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite"
+    expected = "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite, or postgresql://USER@HOST/DATABASE"
 
     def take(value: Any) -> str:
         if isinstance(value, str) and value.startswith("postgres"):
             return _server_url(value)
         url = _text(expected, value)
+        if not url.startswith("sqlite:"):
+            _without(url, "@=", f"expected {expected}; what it holds is not shown, for there may be a password in it")
         _without(url, "@?#", "expected a URL without credentials, query or fragment; they are not shown")
         if not re.fullmatch(r"sqlite:///(?!:memory:|/*$).+", url) or not url.isprintable():
             _unfit(expected, value)
@@ -230,7 +232,10 @@ def ledger_url() -> Rule:
 
 def _server_url(url: str) -> str:
     """Never says what it got: there may be a password in it."""
-    if not re.fullmatch(r"postgres(ql)?://[^/?#\s]*/[^/?#\s]+(\?[^#\s]*)?", url) or not url.isprintable():
+    if (
+        not re.fullmatch(r"postgres(ql)?://([^/?#@\s]*@)?[^/?#@\s]*/[^/?#\s]+(\?[^#\s]*)?", url)
+        or not url.isprintable()
+    ):
         raise ValueError(
             "expected postgresql://USER@HOST:PORT/DATABASE, perhaps with ?sslmode=verify-full and other settings of"
             " libpq; in a password %, /, ?, # and @ are written as %25, %2F, %3F, %23 and %40"

@@ -14,6 +14,8 @@ _PARTS: Final = ("_bucket", "_sum", "_count")
 COST, CREDITS = "telnyx_cost_total", "telnyx_cost_credits_total"
 RANGE = "$__range"
 """The time range of the dashboard, or of the panel that sets its own."""
+GAP = "10m"
+"""Longer than a restart, or a takeover among several exporters, shows nothing."""
 
 
 def family_of(sample: str) -> Family:
@@ -71,10 +73,15 @@ def latest(name: str, by: str, *matchers: str) -> str:
 
 
 def exact(sample: str, by: str, *matchers: str, window: str = RANGE) -> str:
-    """What was added in the window, to the last digit; what did not exist at its beginning counts from 0."""
+    """What was added in the window, to the last digit; what did not exist at its beginning counts from 0.
+
+    Where the window begins in a gap, as of a restart or a takeover, what was there before the gap did exist.
+    """
+    of_job = ", ".join(dict.fromkeys(("job", *by.split(", "))))
     now = f"sum by ({by}) ({of(sample, *matchers)})"
-    then = f"sum by ({by}) ({of(sample, *matchers)} offset {window})"
-    return f"({now} - ({then} or 0 * {now}))"
+    then = f"sum by ({of_job}) ({of(sample, *matchers)} offset {window})"
+    before = f"sum by ({of_job}) (last_over_time({of(sample, *matchers)}[{GAP}] offset {window}))"
+    return f"({now} - (sum by ({by}) ({then} or {before}) or 0 * {now}))"
 
 
 def exact_net(by: str, *matchers: str, window: str = RANGE) -> str:

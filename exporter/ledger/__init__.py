@@ -42,7 +42,10 @@ def open_scratch(policy: Policy, settings: Settings) -> Ledger:
 
 def open_existing(url: str, policy: Policy, settings: Settings, password_file: Path | None = None) -> Ledger:
     """Open a ledger that must be there already; raises LedgerError if it isn't."""
-    if not on_server(url) and not path_of(url).exists():
+    if on_server(url):
+        with snapshot(url, password_file):
+            pass
+    elif not path_of(url).exists():
         raise LedgerError(f"{path_of(url)} doesn't exist; set ledger.url to the exporter's ledger")
     return Ledger(_engine(url, password_file), policy, settings)
 

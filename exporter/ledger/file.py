@@ -183,7 +183,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _prepare(connection: SqliteConnection, path: Path) -> None:
-    """Bring the file to this version; claims of a process that died are free again."""
+    """Bring the file to this version."""
     version = _inspected(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

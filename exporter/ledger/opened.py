@@ -84,8 +84,8 @@ class OpenLedger:
         return Sums().read(self._connection).totals if self.shared else self._totals.all()
 
     def changes(self, *, anew: bool = False) -> Reading:
-        """What whoever shows all writers' totals hasn't seen yet, or all anew."""
-        sums = Sums() if anew else self._sums
+        """What whoever shows all writers' totals hasn't seen yet, or all anew; all after an error, too."""
+        sums, self._sums = Sums() if anew else self._sums, Sums()
         reading = self._engine.read(lambda: sums.read(self._connection))
         self._sums = sums
         return reading

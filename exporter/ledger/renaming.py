@@ -26,7 +26,7 @@ def rename_account(connection: Connection, old: str, new: str) -> int:
     known = {account for (account,) in connection.execute("SELECT DISTINCT account FROM sessions")}
     if old not in known:
         raise LedgerError(f"no account {old!r} in this ledger; it has {', '.join(sorted(known)) or 'none'}")
-    if new in known:
+    if new in known or _has_series(connection, new):
         raise LedgerError(f"account {new!r} is in this ledger already; two accounts can't become one")
     seed = seeds(connection).get(old, old)
     values = [(_SEED + new, seed), (_SEED + old, uuid.uuid4().hex)]
@@ -39,6 +39,12 @@ def rename_account(connection: Connection, old: str, new: str) -> int:
     connection.execute("DELETE FROM meta WHERE key = ?", (f"cursors:{new}",))
     connection.execute("UPDATE meta SET key = ? WHERE key = ?", (f"cursors:{new}", f"cursors:{old}"))
     return connection.execute("UPDATE sessions SET account = ? WHERE account = ?", (new, old)).rowcount
+
+
+def _has_series(connection: Connection, account: str) -> bool:
+    """Also of one whose sessions were pruned, or that has none yet: an exporter was started with it."""
+    found = connection.execute("SELECT labels FROM series UNION ALL SELECT labels FROM label_sets")
+    return any(["account", account] in json.loads(text) for (text,) in found)
 
 
 def _relabel(connection: Connection, table: str, old: str, new: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import errors
 
-from exporter.errors import LedgerError
+from exporter.errors import LedgerAway, LedgerError
 from exporter.ledger.connection import Connection, Image, Overtaken
 from exporter.ledger.leases import give_back
 from exporter.ledger.patience import Patience
@@ -231,7 +231,7 @@ class Server:
             done = connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
             if connection.driver.closed:
-                raise LedgerError(
+                raise LedgerAway(
                     f"{self.place}: the connection broke while a transaction was being committed, and whether it was"
                     " is not known; it is begun again, and what was booked is not booked twice"
                 ) from error
@@ -243,6 +243,7 @@ class Server:
         """A connection, a place among the writers, and an image that is true."""
         self._connection = _usable(self._connection) or connect(self._address, self._patience)
         if self._writer is None:
+            ready(self._connection)  # a newer version may have changed the tables and taken all writers' places
             row = self._connection.execute("INSERT INTO writers DEFAULT VALUES RETURNING id").fetchone()
             assert row is not None, "it returns one"
             self._writer, self._stale = int(row[0]), True

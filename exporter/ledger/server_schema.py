@@ -20,7 +20,10 @@ _MEANWHILE = (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObj
 
 
 def ready(connection: Connection) -> bool:
-    """Whether the tables are there; raises LedgerError if they are not of this version."""
+    """Whether the tables are there; raises LedgerError if they are not of this version.
+
+    A writer looks when it takes its place: what leads the tables to another version must erase all writers.
+    """
     if connection.execute("SELECT to_regclass('meta')").fetchone()[0] is None:
         return False
     found = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()

@@ -32,10 +32,13 @@ class Sums:
     """The totals as they were last read."""
 
     def __init__(self) -> None:
-        self._forget("")
+        self._forget("", None)
 
-    def _forget(self, generation: str) -> None:
+    def _forget(self, generation: str, connection: Connection | None) -> None:
         self._generation = generation
+        self._connection = connection
+        """Another one may be to another server, which numbers transactions anew, and what the last reading on one that
+        broke has said may not have been heard."""
         self._since = _BEGINNING
         self._series: dict[int, Total] = {}
         self._parts: dict[int, dict[int, Total]] = {}
@@ -47,14 +50,14 @@ class Sums:
         try:
             return self._read(connection)
         except BaseException:
-            self._forget("")
+            self._forget("", None)
             raise
 
     def _read(self, connection: Connection) -> Reading:
         query = "SELECT coalesce(max(value), '') FROM meta WHERE key = ?"
         generation = connection.execute(query, (GENERATION,)).fetchone()[0]
-        if generation != self._generation:
-            self._forget(generation)
+        if generation != self._generation or connection is not self._connection:
+            self._forget(generation, connection)
         whole = self._since == _BEGINNING
         changed = self._read_series(connection) | self._read_parts(connection) | self._drop_parts(connection)
         self._since = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()[0]

@@ -21,17 +21,26 @@ class Births:
     def put(self, row: int, *, released: bool) -> None:
         """Take note of a total, as often as one likes."""
         if released:
-            self._new.discard(row)
-            self._exposed.discard(row)
-            self._since.pop(row, None)
+            self.forget(row)
         elif row not in self._since and row not in self._exposed:
             self._new.add(row)
+
+    def forget(self, row: int) -> None:
+        self._new.discard(row)
+        self._exposed.discard(row)
+        self._since.pop(row, None)
 
     def keep(self, rows: set[int]) -> None:
         """Forget every row but these: the ledger was read again."""
         self._new &= rows
         self._exposed &= rows
         self._since = {row: since for row, since in self._since.items() if row in rows}
+
+    def begin_anew(self) -> None:
+        """None of them is on a page any more: another process had the pages meanwhile."""
+        self._new |= self._exposed | self._since.keys()
+        self._exposed.clear()
+        self._since.clear()
 
     def exposed(self) -> None:
         """A page was finished that has all series known by now."""

@@ -19,6 +19,9 @@ from exporter.money import ZERO, add
 CHANGED_WITHIN_SECONDS = 6 * 3600.0
 PLACE_KEPT_SECONDS = 15 * 60.0
 
+CHOSEN_SECONDS = 60.0
+"""Time alone moves sessions as well: however little happens, the places are given anew so often."""
+
 KNOWN_PER_PLACE = 8
 """Candidates kept in memory for each place; one that is let go comes back with its next change."""
 
@@ -58,7 +61,8 @@ class Places:
         self._candidates: dict[Key, Candidate] = {}
         self._since: dict[Key, float] = {}
         """Who holds a place, and since when."""
-        self._now = 0.0
+        self._now = self._chosen_at = 0.0
+        self._moved = False
 
     def __len__(self) -> int:
         """How many candidates are remembered."""
@@ -67,15 +71,27 @@ class Places:
     def follow(self, followed: Iterable[Followed], now: float) -> None:
         """Take note of sessions as they are now."""
         self._now = now
+        followed = list(followed)
+        self._moved |= bool(followed)
         if self.places > 0:
             self._candidates.update((each.key, each) for each in map(Candidate.of, followed))
+
+    def resize(self, places: int) -> None:
+        self.places, self._moved = places, True
 
     def forget(self) -> None:
         """Forget all sessions, but not who holds a place: the ledger is about to say what it knows."""
         self._candidates.clear()
+        self._moved = True
+
+    @property
+    def due(self) -> bool:
+        """Whether another choice may come out than the last time."""
+        return self._moved or abs(self._now - self._chosen_at) >= CHOSEN_SECONDS
 
     def choose(self) -> list[Followed]:
         """Give the places anew; the sessions that have one."""
+        self._moved, self._chosen_at = False, self._now
         eligible = [each for each in self._candidates.values() if self._eligible(each)]
         rivals = [each for each in eligible if not each.followed.configured]
         chosen = dict.fromkeys(chain(self._first_served(eligible), _ranked(rivals, self.places)))

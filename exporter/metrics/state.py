@@ -53,7 +53,6 @@ class Metrics:
         self._births = Births(settings.birth_seconds)
         self._unreleased = Unreleased()
         self._places = Places(settings.followed_sessions_max)
-        self._followed_moved = False
         self._version = 0
         self._wanted = False
         for family in FAMILIES:
@@ -70,8 +69,7 @@ class Metrics:
     def adopt(self, settings: Settings) -> None:
         """Go on under other settings; labels and buckets stay as they were at the start."""
         self._births.birth_seconds = settings.birth_seconds
-        self._places.places = settings.followed_sessions_max
-        self._followed_moved = True
+        self._places.resize(settings.followed_sessions_max)
 
     # What the ledger keeps
 
@@ -80,19 +78,16 @@ class Metrics:
         found = {row.row: row for row in totals}
         # Most are the very objects that are known; to compare those would take longer than all else here.
         moved = [row for number, row in found.items() if (known := self._rows.get(number)) is not row and known != row]
-        # What was never committed is gone, and another total may have its number now.
-        taken = {row.row for row in moved if row.row in self._rows and not _same_series(row, self._rows[row.row])}
-        for number in (self._rows.keys() - found.keys()) | taken:
+        for number in self._rows.keys() - found.keys():
             self._projections[self._rows[number].family].forget(number)
-        kept = found.keys() - taken
-        self._births.keep(kept)
-        self._unreleased.keep(kept)
+        self._births.keep(set(found))
+        self._unreleased.keep(set(found))
         for row in moved:
             self._put(row)
 
     def begin_births(self) -> None:
-        """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time."""
-        self._births.keep(set())
+        """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time, or again."""
+        self._births.begin_anew()
 
     def next_page(self) -> int:
         """The version of the next page, which there will be even if nothing changes."""
@@ -105,6 +100,10 @@ class Metrics:
             self._put(row)
 
     def _put(self, row: Total) -> None:
+        known = self._rows.get(row.row)
+        if known is not None and not _same_series(row, known):  # one that has ended, or was never committed
+            self._projections[known.family].forget(row.row)
+            self._births.forget(row.row)
         self._projections[row.family].put(row)
         released = may_show(row, BY_NAME[row.family])
         self._births.put(row.row, released=released)
@@ -113,7 +112,6 @@ class Metrics:
     def follow(self, followed: Iterable[Followed], now: float) -> None:
         """Take note of sessions as they are now; `now` is session time."""
         self._places.follow(followed, now)
-        self._followed_moved = True
 
     def recall(self, followed: Iterable[Followed], now: float) -> None:
         """Take note of sessions as the ledger knows them, and forget all others."""
@@ -179,7 +177,7 @@ class Metrics:
             projection.refresh()
         for place, amount in self._unreleased.sums().items():
             self._blocks[UNRELEASED].put(place, amount)
-        if self._followed_moved:
+        if self._places.due:
             self._show_followed(self._places.choose())
         self._blocks[SERIES].put(NO_LABELS, sum(self._blocks[name].sample_lines for name in self._projections))
         changed = self._wanted or any(block.changed for block in self._blocks.values())
@@ -204,7 +202,6 @@ class Metrics:
         for name, series in shown.items():
             self._replace(name, series)
         self._replace(_FOLLOWED_COST, costs)
-        self._followed_moved = False
 
     def _replace(self, name: str, series: Mapping[Values, Value]) -> None:
         block = self._blocks[name]

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
 
-import aiohttp
 import msgspec
+import pycurl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict, replace
@@ -30,6 +30,14 @@ PATIENCE_SECONDS = 5.0
 """Real time that a receiver has for its answer."""
 
 _ACCEPTED = range(200, 300)
+
+OPTIONS: Mapping[int, object] = {
+    pycurl.NOSIGNAL: 1,
+    pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+    pycurl.PROXY: "",
+    pycurl.TIMEOUT_MS: int(1000 * PATIENCE_SECONDS),
+    pycurl.WRITEFUNCTION: len,  # what the receiver says is read, and dropped
+}
 
 
 class Change(Struct, forbid_unknown_fields=True):
@@ -113,34 +121,38 @@ class Courier:
                 await task
 
     async def _run(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as http:
+        async with pycurl.AsyncCurlMulti() as curl:
             while True:
-                await self._send_due(http)
+                await self._send_due(curl)
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _send_due(self, http: aiohttp.ClientSession) -> None:
+    async def _send_due(self, curl: pycurl.AsyncCurlMulti) -> None:
         while (url := self._outbox.webhooks.url) is not None:
             taken = self._outbox.take(self._world.now(), self._monotonic())
             if not taken:
                 return
-            await asyncio.gather(*(self._deliver(http, url, delivery) for delivery in taken))
+            await asyncio.gather(*(self._deliver(curl, url, delivery) for delivery in taken))
 
-    async def _deliver(self, http: aiohttp.ClientSession, url: str, delivery: Delivery) -> None:
+    async def _deliver(self, curl: pycurl.AsyncCurlMulti, url: str, delivery: Delivery) -> None:
         accepted = False
         try:
-            accepted = await self._post(http, url, delivery)
-        except (aiohttp.ClientError, OSError):  # a time-out is an OSError
+            accepted = await self._post(curl, url, delivery)
+        except pycurl.error:
             pass
         finally:
             self._outbox.done(delivery, self._monotonic(), accepted=accepted)
 
-    async def _post(self, http: aiohttp.ClientSession, url: str, delivery: Delivery) -> bool:
+    async def _post(self, curl: pycurl.AsyncCurlMulti, url: str, delivery: Delivery) -> bool:
         assert self._wall is not None, "checked when the URL was set"
         session = self._world.session(delivery.number)
         hook = next(islice(hooks.hooks(session), delivery.place, None))
         body = msgspec.json.encode(hooks.body(session, hook, delivery.attempt, url))
         headers = self._signer.headers(body, self._wall())
-        async with http.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-            await answer.read()
-            return answer.status in _ACCEPTED
+        request = pycurl.Curl()
+        for option, value in OPTIONS.items():
+            request.setopt(option, value)
+        request.setopt(pycurl.URL, url.encode())
+        request.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()])
+        request.setopt(pycurl.POSTFIELDS, body)
+        await curl.perform(request)
+        return request.getinfo(pycurl.RESPONSE_CODE) in _ACCEPTED

@@ -17,6 +17,8 @@ from exporter.config.read import settings_of
 from exporter.web.pages.foreign import Mask, unmasked
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+_PASSWORDS = re.compile(r"(?<=password=)[^&\s]*")
+"""As libpq takes them after the `?` of a URL: `password`, `sslpassword`."""
 _KEY_SHAPED = re.compile(r"KEY[0-9A-Za-z_]{16,}")
 MASK = "***"
 
@@ -72,7 +74,8 @@ def _written(value: Any) -> str:
 
 def _masked(value: Any, mask: Mask) -> Any:
     if isinstance(value, str):
-        return _KEY_SHAPED.sub(MASK, mask(_CREDENTIALS.sub(f"{MASK}@", value)))
+        without = _PASSWORDS.sub(MASK, _CREDENTIALS.sub(f"{MASK}@", value))
+        return _KEY_SHAPED.sub(MASK, mask(without))
     if isinstance(value, dict):
         return {key: _masked(item, mask) for key, item in value.items()}
     return [_masked(item, mask) for item in value] if isinstance(value, list) else value
