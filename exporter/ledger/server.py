@@ -34,8 +34,8 @@ PAUSE_MILLISECONDS = 50
 STATEMENT_MILLISECONDS, LOCK_MILLISECONDS, IDLE_MILLISECONDS = 15_000, 5_000, 10_000
 """A statement that takes longer, a lock that is waited for longer, a transaction whose process stands still for longer.
 
-The last is less than any lease lasts (`fleet.LEASE_SECONDS`): what a process locked that stands still is free before
-others take over.
+The last is less than `fleet.LEASE_SECONDS`: what a process has locked that stands still is free before others may do
+what only one does.
 """
 
 PATIENCE_SECONDS = 45.0
