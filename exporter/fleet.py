@@ -153,7 +153,8 @@ class Fleet:
     async def _take(self, lease: Lease, name: str) -> None:
         asked_at = self._clock.monotonic()
         answer = await self._ledger.run(Ledger.take_lease, name, lease.seconds)
-        lease.answered(asked_at, self._clock.monotonic(), answer)
+        if answer is not None:
+            lease.answered(asked_at, self._clock.monotonic(), answer)
 
     def _pace(self) -> None:
         """Each has its part of the rate; what the API says of the quota, each hears for itself."""

@@ -12,6 +12,7 @@ import pytest
 
 from exporter.errors import LedgerAway, LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
 from exporter.ledger import open_existing, snapshot
+from exporter.ledger.leases import Answer
 from exporter.ledger.listing import Query
 from exporter.model import SessionRef
 from tests.postgres import Bouncer, Postgres, running
@@ -152,6 +153,16 @@ def test_a_lock_that_nobody_gives_back_is_said(postgres: Postgres, database: str
         ledger.record([poll(claim, CALL, 0.0)])
         assert sum(net(ledger).values()) == Decimal("0.1852")
     assert postgres.execute("SELECT count(*) FROM events", name_of(database)) == [(3,)]
+
+
+def test_who_stands_still_while_it_asks_for_a_lease_keeps_nobody_waiting(database: str) -> None:
+    """Others have no answer then, at once, and ask again later; whoever holds the lease still does."""
+    with closing(opened(database)) as ledger, psycopg.connect(database) as other:
+        assert ledger.take_lease("exposition", 20.0) == Answer(held=True, first=True)
+        other.execute("SELECT 1 FROM leases WHERE name = 'exposition' FOR UPDATE")
+        assert ledger.take_lease("exposition", 20.0) is None
+        other.rollback()
+        assert ledger.take_lease("exposition", 20.0) == Answer(held=True)
 
 
 def test_what_no_text_of_the_server_can_hold_is_booked_nonetheless(database: str) -> None:

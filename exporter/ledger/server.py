@@ -31,8 +31,12 @@ ATTEMPTS = 8
 """Of one transaction that others are in the way of; they are done by then, or something is stuck."""
 PAUSE_MILLISECONDS = 50
 """At most so long before it is begun again, chosen at random, so that two don't meet for ever."""
-STATEMENT_MILLISECONDS, LOCK_MILLISECONDS, IDLE_MILLISECONDS = 15_000, 5_000, 60_000
-"""A statement that takes longer, a lock that is waited for longer, a transaction whose process is gone for longer."""
+STATEMENT_MILLISECONDS, LOCK_MILLISECONDS, IDLE_MILLISECONDS = 15_000, 5_000, 10_000
+"""A statement that takes longer, a lock that is waited for longer, a transaction whose process stands still for longer.
+
+The last is less than `fleet.LEASE_SECONDS`: what a process has locked that stands still is free before others may do
+what only one does.
+"""
 
 PATIENCE_SECONDS = 45.0
 """For one answer of a server that stands still as a whole; one that doesn't ends a statement before that."""
