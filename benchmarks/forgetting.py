@@ -1,4 +1,4 @@
-"""A ledger of ten million events in PostgreSQL: copied there, looked through, and pruned while it is looked after.
+"""A ledger of ten million events in PostgreSQL: copied, grown, looked through, and pruned while it is looked after.
 
 Owns the size, and the questions that are explained there. The surprising fact: what is pruned is dead rows first; that
 they are swept up as fast as they are made is what keeps a table from growing, and it is measured as well.
@@ -8,11 +8,15 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from msgspec import Struct
+
+from benchmarks.grown import multiply
 from benchmarks.ledgers import ACCOUNT, copied, day_before, poll, session
+from benchmarks.servers import cpu_seconds, logged
 from benchmarks.tables import milliseconds, table
 from exporter.config import Config
 from exporter.ledger import Ledger, Settings, open_ledger
@@ -25,56 +29,94 @@ EVENTS = 11
 BATCH = 45
 LARGE = ("sessions", "events", "listed", "listed_costs", "trees")
 EXPLAINED = ("session_preload_libraries = auto_explain", "auto_explain.log_min_duration = 0")
-MIB = 1024 * 1024
+
+
+class Size(Struct, frozen=True, kw_only=True):
+    """How much is measured."""
+
+    copied: int = 50_000
+    """Sessions, a tenth of them live."""
+    times: int = 21
+    """The settled ones are so many in the end."""
+    commits: int = 100
+    portions: int = 2000
+    """Of pruning."""
+
+
+class Pruned(Struct, frozen=True):
+    """Sessions that were forgotten."""
+
+    count: int
+    spent: Sequence[float]
+    """Seconds, of each transaction."""
+    server: float
+    """Seconds of its CPU, to the end of the last transaction; what is swept up meanwhile included."""
+    log_bytes: float
 
 
 def measure(*, quick: bool) -> list[str]:
     """What `make bench` shows."""
-    sessions, commits, portions = (20_000, 10, 20) if quick else (910_000, 100, 2000)
+    return report(Size(copied=5000, times=4, commits=10, portions=20) if quick else Size())
+
+
+def report(size: Size) -> list[str]:
     with (
         tempfile.TemporaryDirectory(prefix="bench-forgetting-") as folder,
-        running(fsync=True, shared_buffers="512MB", max_wal_size="8GB") as server,
+        running(fsync=True, shared_buffers="512MB", max_wal_size="8GB", maintenance_work_mem="256MB") as server,
     ):
         name = server.create_database()
-        path = copied(sessions, Path(folder))
-        rows, seconds = _copy(f"sqlite:///{path}", server.url(name))
+        url = server.url(name)
+        rows, seconds = _copy(f"sqlite:///{copied(size.copied, Path(folder))}", url)
+        multiply(url, size.times)
         server.execute("VACUUM ANALYZE", name)
-        size = server.execute(f"SELECT pg_database_size('{name}')")[0][0]
-        with closing(open_ledger(server.url(name), policy(Config()), Settings.of(Config()))) as ledger:
-            booked = _book(ledger, commits)
-            pruned, spent = _prune(ledger, portions)
+        server.execute("CHECKPOINT")
+        sessions = server.execute("SELECT count(*) FROM sessions", name)[0][0]
+        bytes_each = server.execute(f"SELECT pg_database_size('{name}')")[0][0] / sessions
+        with _opened(url) as ledger:
+            booked = _book(ledger, size.commits)
+            pruned = _prune(ledger, size.portions, server)
         dead = _dead(server, name)
+        swept = _swept(server, name)
         for setting in EXPLAINED:  # after what is timed: to explain takes time
             server.execute(f"ALTER DATABASE {name} SET {setting}")
-        with closing(open_ledger(server.url(name), policy(Config()), Settings.of(Config()))) as ledger:
+        with _opened(url) as ledger:
             _book(ledger, 1)
-            _prune(ledger, 2)
+            _prune(ledger, 2, server)
         scans = _scans(server)
-    says = (
-        f"{sessions:,} sessions. Copied from SQLite and compared row by row; a commit has {BATCH} polls in which"
-        f" nothing changed; pruning in transactions of {PRUNE_SESSIONS_MAX} sessions, {portions:,} of them, at once."
-    )
-    ranked = statistics.quantiles(spent, n=100, method="inclusive")
+    ranked = statistics.quantiles(pruned.spent, n=100, method="inclusive")
     return [
         f"### PostgreSQL with {EVENTS * sessions / 1e6:.1f} million events",
         "",
-        says,
+        (
+            f"{size.copied:,} sessions are copied from SQLite and compared row by row, and have become {sessions:,} by"
+            f" copies of the settled ones. A commit has {BATCH} polls in which nothing changed; pruning goes in"
+            f" transactions of {PRUNE_SESSIONS_MAX} sessions, {len(pruned.spent):,} of them without a pause."
+        ),
         "",
         *table(
             ("figure", "value"),
             [
                 ("copied and compared, rows/s", f"{rows / seconds:,.0f}"),
-                ("bytes per session, with indexes", f"{size / sessions:,.0f}"),
+                ("bytes per session, with indexes", f"{bytes_each:,.0f}"),
                 ("claim and commit p50, ms", milliseconds(statistics.median(booked))),
-                ("sessions pruned per second", f"{pruned / sum(spent):,.0f}"),
+                ("sessions pruned per second", f"{pruned.count / sum(pruned.spent):,.0f}"),
                 ("a transaction of it, p50, ms", milliseconds(ranked[49])),
                 ("p99, ms", milliseconds(ranked[98])),
-                ("dead rows of events afterwards, of those pruned", f"{dead / max(1, pruned * EVENTS):.0%}"),
+                ("CPU of PostgreSQL per pruned session, ms", milliseconds(pruned.server / pruned.count)),
+                ("log per pruned session, kB", f"{pruned.log_bytes / pruned.count / 1000:.1f}"),
+                ("dead rows of events afterwards, of those pruned", f"{dead / (EVENTS * pruned.count):.0%}"),
+                ("VACUUM of events then, s", f"{swept:.1f}"),
                 ("statements that read a large table from end to end", str(len(scans))),
             ],
         ),
         *(f"\n`{scan}`" for scan in scans),
     ]
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[Ledger]:
+    with closing(open_ledger(url, policy(Config()), Settings.of(Config()))) as ledger:
+        yield ledger
 
 
 def _copy(source: str, target: str) -> tuple[int, float]:
@@ -99,9 +141,10 @@ def _book(ledger: Ledger, commits: int) -> Sequence[float]:
     return spent
 
 
-def _prune(ledger: Ledger, portions: int) -> tuple[int, list[float]]:
-    """How many sessions, and the seconds of each transaction."""
+def _prune(ledger: Ledger, portions: int, server: Postgres) -> Pruned:
+    """So many portions, or all that there is."""
     count, spent = 0, []
+    used, log_bytes = cpu_seconds(server), logged(server)
     for _ in range(portions):
         begun = time.monotonic()
         pruned, _ = ledger.prune(time.time(), PRUNE_SESSIONS_MAX)
@@ -109,7 +152,7 @@ def _prune(ledger: Ledger, portions: int) -> tuple[int, list[float]]:
             break
         spent.append(time.monotonic() - begun)
         count += pruned
-    return count, spent
+    return Pruned(count, spent, cpu_seconds(server) - used, logged(server) - log_bytes)
 
 
 def _scans(server: Postgres) -> list[str]:
@@ -125,3 +168,10 @@ def _scans(server: Postgres) -> list[str]:
 def _dead(server: Postgres, name: str) -> int:
     query = "SELECT coalesce(n_dead_tup, 0) FROM pg_stat_user_tables WHERE relname = 'events'"
     return int(server.execute(query, name)[0][0])
+
+
+def _swept(server: Postgres, name: str) -> float:
+    """Seconds to sweep up what was pruned, which goes through all indexes from end to end."""
+    begun = time.monotonic()
+    server.execute("VACUUM events", name)
+    return time.monotonic() - begun

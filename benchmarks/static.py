@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from benchmarks.processes import fetch, free_port
+from benchmarks.processes import Process, fetch, free_port
 from exporter.simulator import Settings
 from exporter.simulator.events import Event, Session
 from exporter.simulator.tree import View, tree
@@ -72,9 +72,21 @@ http {{
   server {{
     listen 127.0.0.1:{port} ssl;
     root {folder}/www;
+    {further}
   }}
 }}
 """
+
+SLOW = """\
+    location / {{
+      auth_basic trees;
+      auth_basic_user_file {folder}/nobody;
+      auth_delay {milliseconds}ms;
+      error_page 401 =200 @tree;
+    }}
+    location @tree {{}}
+"""
+"""How nginx answers late without any module: it puts off that it doesn't know who asks, and then says what it has."""
 
 
 class Name(Struct, frozen=True):
@@ -90,21 +102,26 @@ class Static(Struct, frozen=True):
     origin: str
     ca_file: Path
     sessions: tuple[Name, ...]
+    process: Process
 
 
 @contextmanager
-def serving(folder: Path, events: int, sessions: int) -> Iterator[Static]:
-    """Serve so many sessions of so many events each below `origin`/v2, for as long as the block lasts."""
+def serving(folder: Path, events: int, sessions: int, late_milliseconds: int = 0) -> Iterator[Static]:
+    """Serve so many sessions of so many events each below `origin`/v2, for as long as the block lasts.
+
+    Each answer comes so late as is said.
+    """
     names = tuple(_write(folder / "www" / "v2" / "session_analysis", events, sessions))
     _certify(folder)
     port = free_port()
     config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, port=port))
+    further = SLOW.format(folder=folder, milliseconds=late_milliseconds) if late_milliseconds else ""
+    config.write_text(NGINX.format(folder=folder, port=port, further=further))
     nginx = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)])
     try:
         origin = f"https://127.0.0.1:{port}"
         fetch(f"{origin}/v2/session_analysis/{names[0].record_type}/{names[0].event_id}", folder / "ca.crt")
-        yield Static(origin, folder / "ca.crt", names)
+        yield Static(origin, folder / "ca.crt", names, Process(nginx))
     finally:
         nginx.terminate()
         nginx.wait(30)

@@ -107,6 +107,49 @@ def test_a_session_that_never_existed_is_forgotten_too(ledger_url: str) -> None:
     ledger.close()
 
 
+OTHERS = (
+    "INSERT INTO fallbacks VALUES (?, 'call-control', 'c')",
+    "INSERT INTO amendments (session, at, record_type, event_id, currency) VALUES (?, 0, 'call-control', 'c', 'USD')",
+    "INSERT INTO roots VALUES ('r', ?)",
+    "INSERT INTO failures (session, at, outcome, reason, detail) VALUES (?, 0, 'failed', 'http_5xx', '')",
+)
+"""Rows that sessions have only if more happens to them than here."""
+TABLES = {"sessions": "id", "events": "owner"} | dict.fromkeys(
+    ("fallbacks", "trees", "amendments", "listed", "listed_costs", "roots", "failures"), "session"
+)
+"""All tables that have rows of a session, and the column with its number."""
+
+
+def whose(ledger: Ledger) -> dict[str, set[int]]:
+    """The sessions that each table has rows of."""
+    asked = ledger._connection.execute  # noqa: SLF001 - what nobody can ask for any more is what must be gone
+    return {table: {number for (number,) in asked(f"SELECT {name} FROM {table}")} for table, name in TABLES.items()}
+
+
+def test_a_portion_is_forgotten_whole_and_nothing_else(ledger_url: str) -> None:
+    """Of several sessions with rows everywhere, those that are old leave none in any table, the other keeps its own."""
+    ledger = opened(ledger_url)
+    ages = {"one": NOON, "two": NOON, "young": NOON + DAY}
+    ledger.follow(map(ref, ages), "file", NOON)
+    for now in (NOON, NOON + 3601):
+        for claim in ledger.claim(now, ALL):
+            name = claim.ref.event_id
+            tree = node(f"call-session:{name}", "1", node(f"call-control:{name}-leg", None))
+            ledger.record([dated(poll(claim, tree, now), ages[name], ages[name])])
+    numbers = dict(ledger._connection.execute("SELECT event_id, id FROM sessions").fetchall())  # noqa: SLF001 - as above
+    for statement in OTHERS:
+        ledger._engine.transact(  # noqa: SLF001 - as above
+            lambda: ledger._connection.executemany(statement, [(number,) for number in numbers.values()])  # noqa: B023, SLF001 - at once
+        )
+    assert list(whose(ledger).values()) == [set(numbers.values())] * len(TABLES)
+    assert ledger.prune(NOON + 1, 100)[0] == 2
+    assert list(whose(ledger).values()) == [{numbers["young"]}] * len(TABLES)
+    assert values(ledger, "telnyx_ledger_events") == {(): Decimal(2)}
+    assert sum(values(ledger, "telnyx_events_awaiting_price").values()) == 1
+    assert ledger.check() == []
+    ledger.close()
+
+
 # Budgets and thresholds
 
 

@@ -5,7 +5,7 @@ Runs within the caller's transaction, and is no part of the accounting. The surp
 writes nothing here, which is why these columns and their indexes are no part of `sessions`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 
 from msgspec.json import decode
@@ -76,14 +76,6 @@ class Facets:
                 found = self._connection.execute(query, named).fetchone()
             self._numbers[named] = int(found[0])
         return self._numbers[named]
-
-
-def forget(connection: Connection, sessions: Iterable[int]) -> None:
-    """Take pruned sessions out of the lists."""
-    ids = [(session,) for session in sessions]
-    connection.executemany("DELETE FROM listed WHERE session = ?", ids)
-    connection.executemany("DELETE FROM listed_costs WHERE session = ?", ids)
-    connection.executemany("DELETE FROM roots WHERE session = ?", ids)
 
 
 def misplaced(connection: Connection) -> Iterator[str]:

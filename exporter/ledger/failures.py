@@ -46,8 +46,3 @@ def remember(connection: Connection, polls: Iterable[Poll]) -> None:
         " (SELECT id FROM failures WHERE reason = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
         *[(reason, reason, PER_REASON_MAX) for reason in sorted({poll.reason for poll in failed})],
     )
-
-
-def forget(connection: Connection, sessions: Iterable[int]) -> None:
-    """Of pruned sessions."""
-    connection.executemany("DELETE FROM failures WHERE session = ?", [(session,) for session in sessions])

@@ -5,14 +5,16 @@ nothing that was counted is lost. The surprising fact: an event that comes back 
 one; the horizon, which never moves back, is what keeps it from being booked a second time.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from exporter.costs import AWAITING, Entry
-from exporter.ledger import facets, failures
 from exporter.ledger.connection import Connection
 from exporter.ledger.totals import Totals
 from exporter.money import ZERO
 
+OF_A_SESSION = ("fallbacks", "trees", "amendments", "listed", "listed_costs", "roots", "failures")
+"""Tables with rows of a session, beside its events and its own."""
 _ONE = Decimal(1)
 
 
@@ -31,18 +33,11 @@ def prune(connection: Connection, totals: Totals, before: float, limit: int) -> 
     for session, account, state, failing in found:
         if state != "settled":
             _settle_money(connection, totals, session, account)
-        _forget_events(connection, totals, session)
         totals.add("telnyx_sessions", (("account", account), ("state", state)), -_ONE)
         for check in filter(None, failing.split(",")):
             totals.add("telnyx_unreconciled_sessions", (("account", account), ("check", check)), -_ONE)
-    ids = [(session,) for session, *_ in found]
-    connection.executemany("DELETE FROM fallbacks WHERE session = ?", ids)
-    connection.executemany("DELETE FROM trees WHERE session = ?", ids)
-    connection.executemany("DELETE FROM amendments WHERE session = ?", ids)
-    connection.executemany("DELETE FROM sessions WHERE id = ?", ids)
-    numbers = [session for session, *_ in found]
-    facets.forget(connection, numbers)
-    failures.forget(connection, numbers)
+    if found:
+        _forget(connection, totals, [session for session, *_ in found])
     return len(found)
 
 
@@ -69,17 +64,22 @@ def _settle_money(connection: Connection, totals: Totals, session: int, account:
         totals.add("telnyx_unsettled_cost", (("account", account), ("currency", currency)), -Decimal(cost))
 
 
-def _forget_events(connection: Connection, totals: Totals, session: int) -> None:
-    unpriced = connection.execute("SELECT labels FROM events WHERE owner = ? AND cost IS NULL", (session,)).fetchall()
-    for (number,) in unpriced:
+def _forget(connection: Connection, totals: Totals, sessions: Sequence[int]) -> None:
+    """One statement for each table, however many sessions: to a server each is a way there and back."""
+    those = f"IN ({', '.join('?' * len(sessions))})"
+    unpriced = connection.execute(f"SELECT labels FROM events WHERE owner {those} AND cost IS NULL", sessions)  # noqa: S608 - marks
+    for (number,) in unpriced.fetchall():
         totals.enter([Entry(AWAITING, totals.labels(number), (), -_ONE)])
-    deleted = connection.execute("DELETE FROM events WHERE owner = ?", (session,)).rowcount
+    deleted = connection.execute(f"DELETE FROM events WHERE owner {those}", sessions).rowcount  # noqa: S608 - marks
     totals.add("telnyx_ledger_events", (), Decimal(-deleted) if deleted else ZERO)
+    for table in OF_A_SESSION:
+        connection.write(f"DELETE FROM {table} WHERE session {those}", sessions)  # noqa: S608 - literals and marks
+    connection.write(f"DELETE FROM sessions WHERE id {those}", sessions)  # noqa: S608 - marks
 
 
 def _move_horizon(connection: Connection, before: float) -> None:
     connection.execute(
-        "INSERT INTO meta (key, value) VALUES ('horizon', ?) ON CONFLICT (key) DO UPDATE SET value ="
-        " CASE WHEN CAST(meta.value AS FLOAT) > CAST(excluded.value AS FLOAT) THEN meta.value ELSE excluded.value END",
+        "INSERT INTO meta (key, value) VALUES ('horizon', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        " WHERE CAST(meta.value AS FLOAT) < CAST(excluded.value AS FLOAT)",
         (repr(float(before)),),
     )

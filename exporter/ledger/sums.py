@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from exporter.catalog import BY_NAME
 from exporter.ledger.connection import Connection
-from exporter.ledger.totals import GENERATION, added, begun, read_labels
+from exporter.ledger.series import added, begun, read_labels
+from exporter.ledger.totals import GENERATION
 from exporter.model import Exemplar, Total
 from exporter.money import add
 

@@ -19,8 +19,9 @@ from exporter.catalog import BORN_TOGETHER, BY_NAME, labels_of
 from exporter.config import Budget, Config, Threshold
 from exporter.costs import Entry
 from exporter.ledger.connection import Connection, Engine
+from exporter.ledger.series import WRITE, begun, labels_text, lines_of, numbered, read_labels, read_totals, written
 from exporter.model import NONE, OTHER, Exemplar, Labels, Total
-from exporter.money import ZERO, add, amount_text
+from exporter.money import add
 from exporter.record_types import RecordTypes
 
 _ONE = Decimal(1)
@@ -28,12 +29,6 @@ OVERFLOWS = "telnyx_label_overflows_total"
 
 GENERATION = "generation"
 """In meta: changes when series end or are renamed, which those that follow the totals can't see from what is left."""
-
-WRITE = (
-    "INSERT INTO totals (writer, series, value, counts, exemplars) VALUES (?, ?, ?, ?, ?)"
-    " ON CONFLICT (writer, series) DO UPDATE SET value = excluded.value, counts = excluded.counts,"
-    " exemplars = excluded.exemplars"
-)
 
 
 class Settings(Struct, frozen=True):
@@ -80,9 +75,9 @@ class Totals:
         """What is still to be added, and of entries by their label sets: a batch adds to the same few totals thousands
         of times."""
         self.lines = 0
-        for total in _read(connection, engine.writer):
+        for total in read_totals(connection, engine.writer):
             self._rows[total.family, total.labels] = total
-            self.lines += _lines(total)
+            self.lines += lines_of(total)
         self._sets: dict[Labels, int] = {}
         self._by_number: dict[int, Labels] = {}
         self._known: dict[int, int] = {}
@@ -102,10 +97,10 @@ class Totals:
     def learn(self) -> None:
         """Take note of what other writers have named since: it counts towards the budgets of series and values."""
         known = {total.row for total in self._rows.values()}
-        for total in _read(self._connection, self._engine.writer):
+        for total in read_totals(self._connection, self._engine.writer):
             if total.row not in known:
                 self._rows[total.family, total.labels] = total
-                self.lines += _lines(total)
+                self.lines += lines_of(total)
         for number, text in self._connection.execute("SELECT id, labels FROM label_sets"):
             if number not in self._by_number:
                 self._know(number, read_labels(text))
@@ -125,7 +120,7 @@ class Totals:
             return number
         folded = self._fold(labels)
         if folded not in self._sets:
-            self._know(_number(self._engine.aside, "label_sets", {"labels": _text(folded)}, {}), folded)
+            self._know(numbered(self._engine.aside, "label_sets", {"labels": labels_text(folded)}, {}), folded)
         return self._sets[folded]
 
     def labels(self, number: int) -> Labels:
@@ -261,7 +256,7 @@ class Totals:
             self._connection.execute("DELETE FROM series WHERE id = ?", (total.row,))
             del self._rows[family, total.labels]
             self._changed.pop(total.row, None)
-            self.lines -= _lines(total)
+            self.lines -= lines_of(total)
 
     def _row(self, family: str, labels: Labels) -> Total:
         total = self._rows.get((family, labels))
@@ -271,7 +266,7 @@ class Totals:
                 return self._row(family, folded)
         if total is None:
             total = self._begun(family, labels)
-            self.lines += _lines(total)
+            self.lines += lines_of(total)
             self._put(total)
         return total
 
@@ -280,10 +275,10 @@ class Totals:
         kind = BY_NAME[family].kind
         bounds = json.dumps(self._settings.bounds[family]) if kind == "histogram" else None
         named, stated = (
-            {"family": family, "labels": _text(labels)},
+            {"family": family, "labels": labels_text(labels)},
             {"bounds": bounds, "released": int(kind == "gauge")},
         )
-        number = _number(self._engine.aside, "series", named, stated)
+        number = numbered(self._engine.aside, "series", named, stated)
         query = "SELECT bounds, released FROM series WHERE id = ?"
         bounds, released = self._engine.aside.execute(query, (number,)).fetchone()  # another writer's may differ
         return begun(number, family, labels, bounds, released)
@@ -310,72 +305,7 @@ def begin_anew(connection: Connection) -> None:
     )
 
 
-def _number(connection: Connection, table: str, named: Mapping[str, object], stated: Mapping[str, object]) -> int:
-    """The number of what is named so; a name that is new gets one, and what is stated of it, for ever."""
-    columns, marks = ", ".join([*named, *stated]), ", ".join("?" * (len(named) + len(stated)))
-    same = " AND ".join(f"{name} = ?" for name in named)
-    query = f"SELECT id FROM {table} WHERE {same}"  # noqa: S608 - literals of this module
-    found = connection.execute(query, tuple(named.values())).fetchone()
-    if found is None:
-        connection.execute(
-            f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING",  # noqa: S608 - literals of this module
-            (*named.values(), *stated.values()),
-        )
-        found = connection.execute(query, tuple(named.values())).fetchone()
-    return int(found[0])
-
-
 @lru_cache(maxsize=256)
 def _exact(bounds: tuple[float, ...]) -> tuple[Decimal, ...]:
     """The bounds as they are printed: 0.3 belongs into the bucket of 0.3, which no float is."""
     return tuple(Decimal(repr(bound)) for bound in bounds)
-
-
-def _lines(total: Total) -> int:
-    """Sample lines that a row is exposed with: a histogram has its buckets, a sum and a count."""
-    return len(total.counts) + 2 if total.counts else 1
-
-
-def _text(labels: Labels) -> str:
-    return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
-
-
-def read_labels(text: str) -> Labels:
-    return tuple((name, value) for name, value in json.loads(text))
-
-
-def written(writer: int, total: Total) -> tuple[object, ...]:
-    """The values of a writer's row."""
-    if not total.counts:
-        return (writer, total.row, amount_text(total.value), None, None)
-    exemplars = [(e.event_id, e.value, e.at) if e else None for e in total.exemplars]
-    return (writer, total.row, amount_text(total.value), json.dumps(total.counts), json.dumps(exemplars))
-
-
-def _read(connection: Connection, writer: int) -> Iterable[Total]:
-    rows = connection.execute(
-        "SELECT id, family, labels, bounds, released, value, counts, exemplars FROM series"
-        " LEFT JOIN totals ON totals.series = series.id AND totals.writer = ?",
-        (writer,),
-    )
-    for row, family, labels, bounds, released, value, counts, exemplars in rows:
-        if family in BY_NAME:
-            total = begun(row, family, read_labels(labels), bounds, released)
-            yield total if value is None else added(total, value, counts, exemplars)
-
-
-def begun(row: int, family: str, labels: Labels, bounds: str | None, released: int) -> Total:
-    """A series to which nobody has added anything yet."""
-    uppers = tuple(json.loads(bounds)) if bounds else ()
-    cells = len(uppers) + 1 if uppers else 0
-    return Total(row, family, labels, ZERO, bool(released), uppers, (0,) * cells, (None,) * cells)
-
-
-def added(total: Total, value: Decimal | str, counts: str | None, exemplars: str | None) -> Total:
-    """The series as a writer's row has it."""
-    return replace(
-        total,
-        value=Decimal(value),
-        counts=tuple(json.loads(counts)) if counts else (),
-        exemplars=tuple(Exemplar(*e) if e else None for e in json.loads(exemplars)) if exemplars else (),
-    )

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from exporter.ledger.connection import Connection
+from exporter.ledger.series import WRITE, added, begun, read_labels, written
 from exporter.ledger.sums import summed
-from exporter.ledger.totals import WRITE, added, begun, read_labels, written
 from exporter.model import Total
 
 ALIVE_SECONDS = 20.0

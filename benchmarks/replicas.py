@@ -1,0 +1,272 @@
+"""Whole exporters that share one PostgreSQL: what they poll together, and what a poll costs each part of the machine.
+
+Owns the exporters, processes as an operator starts them, and the share of each program in the CPU: theirs, the
+server's, and that of nginx, which stands for Telnyx and is no part of a fleet. The surprising fact: on a machine whose
+cores one exporter keeps busy more of them poll no faster; so they are measured a second time with an API that answers
+late, where the wait is the limit, and only the ledger is left to hold them up.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+
+import yaml
+from msgspec import Struct
+
+from benchmarks.processes import Process, fetch, program, until, value
+from benchmarks.servers import cpu_seconds, durable, logged
+from benchmarks.static import CONFIG, Static, serving
+from benchmarks.tables import milliseconds, table
+from tests.postgres import Postgres, free_port
+
+EVENTS = 11
+REPLICAS = (1, 2, 4)
+ACCOUNTS = {"one": "BENCH_API_KEY", "two": "BENCH_API_KEY_TWO"}
+"""Where their keys are. Together they may be asked 2,000 times a second, which nobody here reaches."""
+IN_FLIGHT, LATE_IN_FLIGHT = 50, 20
+"""Per exporter, in both accounts together."""
+LATE_MILLISECONDS = 200
+COMMITS = "telnyx_ledger_commit_duration_seconds"
+
+
+class Size(Struct, frozen=True, kw_only=True):
+    """How much is measured."""
+
+    sessions: int = 2000
+    late_sessions: int = 600
+    seconds: float = 6.0
+    """Of polls in which nothing has changed."""
+    rounds: int = 2
+    """At full speed; of the others there is one, for a wait varies little."""
+    replicas: Sequence[int] = REPLICAS
+
+
+class Reading(Struct, frozen=True):
+    """What all have done so far; CPU and commits in seconds."""
+
+    moment: float
+    polls: float
+    exporters: float
+    server: float
+    nginx: float
+    log_bytes: float
+    commits: float
+    committing: float
+
+
+class Round(Struct, frozen=True):
+    """Between two readings; what is not said to be of something else is per poll, in seconds."""
+
+    per_second: float
+    exporters: float
+    server: float
+    nginx: float
+    log_bytes: float
+    commit: float
+    """How long one took, from the exporter's question to the server's answer."""
+    cores: float
+    """That were busy, on average, with these programs."""
+
+    @classmethod
+    def between(cls, before: Reading, after: Reading) -> "Round":
+        changes = [getattr(after, name) - getattr(before, name) for name in Reading.__struct_fields__]
+        elapsed, polls, exporters, server, nginx, log_bytes, commits, committing = changes
+        return cls(
+            per_second=polls / elapsed,
+            exporters=exporters / polls,
+            server=server / polls,
+            nginx=nginx / polls,
+            log_bytes=log_bytes / polls,
+            commit=committing / max(1, commits),  # a page may show a poll sooner than its commit
+            cores=(exporters + server + nginx) / elapsed,
+        )
+
+
+Life = tuple[Round, Round]
+"""While all events are new, and while nothing has changed."""
+
+
+class Fleet:
+    """Running exporters, and what they use."""
+
+    def __init__(
+        self, processes: Sequence[Process], ports: Sequence[int], nginx: Process, server: Postgres | None
+    ) -> None:
+        self._processes = processes
+        self._origins = [f"http://127.0.0.1:{port}" for port in ports]
+        self._nginx = nginx
+        self._server = server
+
+    def read(self) -> Reading:
+        pages = self._pages()
+        return Reading(
+            moment=time.monotonic(),
+            polls=_sum(pages, "telnyx_polls_total{"),
+            exporters=sum(process.cpu_seconds for process in self._processes),
+            server=0.0 if self._server is None else cpu_seconds(self._server),
+            nginx=self._nginx.cpu_seconds,
+            log_bytes=0.0 if self._server is None else logged(self._server),
+            commits=_sum(pages, f"{COMMITS}_count"),
+            committing=_sum(pages, f"{COMMITS}_sum"),
+        )
+
+    def polled(self, count: float) -> bool:
+        """Whether so many polls were finished, all together."""
+        return _sum(self._pages(), "telnyx_polls_total{") >= count
+
+    def follow(self, static: Static) -> None:
+        """Hand all sessions over to one of the exporters, half to each account."""
+        accounts = list(ACCOUNTS)
+        named = [
+            {"account": accounts[number % len(ACCOUNTS)], "record_type": name.record_type, "event_id": name.event_id}
+            for number, name in enumerate(static.sessions)
+        ]
+        url, headers = f"{self._origins[0]}/api/v1/sessions", {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(named).encode(), headers), timeout=60):
+            pass
+
+    def _pages(self) -> list[str]:
+        return [fetch(f"{origin}/metrics") for origin in self._origins]
+
+
+def _sum(pages: Sequence[str], start: str) -> float:
+    return sum(value(page, start) for page in pages)
+
+
+def report(size: Size) -> list[str]:
+    """Two tables: at full speed, and with an API that answers late."""
+    return [
+        "### Exporters that share one PostgreSQL",
+        "",
+        (
+            f"{size.sessions:,} calls with {EVENTS} events, as fast as it goes: {IN_FLIGHT} in flight per exporter,"
+            " over TLS with gzip; exporters, PostgreSQL (durable, `fsync`) and nginx, which is asked in place of"
+            f" Telnyx, on the same cores; median of {size.rounds} round(s). First: all events are new. Again: nothing"
+            " has changed. The cores are what all have to share: where one exporter keeps them busy, more poll no"
+            " faster, and CPU per poll says what it costs to be many."
+        ),
+        "",
+        *_table(size, 0),
+        "",
+        (
+            f"The same with {size.late_sessions:,} calls and an API that answers after {LATE_MILLISECONDS} ms, with"
+            f" {LATE_IN_FLIGHT} in flight per exporter: each is bound by that wait to less than"
+            f" {1000 * LATE_IN_FLIGHT / LATE_MILLISECONDS:.0f} polls a second; one round. What is lacking to as many"
+            " times the rate of one is what they waited for each other in PostgreSQL, or for a core. At such rates a"
+            " commit has few polls, so each of them takes more CPU."
+        ),
+        "",
+        *_table(size, LATE_MILLISECONDS),
+    ]
+
+
+COLUMNS = (
+    *("polls", "ledger, exporters", "polls/s", "ratio", "CPU per poll: exporters, ms", "PostgreSQL, ms", "nginx, ms"),
+    *("log per poll, kB", "a commit, ms", "cores busy"),
+)
+
+
+def _table(size: Size, late: int) -> list[str]:
+    contenders = [("PostgreSQL", count) for count in size.replicas]
+    if not late:
+        contenders.insert(0, ("SQLite", 1))
+    sessions = size.late_sessions if late else size.sessions
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-replicas-") as folder,
+        serving(Path(folder), EVENTS, sessions, late) as static,
+    ):
+        lives: dict[tuple[str, int], list[Life]] = {who: [] for who in contenders}
+        for _ in range(1 if late else size.rounds):  # each has its share of the machine's bad moments
+            for who, lived in lives.items():
+                lived.append(_life(*who, static, late, size.seconds))
+    return table(COLUMNS, _rows(lives, base=("PostgreSQL", size.replicas[0])))
+
+
+def _rows(lives: dict[tuple[str, int], list[Life]], base: tuple[str, int]) -> Iterator[list[str]]:
+    for place, name in enumerate(("first", "again")):
+        found = {who: _median([life[place] for life in each]) for who, each in lives.items()}
+        for (engine, count), one in found.items():
+            yield [
+                *(
+                    name,
+                    f"{engine}, {count}",
+                    f"{one.per_second:,.0f}",
+                    f"{one.per_second / found[base].per_second:.2f}",
+                ),
+                *map(milliseconds, (one.exporters, one.server, one.nginx)),
+                *(f"{one.log_bytes / 1000:.1f}", f"{1000 * one.commit:.1f}", f"{one.cores:.2f}"),
+            ]
+
+
+def _median(rounds: Sequence[Round]) -> Round:
+    return Round(*(statistics.median(getattr(each, name) for each in rounds) for name in Round.__struct_fields__))
+
+
+def _life(engine: str, count: int, static: Static, late: int, seconds: float) -> Life:
+    """So many exporters on an empty ledger, from their start to their end."""
+    sessions = len(static.sessions)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-replicas-") as folder,
+        nullcontext() if engine == "SQLite" else durable() as server,
+        _fleet(static, Path(folder), server, count, LATE_IN_FLIGHT if late else IN_FLIGHT) as fleet,
+    ):
+        begun = fleet.read()
+        fleet.follow(static)
+        until(lambda: fleet.polled(sessions))
+        first = fleet.read()
+        until(lambda: fleet.polled(2 * sessions))  # so that nothing is left of the first round
+        middle = fleet.read()
+        time.sleep(seconds)
+        until(lambda: fleet.polled(middle.polls + 1))
+        return Round.between(begun, first), Round.between(middle, fleet.read())
+
+
+@contextmanager
+def _fleet(static: Static, folder: Path, server: Postgres | None, count: int, in_flight: int) -> Iterator[Fleet]:
+    """Ready, with nothing to do."""
+    url = f"sqlite:///{folder}/ledger.sqlite" if server is None else server.url(server.create_database())
+    config = folder / "config.yaml"
+    config.write_text(_config(static, url, in_flight))
+    ports = [free_port() for _ in range(count)]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(_exporter(config, port)) for port in ports]
+        until(lambda: _alive(processes) and all(map(_ready, ports)))
+        yield Fleet(processes, ports, static.process, server)
+
+
+@contextmanager
+def _exporter(config: Path, port: int) -> Iterator[Process]:
+    flags = ("--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}", "--log.level", "error")
+    with program("-m", "exporter", "run", *flags, environ={name: name for name in ACCOUNTS.values()}) as running:
+        yield running
+
+
+def _alive(processes: Sequence[Process]) -> bool:
+    """Always; what an exporter said at its end stands above."""
+    if any(process.ended() for process in processes):
+        raise RuntimeError("an exporter has ended")
+    return True
+
+
+def _ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=10):
+            return True
+    except OSError:
+        return False
+
+
+def _config(static: Static, url: str, in_flight: int) -> str:
+    """That of all benchmarks that poll, with more accounts, another ledger, and sessions by HTTP."""
+    names = {"origin": static.origin, "ca_file": static.ca_file, "folder": "-", "in_flight": in_flight // len(ACCOUNTS)}
+    config = yaml.safe_load(CONFIG.format(**names))
+    (account,) = config["accounts"]
+    config["accounts"] = [account | {"name": name, "api_key_env": key} for name, key in ACCOUNTS.items()]
+    config["discovery"] = {"detail_records": {"record_types": []}, "http": {"enabled": True}}
+    config["ledger"] = {"url": url}
+    return yaml.safe_dump(config)
