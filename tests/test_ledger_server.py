@@ -98,6 +98,20 @@ def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
             ledger.follow([ref("s")], "file", 0.0)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("postgres@", "nobody@"), "refuses the exporter's user; mend its name"),
+        (("/ledger", "/elsewhere"), "has no such database; create it"),
+    ],
+)
+def test_what_the_server_does_not_have_is_named(postgres: Postgres, change: tuple[str, str], told: str) -> None:
+    """A user is not taken for a database."""
+    url = postgres.url("ledger").replace(*change)
+    with pytest.raises(LedgerError, match=told):
+        opened(url)
+
+
 def test_a_server_that_is_away_is_looked_for_once_by_each_call() -> None:
     """Each look takes as long as all its hosts may take, and whoever asks the ledger waits for those before."""
     with running() as server:

@@ -50,6 +50,7 @@ _CURES = {
 _WORDS = {
     "authentication failed": "28",
     "no pg_hba.conf entry": "28",
+    "FATAL: role ": "28",
     "does not exist": "3D000",
     "too many clients": "53300",
     "connection slots": "53300",
