@@ -22,7 +22,7 @@ from exporter.config import Config
 from exporter.discovery import Discovery
 from exporter.errors import LedgerError
 from exporter.explain import Prober
-from exporter.fleet import Fleet, patiently
+from exporter.fleet import FOLLOWED_MAX, FOLLOWED_SECONDS, Fleet, patiently
 from exporter.health import Health
 from exporter.intake import Intake
 from exporter.jobs import Jobs
@@ -51,8 +51,6 @@ RENDER_SERIES = 500
 """So many changed series are rendered at a time, in some 5 ms; then it's the turn of the polls again."""
 STOP_SECONDS = 10.0
 """Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
-FOLLOWED_SECONDS = 6 * 3600.0
-FOLLOWED_MAX = 1000
 
 
 class SystemClock:
@@ -197,9 +195,9 @@ class App:
     async def run(self) -> None:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
-        self._reception.open()
-        self.prober.open()
         try:
+            self._reception.open()
+            self.prober.open()
             waits = on_server(self.config.ledger.url)
             if waits:  # for a server that is away, perhaps for long: whoever asks must hear of it
                 self._listen()

@@ -72,7 +72,7 @@ class Booker:
             for _, booked in batch:
                 if not booked.done():
                     booked.set_result(None)
-            if not self._waiting:
+            if not self._waiting and self.failing is None:  # another's failure meanwhile is to be looked into
                 self._arrived.clear()
 
     async def _probe(self) -> None:

@@ -16,7 +16,7 @@ from exporter.config import Account, DetailRecords
 from exporter.errors import ConfigError, LedgerError, PollError
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger import Ledger
-from exporter.ledger.leases import BALANCE
+from exporter.ledger.leases import BALANCE, LOOK_BACK
 from exporter.ledger.leases import of_account as leased
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
@@ -35,8 +35,8 @@ LOOK_BACK_SECONDS_MAX = 600.0
 LOOK_BACK_RETRY_SECONDS = 5.0
 BOOKED_SECONDS = 0.2
 """How often it is looked whether all that a look back found is booked."""
-LOOK_BACK, PENDING, DONE = "look_back", "pending", "done"
-"""Kept in the ledger: a look back that a crash interrupts is begun again."""
+PENDING, DONE = "pending", "done"
+"""Kept in the ledger under the name of the lease: a look back that a crash interrupts is begun again."""
 
 
 class Discovery:
@@ -121,8 +121,9 @@ class Discovery:
         """Whether the ledger still has to learn what was before it."""
         return await self._ledger.run(Ledger.kept, LOOK_BACK) == PENDING
 
-    async def _looked_back(self) -> bool:
-        return not await self.looks_back()
+    async def _ours_or_done(self) -> bool:
+        """Whether this process is to look back, or another has; one that dies while it does leaves it to others."""
+        return self._holds(LOOK_BACK) or not await self.looks_back()
 
     async def look_back(self) -> None:
         """Find and book what was before the ledger, then have all of it shown."""
@@ -135,8 +136,8 @@ class Discovery:
         log.info("looking back; /metrics waits for it")
         try:
             async with asyncio.timeout(LOOK_BACK_SECONDS_MAX):
-                if len(self._held()) < len(self._records):  # another process looks
-                    await _until(self._looked_back, BOOKED_SECONDS)
+                await _until(self._ours_or_done, BOOKED_SECONDS)
+                if not await self.looks_back():
                     return
                 for source in list(self._records.values()):
                     await _until(source.look, LOOK_BACK_RETRY_SECONDS)

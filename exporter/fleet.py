@@ -17,7 +17,7 @@ from exporter.errors import LedgerAway, LedgerError
 from exporter.jobs import Job
 from exporter.known import DETAIL_RECORDS
 from exporter.ledger import Ledger, on_server
-from exporter.ledger.leases import BALANCE, EXPOSITION, PRUNING, Lease, of_account
+from exporter.ledger.leases import BALANCE, EXPOSITION, LOOK_BACK, PRUNING, Lease, of_account
 from exporter.ledger.sums import Reading
 from exporter.ledger.thread import LedgerThread
 from exporter.log import facts
@@ -133,7 +133,7 @@ class Fleet:
         self.replicas = await self._ledger.run(Ledger.alive)
         self._pace()
         await self._ledger.run(Ledger.renew, list(self._under_way()))
-        for name in (PRUNING, *self._of_accounts()):
+        for name in (PRUNING, LOOK_BACK, *self._of_accounts()):
             await self._take(self._leases.setdefault(name, Lease(LEASE_SECONDS)), name)
         now = self._clock.monotonic()
         if now >= self._learnt_at + LEARN_SECONDS:
@@ -153,7 +153,8 @@ class Fleet:
     async def _take(self, lease: Lease, name: str) -> None:
         asked_at = self._clock.monotonic()
         answer = await self._ledger.run(Ledger.take_lease, name, lease.seconds)
-        lease.answered(asked_at, self._clock.monotonic(), answer)
+        if answer is not None:
+            lease.answered(asked_at, self._clock.monotonic(), answer)
 
     def _pace(self) -> None:
         """Each has its part of the rate; what the API says of the quota, each hears for itself."""

@@ -16,7 +16,6 @@ from starlette.routing import BaseRoute
 
 from exporter.booker import Booker, Clock
 from exporter.config import Account, Config
-from exporter.errors import LedgerError
 from exporter.intake import Intake
 from exporter.keys import FileKey, webhook_key
 from exporter.known import HTTP, WEBHOOKS
@@ -45,7 +44,6 @@ class Reception:
         wall: Callable[[], float],
     ) -> None:
         """`intake` is the main loop's; `wall` is the time by which others sign."""
-        self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
         self._intake = intake
@@ -121,8 +119,6 @@ class Reception:
         return webhook_key(account, self._clock.monotonic, failed)
 
     async def _take(self, account: str, webhook: Webhook) -> None:
-        if not self._ledger.alive:
-            raise LedgerError("it is not open yet")
         if webhook.sighting is not None:
             await self._direct.take([webhook.sighting], WEBHOOKS)
         self._count("telnyx_webhooks_total", account, webhook.event_type)

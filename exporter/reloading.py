@@ -109,9 +109,7 @@ class Reloading:
             return str(await self.reload())
 
         if self._loop is None:
-            refused = Future[str]()
-            refused.set_exception(LedgerError("the exporter is starting, see /-/ready; another ledger needs a restart"))
-            return refused
+            raise LedgerError("the exporter is starting, see /-/ready; another ledger needs a restart")
         return asyncio.run_coroutine_threadsafe(reload(), self._loop)
 
     def soon(self) -> None:

@@ -33,6 +33,8 @@ RELEASE_SECONDS = 0.5
 GAUGES_SECONDS = 5.0
 COUNTING_PAUSES = 100
 """Between two counts of the backlog so many times as long as the last one took: a hundredth of the ledger's time."""
+COUNTING_SECONDS_MAX = 300.0
+"""But no longer: a count may take long because a server was looked for, and an alert goes by it."""
 KEEP_SECONDS = 60.0
 PRUNE_SESSIONS_MAX = 25
 """Per transaction, some 30 ms of a million sessions, so that neither a batch of polls nor a webhook waits for long."""
@@ -146,12 +148,16 @@ class Upkeep:
 
     async def _count_due(self) -> None:
         """A backlog is counted by looking through it, so a long one is counted less often."""
-        began = self._clock.monotonic()
-        if began >= self._counted_again_at:
-            due = await self._ledger.run(Ledger.due, self._clock.now(), list(self._now.clients))
+        monotonic, now, accounts = self._clock.monotonic, self._clock.now(), list(self._now.clients)
+
+        def count(ledger: Ledger) -> tuple[int, float]:
+            began = monotonic()  # here, where it no longer waits for its turn
+            return ledger.due(now, accounts), monotonic() - began
+
+        if monotonic() >= self._counted_again_at:
+            due, seconds = await self._ledger.run(count)
             self._metrics.set("telnyx_due_sessions", (), due)
-            ended = self._clock.monotonic()
-            self._counted_again_at = ended + COUNTING_PAUSES * (ended - began)
+            self._counted_again_at = monotonic() + min(COUNTING_PAUSES * seconds, COUNTING_SECONDS_MAX)
 
     async def keep(self) -> None:
         """Move the budgets' windows on, and forget what is older than the retention, in small steps."""

@@ -34,10 +34,12 @@ class Replica:
 
     def __init__(self, config: Path, port: int) -> None:
         self._command = [sys.executable, "-m", "exporter", "run", f"--config.file={config}", "--log.level=info"]
-        self._command += [f"--web.listen-address=127.0.0.1:{port}"]
+        self._command += [f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle"]
         self.origin = f"http://127.0.0.1:{port}"
         self._log = config.with_name(f"exporter-{port}.log")
         self._process: subprocess.Popen[bytes] | None = None
+        self.still = False
+        """Stopped, and not yet continued: it answers nobody."""
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -45,10 +47,35 @@ class Replica:
 
     def end(self, how: signal.Signals) -> None:
         """Returns when it is gone."""
+        self.tell(how)
+        self.wait()
+
+    @property
+    def lives(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self) -> None:
+        """Until it is gone."""
         assert self._process is not None
-        assert self._process.poll() is None, self.log()
-        self._process.send_signal(how)
+        if self.still:
+            self.go_on()
         self._process.wait()
+
+    def stand_still(self) -> None:
+        """As a process does whose machine is suspended; returns when it does nothing any more."""
+        assert self._process is not None
+        self.tell(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+        self.still = True
+
+    def go_on(self) -> None:
+        self.tell(signal.SIGCONT)
+        self.still = False
+
+    def tell(self, what: signal.Signals) -> None:
+        assert self._process is not None
+        assert self.lives, self.log()
+        self._process.send_signal(what)
 
     def log(self) -> str:
         return self._log.read_text()[-5000:]
@@ -67,8 +94,9 @@ class Fleet:
         self.rounds = 0
 
     def scrape(self) -> None:
-        """All of them in turn, as Prometheus does within one interval."""
-        pages = [page for replica in self.replicas if (page := self._page(replica)) is not None]
+        """All of them in turn, as Prometheus does within one interval; who stands still gives no answer."""
+        asked = [replica for replica in self.replicas if not replica.still]
+        pages = [page for replica in asked if (page := self._page(replica)) is not None]
         exposing = [page for page in pages if any(name == MARK for name, _ in page)]
         assert len(exposing) <= 1, "two exposed the ledger"
         self.rounds += 1
@@ -90,9 +118,15 @@ class Fleet:
         return "\n".join(replica.log() for replica in self.replicas)
 
     def end(self) -> None:
+        """All at once; one that is gone already should not be."""
         self._http.close()
+        gone = [replica for replica in self.replicas if not replica.lives]
         for replica in self.replicas:
-            replica.end(signal.SIGTERM)
+            if replica.lives:
+                replica.tell(signal.SIGTERM)
+        for replica in self.replicas:
+            replica.wait()
+        assert not gone, gone[0].log()
 
 
 def write_config(simulated: Running, folder: Path, url: str, **changes: Any) -> Path:
@@ -110,7 +144,8 @@ def write_config(simulated: Running, folder: Path, url: str, **changes: Any) -> 
         ],
         "discovery": {"detail_records": {"record_types": []}},
         "metrics": {"birth_seconds": 0.5},
-        "ledger": {"url": url, "takeover_seconds": 3, "lease_seconds": 10},
+        # Simulated sessions are months old; none is to be forgotten.
+        "ledger": {"url": url, "takeover_seconds": 3, "lease_seconds": 10, "retention_days": 3650},
     } | changes
     os.environ["FLEET_TEST_KEY"] = simulated.api_key
     path = folder / "config.yaml"

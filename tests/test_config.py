@@ -144,6 +144,7 @@ BAD_SETTINGS = {
     "ledger: {url: 'postgresql://u:secret@db'}": f"ledger.url: {SERVER_URL}",
     "ledger: {url: 'postgresql://u:se/cret@db/x'}": f"ledger.url: {SERVER_URL}",
     "ledger: {url: 'postgresql://u:s@cret@db/x'}": f"ledger.url: {SERVER_URL}",
+    "ledger: {url: 'postgresql://u:50%secret@db/x'}": f"ledger.url: {SERVER_URL}",
     "ledger: {url: 'postgres:u:secret@db/x'}": f"ledger.url: {SERVER_URL}",
     "ledger: {password_file: /etc/pw}": (
         "ledger.password_file: a file has no password; remove the key, or name a PostgreSQL in ledger.url"

@@ -1,29 +1,37 @@
 """Of several exporters with one ledger one exposes it: nothing is shown twice, whatever becomes of whom."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 from msgspec.structs import replace
 
 from exporter.catalog import FAMILIES
-from exporter.config import Config, Ledger
+from exporter.config import Config, DetailRecords, Discovery, Ledger
 from exporter.fleet import LEASE_SECONDS
+from exporter.ledger import Settings as LedgerSettings
+from exporter.ledger import open_ledger
 from exporter.ledger.leases import Answer, Lease
 from exporter.model import SessionRef
+from exporter.plan import policy
 from exporter.simulator import Running, Settings, running
-from tests.exporting import Exporting, Samples, config, exporting, net, same, stated
+from tests.exporting import Exporting, Samples, config, exporting, net, same, stated, visible
 from tests.faulty_server import FaultyServer
 from tests.faulty_server import answer as answered
 from tests.faulty_server import serving as serving_api
 from tests.postgres import Postgres, free_port
 from tests.postgres import running as serving
 from tests.replicas import Fleet, Replica, write_config
+from tests.test_ledger import opened
+from tests.test_sources_detail_records import HOUR, discovering
 from tests.waiting import until
 
 LEDGER = tuple(family.name for family in FAMILIES if family.home == "ledger")
@@ -185,6 +193,61 @@ def test_one_asks_the_sources_of_an_account(database: str) -> None:
     asyncio.run(play())
 
 
+def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
+    postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    """As soon as the leases of the dead are over, and what is found is history."""
+    opened(database).close()
+    for name in ("look_back", "detail_records/main"):
+        dead = f"INSERT INTO leases VALUES ('{name}', 999, clock_timestamp() + interval '3 s')"
+        postgres.execute(dead, database.rpartition("/")[2])
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=60, sessions_max=20), time.monotonic) as simulated:
+            simulated.clock.step(30 * HOUR)
+            plain = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
+            metrics = replace(plain.metrics, birth_seconds=3600)
+            looking = replace(plain, metrics=metrics, ledger=Ledger(url=database))
+            async with exporting(looking, simulated, shown=False) as exporter:
+
+                async def shown() -> bool:
+                    return exporter.app.shown.is_set()
+
+                await exporter.until(shown)
+                await exporter.app.fleet.expose()
+                exporter.publish()
+                samples = await exporter.samples()
+                _, sums = visible(simulated, lambda ref: ref.detail_records)
+                assert sum(sums.values()) > 0
+                assert same(net(samples), sums)
+                assert [value for key, value in samples.items() if key[0] == "telnyx_unreleased_cost"] == [0]
+
+    asyncio.run(play())
+
+
+def test_accounts_that_different_exporters_ask_are_looked_back_by_one(database: str) -> None:
+    """Whoever asks the first account looks back for all of them; nobody waits for another who waits as well."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=60, sessions_max=5), time.monotonic) as simulated:
+            simulated.clock.step(7200.0)
+            plain = settings(simulated, database)
+            both = replace(
+                plain,
+                accounts=(plain.accounts[0], replace(plain.accounts[0], name="second")),
+                discovery=Discovery(detail_records=DetailRecords(first_lookback_seconds=8000.0)),
+            )
+            open_ledger(database, policy(both), LedgerSettings.of(both)).close()
+            with psycopg.connect(database) as connection:
+                connection.execute("INSERT INTO leases VALUES ('detail_records/second', 999, 'infinity')")
+            async with exporting(both, simulated) as exporter:
+                found = await exporter.samples()
+                named = {value for name, labels in found for key, value in labels if name == "telnyx_cost_total"}
+                assert {"main", "second"} <= named
+
+    asyncio.run(play())
+
+
 def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, database: str) -> None:
     """The lease is lost while the question is under way: the answer would stay on the page for ever."""
     asked, told, apis = asyncio.Event(), asyncio.Event(), list[FaultyServer]()
@@ -239,20 +302,60 @@ def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Path) -> None:
+    """How long a count waited for its turn, as in a failover, is not how long it takes."""
+    gate = threading.Event()
+
+    async def due(exporter: Exporting) -> Decimal:
+        await exporter.app.upkeep.gauges()
+        exporter.publish()
+        return (await exporter.samples())["telnyx_due_sessions", ()]
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+            plain, clock = config(simulated, tmp_path), Clock(simulated)
+            idle = replace(plain, polling=replace(plain.polling, tick_seconds=3600.0))
+            async with exporting(idle, simulated, clock) as exporter:
+                assert await due(exporter) == 0
+                clock.jumped += 3600
+                waiting = asyncio.create_task(exporter.app.ledger.run(lambda _: gate.wait()))
+                counting = asyncio.create_task(exporter.app.upkeep.gauges())
+                await asyncio.sleep(0)
+                clock.jumped += 30
+                gate.set()
+                await asyncio.gather(waiting, counting)
+                await exporter.app.follow([SessionRef("main", "message", str(number)) for number in range(3)], "file")
+                clock.jumped += 60
+                assert await due(exporter) == 3
+
+    asyncio.run(play())
+
+
 def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
-    """Started before its PostgreSQL it listens, is healthy, and says what it waits for; then it goes on by itself."""
+    """Started before its PostgreSQL it listens, is healthy, and says what it waits for; then it goes on by itself.
+
+    A webhook is to come again meanwhile, and what was refused is counted, as is what is taken later.
+    """
+    discovery = {"detail_records": {"record_types": []}, "webhooks": {"insecure": True}}
+    counted = 'telnyx_webhook_failures_total{account="main",reason="unavailable"} 2'
     with serving() as postgres, running(Settings(sessions_max=5), time.monotonic) as simulated:
         url = postgres.url(postgres.create_database())
         postgres.stop()
-        fleet = Fleet(write_config(simulated, tmp_path, url), [free_port()])
+        fleet = Fleet(write_config(simulated, tmp_path, url, discovery=discovery), [free_port()])
         (replica,) = fleet.replicas
         replica.start()
         try:
             until(lambda: answer(replica, "/-/ready").startswith("503 starting: ledger: "), replica.log)
             assert answer(replica, "/-/healthy").startswith("200")
             assert answer(replica, "/metrics").startswith("503")
+            assert [told(replica, number) for number in (1, 1)] == [503, 503]
+            reloaded = httpx.post(f"{replica.origin}/-/reload")
+            assert (reloaded.status_code, "the exporter is starting" in reloaded.text) == (500, True)
             postgres.start()
             until(lambda: answer(replica, "/-/ready").startswith("200"), replica.log)
+            assert told(replica, 1) == 204
+            until(lambda: counted in answer(replica, "/metrics"), replica.log)
+            assert "Traceback" not in replica.log()
         finally:
             fleet.end()
 
@@ -264,3 +367,10 @@ def answer(replica: Replica, path: str) -> str:
     except httpx.TransportError:
         return ""
     return f"{found.status_code} {found.text}"
+
+
+def told(replica: Replica, number: int) -> int:
+    """What a webhook is answered."""
+    named = {"call_session_id": str(UUID(int=number)), "call_leg_id": str(UUID(int=number))}
+    told = {"id": str(number), "event_type": "call.hangup", "occurred_at": "2026-03-17T12:00:00Z", "payload": named}
+    return httpx.post(f"{replica.origin}/webhooks/telnyx/main", json={"data": told}, timeout=10).status_code

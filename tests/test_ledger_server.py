@@ -1,8 +1,10 @@
 """PostgreSQL as it can be met: behind a pooler, read-only, full, locked, gone for a moment. The exporter says so."""
 
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from decimal import Decimal
 
 import psycopg
@@ -10,6 +12,7 @@ import pytest
 
 from exporter.errors import LedgerAway, LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
 from exporter.ledger import open_existing, snapshot
+from exporter.ledger.leases import Answer
 from exporter.ledger.listing import Query
 from exporter.model import SessionRef
 from tests.postgres import Bouncer, Postgres, running
@@ -95,6 +98,49 @@ def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
             ledger.follow([ref("s")], "file", 0.0)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("postgres@", "nobody@"), "refuses the exporter's user; mend its name"),
+        (("/ledger", "/elsewhere"), "has no such database; create it"),
+    ],
+)
+def test_what_the_server_does_not_have_is_named(postgres: Postgres, change: tuple[str, str], told: str) -> None:
+    """A user is not taken for a database."""
+    url = postgres.url("ledger").replace(*change)
+    with pytest.raises(LedgerError, match=told):
+        opened(url)
+
+
+def test_a_server_that_is_away_is_looked_for_once_by_each_call() -> None:
+    """Each look takes as long as all its hosts may take, and whoever asks the ledger waits for those before."""
+    with running() as server:
+        ledger = opened(f"{server.url(server.create_database())}?sslmode=disable&gssencmode=disable")
+        server.stop("immediate")
+        with closing(ledger), socket.create_server(("127.0.0.1", server.port)) as listener:
+            listener.settimeout(0.0)
+            with pytest.raises(LedgerAway):
+                ledger.follow([ref("s")], "file", 0.0)
+            knocks(listener)
+            for call in (lambda: ledger.follow([ref("s")], "file", 0.0), lambda: ledger.kept("horizon")):
+                with ThreadPoolExecutor(1) as thread:
+                    asked, looks = thread.submit(call), 0
+                    while not asked.done():
+                        looks += knocks(listener)
+                    assert isinstance(asked.exception(), LedgerAway)
+                assert looks + knocks(listener) == 1
+
+
+def knocks(listener: socket.socket) -> int:
+    """How many have come; none is let in."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
+
+
 def test_a_connection_that_broke_while_idle_is_made_anew(postgres: Postgres, database: str) -> None:
     """Nobody notices: neither whoever books, nor whoever reads, nor whoever gives a name to something new."""
     with closing(opened(database)) as ledger:
@@ -121,6 +167,16 @@ def test_a_lock_that_nobody_gives_back_is_said(postgres: Postgres, database: str
         ledger.record([poll(claim, CALL, 0.0)])
         assert sum(net(ledger).values()) == Decimal("0.1852")
     assert postgres.execute("SELECT count(*) FROM events", name_of(database)) == [(3,)]
+
+
+def test_who_stands_still_while_it_asks_for_a_lease_keeps_nobody_waiting(database: str) -> None:
+    """Others have no answer then, at once, and ask again later; whoever holds the lease still does."""
+    with closing(opened(database)) as ledger, psycopg.connect(database) as other:
+        assert ledger.take_lease("exposition", 20.0) == Answer(held=True, first=True)
+        other.execute("SELECT 1 FROM leases WHERE name = 'exposition' FOR UPDATE")
+        assert ledger.take_lease("exposition", 20.0) is None
+        other.rollback()
+        assert ledger.take_lease("exposition", 20.0) == Answer(held=True)
 
 
 def test_what_no_text_of_the_server_can_hold_is_booked_nonetheless(database: str) -> None:

@@ -234,6 +234,7 @@ def _server_url(url: str) -> str:
     """Never says what it got: there may be a password in it."""
     if (
         not re.fullmatch(r"postgres(ql)?://([^/?#@\s]*@)?[^/?#@\s]*/[^/?#\s]+(\?[^#\s]*)?", url)
+        or re.search(r"%(?![0-9A-Fa-f]{2})", url)
         or not url.isprintable()
     ):
         raise ValueError(

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from exporter.ledger.connection import Connection
 
-EXPOSITION, PRUNING, BALANCE = "exposition", "pruning", "balance"
+EXPOSITION, PRUNING, LOOK_BACK, BALANCE = "exposition", "pruning", "look_back", "balance"
 
 
 def of_account(account: str, what: str) -> str:
@@ -27,10 +27,18 @@ class Answer(Struct, frozen=True):
     """Nobody ever had it before."""
 
 
-def take(connection: Connection, name: str, holder: int, seconds: float) -> Answer:
-    """Have the lease for so long from now, unless it is somebody else's; within the caller's transaction."""
-    connection.execute("INSERT INTO leases VALUES (?, 0, '-infinity') ON CONFLICT DO NOTHING", (name,))
-    before = connection.execute(f"SELECT holder FROM leases WHERE name = ?{connection.locked}", (name,)).fetchone()  # noqa: S608 - literals
+def take(connection: Connection, name: str, holder: int, seconds: float) -> Answer | None:
+    """Have the lease for so long from now, unless it is somebody else's; within the caller's transaction.
+
+    None, at once, while another asks for it: who stands still in the middle of that keeps nobody from other work.
+    """
+    free = f"{connection.locked} SKIP LOCKED"
+    before = connection.execute(f"SELECT holder FROM leases WHERE name = ?{free}", (name,)).fetchone()  # noqa: S608 - literals
+    if before is None:
+        if connection.execute("SELECT 1 FROM leases WHERE name = ?", (name,)).fetchone() is not None:
+            return None
+        connection.execute("INSERT INTO leases VALUES (?, 0, '-infinity') ON CONFLICT DO NOTHING", (name,))
+        before = (0,)
     taken = connection.execute(
         "UPDATE leases SET holder = ?, until = clock_timestamp() + ? * interval '1 second'"
         " WHERE name = ? AND (holder = ? OR until < clock_timestamp())",

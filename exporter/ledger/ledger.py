@@ -215,8 +215,8 @@ class Ledger(OpenLedger):
 
     # Among others
 
-    def take_lease(self, name: str, seconds: float) -> Answer:
-        """Have what only one may have; a file's only process has everything."""
+    def take_lease(self, name: str, seconds: float) -> Answer | None:
+        """Have what only one may have; a file's only process has everything. None: another asks at this moment."""
         if not self.shared:
             return Answer(held=True, first=True)
         return self._engine.transact(lambda: take(self._connection, name, self._engine.writer, seconds))

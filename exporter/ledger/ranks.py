@@ -19,8 +19,3 @@ def rank(amount: Decimal) -> bytes:
     """Bytes that sort as exact amounts do, negative ones included: an index may order by them, and by no float."""
     units = min(max(int(CONTEXT.scaleb(amount, _SCALE)), -_HALF), _HALF - 1)
     return (units + _HALF).to_bytes(RANK_BYTES, "big")
-
-
-def amount_of(ranked: bytes) -> Decimal:
-    """The amount again."""
-    return CONTEXT.scaleb(Decimal(int.from_bytes(ranked, "big") - _HALF), -_SCALE)

@@ -30,23 +30,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from exporter.ledger.version import GIVEN_UP, LIVE
-from exporter.money import amount_text
 
 
 class Money(TypeDecorator[Decimal]):
-    """An exact amount: SQLAlchemy's own Numeric would store a float in SQLite."""
+    """An exact amount: text in SQLite, where SQLAlchemy's own Numeric would be a float."""
 
     impl = LocalText
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
         return dialect.type_descriptor(LocalText() if dialect.name == "sqlite" else Numeric())
-
-    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        return amount_text(value) if value is not None and dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ARG002 - the signature is SQLAlchemy's
-        return None if value is None else Decimal(value)
 
 
 Integer = SmallInteger().with_variant(BigInteger(), "postgresql")

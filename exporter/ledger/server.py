@@ -31,8 +31,12 @@ ATTEMPTS = 8
 """Of one transaction that others are in the way of; they are done by then, or something is stuck."""
 PAUSE_MILLISECONDS = 50
 """At most so long before it is begun again, chosen at random, so that two don't meet for ever."""
-STATEMENT_MILLISECONDS, LOCK_MILLISECONDS, IDLE_MILLISECONDS = 15_000, 5_000, 60_000
-"""A statement that takes longer, a lock that is waited for longer, a transaction whose process is gone for longer."""
+STATEMENT_MILLISECONDS, LOCK_MILLISECONDS, IDLE_MILLISECONDS = 15_000, 5_000, 10_000
+"""A statement that takes longer, a lock that is waited for longer, a transaction whose process stands still for longer.
+
+The last is less than `fleet.LEASE_SECONDS`: what a process has locked that stands still is free before others may do
+what only one does.
+"""
 
 PATIENCE_SECONDS = 45.0
 """For one answer of a server that stands still as a whole; one that doesn't ends a statement before that."""
@@ -160,6 +164,7 @@ class Server:
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
         """Run in one transaction, again if others were in the way; after an error nothing of it is booked."""
+        idle = self._connection is not None
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._within("READ COMMITTED", work, writes=True)
@@ -170,7 +175,7 @@ class Server:
                     raise translated(error, self._address) from error
             except psycopg.Error as error:
                 # Before COMMIT nothing was done: a connection that was broken while it lay idle is made anew at once.
-                if attempt > 1 or self._connection is not None:
+                if attempt > 1 or not idle or self._connection is not None:
                     raise translated(error, self._address) from error
                 continue
             _pause(attempt)
@@ -178,11 +183,12 @@ class Server:
 
     def read(self, work: Callable[[], _Result]) -> _Result:
         """Run what only reads, on one view of the data."""
+        idle = self._connection is not None
         for again in (False, True):
             try:
                 return self._within("REPEATABLE READ READ ONLY", work, writes=False)
             except psycopg.Error as error:
-                if again or self._connection is not None:  # a broken one is dropped
+                if again or not idle or self._connection is not None:  # a broken one is dropped
                     raise translated(error, self._address) from error
         raise AssertionError("unreachable")
 

@@ -31,6 +31,7 @@ _PARAMETERS = {
 
 _CURES = {
     "08": "can't be reached; polls wait until it can",
+    "25P03": "ended a transaction in which this exporter stood still; it is begun again",
     "25006": "can be read only: it is a standby, or failing over; name all servers in ledger.url, host1,host2",
     "28": "refuses the exporter's user; mend its name, password or certificate, or pg_hba.conf",
     "3D000": "has no such database; create it",
@@ -49,6 +50,7 @@ _CURES = {
 _WORDS = {
     "authentication failed": "28",
     "no pg_hba.conf entry": "28",
+    "FATAL: role ": "28",
     "does not exist": "3D000",
     "too many clients": "53300",
     "connection slots": "53300",
@@ -59,7 +61,7 @@ _WORDS = {
 }
 """Why no connection was made is told in words alone."""
 
-_AWAY = ("08", "25006", "40", "53", "55P03", "57")
+_AWAY = ("08", "25006", "25P03", "40", "53", "55P03", "57")
 """What passes by itself, or once somebody has looked after the server."""
 _DEFECTS = ("21", "22", "23", "54")
 """Of what was to be written, rather than of the server."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from exporter.errors import LedgerAway
 from exporter.ledger.ledger import Ledger
 
 _Arguments = ParamSpec("_Arguments")
@@ -59,9 +60,10 @@ class LedgerThread:
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> _Result:
-        """As `run`, but before all that waits: for what somebody waits for an answer to."""
+        """As `run`, but before all that waits: for what somebody waits for an answer to, perhaps before it is open."""
         ledger = self._ledger
-        assert ledger is not None, "opened before anything runs, closed after all"
+        if ledger is None:
+            raise LedgerAway("the ledger is not open")
         return await self._submit(_NEXT, lambda: method(ledger, *args, **kwargs))
 
     def tell(self, show: Callable[[_Result], None], result: _Result) -> None:

@@ -60,7 +60,7 @@ class Simulator:
         self.world = World(settings, self.clock, watchers=(records.add, outbox.add))
         self.courier = Courier(self.world, outbox, settings, monotonic, wall)
         gate = Gate(settings, monotonic)
-        misbehaving = Misbehaving(settings.faults, settings.seed)
+        self.misbehaving = misbehaving = Misbehaving(settings.faults, settings.seed)
         self.app = Starlette(
             routes=[
                 *SessionAnalysis(self.world, gate).routes(),
@@ -86,6 +86,12 @@ class Running:
         self.clock = simulator.clock
         self.public_key = simulator.courier.public_key
         """Base64; verifies the webhooks."""
+        self._misbehaving = simulator.misbehaving
+
+    @property
+    def requests(self) -> int:
+        """How often the API was asked so far, whatever and by whomever."""
+        return self._misbehaving.requests
 
 
 def serve(
