@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from benchmarks.processes import Process, fetch, free_port, program, until, value
-from benchmarks.static import CONFIG, Static, serving
+from benchmarks.static import KEYS, Static, configuration, named, serving
 from benchmarks.tables import milliseconds, printed, table
 
 SIZES = {11: 1500, 40: 700, 2000: 20}
@@ -72,8 +72,7 @@ def _row(events: int, name: str, costs: Mapping[str, Cost]) -> tuple[object, ...
 def _round(events: int, sessions: int) -> dict[str, Cost]:
     """All stacks, one after the other."""
     with tempfile.TemporaryDirectory(prefix="bench-poll-") as folder, serving(Path(folder), events, sessions) as static:
-        named = [{"record_type": name.record_type, "event_id": name.event_id} for name in static.sessions]
-        (Path(folder) / "sessions.json").write_text(json.dumps(named))
+        (Path(folder) / "sessions.json").write_text(json.dumps(named(static)))
         return {name: _cost(start, static, Path(folder)) for name, start in STACKS.items()}
 
 
@@ -98,10 +97,9 @@ def _cost(start: Start, static: Static, folder: Path) -> Cost:
 @contextmanager
 def exporter(static: Static, folder: Path, port: int) -> Iterator[Process]:
     config = folder / "config.yaml"
-    names = {"origin": static.origin, "ca_file": static.ca_file, "in_flight": IN_FLIGHT, "folder": folder}
-    config.write_text(CONFIG.format(**names))
+    config.write_text(configuration(static, folder, IN_FLIGHT))
     run = ("--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}", "--log.level", "error")
-    with program("-m", "exporter", "run", *run, environ={"BENCH_API_KEY": "KEY-simulator"}) as running:
+    with program("-m", "exporter", "run", *run, environ=KEYS) as running:
         yield running
 
 

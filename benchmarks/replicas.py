@@ -20,15 +20,13 @@ from msgspec import Struct
 
 from benchmarks.processes import Process, fetch, program, until, value
 from benchmarks.servers import cpu_seconds, durable, logged
-from benchmarks.static import CONFIG, Static, serving
+from benchmarks.static import KEYS, Static, configuration, named, serving
 from benchmarks.tables import milliseconds, table
 from tests.postgres import Postgres, free_port
 
 EVENTS = 11
 REPLICAS = (1, 2, 4)
-ACCOUNTS = {f"account-{number}": f"BENCH_API_KEY_{number}" for number in range(4)}
-"""Where their keys are. Together they may be asked 4,000 times a second, which nobody here reaches."""
-IN_FLIGHT, LATE_IN_FLIGHT = 48, 20
+IN_FLIGHT, LATE_IN_FLIGHT = 50, 20
 """Per exporter, in all accounts together."""
 LATE_MILLISECONDS = 200
 COMMITS = "telnyx_ledger_commit_duration_seconds"
@@ -122,13 +120,10 @@ class Fleet:
 
     def follow(self, static: Static) -> None:
         """Hand all sessions over to one of the exporters, as many to each account."""
-        accounts = list(ACCOUNTS)
-        named = [
-            {"account": accounts[number % len(ACCOUNTS)], "record_type": name.record_type, "event_id": name.event_id}
-            for number, name in enumerate(static.sessions)
-        ]
         url, headers = f"{self._origins[0]}/api/v1/sessions", {"Content-Type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(named).encode(), headers), timeout=60):
+        with urllib.request.urlopen(
+            urllib.request.Request(url, json.dumps(named(static)).encode(), headers), timeout=60
+        ):
             pass
 
     def _pages(self) -> list[str]:
@@ -243,7 +238,7 @@ def _fleet(static: Static, folder: Path, server: Postgres | None, count: int, in
 @contextmanager
 def _exporter(config: Path, port: int) -> Iterator[Process]:
     flags = ("--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}", "--log.level", "error")
-    with program("-m", "exporter", "run", *flags, environ={name: name for name in ACCOUNTS.values()}) as running:
+    with program("-m", "exporter", "run", *flags, environ=KEYS) as running:
         yield running
 
 
@@ -263,11 +258,8 @@ def _ready(port: int) -> bool:
 
 
 def _config(static: Static, url: str, in_flight: int) -> str:
-    """That of all benchmarks that poll, with more accounts, another ledger, and sessions by HTTP."""
-    names = {"origin": static.origin, "ca_file": static.ca_file, "folder": "-", "in_flight": in_flight // len(ACCOUNTS)}
-    config = yaml.safe_load(CONFIG.format(**names))
-    (account,) = config["accounts"]
-    config["accounts"] = [account | {"name": name, "api_key_env": key} for name, key in ACCOUNTS.items()]
+    """That of all benchmarks that poll, with another ledger, and sessions by HTTP."""
+    config = yaml.safe_load(configuration(static, Path("-"), in_flight))
     config["discovery"] = {"detail_records": {"record_types": []}, "http": {"enabled": True}}
     config["ledger"] = {"url": url}
     return yaml.safe_dump(config)

@@ -25,7 +25,7 @@ from msgspec import Struct
 from benchmarks.loops import Longest
 from benchmarks.processes import Process, fetch, free_port, program, until, value
 from benchmarks.series import EXTRA, HISTOGRAM, series
-from benchmarks.static import CONFIG, Static, serving
+from benchmarks.static import KEYS, Static, configuration, named, serving
 from benchmarks.tables import printed, table
 from exporter.catalog import BY_NAME, labels_of
 from exporter.config import parse
@@ -34,7 +34,6 @@ from exporter.plan import policy
 
 EVENTS, IN_FLIGHT = 11, 50
 SCRAPE_SECONDS = 0.1
-KEY = "KEY-simulator"
 WAYS: Mapping[str, Mapping[str, str]] = {
     "text": {},
     "as Prometheus asks": {
@@ -98,8 +97,7 @@ def report(size: Size) -> list[str]:
         tempfile.TemporaryDirectory(prefix="bench-scrapes-") as folder,
         serving(Path(folder), EVENTS, size.sessions) as static,
     ):
-        names = [{"record_type": name.record_type, "event_id": name.event_id} for name in static.sessions]
-        (Path(folder) / "sessions.json").write_text(json.dumps(names))
+        (Path(folder) / "sessions.json").write_text(json.dumps(named(static)))
         scrapes = [
             row
             for way, headers in WAYS.items()
@@ -181,13 +179,12 @@ def obvious(static: Static, folder: Path, port: int, size: Size) -> Iterator[Pro
 def exporter(static: Static, folder: Path, port: int, size: Size, *launcher: str) -> Iterator[Process]:
     for file in folder.glob("ledger.sqlite*"):
         file.unlink()
-    names = {"origin": static.origin, "ca_file": static.ca_file, "in_flight": IN_FLIGHT, "folder": folder}
     config = folder / "config.yaml"
-    config.write_text((CONFIG + METRICS).format(extra=EXTRA, **names))
+    config.write_text(configuration(static, folder, IN_FLIGHT) + METRICS.format(extra=EXTRA))
     _fill(config, size.lines)
     run = ("run", "--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}", "--web.enable-lifecycle")
     arguments = (*(launcher or ("exporter",)), *run, "--log.level", "error")
-    with program("-m", *arguments, environ={"BENCH_API_KEY": KEY}) as running:
+    with program("-m", *arguments, environ=KEYS) as running:
         yield running
 
 

@@ -11,6 +11,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 from msgspec import Struct
@@ -28,22 +29,29 @@ LATE = 4_000_000_000.0
 _ID = re.compile("([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 DRAWN_MAX = 20_000
 
+ACCOUNTS = tuple(f"account-{number}" for number in range(5))
+"""An account is asked 1,000 times a second at most, which one exporter reaches: it isn't its pace that is measured."""
+KEYS = {f"BENCH_API_KEY_{number}": f"KEY-{number}" for number in range(len(ACCOUNTS))}
+"""Variables of the environment that the accounts' keys are in; no two accounts may have one."""
+
 CONFIG = """\
 accounts:
-  - name: main
-    base_url: {origin}/v2
-    ca_file: {ca_file}
-    api_key_env: BENCH_API_KEY
-    requests_per_second: 1000
-    max_in_flight: {in_flight}
-    balance_interval_seconds: 0
+{accounts}
 discovery:
   detail_records: {{record_types: []}}
   files: ["{folder}/sessions.json"]
 polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
 ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
-"""An exporter of the served sessions, which are named in `folder`/sessions.json; it polls them without a pause."""
+ACCOUNT = """\
+  - name: {name}
+    base_url: {origin}/v2
+    ca_file: {ca_file}
+    api_key_env: {variable}
+    requests_per_second: 1000
+    max_in_flight: {in_flight}
+    balance_interval_seconds: 0
+"""
 
 NGINX = """\
 worker_processes 1;
@@ -103,6 +111,23 @@ class Static(Struct, frozen=True):
     ca_file: Path
     sessions: tuple[Name, ...]
     process: Process
+
+
+def configuration(static: Static, folder: Path, in_flight: int) -> str:
+    """An exporter of all that is served, with so many requests in flight; it polls without a pause."""
+    each = in_flight // len(ACCOUNTS)
+    names = {"origin": static.origin, "ca_file": static.ca_file, "in_flight": each}
+    keys = zip(ACCOUNTS, KEYS, strict=True)
+    accounts = "".join(ACCOUNT.format(name=name, variable=variable, **names) for name, variable in keys)
+    return CONFIG.format(accounts=accounts.rstrip(), folder=folder)
+
+
+def named(static: Static) -> list[dict[str, str]]:
+    """The sessions as a list for the exporter, as many in each account."""
+    return [
+        {"account": account, "record_type": name.record_type, "event_id": name.event_id}
+        for account, name in zip(cycle(ACCOUNTS), static.sessions, strict=False)
+    ]
 
 
 @contextmanager
