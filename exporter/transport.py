@@ -2,7 +2,7 @@
 
 Owns connections, certificates and the translation of curl's errors into httpx's; knows no key and no status. The
 surprising fact: httpx's own transport looks at every connection on every request, and with 50 in flight takes more than
-twenty times the CPU of this one (docs/dependencies.md has the figures).
+ten times the CPU of this one (docs/dependencies.md has the figures).
 """
 
 import asyncio
