@@ -217,7 +217,7 @@ def _life(engine: str, count: int, static: Static, late: int, seconds: float) ->
         first = fleet.read()
         until(lambda: fleet.polled(2 * sessions))  # so that nothing is left of the first round
         middle = fleet.read()
-        time.sleep(seconds)
+        time.sleep(seconds)  # the time that is measured: to look meanwhile would cost the exporters CPU
         until(lambda: fleet.polled(middle.polls + 1))
         return Round.between(begun, first), Round.between(middle, fleet.read())
 
