@@ -19,7 +19,7 @@ test-full: check  ## the same tests with more rounds; longer than CI has time fo
 	FULL=1 $(BIN)/pytest $(ARGS)
 
 test-failover: .venv/.dev  ## PostgreSQL's primary dies in more ways and under more load than in `make test`; some minutes
-	FULL=1 $(BIN)/pytest tests/test_failover.py $(ARGS)
+	FULL=1 $(BIN)/pytest tests/runtime/test_failover.py $(ARGS)
 
 check: .venv/.dev  ## formatting, lint, types
 	$(BIN)/ruff format --check .
@@ -27,13 +27,13 @@ check: .venv/.dev  ## formatting, lint, types
 	$(BIN)/mypy
 
 docs: .venv/.dev  ## write docs/, the README's table and the dashboards again, as far as they are generated
-	$(BIN)/python -m tests.generate_docs
+	$(BIN)/python -m tools.generate_docs
 
 screenshots: .venv/.dev tools/render/dist  ## draw the dashboards for the README; needs node, chromium and some minutes
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tools.screenshots
 
 screenshots-pages: .venv/.dev  ## draw the exporter's own pages for the README; needs chromium
-	$(BIN)/python -m tests.page_screenshots
+	$(BIN)/python -m tools.page_screenshots
 
 tools/render/dist: $(wildcard tools/render/src/* tools/render/*.js*) tools/render/index.html
 	cd tools/render && npm ci --silent && npm run --silent build

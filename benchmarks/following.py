@@ -20,17 +20,17 @@ from pathlib import Path
 import httpx
 from msgspec import Struct
 
-from exporter.app import App
 from exporter.config import Account, Config, DetailRecords, Discovery, Metrics, Polling, Secret
 from exporter.config import Ledger as LedgerSettings
-from exporter.known import FILES
+from exporter.core.catalog import FILES
+from exporter.core.model import SessionRef
 from exporter.ledger import Ledger
-from exporter.model import SessionRef
-from exporter.simulator import Running
-from exporter.simulator.events import Session
-from exporter.simulator.hooks import hooks
-from exporter.simulator.world import Ref
-from exporter.transport import open_transport
+from exporter.runtime.app import App
+from exporter.telnyx.transport import open_transport
+from simulator import Running
+from simulator.events import Session
+from simulator.hooks import hooks
+from simulator.world import Ref
 
 ACCOUNT = "main"
 PATIENCE_SECONDS = 60.0

@@ -20,10 +20,10 @@ from benchmarks.servers import cpu_seconds, logged
 from benchmarks.tables import milliseconds, table
 from exporter.config import Config
 from exporter.ledger import Ledger, Settings, open_ledger
-from exporter.ledger.copying import Copied, copy
-from exporter.plan import policy
-from exporter.upkeep import PRUNE_SESSIONS_MAX
-from tests.postgres import Postgres, running
+from exporter.ledger.copy import Copied, copy
+from exporter.runtime.maintenance import PRUNE_SESSIONS_MAX
+from exporter.runtime.plan import policy
+from tests.support.postgres import Postgres, running
 
 EVENTS = 11
 BATCH = 45

@@ -15,8 +15,8 @@ from benchmarks.ledgers import ACCOUNT, copied, day_before, poll, session
 from benchmarks.tables import milliseconds, printed, table
 from exporter.config import Config
 from exporter.ledger import Ledger, Settings, open_ledger
-from exporter.plan import policy
-from exporter.upkeep import PRUNE_SESSIONS_MAX
+from exporter.runtime.maintenance import PRUNE_SESSIONS_MAX
+from exporter.runtime.plan import policy
 
 POLLS = 45
 """Of 11 events each: about as many as one commit of the exporter holds."""

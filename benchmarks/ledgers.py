@@ -23,14 +23,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from exporter.config import Config
-from exporter.labels import Labeller
+from exporter.core.attributes import Labeller
+from exporter.core.model import Claim, Poll, Session, SessionRef
+from exporter.core.money import amount_text
+from exporter.core.record_types import RecordTypes
+from exporter.core.tree import Limits, Reader
 from exporter.ledger import Ledger, Settings, open_ledger
-from exporter.ledger.booking import event_key
-from exporter.model import Claim, Poll, Session, SessionRef
-from exporter.money import amount_text
-from exporter.plan import policy
-from exporter.record_types import RecordTypes
-from exporter.tree import Limits, Reader
+from exporter.ledger.accounting.batch import event_key
+from exporter.runtime.plan import policy
 
 ACCOUNT, RECORD_TYPE = "main", "call-session"
 EXAMPLE = (Path(__file__).parent.parent / "tests" / "data" / "documented-example.json").read_bytes()

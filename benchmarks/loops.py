@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from exporter.cli import main as exporter
+from exporter.cli.main import main as exporter
 
 
 class Longest(Struct):

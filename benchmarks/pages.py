@@ -18,13 +18,13 @@ from msgspec.structs import replace
 
 from benchmarks.tables import printed, table
 from exporter.config import Config
+from exporter.core.model import SessionRef
 from exporter.ledger import Settings, open_ledger
-from exporter.ledger.connection import SqliteConnection
-from exporter.ledger.facets import Facets
-from exporter.ledger.listing import Query
-from exporter.ledger.snapshots import file_snapshot as snapshot
-from exporter.model import SessionRef
-from exporter.plan import policy
+from exporter.ledger.database import SqliteConnection
+from exporter.ledger.views.index import Facets
+from exporter.ledger.views.listing import Query
+from exporter.ledger.views.sqlite_snapshot import file_snapshot as snapshot
+from exporter.runtime.plan import policy
 
 TYPES = ("call-session", "message", "call-control", "conference", "fax-api", "verify", "inference", "sip-trunking")
 STATES = ("settled",) * 95 + ("active",) * 3 + ("discovered", "missing")

@@ -26,7 +26,7 @@ from prometheus_client.exposition import generate_latest as generate_text
 
 from benchmarks.series import Ours, Series, Theirs, described, lines_of, series
 from benchmarks.tables import printed, table
-from exporter.exposition import Format
+from exporter.metrics.exposition import Format
 from exporter.web.bodies import Bodies
 
 generate_openmetrics: Callable[[CollectorRegistry], bytes] = prometheus_client.openmetrics.exposition.generate_latest

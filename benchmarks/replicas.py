@@ -22,7 +22,7 @@ from benchmarks.processes import Process, fetch, program, until, value
 from benchmarks.servers import cpu_seconds, durable, logged
 from benchmarks.static import KEYS, Static, configuration, named, serving
 from benchmarks.tables import milliseconds, table
-from tests.postgres import Postgres, free_port
+from tests.support.postgres import Postgres, free_port
 
 EVENTS = 11
 REPLICAS = (1, 2, 4)

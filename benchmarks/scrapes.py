@@ -27,10 +27,10 @@ from benchmarks.processes import Process, fetch, free_port, program, until, valu
 from benchmarks.series import EXTRA, HISTOGRAM, series
 from benchmarks.static import KEYS, Static, configuration, named, serving
 from benchmarks.tables import printed, table
-from exporter.catalog import BY_NAME, labels_of
 from exporter.config import parse
+from exporter.core.catalog import BY_NAME, labels_of
 from exporter.ledger import Settings, open_ledger
-from exporter.plan import policy
+from exporter.runtime.plan import policy
 
 EVENTS, IN_FLIGHT = 11, 50
 SCRAPE_SECONDS = 0.1

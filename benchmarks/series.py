@@ -11,12 +11,12 @@ from decimal import Decimal
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from exporter.catalog import BY_NAME, labels_of
 from exporter.config import Label
 from exporter.config import Metrics as Settings
+from exporter.core.catalog import BY_NAME, labels_of
+from exporter.core.model import Labels, Receipt, Total
+from exporter.core.money import add
 from exporter.metrics import Metrics
-from exporter.model import Labels, Receipt, Total
-from exporter.money import add
 
 EXTRA = "assistant"
 COUNTERS = ("telnyx_cost_total", "telnyx_cost_credits_total", "telnyx_events_total")

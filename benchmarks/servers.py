@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.postgres import Postgres, running
+from tests.support.postgres import Postgres, running
 
 
 @contextmanager

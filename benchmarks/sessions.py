@@ -20,7 +20,7 @@ from benchmarks import following
 from benchmarks.following import Followed, Measured, Sources
 from benchmarks.tables import printed, table
 from exporter.config import Polling
-from exporter.simulator import Settings, running
+from simulator import Settings, running
 
 SESSIONS_PER_HOUR = 60
 SESSIONS, PROCESSES = 40, 2

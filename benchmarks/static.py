@@ -18,10 +18,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from benchmarks.processes import Process, fetch, free_port
-from exporter.simulator import Settings
-from exporter.simulator.events import Event, Session
-from exporter.simulator.tree import View, tree
-from exporter.simulator.world import World
+from simulator import Settings
+from simulator.events import Event, Session
+from simulator.tree import View, tree
+from simulator.world import World
 
 LEVELS = 5
 """As deep as the API shows at once."""

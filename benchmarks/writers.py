@@ -22,11 +22,11 @@ from benchmarks.ledgers import ACCOUNT, RECORD_TYPE, day_before, event_id, poll,
 from benchmarks.servers import cpu_seconds, durable, logged
 from benchmarks.tables import table
 from exporter.config import Config
+from exporter.core.model import SessionRef
 from exporter.ledger import Settings, open_ledger
-from exporter.model import SessionRef
-from exporter.plan import policy
-from tests.postgres import Postgres
-from tests.waiting import until
+from exporter.runtime.plan import policy
+from tests.support.postgres import Postgres
+from tests.support.waiting import until
 
 BATCH = 45
 """Of 11 events each: about as many as one commit of the exporter holds."""

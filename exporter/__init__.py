@@ -6,7 +6,7 @@ difference to what it knew of each event (the rule is `costs`), `metrics` shows 
 and `web` serves the finished page. `lifecycle` says when the session is looked at again. `explain` tells the story of
 one session without booking it, and `privacy` masks what in it names a person.
 
-Modules stand in one order, and import only what stands before them; tests/test_rooms.py holds it.
+Modules stand in one order, and import only what stands before them; tests/project/test_architecture.py holds it.
 """
 
 __version__ = "0.1.0"

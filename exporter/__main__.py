@@ -9,10 +9,10 @@ import sys
 def main() -> int:
     """Run one command; the exit code."""
     if sys.argv[1:2] == ["healthcheck"]:
-        from exporter.healthcheck import main as healthcheck  # noqa: PLC0415 - instead of all the rest
+        from exporter.cli.healthcheck import main as healthcheck  # noqa: PLC0415 - instead of all the rest
 
         return healthcheck(sys.argv[2:])
-    from exporter.cli import main as command  # noqa: PLC0415 - only the command that is named is imported
+    from exporter.cli.main import main as command  # noqa: PLC0415 - only the command that is named is imported
 
     return command()
 

@@ -10,11 +10,11 @@ from typing import NoReturn
 import pytest
 from hypothesis import settings
 
-from tests.cluster import Cluster, agents, clustered
-from tests.history import past
-from tests.hygiene import WATCH
-from tests.postgres import Bouncer, Postgres, binaries, bouncer, bouncing, running
-from tests.sickness import sick
+from tests.support.cluster import Cluster, agents, clustered
+from tests.support.history import past
+from tests.support.hygiene import WATCH
+from tests.support.postgres import Bouncer, Postgres, binaries, bouncer, bouncing, running
+from tests.support.sickness import sick
 
 __all__ = ["past", "sick"]
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from exporter.config import Config, load, parse
-from exporter.errors import ConfigError
+from exporter.core.errors import ConfigError
 
 DEFAULT_FILE = Path("config.yaml")
 DEFAULT = "config.yaml if it exists, else the built-in defaults"

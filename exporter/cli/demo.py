@@ -6,8 +6,8 @@ Owns its flags; what the demo is stands in the room of that name.
 import argparse
 import time
 
-from exporter import demo
 from exporter.cli import flags
+from simulator import demo
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

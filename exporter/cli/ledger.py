@@ -10,9 +10,9 @@ from contextlib import closing
 
 from exporter.cli import configuration, flags
 from exporter.config import Config
-from exporter.errors import ConfigError
+from exporter.core.errors import ConfigError
 from exporter.ledger import Settings, open_existing
-from exporter.plan import policy
+from exporter.runtime.plan import policy
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _copy(source: str | None, target: str | None) -> int:
     # PostgreSQL's driver is slow to import, and no other action needs it.
-    from exporter.ledger.copying import Copied, copy  # noqa: PLC0415
+    from exporter.ledger.copy import Copied, copy  # noqa: PLC0415
 
     def told(table: Copied) -> None:
         before = f", {table.found} of them copied before" if table.found else ""

@@ -5,7 +5,7 @@ Owns its columns.
 
 import argparse
 
-from exporter.record_types import RecordTypes
+from exporter.core.record_types import RecordTypes
 
 HEADING = ("RECORD TYPE", "GROUP", "PRODUCT", "CHILDREN (* not in the parent's cumulative cost)")
 

@@ -10,9 +10,9 @@ import gc
 import signal
 import sys
 
-from exporter.app import App, SystemClock
 from exporter.cli import configuration, flags
-from exporter.reloading import Origin
+from exporter.runtime.app import App, SystemClock
+from exporter.runtime.reload import Origin
 
 SWITCH_SECONDS = 0.0005
 """How long a thread keeps the interpreter: a scrape must not wait 5 ms, Python's default, for each turn of polling."""

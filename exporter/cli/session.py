@@ -6,12 +6,12 @@ Owns which account is asked and the form that is printed.
 import argparse
 import asyncio
 
-from exporter.app import App, SystemClock
 from exporter.cli import configuration, flags
 from exporter.config.rules import date_or_time
-from exporter.errors import ConfigError, ExporterError
+from exporter.core.errors import ConfigError, ExporterError
+from exporter.core.model import SessionRef
 from exporter.explain import FORMS, TEXT_MAX, Look
-from exporter.model import SessionRef
+from exporter.runtime.app import App, SystemClock
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

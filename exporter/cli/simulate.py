@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from exporter import simulator
+import simulator
 from exporter.cli import flags
-from exporter.errors import ConfigError
+from exporter.core.errors import ConfigError
 
 _Record = TypeVar("_Record", bound=Struct)
 

@@ -7,10 +7,10 @@ environment. Each check yields the path to mend and what to do about it; it neve
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
+from exporter.config.quoting import bare, shown
 from exporter.config.read import Problem
 from exporter.config.settings import Config, ConfiguredSession
-from exporter.config.wording import bare, shown
-from exporter.privacy import Redactor
+from exporter.core.privacy import Redactor
 
 _DAY_SECONDS = 86_400
 

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from exporter.config.wording import bare, join
-from exporter.errors import ConfigError
+from exporter.config.quoting import bare, join
+from exporter.core.errors import ConfigError
 
 BYTES_MAX = 1_048_576
 """A file of this size takes PyYAML seconds; nobody writes one by hand."""

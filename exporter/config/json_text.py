@@ -11,8 +11,8 @@ from itertools import accumulate
 from typing import Any
 
 from exporter.config.document import DEPTH_MAX, Odd, decode
-from exporter.config.wording import bare, join
-from exporter.errors import ConfigError
+from exporter.config.quoting import bare, join
+from exporter.core.errors import ConfigError
 
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 """Possessive, and with an open end: a hostile text is still read once from left to right."""

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from exporter.config.checks import problems_between
 from exporter.config.document import BYTES_MAX, read_document
+from exporter.config.quoting import shown
 from exporter.config.read import Problem, raise_problems, read_record
 from exporter.config.secret import PUBLIC_KEY, Secret, public_key, secret_from_environment, secret_from_file
 from exporter.config.settings import Account, Config
-from exporter.config.wording import shown
-from exporter.errors import ConfigError
+from exporter.core.errors import ConfigError
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:

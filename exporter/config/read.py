@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from exporter.config.quoting import join, shown
 from exporter.config.rules import AnyRule, Each, Row, Rule, Section
-from exporter.config.wording import join, shown
-from exporter.errors import ConfigError
+from exporter.core.errors import ConfigError
 
 Problem = tuple[str, str]
 """The path of a setting, and what is wrong with it."""

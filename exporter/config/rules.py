@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from msgspec import Struct
 
-from exporter.config.wording import is_key_shaped, shown
+from exporter.config.quoting import is_key_shaped, shown
 
 TEN_YEARS = 315_360_000
 """In seconds: past it a number is a slip, and sums with it would leave the range of dates."""

@@ -10,8 +10,8 @@ import hmac
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter.config.wording import bare, shown
-from exporter.errors import ConfigError
+from exporter.config.quoting import bare, shown
+from exporter.core.errors import ConfigError
 
 _KEY_BYTES_MAX = 4096
 """No key is longer; the bound is there for a path that names a huge file or a device."""

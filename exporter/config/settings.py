@@ -34,7 +34,7 @@ from exporter.config.rules import (
 )
 from exporter.config.secret import Secret
 from exporter.config.web import Web
-from exporter.model import SessionRef
+from exporter.core.model import SessionRef
 
 KEY = ("api_key_env", "api_key_file")
 WEBHOOK_KEY = ("webhook_public_key_env", "webhook_public_key_file")

@@ -8,13 +8,13 @@ surprising fact: the session is booked twice, the second time when it would have
 
 from collections.abc import Callable, Mapping
 
-from exporter.explain.document import document
-from exporter.explain.look import Prober
+from exporter.explain.csv_table import table
+from exporter.explain.json_document import document
 from exporter.explain.page import failure, page, terminal_page
-from exporter.explain.picture import picture, story_text
+from exporter.explain.prober import Prober
+from exporter.explain.sanitise import TEXT_MAX
 from exporter.explain.story import Look, Story
-from exporter.explain.table import table
-from exporter.explain.wording import TEXT_MAX
+from exporter.explain.text import picture, story_text
 
 __all__ = ["FORMS", "TEXT_MAX", "Look", "Prober", "Story", "failure", "page", "story_text"]
 

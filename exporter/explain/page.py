@@ -3,9 +3,9 @@
 Owns those two, under the names that blackbox_exporter gave them. The samples are the lines that /metrics would show.
 """
 
-from exporter.catalog import Family
+from exporter.core.catalog import Family
 from exporter.explain.story import Story
-from exporter.exposition import Format, head, prefix, sample
+from exporter.metrics.exposition import Format, head, prefix, sample
 
 SUCCESS = Family("probe_success", "gauge", "process", (), "Displays whether or not the probe was a success.")
 DURATION = Family(

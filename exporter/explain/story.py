@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from exporter.catalog import BY_NAME, labels_of
-from exporter.client import Exchange
 from exporter.config import Config
-from exporter.explain.wording import Wording
+from exporter.core.catalog import BY_NAME, labels_of
+from exporter.core.lifecycle import Policy
+from exporter.core.model import Event, Facts, Poll, Profile, Session, SessionRef, Total
+from exporter.core.privacy import Redactor
+from exporter.explain.sanitise import Wording
 from exporter.ledger import Settings, open_scratch
-from exporter.lifecycle import Policy
 from exporter.metrics.block import Block
 from exporter.metrics.projection import Projection
-from exporter.model import Event, Facts, Poll, Profile, Session, SessionRef, Total
-from exporter.privacy import Redactor
+from exporter.telnyx.client import Exchange
 
 BOOKKEEPING = (
     *("telnyx_sessions", "telnyx_ledger_events"),

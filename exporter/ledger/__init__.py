@@ -11,15 +11,15 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from exporter.errors import LedgerError
-from exporter.ledger.connection import Engine, Image
-from exporter.ledger.file import LedgerFile, MemoryFile
+from exporter.core.errors import LedgerError
+from exporter.core.lifecycle import Policy
+from exporter.ledger.database import Engine, Image
+from exporter.ledger.engine.sqlite import LedgerFile, MemoryFile
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.opened import LEASE_SECONDS
-from exporter.ledger.reading import Snapshot
-from exporter.ledger.snapshots import file_snapshot
-from exporter.ledger.totals import Settings
-from exporter.lifecycle import Policy
+from exporter.ledger.totals.totals import Settings
+from exporter.ledger.views.snapshot import Snapshot
+from exporter.ledger.views.sqlite_snapshot import file_snapshot
 
 __all__ = ["Ledger", "Settings", "on_server", "open_existing", "open_ledger", "open_scratch", "snapshot"]
 
@@ -53,8 +53,8 @@ def open_existing(url: str, policy: Policy, settings: Settings, password_file: P
 def snapshot(url: str, password_file: Path | None = None) -> AbstractContextManager[Snapshot]:
     """The ledger as it is now, for as long as the block takes; LedgerError if it can't be read."""
     if on_server(url):
-        from exporter.ledger.server_errors import Address  # noqa: PLC0415 - psycopg, for whoever needs it
-        from exporter.ledger.server_snapshots import server_snapshot  # noqa: PLC0415
+        from exporter.ledger.engine.errors import Address  # noqa: PLC0415 - psycopg, for whoever needs it
+        from exporter.ledger.views.postgres_snapshot import server_snapshot  # noqa: PLC0415
 
         return server_snapshot(Address.of(url, password_file))
     return file_snapshot(path_of(url))
@@ -62,8 +62,8 @@ def snapshot(url: str, password_file: Path | None = None) -> AbstractContextMana
 
 def _engine(url: str, password_file: Path | None) -> Callable[[Image], Engine]:
     if on_server(url):
-        from exporter.ledger.server import Server  # noqa: PLC0415 - psycopg, for whoever needs it
-        from exporter.ledger.server_errors import Address  # noqa: PLC0415
+        from exporter.ledger.engine.errors import Address  # noqa: PLC0415
+        from exporter.ledger.engine.postgres import Server  # noqa: PLC0415 - psycopg, for whoever needs it
 
         return partial(Server, Address.of(url, password_file))
     return partial(LedgerFile, path_of(url))

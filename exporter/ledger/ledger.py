@@ -10,20 +10,20 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from exporter import lifecycle
-from exporter.errors import LedgerLocked
-from exporter.known import DETAIL_RECORDS
-from exporter.ledger import claims
-from exporter.ledger.booking import Batch
-from exporter.ledger.following import START, Following, Place
-from exporter.ledger.leases import Answer, take
+from exporter.core import lifecycle
+from exporter.core.catalog import DETAIL_RECORDS
+from exporter.core.errors import LedgerLocked
+from exporter.core.model import Claim, DetailRecord, Labels, Poll, Receipt, SessionRef, Sighting
+from exporter.ledger.accounting.batch import Batch
+from exporter.ledger.accounting.retention import prune
 from exporter.ledger.opened import OpenLedger
-from exporter.ledger.pruning import prune
-from exporter.ledger.records import Records
-from exporter.ledger.renaming import rename_account
-from exporter.ledger.totals import Settings, begin_anew
-from exporter.ledger.writers import alive, fold
-from exporter.model import Claim, DetailRecord, Labels, Poll, Receipt, SessionRef, Sighting
+from exporter.ledger.queue import claims
+from exporter.ledger.queue.detail_records import Records
+from exporter.ledger.queue.sessions import START, Following, Place
+from exporter.ledger.sharing.leases import Answer, take
+from exporter.ledger.sharing.writers import alive, fold
+from exporter.ledger.totals.accounts import rename_account
+from exporter.ledger.totals.totals import Settings, begin_anew
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 

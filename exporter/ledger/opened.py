@@ -7,17 +7,17 @@ read from the tables.
 
 from collections.abc import Callable, Iterable
 
-from exporter import lifecycle
-from exporter.errors import LedgerError
-from exporter.ledger import claims
-from exporter.ledger.audit import differences
-from exporter.ledger.connection import Connection, Engine, Image
-from exporter.ledger.recent import recent
-from exporter.ledger.spend import Spend
-from exporter.ledger.sums import Reading, Sums
-from exporter.ledger.totals import Settings, Totals
-from exporter.ledger.version import COPYING
-from exporter.model import Followed, Total
+from exporter.core import lifecycle
+from exporter.core.errors import LedgerError
+from exporter.core.model import Followed, Total
+from exporter.ledger.accounting.audit import differences
+from exporter.ledger.database import Connection, Engine, Image
+from exporter.ledger.queue import claims
+from exporter.ledger.schema.version import COPYING
+from exporter.ledger.totals.aggregate import Reading, Sums
+from exporter.ledger.totals.budget_spend import Spend
+from exporter.ledger.totals.totals import Settings, Totals
+from exporter.ledger.views.recent import recent
 
 LEASE_SECONDS = 60.0
 """How long a claim is good for where others may take it; whoever polls renews it."""

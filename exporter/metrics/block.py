@@ -12,10 +12,19 @@ from itertools import islice
 
 from msgspec import Struct
 
-from exporter.catalog import Family
-from exporter.exposition import HistogramPrefix, exemplar, head, histogram, histogram_prefix, number, prefix, sample
+from exporter.core.catalog import Family
+from exporter.core.model import Exemplar
+from exporter.metrics.exposition import (
+    HistogramPrefix,
+    exemplar,
+    head,
+    histogram,
+    histogram_prefix,
+    number,
+    prefix,
+    sample,
+)
 from exporter.metrics.lines import Lines, Parts, Values
-from exporter.model import Exemplar
 
 
 class Cells(Struct, frozen=True, gc=False):

@@ -9,11 +9,11 @@ from bisect import bisect_left
 from decimal import Decimal
 from itertools import islice
 
-from exporter.catalog import Family
+from exporter.core.catalog import Family
+from exporter.core.model import NONE, Exemplar, Total
+from exporter.core.money import add, total
 from exporter.metrics.block import Block, Cells
 from exporter.metrics.lines import Values
-from exporter.model import NONE, Exemplar, Total
-from exporter.money import add, total
 
 
 class Projection:

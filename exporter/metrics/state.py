@@ -11,17 +11,17 @@ from itertools import chain
 
 from msgspec import structs
 
-from exporter.catalog import BY_NAME, FAMILIES, Family, Kind, labels_of
 from exporter.config import Metrics as Settings
-from exporter.exposition import Page
-from exporter.metrics.births import Births
+from exporter.core.catalog import BY_NAME, FAMILIES, Family, Kind, labels_of
+from exporter.core.model import UNKNOWN, Followed, Receipt, Total
+from exporter.core.money import ZERO, add
 from exporter.metrics.block import Block, Cells, Value
-from exporter.metrics.followed import Places
+from exporter.metrics.exposition import Page
 from exporter.metrics.lines import Values
+from exporter.metrics.pending_cost import Unreleased
 from exporter.metrics.projection import Projection, may_show
-from exporter.metrics.unreleased import Unreleased
-from exporter.model import UNKNOWN, Followed, Receipt, Total
-from exporter.money import ZERO, add
+from exporter.metrics.top_sessions import Places
+from exporter.metrics.zero_start import Births
 
 SERIES, UNRELEASED = "telnyx_series", "telnyx_unreleased_cost"
 _FOLLOWED_COST = "telnyx_followed_session_cost"

@@ -9,10 +9,10 @@ from decimal import Decimal
 import msgspec
 from msgspec import Struct
 
-from exporter.errors import TreeError
+from exporter.core.errors import TreeError
+from exporter.core.model import UNKNOWN
+from exporter.core.money import read_amount, read_decimal
 from exporter.metrics import Metrics
-from exporter.model import UNKNOWN
-from exporter.money import read_amount, read_decimal
 
 AMOUNTS = {
     "balance": "telnyx_balance",

@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from exporter.booker import Clock
-from exporter.client import Client
 from exporter.config import DetailRecords
-from exporter.errors import ConfigError, Denied, PollError
-from exporter.known import DETAIL_RECORDS
+from exporter.core.catalog import DETAIL_RECORDS
+from exporter.core.clock import Clock
+from exporter.core.errors import ConfigError, Denied, PollError
+from exporter.core.model import Receipt
 from exporter.ledger import Ledger
-from exporter.ledger.thread import LedgerThread
+from exporter.ledger.worker import LedgerThread
 from exporter.log import facts
 from exporter.metrics import Metrics
-from exporter.model import Receipt
-from exporter.sources.dialect import Kind
-from exporter.sources.listing import Listing
+from exporter.sources.record_kinds import Kind
+from exporter.sources.record_pages import Listing
+from exporter.telnyx.client import Client
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import Any
 from exporter.config.checks import account_problems
 from exporter.config.document import read_yaml
 from exporter.config.json_text import read_json
+from exporter.config.quoting import shown
 from exporter.config.read import raise_problems, read_records
 from exporter.config.settings import ConfiguredSession
-from exporter.config.wording import shown
-from exporter.errors import ConfigError
-from exporter.model import SessionRef
+from exporter.core.errors import ConfigError
+from exporter.core.model import SessionRef
 
 Reader = Callable[[bytes, str, Sequence[str]], tuple[SessionRef, ...]]
 """Takes the content, what a syntax error calls it, and the names of the accounts."""

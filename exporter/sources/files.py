@@ -19,16 +19,16 @@ from pathlib import PurePath
 from msgspec import Struct
 from msgspec.structs import replace
 
-from exporter.booker import Clock
 from exporter.config import Config
 from exporter.config.document import BYTES_MAX
-from exporter.config.wording import bare
-from exporter.errors import ConfigError, LedgerError
-from exporter.intake import PORTION_MAX, Intake
-from exporter.known import FILES
+from exporter.config.quoting import bare
+from exporter.core.catalog import FILES
+from exporter.core.clock import Clock
+from exporter.core.errors import ConfigError, LedgerError
+from exporter.core.model import SessionRef, Sighting
 from exporter.log import facts
 from exporter.metrics import Metrics
-from exporter.model import SessionRef, Sighting
+from exporter.polling.ingest import PORTION_MAX, Intake
 from exporter.sources.entries import Reader, json_entries, yaml_entries
 
 log = logging.getLogger(__name__)

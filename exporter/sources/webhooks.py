@@ -13,8 +13,8 @@ from importlib import import_module
 import msgspec
 from msgspec import Raw, Struct
 
-from exporter.errors import Refused
-from exporter.model import OTHER, Hint, SessionRef, Sighting
+from exporter.core.errors import Refused
+from exporter.core.model import OTHER, Hint, SessionRef, Sighting
 
 TOLERANCE_SECONDS = 300.0
 """How far the time of the signature may be from ours, either way; Telnyx's own SDK allows as much."""

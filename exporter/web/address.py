@@ -10,7 +10,7 @@ import os
 import re
 import socket
 
-from exporter.errors import ConfigError
+from exporter.core.errors import ConfigError
 
 FLAG = "--web.listen-address"
 

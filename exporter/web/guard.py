@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from exporter.errors import Refused
+from exporter.core.errors import Refused
 from exporter.web import passwords
 from exporter.web.config import RateLimit, WebConfig
 from exporter.web.passwords import CROWDED, UNAUTHORIZED, Passwords

@@ -17,7 +17,7 @@ from typing import Final
 import bcrypt
 from msgspec import Struct
 
-from exporter.errors import Refused
+from exporter.core.errors import Refused
 
 PASSWORD_BYTES_MAX = 72
 """Of a longer password bcrypt takes no more; the library wants it said."""

@@ -22,12 +22,12 @@ from starlette.routing import Route
 
 from exporter.config.read import read_record
 from exporter.config.rules import Row, Rule, choice, date_or_time, text
-from exporter.errors import ConfigError
+from exporter.core.errors import ConfigError
+from exporter.core.model import SessionRef
+from exporter.core.privacy import Redactor
+from exporter.core.tree.walk import ID_MAX
 from exporter.explain import Look, Prober, Story, failure, page, story_text
-from exporter.exposition import Format, accepts_gzip, negotiate
-from exporter.model import SessionRef
-from exporter.privacy import Redactor
-from exporter.tree.walk import ID_MAX
+from exporter.metrics.exposition import Format, accepts_gzip, negotiate
 from exporter.web.gzipped import GZIP_LEVEL
 from exporter.web.routes import SCRAPER
 

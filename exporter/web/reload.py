@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter.errors import ConfigError, LedgerError
+from exporter.core.errors import ConfigError, LedgerError
 
 PATH = "/-/reload"
 FLAG = "--web.enable-lifecycle"

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from exporter.exposition import Page, accepts_gzip, negotiate
+from exporter.metrics.exposition import Page, accepts_gzip, negotiate
 from exporter.web.bodies import Bodies
 from exporter.web.landing import NAME, landing_html
-from exporter.web.pages.look import HTML
+from exporter.web.pages.style import HTML
 
 BODY_BYTES_MAX = 1_048_576
 """A larger body is refused with 413 instead of being taken in; webhooks have some kB, lists of sessions some 100."""

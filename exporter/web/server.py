@@ -20,14 +20,14 @@ from msgspec import Struct
 from starlette.routing import BaseRoute
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from exporter.errors import ConfigError
-from exporter.exposition import Page
+from exporter.core.errors import ConfigError
 from exporter.log import facts
+from exporter.metrics.exposition import Page
 from exporter.web.address import listen
 from exporter.web.config import Loaded, WebConfig, WebConfigFile
 from exporter.web.guard import DOOR, KNOWN, REASONS, Door, Guard
 from exporter.web.routes import Scraped, Status, Surface
-from exporter.web.takeover import Server
+from exporter.web.tls_server import Server
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from exporter.errors import ConfigError, LedgerError
-from exporter.model import SessionRef
+from exporter.core.errors import ConfigError, LedgerError
+from exporter.core.model import SessionRef
 from exporter.sources.entries import json_entries
 from exporter.web.guard import is_authenticated
 from exporter.web.routes import Status

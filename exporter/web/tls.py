@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from exporter.config.document import BYTES_MAX
 from exporter.config.secret import Secret
-from exporter.errors import ConfigError
+from exporter.core.errors import ConfigError
 from exporter.web.config.settings import CURVES, IF_GIVEN, NO_CERTIFICATE, REQUESTED, SUITES, VERIFIED, TlsServer
 
 _VERSIONS = {

@@ -10,7 +10,7 @@ import asyncio
 from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 
-from exporter.errors import Refused
+from exporter.core.errors import Refused
 
 _AT_ONCE_PAST = 0.0
 """A time long ago on any loop's clock."""

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from exporter.errors import LedgerError, Refused
+from exporter.core.errors import LedgerError, Refused
+from exporter.core.model import UNKNOWN
 from exporter.log import facts
-from exporter.model import UNKNOWN
 from exporter.sources.replays import Place, Replays
 from exporter.sources.webhooks import Webhook, read, verify
 from exporter.web.uploads import DEFAULT_LIMITS, UploadLimits, Uploads

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from exporter.config.document import BYTES_MAX, read_yaml
 from exporter.config.read import raise_problems, read_record
-from exporter.errors import ConfigError
+from exporter.core.errors import ConfigError
 from exporter.web.config.checks import problems_between, remarks
 from exporter.web.config.settings import WebConfig
 from exporter.web.tls import Material, Tls

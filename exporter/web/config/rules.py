@@ -13,9 +13,9 @@ from typing import Any
 import bcrypt
 
 from exporter.config.document import Odd
+from exporter.config.quoting import shown
 from exporter.config.rules import TEN_YEARS, Rule
 from exporter.config.secret import Secret
-from exporter.config.wording import shown
 
 Users = tuple[tuple[str, Secret], ...]
 """Names and bcrypt hashes."""

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from exporter.ledger.views import Failure, Listing, Row, Story
-from exporter.model import SessionRef
-from exporter.money import amount_text
-from exporter.web.pages.foreign import Mask, told
+from exporter.core.model import SessionRef
+from exporter.core.money import amount_text
+from exporter.ledger.views.models import Failure, Listing, Row, Story
+from exporter.web.pages.untrusted import Mask, told
 from exporter.web.pages.view import instant, session_link
 
 Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$", description="An exact decimal.")]

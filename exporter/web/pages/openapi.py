@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from exporter import __version__
-from exporter.web.pages import asked
+from exporter.web.pages import parameters as asked
 from exporter.web.pages.api import Configuration, Failures, Problem, Session, Sessions, Taken
 
 _RECORDS = (Sessions, Session, Failures, Configuration, Problem, Taken)

@@ -21,20 +21,21 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from exporter.config import Config
-from exporter.errors import LedgerError
+from exporter.core.errors import LedgerError
+from exporter.core.model import SessionRef
+from exporter.core.privacy import Redactor
 from exporter.ledger import snapshot
-from exporter.ledger.listing import Query
-from exporter.ledger.reading import Snapshot
-from exporter.ledger.views import Failure, Story
+from exporter.ledger.views.listing import Query
+from exporter.ledger.views.models import Failure, Story
+from exporter.ledger.views.snapshot import Snapshot
 from exporter.log import facts
-from exporter.model import SessionRef
-from exporter.privacy import Redactor
-from exporter.web.pages import api, asked, settings, view
-from exporter.web.pages.anatomy import Anatomy
+from exporter.web.pages import api, settings, view
+from exporter.web.pages import parameters as asked
 from exporter.web.pages.checks import CHECKS
-from exporter.web.pages.foreign import Mask
-from exporter.web.pages.look import HTML, STATIC
+from exporter.web.pages.cost_breakdown import Anatomy
 from exporter.web.pages.openapi import openapi
+from exporter.web.pages.style import HTML, STATIC
+from exporter.web.pages.untrusted import Mask
 
 if TYPE_CHECKING:
     from exporter.web.pages.templates import Templates

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from exporter.config import Config, dump
 from exporter.config.read import settings_of
-from exporter.web.pages.foreign import Mask, unmasked
+from exporter.web.pages.untrusted import Mask, unmasked
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 _PASSWORDS = re.compile(r"(?<=password=)[^&\s]*")

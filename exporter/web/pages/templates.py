@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from exporter import __version__
 from exporter.web.pages import view
-from exporter.web.pages.foreign import Mask, plain, shown, unmasked
-from exporter.web.pages.look import NAVIGATION
+from exporter.web.pages.style import NAVIGATION
+from exporter.web.pages.untrusted import Mask, plain, shown, unmasked
 
 _FOLDER = Path(__file__).parent.parent / "templates"
 

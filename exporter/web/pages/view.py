@@ -13,10 +13,10 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
-from exporter.ledger.views import Row
-from exporter.model import SessionRef
-from exporter.money import amount_text
-from exporter.web.pages.foreign import Mask
+from exporter.core.model import SessionRef
+from exporter.core.money import amount_text
+from exporter.ledger.views.models import Row
+from exporter.web.pages.untrusted import Mask
 
 LINK_MAX = 1000
 """Characters of an id in a link; three times as many bytes per character still fit into a request's head."""

@@ -1,0 +1,75 @@
+"""Does the ledger agree with itself? The totals recounted from the events and sessions they were booked from.
+
+Owns the recount and the words for what differs. Reads only. What was pruned is not there to be recounted, so a ledger
+that has forgotten something is checked in one direction: a counter may not be below what is still there. The surprising
+fact: net cost can be recounted exactly, costs and credits alone can't, since how often a price moved is not kept.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+from exporter.core.costs import AWAITING, COST, CREDITS, EVENTS
+from exporter.core.model import Labels, Total
+from exporter.core.money import ZERO, add, amount_text, subtract
+from exporter.ledger.accounting.retention import horizon
+from exporter.ledger.database import Connection
+from exporter.ledger.totals.totals import Totals
+from exporter.ledger.views.index import misplaced
+
+Sums = dict[tuple[str, Labels], Decimal]
+
+NET = "net cost"
+_ONE = Decimal(1)
+
+
+def differences(connection: Connection, totals: Totals, all_totals: Iterable[Total]) -> Iterator[str]:
+    """A line for each total that is not what events and sessions add up to."""
+    yield from misplaced(connection)
+    forgot = horizon(connection) > float("-inf")
+    booked, counted = _booked(all_totals), _recounted(connection, totals)
+    for key in sorted(booked.keys() | counted.keys()):
+        total, recount = booked.get(key, ZERO), counted.get(key, ZERO)
+        family, labels = key
+        if total == recount or (forgot and family in {NET, EVENTS}):
+            continue
+        named = ", ".join(f"{name}={value}" for name, value in labels)
+        yield f"{family} {{{named}}}: the total is {amount_text(total)}, the rows add up to {amount_text(recount)}"
+
+
+def _booked(totals: Iterable[Total]) -> Sums:
+    sums: Sums = defaultdict(lambda: ZERO)
+    for total in totals:
+        if total.family == COST:
+            sums[NET, total.labels] = add(sums[NET, total.labels], total.value)
+        elif total.family == CREDITS:
+            sums[NET, total.labels] = subtract(sums[NET, total.labels], total.value)
+        elif total.family in {EVENTS, AWAITING, "telnyx_sessions", "telnyx_unsettled_cost", "telnyx_ledger_events"}:
+            sums[total.family, total.labels] = total.value
+    return sums
+
+
+def _recounted(connection: Connection, totals: Totals) -> Sums:
+    sums: Sums = defaultdict(lambda: ZERO)
+
+    def count(family: str, labels: Labels, amount: Decimal = _ONE) -> None:
+        sums[family, labels] = add(sums[family, labels], amount)
+
+    accounts, unsettled = {}, set()
+    for session, account, state in connection.execute("SELECT id, account, state FROM sessions"):
+        accounts[session] = account
+        if state != "settled":
+            unsettled.add(session)
+        count("telnyx_sessions", (("account", account), ("state", state)))
+    rows = connection.execute("SELECT owner, labels, cost_labels, cost, currency FROM events")
+    for owner, seen, priced, cost, currency in rows:
+        count("telnyx_ledger_events", ())
+        count(EVENTS, totals.projected(EVENTS, totals.labels(seen)))
+        if cost is None:
+            count(AWAITING, totals.projected(AWAITING, totals.labels(seen)))
+            continue
+        labels = totals.projected(COST, (*totals.labels(priced), ("currency", currency)))
+        count(NET, labels, Decimal(cost))
+        if owner in unsettled:
+            count("telnyx_unsettled_cost", (("account", accounts[owner]), ("currency", currency)), Decimal(cost))
+    return sums

@@ -1,0 +1,163 @@
+"""From an older ledger to this version's, one step per version.
+
+Owns what each step changes; the caller runs all that are needed in one transaction, so that a ledger is of one version
+or of another and never in between. A step is written once and never edited: somebody's ledger has been through it.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+
+from exporter.core.money import ZERO, add, amount_text
+from exporter.ledger.database import Connection
+from exporter.ledger.schema.ranks import rank
+from exporter.ledger.schema.version import SCHEMA_VERSION
+
+QUARTER_SECONDS = 900
+
+
+def migrate(connection: Connection, version: int) -> None:
+    """Lead the ledger from `version` to this one, within the caller's transaction."""
+    for step in range(version, SCHEMA_VERSION):
+        STEPS[step](connection)
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
+
+
+def _from_1(connection: Connection) -> None:
+    """Retention, thresholds and budgets: when money was spent, and how old a session is."""
+    connection.execute("ALTER TABLE sessions ADD COLUMN latest_at FLOAT")
+    connection.execute("ALTER TABLE sessions ADD COLUMN crossed TEXT DEFAULT '' NOT NULL")
+    connection.execute("CREATE INDEX sessions_prunable ON sessions (latest_at)")
+    connection.execute("UPDATE sessions SET latest_at = (SELECT max(at) FROM events WHERE owner = sessions.id)")
+    connection.execute(
+        "CREATE TABLE spend (quarter INTEGER NOT NULL, labels INTEGER NOT NULL, currency TEXT NOT NULL,"
+        " amount TEXT NOT NULL, PRIMARY KEY (quarter, labels, currency)) WITHOUT ROWID"
+    )
+    spent: dict[tuple[int, int, str], Decimal] = defaultdict(lambda: ZERO)
+    priced = connection.execute(
+        "SELECT cost_labels, at, currency, cost FROM events WHERE cost IS NOT NULL AND at IS NOT NULL"
+    )
+    for labels, at, currency, cost in priced:
+        place = (int(at // QUARTER_SECONDS), labels, currency)
+        spent[place] = add(spent[place], Decimal(cost))
+    rows = [(*place, amount_text(amount)) for place, amount in spent.items()]
+    connection.executemany("INSERT INTO spend VALUES (?, ?, ?, ?)", rows)
+
+
+def _from_2(connection: Connection) -> None:
+    """Overlapping sessions: the index that tells whether an outer one is live. Discovery: hints, fallbacks, records."""
+    connection.execute(
+        "CREATE INDEX sessions_live ON sessions (account, record_type) WHERE state IN ('discovered', 'active')"
+    )
+    connection.execute("ALTER TABLE sessions ADD COLUMN hint TEXT DEFAULT '' NOT NULL")
+    connection.execute("ALTER TABLE sessions ADD COLUMN hinted_due FLOAT")
+    connection.execute(
+        "CREATE TABLE fallbacks (session INTEGER NOT NULL, record_type TEXT NOT NULL, event_id TEXT NOT NULL,"
+        " PRIMARY KEY (session, record_type, event_id)) WITHOUT ROWID"
+    )
+    connection.execute(
+        "CREATE TABLE records (key BLOB NOT NULL, account TEXT NOT NULL, at FLOAT NOT NULL, cost TEXT,"
+        " PRIMARY KEY (key)) WITHOUT ROWID"
+    )
+    connection.execute("CREATE INDEX records_forgettable ON records (account, at)")
+
+
+def _from_3(connection: Connection) -> None:
+    """Pages: where each session stands in their lists, and the last failed polls, which none was kept of before."""
+    for statement in _LISTS:
+        connection.execute(statement)
+    connection.execute(
+        "INSERT INTO facets (account, record_type, state) SELECT DISTINCT account, record_type, state FROM sessions"
+    )
+    found = connection.execute(
+        "SELECT sessions.id, facets.id, coalesce(changed_at, followed_at), summary"
+        " FROM sessions JOIN facets USING (account, record_type, state)"
+    )
+    while rows := found.fetchmany(10_000):
+        listed: list[tuple[object, ...]] = []
+        costs: list[tuple[object, ...]] = []
+        for session, facet, changed_at, summary in rows:
+            known = json.loads(summary or '{"events": 0, "costs": []}')
+            amounts: dict[str, Decimal] = defaultdict(lambda: ZERO)
+            for _, currency, amount in known["costs"]:
+                amounts[currency] = add(amounts[currency], Decimal(amount))
+            listed.append((session, facet, changed_at, known["events"], not amounts))
+            costs += [(session, currency, facet, amount_text(cost), rank(cost)) for currency, cost in amounts.items()]
+        connection.executemany("INSERT INTO listed VALUES (?, ?, ?, ?, ?)", listed)
+        connection.executemany("INSERT INTO listed_costs VALUES (?, ?, ?, ?, ?)", costs)
+    for statement in _LIST_INDEXES:
+        connection.execute(statement)
+
+
+def _from_4(connection: Connection) -> None:
+    """A fleet: several writers' totals and spend, side by side; what they are of, and whether it is shown, apart.
+
+    An answer that is the last one again is not read, and nothing that runs regularly looks at all sessions.
+    """
+    for statement in (*_WRITERS, *_FEW):
+        connection.execute(statement)
+
+
+_LISTS = (
+    """CREATE TABLE facets (
+        id INTEGER NOT NULL, account TEXT NOT NULL, record_type TEXT NOT NULL, state TEXT NOT NULL,
+        PRIMARY KEY (id), UNIQUE (account, record_type, state)
+    )""",
+    """CREATE TABLE listed (
+        session INTEGER NOT NULL, facet INTEGER NOT NULL, changed_at FLOAT NOT NULL, events INTEGER NOT NULL,
+        costless INTEGER NOT NULL, PRIMARY KEY (session)
+    )""",
+    """CREATE TABLE listed_costs (
+        session INTEGER NOT NULL, currency TEXT NOT NULL, facet INTEGER NOT NULL, amount TEXT NOT NULL,
+        rank BLOB NOT NULL, PRIMARY KEY (session, currency)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE roots (
+        event_id TEXT NOT NULL, session INTEGER NOT NULL, PRIMARY KEY (event_id, session)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE failures (
+        id INTEGER NOT NULL, session INTEGER NOT NULL, at FLOAT NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL,
+        detail TEXT NOT NULL, PRIMARY KEY (id)
+    )""",
+)
+_LIST_INDEXES = (
+    "CREATE INDEX sessions_failing ON sessions (failing) WHERE failing <> ''",
+    "CREATE INDEX listed_changed ON listed (facet, changed_at)",
+    "CREATE INDEX listed_events ON listed (facet, events)",
+    "CREATE INDEX listed_costless ON listed (facet) WHERE costless = 1",
+    "CREATE INDEX listed_dear ON listed_costs (facet, currency, rank, session)",
+    "CREATE INDEX ix_roots_session ON roots (session)",
+    "CREATE INDEX ix_failures_session ON failures (session)",
+    "CREATE INDEX ix_failures_reason ON failures (reason)",
+)
+_FEW = (
+    "ALTER TABLE sessions ADD COLUMN fingerprint BLOB",
+    "CREATE INDEX sessions_claimed ON sessions (claim) WHERE claim <> 0",
+    "CREATE INDEX sessions_configured ON sessions (configured) WHERE configured = 1",
+    "CREATE INDEX sessions_given_up ON sessions (due_at) WHERE state IN ('missing', 'denied')",
+    "CREATE INDEX sessions_treeless ON sessions (followed_at) WHERE summary IS NULL",
+)
+_WRITERS = (
+    """CREATE TABLE series (
+        id INTEGER NOT NULL, family TEXT NOT NULL, labels TEXT NOT NULL, bounds TEXT, released INTEGER NOT NULL,
+        PRIMARY KEY (id), UNIQUE (family, labels)
+    )""",
+    "INSERT INTO series SELECT id, family, labels, bounds, released FROM totals",
+    "ALTER TABLE totals RENAME TO old_totals",
+    """CREATE TABLE totals (
+        writer INTEGER NOT NULL, series INTEGER NOT NULL, value TEXT NOT NULL, counts TEXT, exemplars TEXT,
+        PRIMARY KEY (writer, series)
+    ) WITHOUT ROWID""",
+    "INSERT INTO totals SELECT 0, id, value, counts, exemplars FROM old_totals",
+    "DROP TABLE old_totals",
+    "ALTER TABLE spend RENAME TO old_spend",
+    """CREATE TABLE spend (
+        quarter INTEGER NOT NULL, labels INTEGER NOT NULL, currency TEXT NOT NULL, writer INTEGER NOT NULL,
+        amount TEXT NOT NULL, PRIMARY KEY (quarter, labels, currency, writer)
+    ) WITHOUT ROWID""",
+    "INSERT INTO spend SELECT quarter, labels, currency, 0, amount FROM old_spend",
+    "DROP TABLE old_spend",
+)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}

@@ -1,0 +1,192 @@
+"""Rows of the two big tables, read and written in bulk.
+
+Owns the order of their columns and nothing else; statements are prepared once by the driver and run through it,
+because booking spends most of its time here.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Struct
+
+from exporter.core.lifecycle import Standing
+from exporter.core.model import SessionRef
+from exporter.core.money import amount_text
+from exporter.ledger.database import Connection, Overtaken
+
+_CHUNK = 500
+"""Keys per SELECT: SQLite allows 32,766 variables, and longer lists are not faster."""
+
+
+class EventRow(Struct, frozen=True, gc=False):
+    """One row of `events`."""
+
+    key: bytes
+    owner: int
+    claim: int
+    labels: int
+    cost_labels: int | None
+    cost: Decimal | None
+    currency: str
+    input_tokens: int
+    output_tokens: int
+    billed_seconds: Decimal
+    at: float | None
+    settled_unpriced: bool
+    nested: bool
+
+
+class SessionRow(Struct, frozen=True):
+    """One row of `sessions`, as far as booking is concerned."""
+
+    id: int
+    ref: SessionRef
+    standing: Standing
+    due_at: float | None
+    claim: int
+    observed: int
+    owned: int
+    latest_at: float | None
+    crossed: str
+    failing: str
+    polls: str
+    summary: str | None
+    hinted_due: float | None
+    fingerprint: bytes | None
+
+
+_EVENT = (
+    "key, owner, claim, labels, cost_labels, cost, currency, input_tokens, output_tokens, billed_seconds, at, flags"
+)
+_SESSION = (
+    "id, account, record_type, event_id, date_time, followed_at, state, configured, interval, first_tree_at,"
+    " changed_at, rested_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary,"
+    " hint, hinted_due, fingerprint"
+)
+_INTO_EVENTS = f"INTO events ({_EVENT}) VALUES ({','.join('?' * len(_EVENT.split(',')))})"
+_EVENT_SET = ", ".join(f"{name} = excluded.{name}" for name in _EVENT.split(", ") if name != "key")
+_SETTLED_UNPRICED, _NESTED = 1, 2
+
+
+def read_events(connection: Connection, keys: Collection[bytes]) -> dict[bytes, EventRow]:
+    """The rows that there are, locked until the transaction ends."""
+    locked = f" ORDER BY key{connection.locked}" if connection.shared else ""
+    found = _select(connection, f"SELECT {_EVENT} FROM events WHERE key", sorted(keys), locked)  # noqa: S608 - literals
+    return {row[0]: _event(row) for row in found}
+
+
+def read_sessions(connection: Connection, ids: Collection[int], *, lock: bool = True) -> dict[int, SessionRow]:
+    """The rows that there are, locked until the transaction ends; without `lock` others may change them meanwhile."""
+    locked = f" ORDER BY id{connection.locked}" if connection.shared and lock else ""
+    found = _select(connection, f"SELECT {_SESSION} FROM sessions WHERE id", sorted(ids), locked)  # noqa: S608 - literals
+    return {row[0]: _session(row) for row in found}
+
+
+def read_owners(connection: Connection, keys: Collection[bytes]) -> set[int]:
+    """Who owns these events now; another may as long as nothing is locked."""
+    return {owner for (owner,) in _select(connection, "SELECT DISTINCT owner FROM events WHERE key", sorted(keys))}
+
+
+def _select(connection: Connection, select: str, wanted: Sequence[object], rest: str = "") -> Iterator[tuple[Any, ...]]:
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        yield from connection.execute(f"{select} IN ({','.join('?' * len(chunk))}){rest}", chunk)
+
+
+def write_events(connection: Connection, rows: Sequence[EventRow], new: Collection[bytes]) -> None:
+    """Write rows in the order of their keys; `new` are those that weren't there when they were read."""
+    if not connection.shared:
+        connection.executemany(f"INSERT OR REPLACE {_INTO_EVENTS}", map(_event_values, rows))
+        return
+    inserted = [_event_values(row) for row in rows if row.key in new]
+    if inserted:
+        done = connection.executemany(f"INSERT {_INTO_EVENTS} ON CONFLICT DO NOTHING", inserted).rowcount
+        if done != len(inserted):
+            raise Overtaken("another transaction booked an event of this batch for the first time")
+    known = [_event_values(row) for row in rows if row.key not in new]
+    connection.write(f"INSERT {_INTO_EVENTS} ON CONFLICT (key) DO UPDATE SET {_EVENT_SET}", *known)
+
+
+def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
+    connection.write(
+        "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, rested_at = ?, rechecks = ?,"
+        " due_at = ?, claim = ?, observed = ?, owned = ?, latest_at = ?, crossed = ?, failing = ?, polls = ?,"
+        " summary = ?, fingerprint = ? WHERE id = ?",
+        *map(_session_values, rows),
+    )
+
+
+def forget_fingerprints(connection: Connection, sessions: Iterable[int]) -> None:
+    """Have the next answers of these sessions be read, whatever they are."""
+    connection.write("UPDATE sessions SET fingerprint = NULL WHERE id = ?", *[(session,) for session in sessions])
+
+
+def _event(row: tuple[Any, ...]) -> EventRow:
+    key, owner, claim, labels, cost_labels, cost, currency, tokens_in, tokens_out, seconds, at, flags = row
+    return EventRow(
+        key,
+        owner,
+        claim,
+        labels,
+        cost_labels,
+        Decimal(cost) if cost is not None else None,
+        currency,
+        tokens_in,
+        tokens_out,
+        Decimal(seconds),
+        at,
+        bool(flags & _SETTLED_UNPRICED),
+        bool(flags & _NESTED),
+    )
+
+
+def _event_values(row: EventRow) -> tuple[object, ...]:
+    return (
+        row.key,
+        row.owner,
+        row.claim,
+        row.labels,
+        row.cost_labels,
+        amount_text(row.cost) if row.cost is not None else None,
+        row.currency,
+        row.input_tokens,
+        row.output_tokens,
+        amount_text(row.billed_seconds),
+        row.at,
+        _SETTLED_UNPRICED * row.settled_unpriced + _NESTED * row.nested,
+    )
+
+
+def _session(row: tuple[Any, ...]) -> SessionRow:
+    number, account, record_type, event_id, date_time, followed_at, state, configured, interval = row[:9]
+    first_tree_at, changed_at, rested_at, rechecks, due_at, claim, observed, owned = row[9:17]
+    latest_at, crossed, failing, polls, summary, hint, hinted_due, fingerprint = row[17:]
+    times = (first_tree_at, changed_at, rested_at, rechecks)
+    standing = Standing(followed_at, state, bool(configured), interval, hint, *times)
+    ref = SessionRef(account, record_type, event_id, date_time)
+    booked = (observed, owned, latest_at, crossed, failing, polls, summary, hinted_due, fingerprint)
+    return SessionRow(number, ref, standing, due_at, claim, *booked)
+
+
+def _session_values(row: SessionRow) -> tuple[object, ...]:
+    standing = row.standing
+    return (
+        standing.state,
+        standing.interval,
+        standing.first_tree_at,
+        standing.changed_at,
+        standing.rested_at,
+        standing.rechecks,
+        row.due_at,
+        row.claim,
+        row.observed,
+        row.owned,
+        row.latest_at,
+        row.crossed,
+        row.failing,
+        row.polls,
+        row.summary,
+        row.fingerprint,
+        row.id,
+    )

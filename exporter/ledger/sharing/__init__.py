@@ -1,0 +1,1 @@
+"""What several processes on one ledger agree on: leases for single tasks, and which writers are alive."""

@@ -1,0 +1,83 @@
+"""What is read of the ledger for people: frozen records of sessions, their trees and their polls.
+
+Owns the words and no behaviour; `reading` fills them, the pages show them. Money is `Decimal`, times are seconds since
+the epoch, absent is None. The surprising fact: they are no rows of tables; a session's record is made of four.
+"""
+
+from decimal import Decimal
+
+from msgspec import Struct
+
+from exporter.core.model import SessionRef
+from exporter.ledger.views.trees import Node
+
+
+class Row(Struct, frozen=True):
+    """A session in a list."""
+
+    number: int
+    ref: SessionRef
+    state: str
+    followed_at: float
+    changed_at: float | None
+    events: int
+    inference_turns: int
+    costs: tuple[tuple[str, Decimal], ...]
+    """Net cost by currency, each once."""
+    failing: tuple[str, ...]
+    """Checks that its last tree fails."""
+
+
+class Listing(Struct, frozen=True):
+    """One page of a list."""
+
+    rows: tuple[Row, ...]
+    next: str | None
+    currency: str | None
+    """The one that a list by cost is sorted by."""
+    truncated: bool = False
+    """More sessions were found by the text or check than are listed."""
+
+
+class PastPoll(Struct, frozen=True):
+    at: float
+    outcome: str
+    reason: str
+
+
+class Amendment(Struct, frozen=True):
+    """An event's cost that moved after it was booked."""
+
+    at: float
+    record_type: str
+    event_id: str
+    before: Decimal | None
+    after: Decimal | None
+    currency: str
+
+
+class Story(Struct, frozen=True):
+    """Everything that the ledger knows of one session."""
+
+    row: Row
+    source: str
+    configured: bool
+    due_at: float | None
+    first_tree_at: float | None
+    rested_at: float | None
+    latest_at: float | None
+    crossed: tuple[str, ...]
+    polls: tuple[PastPoll, ...]
+    amendments: tuple[Amendment, ...]
+    nodes: tuple[Node, ...]
+
+
+class Failure(Struct, frozen=True):
+    """A poll that failed."""
+
+    number: int
+    at: float
+    ref: SessionRef
+    outcome: str
+    reason: str
+    detail: str

@@ -1,0 +1,222 @@
+"""How requests travel: an `httpx.AsyncBaseTransport` carried by libcurl.
+
+Owns connections, certificates and the translation of curl's errors into httpx's; knows no key and no status. The
+surprising fact: httpx's own transport looks at every connection on every request, and with 50 in flight takes more than
+ten times the CPU of this one (docs/dependencies.md has the figures).
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import certifi
+import httpx
+import pycurl
+
+from exporter.core.errors import ConfigError
+
+KEEPALIVE_SECONDS = 60
+"""Idle connections outlive the usual pause between two ticks: a TLS handshake costs more than the request behind it."""
+PART_BYTES = 262_144
+"""A longer body is handed on in parts while it arrives, so that its reader can give it up."""
+
+CURL_ERRORS: Mapping[int, type[httpx.TransportError]] = {
+    pycurl.E_COULDNT_RESOLVE_HOST: httpx.ConnectError,
+    pycurl.E_COULDNT_CONNECT: httpx.ConnectError,
+    pycurl.E_OPERATION_TIMEDOUT: httpx.ConnectTimeout,
+    pycurl.E_SEND_ERROR: httpx.WriteError,
+    pycurl.E_UNSUPPORTED_PROTOCOL: httpx.RemoteProtocolError,
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: httpx.RemoteProtocolError,  # what it says of HTTP as well
+}
+"""What curl's errors are called in httpx's words; all others are a ReadError."""
+
+TLS_ERRORS = frozenset(
+    {
+        pycurl.E_SSL_CONNECT_ERROR,
+        pycurl.E_PEER_FAILED_VERIFICATION,
+        pycurl.E_SSL_CACERT_BADFILE,
+        pycurl.E_SSL_CERTPROBLEM,
+        pycurl.E_SSL_CIPHER,
+        pycurl.E_SSL_INVALIDCERTSTATUS,
+        pycurl.E_SSL_ISSUER_ERROR,
+    }
+)
+"""Nobody is there whom one could trust: a ConnectError, and an `ssl.SSLError` is its cause."""
+
+
+class _Answer(httpx.AsyncByteStream):
+    """One request on its way, and what has arrived of its answer."""
+
+    def __init__(self, handle: pycurl.Curl, multi: pycurl.AsyncCurlMulti, idle: list[pycurl.Curl]) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._head_ended = False
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._handle, self._multi, self._idle = handle, multi, idle
+        self._ended = False
+        self._news = asyncio.get_running_loop().create_future()
+        handle.setopt(pycurl.HEADERFUNCTION, self._head)
+        handle.setopt(pycurl.WRITEFUNCTION, self._body)
+        self._transfer = multi.add_handle(handle)
+        self._transfer.add_done_callback(self._tell)
+
+    async def status(self) -> int:
+        """Once the answer is complete, or the first part of a long one; raises if it broke before its body."""
+        try:
+            await self._news
+        except asyncio.CancelledError:
+            self._end()
+            raise
+        if not self._head_ended:
+            self._end()
+            self._check()
+            raise httpx.RemoteProtocolError("the connection was closed within the head of the answer")
+        return int(self._handle.getinfo(pycurl.RESPONSE_CODE))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._parts:
+            if self._transfer.done():
+                self._check()
+                raise StopAsyncIteration
+            self._news = asyncio.get_running_loop().create_future()
+            await self._news
+        parts, self._parts, self._size = self._parts, [], 0
+        return b"".join(parts)
+
+    async def aclose(self) -> None:
+        """Give up what hasn't arrived yet."""
+        self._end()
+
+    def _end(self) -> None:
+        """Give the handle back; the connection of one that hasn't come to its end is closed."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._transfer.done():  # after pycurl's own callback, which would take the handle's next transfer for this
+            self._transfer.add_done_callback(self._hand_back)
+        else:
+            self._multi.remove_handle(self._handle)
+
+    def _hand_back(self, _: object) -> None:
+        self._idle.append(self._handle)
+
+    def _check(self) -> None:
+        if self._transfer.cancelled():
+            raise httpx.ReadError("the exporter closed the connection")
+        error = self._transfer.exception()
+        if error is not None:
+            raise _translated(*error.args)
+
+    # Called by curl
+
+    def _head(self, line: bytes) -> None:
+        if line.startswith(b"HTTP/"):  # of the answer, or of one that only says that there will be one
+            self.headers.clear()
+            self._head_ended = False
+        elif not self._head_ended:  # else it is of a trailer
+            name, colon, value = line.partition(b":")
+            if colon:
+                self.headers.append((name, value.strip()))
+            self._head_ended = not line.strip()
+
+    def _body(self, part: bytes) -> None:
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > PART_BYTES:
+            self._tell()
+
+    def _tell(self, _: object = None) -> None:
+        if not self._news.done():
+            self._news.set_result(None)
+
+
+def _translated(code: int, told: str) -> httpx.TransportError:
+    if code not in TLS_ERRORS:
+        return CURL_ERRORS.get(code, httpx.ReadError)(told)
+    failure = httpx.ConnectError(told)
+    failure.__cause__ = ssl.SSLError(code, told)
+    return failure
+
+
+class CurlTransport(httpx.AsyncBaseTransport):
+    """Carries requests as they are: no cookies, no redirects, no proxy, no rewritten URLs, no time-outs of its own.
+
+    Nor bodies: all that is asked is a GET.
+    """
+
+    def __init__(self, trusted: Mapping[int, str], max_connections: int) -> None:
+        """`trusted` are curl's options that name the certificate authorities."""
+        self._trusted = trusted
+        self._multi = pycurl.AsyncCurlMulti()
+        self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, max_connections)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)
+        self._idle: list[pycurl.Curl] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        handle = self._idle.pop() if self._idle else self._opened()
+        handle.setopt(pycurl.URL, _url(request))
+        handle.setopt(pycurl.HTTPHEADER, [b"%b: %b" % header for header in request.headers.raw])
+        answer = _Answer(handle, self._multi, self._idle)
+        status = await answer.status()
+        return httpx.Response(status, headers=answer.headers, stream=answer)
+
+    def _opened(self) -> pycurl.Curl:
+        handle = pycurl.Curl()
+        for option, value in OPTIONS.items():
+            handle.setopt(option, value)
+        for option in (pycurl.CAINFO, pycurl.CAPATH):
+            if option in self._trusted:
+                handle.setopt(option, self._trusted[option])
+            else:
+                handle.unsetopt(option)  # or the library's own would be trusted as well
+        return handle
+
+    async def aclose(self) -> None:
+        await self._multi.aclose()
+
+
+OPTIONS: Mapping[int, object] = {
+    pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+    pycurl.MAXAGE_CONN: KEEPALIVE_SECONDS,
+    pycurl.NOSIGNAL: 1,
+    pycurl.PATH_AS_IS: 1,
+    pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+    pycurl.PROXY: "",
+}
+"""What is not as curl has it by itself."""
+
+
+def _url(request: httpx.Request) -> bytes:
+    """A `target` replaces path and query, as with httpx's own transport."""
+    target: bytes = request.extensions.get("target", request.url.raw_path)
+    return b"%b://%b%b" % (request.url.raw_scheme, request.url.netloc, target)
+
+
+def open_transport(ca_file: Path | None, max_connections: int) -> httpx.AsyncBaseTransport:
+    """The transport for one account.
+
+    `ca_file` (PEM) replaces the public roots, as curl's --cacert and requests' verify do: whoever names a file trusts
+    that and nothing else. Without it SSL_CERT_FILE or SSL_CERT_DIR counts, else certifi. Verification cannot be
+    switched off. Raises ConfigError when the file cannot be used.
+    """
+    if ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            problem = f"cannot read certificates from {ca_file}: {error}; expected a file with PEM certificates"
+            raise ConfigError("accounts[].ca_file", problem) from error
+        return CurlTransport({pycurl.CAINFO: str(ca_file)}, max_connections)
+    return CurlTransport(_public_roots(), max_connections)
+
+
+def _public_roots() -> Mapping[int, str]:
+    for variable, option in (("SSL_CERT_FILE", pycurl.CAINFO), ("SSL_CERT_DIR", pycurl.CAPATH)):
+        if os.environ.get(variable):
+            return {option: os.environ[variable]}
+    return {pycurl.CAINFO: certifi.where()}

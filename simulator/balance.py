@@ -1,0 +1,53 @@
+"""The prepaid balance of the simulated account.
+
+Owns one answer. The surprising fact: the account is kept in the first of the world's currencies, and what is billed in
+another doesn't touch it.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from exporter.core.money import add, subtract, total
+from simulator.gate import Answer, Gate
+from simulator.settings import Settings
+from simulator.tree import BASE_PATH
+from simulator.truth import Truth
+from simulator.world import World
+
+CREDIT_LIMIT = Decimal("100.00")
+PENDING = Decimal("0.00")
+
+
+class Balance:
+    """The endpoint over one world."""
+
+    def __init__(self, world: World, settings: Settings, gate: Gate) -> None:
+        self._world = world
+        self._settings = settings
+        self._gate = gate
+
+    def routes(self) -> list[Route]:
+        return [Route(f"{BASE_PATH}/balance", self._gate.guarded(self._balance, titled=True))]
+
+    def _balance(self, _: Request) -> Answer:
+        return Answer(None, lambda: {"data": _stated(self._world.truth(), self._settings)})
+
+
+def _stated(truth: Truth, settings: Settings) -> dict[str, Any]:
+    currency = settings.currencies[0]
+    spent = total(each.cost for each in truth.totals if each.currency == currency)
+    balance = subtract(Decimal(settings.balance), spent)
+    amounts = {
+        "balance": balance,
+        "credit_limit": CREDIT_LIMIT,
+        "available_credit": add(balance, CREDIT_LIMIT),
+        "pending": PENDING,
+    }
+    return {
+        "record_type": "balance",
+        "currency": currency,
+        **{name: format(each, "f") for name, each in amounts.items()},
+    }

@@ -1,0 +1,181 @@
+"""The simulator and the exporter in one process, to see the whole journey in a minute.
+
+Owns the demo's settings, its own scrapes and the line of progress. All sources are used: most sessions are found by
+webhooks, what those lose by detail records, a file names the kinds of session that neither tells of, and the call of
+Telnyx's guide is handed over by HTTP.
+Session time is the simulator's and runs fast; everything else is the exporter as it runs for real. What the line shows
+is read from /metrics, so that it can't say more than a scrape would.
+"""
+
+import asyncio
+import base64
+import contextlib
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.config import Account, Config, DetailRecords, Discovery, Http, Ledger, Metrics, Polling, Secret
+from exporter.runtime.app import App
+from simulator import Running, Settings, Webhooks, running
+from simulator.world import DOCUMENTED_ID
+
+SPEED = 600.0
+"""Ten minutes of session time per second: sessions begin, are rated, and settle while one watches."""
+BIRTH_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+SCRAPE_HEADERS = {"X-Prometheus-Scrape-Timeout-Seconds": "5"}
+PATIENCE_SECONDS = 60.0
+"""On a busy machine a page may take long; the demo shall not end of that."""
+ACCOUNT = "demo"
+LIST = "sessions.json"
+LIST_MAX = 1000
+
+GREETING = """\
+landing page  {origin}/
+metrics       {origin}/metrics
+truth         {truth}, what the metrics are to add up to
+Ctrl-C ends the demo."""
+
+
+WORLD = Settings(
+    history_seconds=3600.0,
+    detail_records_late_seconds=1800.0,
+    webhooks=Webhooks(lost_share=0.1, duplicated_share=0.05, delay_seconds=300.0),
+    documented_example=True,
+)
+
+
+def run(
+    listen: str,
+    speed: float,
+    seconds: float | None,
+    monotonic: Callable[[], float],
+    wall: Callable[[], float],
+) -> int:
+    """Run until Ctrl-C, or for so many seconds."""
+    with (
+        tempfile.TemporaryDirectory(prefix="telnyx-demo-") as name,
+        running(replace(WORLD, speed=speed), monotonic, wall=wall) as simulated,
+    ):
+        folder = Path(name)
+        app = App(config(simulated, folder), listen=listen, clock=simulated.clock)
+        asyncio.run(_watch(app, Stage(simulated, scraped_host(listen), folder / LIST), seconds))
+    print("\nended cleanly" if sys.stdout.isatty() else "ended cleanly")
+    return 0
+
+
+def config(simulated: Running, folder: Path) -> Config:
+    """The configuration of an exporter that follows this simulator at its pace.
+
+    It settles a session early, to show it within seconds; what is rated later is found at the first recheck.
+    """
+    account = Account(
+        name=ACCOUNT,
+        base_url=simulated.url,
+        key=Secret(simulated.api_key),
+        webhook_key=base64.b64decode(simulated.public_key),
+        requests_per_second=400,
+        max_in_flight=20,
+        balance_interval_seconds=600.0,
+    )
+    records = DetailRecords(interval_seconds=1800.0, lookback_seconds=14_400.0, first_lookback_seconds=7200.0)
+    return Config(
+        accounts=(account,),
+        polling=Polling(
+            tick_seconds=0.1,
+            min_interval_seconds=600.0,
+            max_interval_seconds=3600.0,
+            settle_after_seconds=3600.0,
+            recheck_after_seconds=(7200.0, 86_400.0),
+        ),
+        discovery=Discovery(detail_records=records, files=(str(folder / LIST),), http=Http(enabled=True)),
+        metrics=Metrics(birth_seconds=BIRTH_SECONDS),
+        ledger=Ledger(url=f"sqlite:///{folder / 'demo.sqlite'}"),
+    )
+
+
+def scraped_host(listen: str) -> str:
+    """The host under which this process reaches what it serves there."""
+    host, _, _ = listen.rpartition(":")
+    return "127.0.0.1" if host in {"", "0.0.0.0", "[::]"} else host  # noqa: S104 - compared, not bound
+
+
+class Stage(Struct, frozen=True):
+    """What the exporter is shown."""
+
+    simulated: Running
+    host: str
+    file: Path
+    """The list of sessions that no other source tells of."""
+
+
+async def _watch(app: App, stage: Stage, seconds: float | None) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stop)
+    if seconds is not None:
+        loop.call_later(seconds, app.stop)
+    await asyncio.to_thread(write_list, stage)
+    watching = asyncio.create_task(_look(app, stage))
+    watching.add_done_callback(lambda _: app.stop())
+    try:
+        await app.run()
+    finally:
+        watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError, httpx.TransportError):  # it may have asked what had just closed
+        await watching
+
+
+async def _look(app: App, stage: Stage) -> None:
+    """Have webhooks sent, keep the list, scrape, and show the progress, once a second."""
+    await app.started.wait()
+    origin, simulated = f"http://{stage.host}:{app.web.port}", stage.simulated
+    print(GREETING.format(origin=origin, truth=f"{simulated.origin}/_truth"), flush=True)
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
+        await http.post(f"{simulated.origin}/_webhooks", json={"url": f"{origin}/webhooks/telnyx/{ACCOUNT}"})
+        documented = [{"record_type": "call-session", "event_id": DOCUMENTED_ID}]
+        await http.post(f"{origin}/api/v1/sessions", json=documented)
+        while True:
+            await asyncio.to_thread(write_list, stage)
+            page = await http.get(f"{origin}/metrics", headers=SCRAPE_HEADERS)
+            if page.status_code == httpx.codes.OK:
+                _show(progress(page.text))
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def write_list(stage: Stage) -> None:
+    """The newest sessions that neither webhooks nor detail records tell of; whoever reads it never sees half of it."""
+    found = [ref for ref in stage.simulated.world.refs() if not ref.webhooks and not ref.detail_records]
+    entries = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in found[-LIST_MAX:]]
+    whole = stage.file.with_suffix(".new")
+    whole.write_bytes(msgspec.json.encode(entries))
+    whole.replace(stage.file)
+
+
+def _show(line: str) -> None:
+    """The line is rewritten on a terminal; elsewhere each stands below the last."""
+    on_terminal = sys.stdout.isatty()
+    print(f"\r{line}\x1b[K" if on_terminal else line, end="" if on_terminal else "\n", flush=True)
+
+
+def progress(page: str) -> str:
+    """One line out of a scraped page."""
+    sums: dict[str, Decimal] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            name = sample.labels.get("state", sample.name) if sample.name == "telnyx_sessions" else sample.name
+            sums[name] = sums.get(name, Decimal(0)) + Decimal(repr(sample.value))
+    shown = sums.get("telnyx_cost_total", Decimal(0)) - sums.get("telnyx_cost_credits_total", Decimal(0))
+    booked = shown + sums.get("telnyx_unreleased_cost", Decimal(0))
+    live = sum(int(sums.get(state, 0)) for state in ("discovered", "active"))
+    settled, events = int(sums.get("settled", 0)), int(sums.get("telnyx_ledger_events", 0))
+    return f"sessions: {live} live, {settled} settled; {events} events; {booked:.4f} USD booked, {shown:.4f} shown"

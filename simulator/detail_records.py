@@ -1,0 +1,89 @@
+"""The list of detail records of the simulated API.
+
+Owns what a page holds. Draws only the sessions whose records it shows, unless a filter asks for more than their times
+and ids. The surprising fact: the list moves while it is paged through; a record that appears late shifts all behind it,
+and what stood at the top of the next page is missed or seen twice.
+"""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from operator import itemgetter
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from simulator import record_query
+from simulator.gate import Answer, Gate
+from simulator.record_index import Entry, RecordIndex
+from simulator.record_query import RecordQuery
+from simulator.tree import BASE_PATH
+from simulator.world import World
+
+IDENTIFYING = frozenset({"id", "uuid", "call_session_id", "telnyx_session_id", "call_leg_id", "conversation_id"})
+"""Fields whose ids hide the number of the session that they belong to."""
+
+
+class DetailRecords:
+    """The endpoint over one world and the index of its records."""
+
+    def __init__(self, world: World, index: RecordIndex, gate: Gate) -> None:
+        self._world = world
+        self._index = index
+        self._gate = gate
+
+    def routes(self) -> list[Route]:
+        return [Route(f"{BASE_PATH}/detail_records", self._gate.guarded(self._list, titled=True))]
+
+    def _list(self, request: Request) -> Answer:
+        now = self._world.now()
+        asked = record_query.read(request.query_params.multi_items(), now)
+        return Answer(None, lambda: self._page(asked, now))
+
+    def _page(self, asked: RecordQuery, now: float) -> dict[str, Any]:
+        first = (asked.page_number - 1) * asked.page_size
+        page = slice(first, first + asked.page_size)
+        entries = list(self._entries(asked, now))
+        if asked.conditions or not asked.by_time:
+            records = [record for record in self._records(asked, entries, now) if _passes(asked, record)]
+            records.sort(key=itemgetter(asked.sort), reverse=asked.descending)
+            total, shown = len(records), records[page]
+        else:
+            total, shown = (
+                len(entries),
+                list(self._records(asked, entries[:: -1 if asked.descending else 1][page], now)),
+            )
+        return {
+            "data": shown,
+            "meta": {
+                "total_pages": -(-total // asked.page_size),
+                "total_results": total,
+                "page_number": asked.page_number,
+                "page_size": asked.page_size,
+            },
+        }
+
+    def _entries(self, asked: RecordQuery, now: float) -> Iterator[Entry]:
+        numbers = set(self._numbers(asked))
+        for entry in self._index.between(asked.listable.record_type, asked.bounds, now):
+            if not numbers or entry.number in numbers:
+                yield entry
+
+    def _numbers(self, asked: RecordQuery) -> Iterator[int]:
+        """The only sessions that the ids asked for can lie in; none: no id was asked for."""
+        for condition in asked.conditions:
+            if condition.field in IDENTIFYING and condition.comparison == "eq":
+                with suppress(ValueError):
+                    yield self._world.number_of(uuid.UUID(str(condition.value)))
+
+    def _records(self, asked: RecordQuery, entries: list[Entry], now: float) -> Iterator[dict[str, Any]]:
+        for entry in entries:
+            event = self._world.session(entry.number).events[entry.place]
+            step = event.step_at(now)
+            assert step is not None, "a record appears no sooner than its event"
+            yield asked.listable.record(event, step)
+
+
+def _passes(asked: RecordQuery, record: dict[str, Any]) -> bool:
+    return all(condition.holds(record) for condition in asked.conditions)

@@ -1,0 +1,126 @@
+"""A session in the making: events are put below each other, and each gets its id, bill and record.
+
+Owns the rules that hold for all of them: when an event is rated, that none exists before the one it lies below, and
+what every record says. Doesn't decide what happens; shapes does. The surprising fact: bills come late. An event is
+rated minutes to hours after it ended, and no tree shows it before.
+"""
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from simulator.events import Event, Session, Step, naming
+from simulator.tariffs import MINUTES, TARIFFS, Tariff
+
+DELAY_SECONDS_MIN, DELAY_SECONDS_MEDIAN, DELAY_SECONDS_MAX = 60.0, 1200.0, 21_600.0
+"""From an event's end to its rating: mostly 10 to 60 minutes, now and then hours."""
+
+GROUPING_DELAY = 0.1
+"""Events that only group others wait for nobody to rate them: their share of the usual delay."""
+
+_PLAIN_IDS = 1000
+"""Indexes from here on name what is no event: conversations, legs, profiles."""
+
+
+class Draft:
+    """Takes events one by one, parents before children; `finish` gives the session."""
+
+    def __init__(
+        self,
+        begun: float,
+        make_id: Callable[[int], str],
+        rng: random.Random,
+        *,
+        currency: str = "USD",
+        delay_scale: float = 1.0,
+    ) -> None:
+        self.rng = rng
+        self.shared: dict[str, object] = {}
+        """Fields that the record of every event from now on has."""
+        self._begun = begun
+        self._make_id = make_id
+        self._currency = currency
+        self._delay_scale = delay_scale
+        self._events: list[Event] = []
+        self._children: list[list[int]] = []
+        self._roots: list[int] = []
+        self._plain_ids = _PLAIN_IDS
+
+    def add(
+        self,
+        record_type: str,
+        *parents: int,
+        at: float = 0.0,
+        seconds: int = 0,
+        units: int | None = None,
+        cost: Decimal | None = None,
+        event_id: str | None = None,
+        record: Mapping[str, object] | None = None,
+    ) -> int:
+        """Add an event that began `at` seconds into the session and took `seconds`; a root if it has no parents.
+
+        It is billed by its tariff for `units`, or for its minutes, or at `cost`. Returns its index.
+        """
+        index = len(self._events)
+        event_id = event_id or self._make_id(index)
+        tariff = TARIFFS[record_type]
+        units = tariff.units(seconds) if units is None else units
+        began, ended = self._begun + at, self._begun + at + seconds
+        times = {tariff.began: iso(began)} | ({tariff.ended: iso(ended)} if tariff.ended else {})
+        fields = {**self._facts(record_type, event_id, tariff), **times, **_durations(tariff, seconds, units)}
+        rated = max([ended + self._delay(tariff), *(self._events[parent].exists_from for parent in parents[:1])])
+        bill = (Step(rated, tariff.rate * units if cost is None else cost, self._currency),)
+        product, event_name = naming(record_type)
+        record = {**fields, **self.shared, **(record or {})}
+        self._events.append(Event(event_id, record_type, product, event_name, bill, record))
+        self._children.append([])
+        for parent in parents:
+            self._children[parent].append(index)
+        if not parents:
+            self._roots.append(index)
+        return index
+
+    def id_of(self, index: int) -> str:
+        return self._events[index].id
+
+    def happens(self, chance: float) -> bool:
+        return self.rng.random() < chance
+
+    def plain_id(self) -> str:
+        """The id of something that is no event."""
+        self._plain_ids += 1
+        return self._make_id(self._plain_ids)
+
+    def finish(self) -> Session:
+        return Session(
+            begun=self._begun,
+            currency=self._currency,
+            events=tuple(self._events),
+            children=tuple(map(tuple, self._children)),
+            roots=tuple(self._roots),
+        )
+
+    def _facts(self, record_type: str, event_id: str, tariff: Tariff) -> dict[str, object]:
+        return {
+            "record_type": record_type,
+            "id": event_id,
+            "rate": str(tariff.rate),
+            "rate_measured_in": tariff.measured_in,
+            "currency": self._currency,
+        }
+
+    def _delay(self, tariff: Tariff) -> float:
+        drawn = self.rng.lognormvariate(math.log(DELAY_SECONDS_MEDIAN), 1.0)
+        delay = min(max(drawn, DELAY_SECONDS_MIN), DELAY_SECONDS_MAX) * self._delay_scale
+        return delay * GROUPING_DELAY if tariff.groups else delay
+
+
+def iso(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _durations(tariff: Tariff, seconds: int, units: int) -> dict[str, int]:
+    billed = units * 60 if tariff.measured_in == MINUTES else seconds
+    return {name: billed if name.startswith("billed") else seconds for name in tariff.durations}

@@ -1,0 +1,132 @@
+"""What happened in the simulated world: events with their bills, grouped into sessions.
+
+Owns the shape of it and what follows from the shape: which events exist at a time, what they cost and have used then,
+which lie below which. Draws nothing at random and encodes nothing. The surprising fact: a session is no tree. A
+conference's participant lies below the conference and below the call that joined it, so one session can have many
+roots.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Literal
+
+from msgspec import Struct
+
+from exporter.core.record_types import RecordTypes
+
+TYPES = RecordTypes.documented()
+"""The simulated API's own record types."""
+
+
+INPUT_TOKENS = ("prompt_tokens", "input_tokens")
+OUTPUT_TOKENS = ("completion_tokens", "output_tokens")
+BILLED = "billed"
+"""How the names of billed durations begin."""
+
+UnpricedAs = Literal["null", "missing", "text", "no cost"]
+"""How an event without a price is shown: its cost null, left out, a word; or with no costs at all."""
+
+
+class Step(Struct, frozen=True, gc=False):
+    """From this time on an event costs so much and has used so much."""
+
+    time: float
+    cost: Decimal | None
+    """None: it has no price yet."""
+    currency: str
+    usage_percent: int = 100
+    """How much of its tokens and billed seconds is shown."""
+
+
+class Event(Struct, frozen=True):
+    """A billed event. It exists from the first step of its bill, which a later one amends, until it vanishes."""
+
+    id: str
+    record_type: str
+    product: str
+    event_name: str
+    bill: tuple[Step, ...]
+    record: Mapping[str, object]
+    """As it is in the end."""
+    vanishes_at: float = math.inf
+    unpriced_as: UnpricedAs = "null"
+
+    @property
+    def exists_from(self) -> float:
+        return self.bill[0].time
+
+    def step_at(self, now: float) -> Step | None:
+        """None while the event doesn't exist."""
+        place = bisect_right(self.bill, now, key=lambda step: step.time) if now < self.vanishes_at else 0
+        return self.bill[place - 1] if place else None
+
+    def record_at(self, step: Step) -> Mapping[str, object]:
+        if step.usage_percent == 100:  # noqa: PLR2004 - all of it
+            return self.record
+        return {name: _part(name, value, step.usage_percent) for name, value in self.record.items()}
+
+    @property
+    def times(self) -> Iterator[float]:
+        """When it changes."""
+        yield from (step.time for step in self.bill)
+        if self.vanishes_at < math.inf:
+            yield self.vanishes_at
+
+
+class Session(Struct, dict=True):
+    """Events that hang together; `children[i]` are the indexes of those below `events[i]`."""
+
+    begun: float
+    currency: str
+    events: tuple[Event, ...]
+    children: tuple[tuple[int, ...], ...]
+    roots: tuple[int, ...]
+    listed: tuple[int, ...] = ()
+    """Inner events that are listed as sessions of their own as well."""
+
+    def __post_init__(self) -> None:
+        self._indexes = {(event.record_type, event.id): index for index, event in enumerate(self.events)}
+        self._times: dict[int, list[float]] = {}
+
+    def index_of(self, record_type: str, event_id: str) -> int | None:
+        return self._indexes.get((record_type, event_id))
+
+    def below(self, root: int) -> Iterator[int]:
+        """The indexes of `root` and all below it, parents first."""
+        waiting = [root]
+        while waiting:
+            index = waiting.pop()
+            yield index
+            waiting += reversed(self.children[index])
+
+    def version(self, root: int, now: float) -> int:
+        """How many changes at and below `root` have been made: the same number, the same tree."""
+        if root not in self._times:
+            self._times[root] = sorted(time for index in self.below(root) for time in self.events[index].times)
+        return bisect_right(self._times[root], now)
+
+
+def naming(record_type: str) -> tuple[str, str]:
+    """Product and event name of a record type; a type that the metadata doesn't list is its own product."""
+    known = TYPES.get(record_type)
+    return (known.product, known.event) if known else (record_type, record_type)
+
+
+def usage(record: Mapping[str, object]) -> tuple[int, int, int]:
+    """Input tokens, output tokens and billed seconds that a record states."""
+    return (
+        sum(_whole(record.get(name)) for name in INPUT_TOKENS),
+        sum(_whole(record.get(name)) for name in OUTPUT_TOKENS),
+        sum(_whole(value) for name, value in record.items() if name.startswith(BILLED)),
+    )
+
+
+def _part(name: str, value: object, percent: int) -> object:
+    used = name in INPUT_TOKENS or name in OUTPUT_TOKENS or name.startswith(BILLED)
+    return _whole(value) * percent // 100 if used else value
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0

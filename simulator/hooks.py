@@ -1,0 +1,179 @@
+"""Which webhooks a session sends, when, and what they say.
+
+Owns their types, ids and payloads, as far as they follow from the session. Knows neither where they go nor what becomes
+of them on the way. The surprising fact: `call.cost` comes once, when all events of the call have been rated for the
+first time; what is amended later, nobody tells.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Struct
+
+from exporter.core.money import ZERO, add, total
+from simulator.drafting import iso
+from simulator.events import Event, Session, usage
+from simulator.records import CALL_SESSION
+
+ANSWERED_AFTER_SECONDS = 2
+"""A call rings so long, or until it is given up."""
+
+_NAMESPACE = uuid.UUID("6f1d2c34-58b7-4c1e-9b0a-7d3e5f60a1b2")
+_CALL_FACTS = ("call_session_id", "call_leg_id", "connection_id", "from", "to")
+_TALK_FACTS = ("assistant_id", "conversation_id", "duration_sec", "llm_model", "tts_provider")
+
+
+class Hook(Struct, frozen=True, gc=False):
+    """A webhook that a session sends at a time about one of its events."""
+
+    id: str
+    event_type: str
+    time: float
+    root: int
+    """The call or message that it names."""
+    index: int
+
+
+def hooks(session: Session) -> Iterator[Hook]:
+    """All webhooks of a session, those yet to come included; always in the same order."""
+    for root in session.roots:
+        send = SENDERS.get(session.events[root].record_type)
+        if send is not None:
+            yield from send(session, root)
+
+
+def body(session: Session, hook: Hook, attempt: int, url: str) -> dict[str, Any]:
+    """What is posted."""
+    return {
+        "data": {
+            "record_type": "event",
+            "event_type": hook.event_type,
+            "id": hook.id,
+            "occurred_at": iso(hook.time),
+            "payload": _PAYLOADS[hook.event_type](session, hook),
+        },
+        "meta": {"attempt": attempt, "delivered_to": url},
+    }
+
+
+def _of_call(session: Session, root: int) -> Iterator[Hook]:
+    call = session.events[root]
+    below = list(session.below(root))
+    began, ended = _time(call, "started_at"), _time(call, "ended_at")
+    yield _hook(call, "call.initiated", began, root, root)
+    if ended > began:
+        yield _hook(call, "call.answered", min(began + ANSWERED_AFTER_SECONDS, ended), root, root)
+    for index in below:
+        event = session.events[index]
+        if event.record_type == "ai-voice-assistant":
+            yield _hook(event, "call.conversation.ended", _time(event, "ended_at"), root, index)
+    yield _hook(call, "call.hangup", ended, root, root)
+    rated = max(session.events[index].exists_from for index in below)
+    yield _hook(call, "call.cost", rated, root, root)
+
+
+def _of_message(session: Session, root: int) -> Iterator[Hook]:
+    message = session.events[root]
+    yield _hook(message, "message.finalized", _time(message, "completed_at"), root, root)
+
+
+SENDERS: Mapping[str, Callable[[Session, int], Iterator[Hook]]] = {CALL_SESSION: _of_call, "message": _of_message}
+"""The record types of roots that send webhooks."""
+
+
+def _hook(event: Event, event_type: str, time: float, root: int, index: int) -> Hook:
+    return Hook(str(uuid.uuid5(_NAMESPACE, f"{event_type}/{event.id}")), event_type, time, root, index)
+
+
+def _time(event: Event, field: str) -> float:
+    return datetime.fromisoformat(str(event.record[field])).timestamp()
+
+
+def _call(session: Session, hook: Hook) -> dict[str, Any]:
+    """What every webhook of a call says."""
+    record = session.events[hook.root].record
+    legs = (session.events[index] for index in session.children[hook.root])
+    leg = next(event for event in legs if event.record_type == "call-control")
+    facts = {name: record[name] for name in _CALL_FACTS}
+    return {"call_control_id": leg.record.get("call_control_id", leg.id), "client_state": None, **facts}
+
+
+def _initiated(session: Session, hook: Hook) -> dict[str, Any]:
+    started = {"start_time": session.events[hook.root].record["started_at"]}
+    return _call(session, hook) | started | {"direction": "incoming", "state": "parked"}
+
+
+def _answered(session: Session, hook: Hook) -> dict[str, Any]:
+    started = {"start_time": session.events[hook.root].record["started_at"]}
+    return _call(session, hook) | started | {"state": "answered"}
+
+
+def _hangup(session: Session, hook: Hook) -> dict[str, Any]:
+    record = session.events[hook.root].record
+    cause = "normal_clearing" if record["duration_sec"] else "timeout"
+    ended = {"start_time": record["started_at"], "end_time": record["ended_at"], "state": "hangup"}
+    return _call(session, hook) | ended | {"hangup_cause": cause, "hangup_source": "caller"}
+
+
+def _conversation_ended(session: Session, hook: Hook) -> dict[str, Any]:
+    record = session.events[hook.index].record
+    said = {name: record[name] for name in _TALK_FACTS if name in record}
+    return _call(session, hook) | said | {"stt_model": "deepgram/nova-3", "reason": "user_hangup"}
+
+
+def _cost(session: Session, hook: Hook) -> dict[str, Any]:
+    """The bill as it stands then, by record type; `error` if not all of it has a price."""
+    parts: dict[str, dict[str, Any]] = {}
+    priced = True
+    for event in (session.events[index] for index in session.below(hook.root)):
+        step = event.step_at(hook.time)
+        if step is None or step.cost is None:
+            priced = False
+            continue
+        part = parts.setdefault(
+            event.record_type,
+            {"cost": ZERO, "currency": step.currency, "billed_duration_secs": 0, "rate": event.record["rate"]},
+        )
+        part["cost"] = add(part["cost"], step.cost)
+        part["billed_duration_secs"] += usage(event.record_at(step))[2]
+    return _call(session, hook) | {
+        "status": "success" if priced else "error",
+        "total_cost": _text(total(part["cost"] for part in parts.values())),
+        "billed_duration_secs": max((part["billed_duration_secs"] for part in parts.values()), default=0),
+        "cost_parts": [{"call_part": name, **part, "cost": _text(part["cost"])} for name, part in parts.items()],
+    }
+
+
+def _finalized(session: Session, hook: Hook) -> dict[str, Any]:
+    message = session.events[hook.root]
+    record = message.record
+    return {
+        "record_type": "message",
+        "id": message.id,
+        "direction": record["direction"],
+        "type": record["message_type"],
+        "from": {"phone_number": record["cli"]},
+        "to": [{"phone_number": record["cld"], "status": "delivered"}],
+        "parts": record["parts"],
+        "sent_at": record["sent_at"],
+        "completed_at": record["completed_at"],
+        "tags": [tag for tag in str(record["tags"]).split(",") if tag],
+        "errors": [],
+    }
+
+
+_PAYLOADS: Mapping[str, Callable[[Session, Hook], dict[str, Any]]] = {
+    "call.initiated": _initiated,
+    "call.answered": _answered,
+    "call.conversation.ended": _conversation_ended,
+    "call.hangup": _hangup,
+    "call.cost": _cost,
+    "message.finalized": _finalized,
+}
+
+
+def _text(amount: Decimal) -> str:
+    return format(amount, "f")

@@ -1,0 +1,100 @@
+"""Detail records: what the list of them calls a record type, and what it says of one event.
+
+Owns the dialect of `/detail_records` and the shape of a record there. Knows no time but an event's own, and no HTTP.
+The surprising fact: the same type has two names, and the same id too; a message is `messaging` with a `uuid` here and
+`message` with an `id` everywhere else.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from simulator.events import Event, Session, Step
+from simulator.tariffs import TARIFFS
+
+CALL_SESSION = "call-session"
+
+
+class Listable(Struct, frozen=True):
+    """A record type of which there are detail records."""
+
+    name: str
+    """In the list's dialect."""
+    record_type: str
+    """Everywhere else."""
+    began: str
+    """The field of the event's own record that says when it began."""
+    time_field: str
+    """The field that the list has for it, by which it is filtered and sorted."""
+    ended: str | None
+    id_field: str = "id"
+
+    @property
+    def time_fields(self) -> frozenset[str]:
+        return frozenset({self.began, self.time_field, self.ended or self.began})
+
+    def time(self, event: Event) -> float:
+        """When the event began, as its record says it."""
+        return datetime.fromisoformat(str(event.record[self.began])).timestamp()
+
+    def record(self, event: Event, step: Step) -> dict[str, Any]:
+        """The detail record of an event whose bill has come to this step."""
+        shown = {name: value for name, value in event.record_at(step).items() if name != "id"}
+        return shown | {
+            "record_type": self.name,
+            self.id_field: event.id,
+            self.time_field: event.record[self.began],
+            "cost": None if step.cost is None else format(step.cost, "f"),
+            "currency": step.currency,
+        }
+
+
+def _listable(name: str, record_type: str | None = None, **differs: str) -> Listable:
+    record_type = record_type or name
+    tariff = TARIFFS[record_type]
+    usual = {"time_field": tariff.began}
+    return Listable(name, record_type, tariff.began, ended=tariff.ended, **usual | differs)
+
+
+DIALECT: Mapping[str, Listable] = {
+    each.name: each
+    for each in (
+        _listable("ai-voice-assistant"),
+        _listable("amd"),
+        _listable("call-control"),
+        _listable("conference"),
+        _listable("conference-participant"),
+        _listable("embedding"),
+        _listable("fax", "fax-api"),
+        _listable("inference"),
+        _listable("inference-speech-to-text"),
+        _listable("media_storage"),
+        _listable("media-streaming"),
+        _listable("messaging", "message", time_field="created_at", id_field="uuid"),
+        _listable("noise-suppression"),
+        _listable("recording"),
+        _listable("sip-trunking"),
+        _listable("siprec-client"),
+        _listable("stt", "speech-to-text"),
+        _listable("tts", "text-to-speech"),
+        _listable("verify"),
+        _listable("webrtc"),
+        _listable("wireless", "sim_card_usage"),
+    )
+}
+"""By the name that the list wants. A call-session has no records of its own; those of its events name it."""
+
+BY_RECORD_TYPE = {each.record_type: each for each in DIALECT.values()}
+
+
+def leads(session: Session) -> Iterator[tuple[str, str]]:
+    """The record types and ids of the sessions that the detail records of these events lead to.
+
+    A record that names a call leads to the call; any other to its own event.
+    """
+    for event in session.events:
+        if event.record_type in BY_RECORD_TYPE:
+            call = event.record.get("call_session_id")
+            yield (event.record_type, event.id) if call is None else (CALL_SESSION, str(call))

@@ -1,0 +1,108 @@
+"""What everything in the simulated world adds up to, and what each step of a bill changes about it.
+
+Owns the truth's shape and the arithmetic of one change. Knows no time and no session. The surprising fact: a step
+replaces the one before it, so the truth is kept by adding and taking away, and never counted anew.
+"""
+
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+
+from msgspec import Struct
+
+from exporter.core.money import ZERO, add, subtract
+from simulator.events import Event, Step, usage
+
+
+class Total(Struct, frozen=True, gc=False):
+    """What the distinct events of one record type and currency come to together."""
+
+    record_type: str
+    product: str
+    currency: str
+    cost: Decimal
+    events: int
+    awaiting_price: int = 0
+    """Of the events: those shown without a price."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    """What the LLM turns among them have used."""
+    billed_seconds: int = 0
+    vanished: int = 0
+    """Of the events: those that no tree shows any more."""
+
+
+class Truth(Struct, frozen=True):
+    """What anybody must have counted who has seen the latest state of every event that there ever was at `now`.
+
+    A vanished event counts as it was last shown: no tree says why it is gone, and nobody refunds what nobody refunded.
+    It stays unchanged for days before (`bills.VANISHES_AFTER_SECONDS`), so whoever looks at least daily has seen that
+    last state. An event without a price costs nothing and is counted apart; one whose currency changed costs its full
+    amount in the new one and nothing in the old.
+    """
+
+    now: float
+    sessions: int
+    """References, inner events that are listed besides included."""
+    outermost_sessions: int
+    """References without them."""
+    events: int
+    inference_turns: int
+    awaiting_price: int
+    vanished: int
+    totals: tuple[Total, ...]
+
+
+class Change(Struct, frozen=True, gc=False):
+    """Something still to come: `more` is added to the totals, or taken from them."""
+
+    more: Total
+    added: bool
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.more.record_type, self.more.product, self.more.currency
+
+    def applied_to(self, before: Total | None) -> Total:
+        before = before or Total(*self.key, cost=ZERO, events=0)
+        more, sign = self.more, 1 if self.added else -1
+        return Total(
+            *self.key,
+            cost=(add if self.added else subtract)(before.cost, more.cost),
+            events=before.events + sign * more.events,
+            awaiting_price=before.awaiting_price + sign * more.awaiting_price,
+            input_tokens=before.input_tokens + sign * more.input_tokens,
+            output_tokens=before.output_tokens + sign * more.output_tokens,
+            billed_seconds=before.billed_seconds + sign * more.billed_seconds,
+            vanished=before.vanished + sign * more.vanished,
+        )
+
+
+def changes(event: Event) -> Iterator[tuple[float, Change]]:
+    """Each step replaces what the one before it stood for."""
+    before: Total | None = None
+    for step in event.bill:
+        if before is not None:
+            yield step.time, Change(before, added=False)
+        before = _counted(event, step)
+        yield step.time, Change(before, added=True)
+    if event.vanishes_at < math.inf:
+        gone = Total(event.record_type, event.product, event.bill[-1].currency, ZERO, events=0, vanished=1)
+        yield event.vanishes_at, Change(gone, added=True)
+
+
+def _counted(event: Event, step: Step) -> Total:
+    """One event at one step of its bill."""
+    tokens_in, tokens_out, billed_seconds = usage(event.record_at(step))
+    turn = event.record_type == "inference"
+    return Total(
+        event.record_type,
+        event.product,
+        step.currency,
+        cost=ZERO if step.cost is None else step.cost,
+        events=1,
+        awaiting_price=int(step.cost is None),
+        input_tokens=tokens_in if turn else 0,
+        output_tokens=tokens_out if turn else 0,
+        billed_seconds=billed_seconds,
+    )

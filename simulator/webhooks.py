@@ -1,0 +1,158 @@
+"""Webhooks on their way: signed and posted to whoever is to learn what happens in the simulated world.
+
+Owns the key, the signature and the task that sends. Knows what to send from the outbox. The surprising fact: two times
+are in each webhook. What happened carries session time; the signature carries that of the clock on the wall, or a
+receiver would refuse it as too old.
+"""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from itertools import islice
+
+import msgspec
+import pycurl
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import asdict, replace
+
+from simulator import hooks
+from simulator.outbox import Counts, Delivery, Outbox
+from simulator.settings import SIGNING_KEY_BYTES, Settings
+from simulator.world import World
+
+LOOK_SECONDS = 0.02
+"""Real time between two looks at what is due: the clock may be stepped from anywhere, and tells nobody."""
+
+PATIENCE_SECONDS = 5.0
+"""Real time that a receiver has for its answer."""
+
+_ACCEPTED = range(200, 300)
+
+OPTIONS: Mapping[int, object] = {
+    pycurl.NOSIGNAL: 1,
+    pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+    pycurl.PROXY: "",
+    pycurl.TIMEOUT_MS: int(1000 * PATIENCE_SECONDS),
+    pycurl.WRITEFUNCTION: len,  # what the receiver says is read, and dropped
+}
+
+
+class Change(Struct, forbid_unknown_fields=True):
+    """What can be changed at run time; what is left out stays."""
+
+    url: str | UnsetType | None = UNSET
+    lost_share: float | UnsetType = UNSET
+    duplicated_share: float | UnsetType = UNSET
+
+
+class Signer:
+    """The account's key: the one that was chosen, else one that follows from the seed."""
+
+    def __init__(self, settings: Settings) -> None:
+        chosen = settings.webhooks.signing_key
+        derived = hashlib.blake2b(b"webhooks/%d" % settings.seed, digest_size=SIGNING_KEY_BYTES).digest()
+        self._key = Ed25519PrivateKey.from_private_bytes(derived if chosen is None else base64.b64decode(chosen))
+
+    @property
+    def public_key(self) -> str:
+        return base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
+
+    def headers(self, body: bytes, wall: float) -> Mapping[str, str]:
+        timestamp = str(int(wall))
+        signature = self._key.sign(timestamp.encode() + b"|" + body)
+        return {
+            "content-type": "application/json",
+            "telnyx-signature-ed25519": base64.b64encode(signature).decode(),
+            "telnyx-timestamp": timestamp,
+        }
+
+
+class Courier:
+    """Delivers what the outbox has; `monotonic` and `wall` are real time."""
+
+    def __init__(
+        self,
+        world: World,
+        outbox: Outbox,
+        settings: Settings,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float] | None,
+    ) -> None:
+        self._world = world
+        self._outbox = outbox
+        self._signer = Signer(settings)
+        self._monotonic = monotonic
+        self._wall = wall
+        self._check()
+
+    @property
+    def public_key(self) -> str:
+        return self._signer.public_key
+
+    def counts(self) -> Counts:
+        return self._outbox.counts(self._world.now())
+
+    def change(self, change: Change) -> None:
+        """Send them elsewhere from now on; ValueError if that can't be."""
+        before = self._outbox.webhooks
+        self._outbox.webhooks = replace(before, **{k: v for k, v in asdict(change).items() if v is not UNSET})
+        try:
+            self._check()
+        except ValueError:
+            self._outbox.webhooks = before
+            raise
+
+    def _check(self) -> None:
+        if self._wall is None and self._outbox.webhooks.url is not None:
+            raise ValueError("webhooks.url: signing needs the clock on the wall, which this simulator wasn't given")
+
+    @asynccontextmanager
+    async def delivering(self, _: object) -> AsyncIterator[None]:
+        """For as long as the block lasts; what went wrong in the task is raised at its end."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        async with pycurl.AsyncCurlMulti() as curl:
+            while True:
+                await self._send_due(curl)
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _send_due(self, curl: pycurl.AsyncCurlMulti) -> None:
+        while (url := self._outbox.webhooks.url) is not None:
+            taken = self._outbox.take(self._world.now(), self._monotonic())
+            if not taken:
+                return
+            await asyncio.gather(*(self._deliver(curl, url, delivery) for delivery in taken))
+
+    async def _deliver(self, curl: pycurl.AsyncCurlMulti, url: str, delivery: Delivery) -> None:
+        accepted = False
+        try:
+            accepted = await self._post(curl, url, delivery)
+        except pycurl.error:
+            pass
+        finally:
+            self._outbox.done(delivery, self._monotonic(), accepted=accepted)
+
+    async def _post(self, curl: pycurl.AsyncCurlMulti, url: str, delivery: Delivery) -> bool:
+        assert self._wall is not None, "checked when the URL was set"
+        session = self._world.session(delivery.number)
+        hook = next(islice(hooks.hooks(session), delivery.place, None))
+        body = msgspec.json.encode(hooks.body(session, hook, delivery.attempt, url))
+        headers = self._signer.headers(body, self._wall())
+        request = pycurl.Curl()
+        for option, value in OPTIONS.items():
+            request.setopt(option, value)
+        request.setopt(pycurl.URL, url.encode())
+        request.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()])
+        request.setopt(pycurl.POSTFIELDS, body)
+        await curl.perform(request)
+        return request.getinfo(pycurl.RESPONSE_CODE) in _ACCEPTED

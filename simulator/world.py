@@ -1,0 +1,211 @@
+"""The simulated world: which sessions have begun, what each costs by now, and what all of it must add up to.
+
+Owns session time's progress and the truth. Serves no one and encodes nothing. Safe to use from any thread. The
+surprising fact: sessions are not kept. Session n begins in the n-th slot of time and is drawn from (seed, n) whenever
+somebody asks; only references, running totals and the steps still to come stay in memory.
+"""
+
+import heapq
+import itertools
+import random
+import threading
+import uuid
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from operator import attrgetter
+from typing import Protocol
+
+from msgspec import Struct
+
+from simulator import bills, shapes
+from simulator.drafting import Draft, iso
+from simulator.events import Session
+from simulator.hooks import SENDERS
+from simulator.identity import Ids
+from simulator.records import leads
+from simulator.settings import Settings
+from simulator.truth import Change, Total, Truth, changes
+from simulator.voice import documented_call
+
+SESSIONS_CACHED_MAX = 1024
+"""Sessions drawn most recently; each takes 10 to 100 kB."""
+
+DOCUMENTED_ID = "a1b2c3d4-5e6f-7a8b-9c0d-1e2f3a4b5c6d"
+"""The call-session of the documented example."""
+
+DOCUMENTED_NUMBER = -1
+"""The number of its session, which has no slot."""
+
+_DOCUMENTED_BEGUN = 1_773_741_600.0  # 2026-03-17T10:00:00Z, the time in the guide
+_HOUR_SECONDS = 3600.0
+
+
+class Clock(Protocol):
+    """Session time, which never goes back."""
+
+    def now(self) -> float: ...
+
+
+Watcher = Callable[[int, Session], None]
+"""Is told the number of every session that begins, in order of time and under the world's lock, and the session."""
+
+
+class Ref(Struct, frozen=True, gc=False):
+    """A session that has begun, by the name of its root; or an inner event that is listed besides."""
+
+    begun: float
+    record_type: str
+    event_id: str
+    date_time: str
+    outermost: bool
+    """It is a root, no event within another's tree."""
+    webhooks: bool
+    """Webhooks name it."""
+    detail_records: bool
+    """Some detail record leads to it."""
+
+
+class Found(Struct, frozen=True):
+    """An event that exists at the time `now`."""
+
+    session: Session
+    index: int
+    now: float
+
+
+class World:
+    """All that happens from `settings`, as far as `clock` has come."""
+
+    def __init__(self, settings: Settings, clock: Clock, watchers: Sequence[Watcher] = ()) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._watchers = watchers
+        self._ids = Ids(settings.seed)
+        self._origin = settings.start - settings.history_seconds
+        self._slot_seconds = _HOUR_SECONDS / settings.sessions_per_hour
+        self._session = lru_cache(maxsize=SESSIONS_CACHED_MAX)(self._draw)
+        self._documented = _documented_session() if settings.documented_example else None
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._refs: list[Ref] = []
+        self._outermost = 0
+        self._coming: list[tuple[float, int, Change]] = []
+        """In order of time; the number makes every place distinct."""
+        self._numbers = itertools.count()
+        self._totals: dict[tuple[str, str, str], Total] = {}
+        if self._documented:
+            self._begin(DOCUMENTED_NUMBER, self._documented, min(self._documented.begun, self._origin))
+
+    def truth(self) -> Truth:
+        """The exact sums over all distinct events that exist now, or did, in sessions that have begun."""
+        with self._lock:
+            now = self._advance()
+            totals = tuple(total for _, total in sorted(self._totals.items()))
+            return Truth(
+                now=now,
+                sessions=len(self._refs),
+                outermost_sessions=self._outermost,
+                events=sum(total.events for total in totals),
+                inference_turns=sum(total.events for total in totals if total.record_type == "inference"),
+                awaiting_price=sum(total.awaiting_price for total in totals),
+                vanished=sum(total.vanished for total in totals),
+                totals=totals,
+            )
+
+    def now(self) -> float:
+        """Session time, when all has begun that begins until then."""
+        with self._lock:
+            return self._advance()
+
+    def refs(self, since: float = 0.0) -> list[Ref]:
+        """The sessions that have begun after `since`, in the order in which they began."""
+        with self._lock:
+            self._advance()
+            return self._refs[bisect_right(self._refs, since, key=attrgetter("begun")) :]
+
+    def find(self, record_types: tuple[str, ...], event_id: uuid.UUID) -> Found | None:
+        """The event of this id that has one of these record types, if it exists by now."""
+        with self._lock:
+            now = self._advance()
+            number = self.number_of(event_id)
+            begun = number < self._begun
+        if not begun:
+            return None
+        session = self.session(number)
+        for record_type in record_types:
+            index = session.index_of(record_type, str(event_id))
+            if index is not None and session.events[index].step_at(now) is not None:
+                return Found(session, index, now)
+        return None
+
+    def number_of(self, event_id: uuid.UUID) -> int:
+        """The number of the session that the event must belong to, if it exists at all."""
+        documented = self._documented
+        if documented and any(event.id == str(event_id) for event in documented.events):
+            return DOCUMENTED_NUMBER
+        return self._ids.session_of(event_id)
+
+    def session(self, number: int) -> Session:
+        """A session that has begun."""
+        if number == DOCUMENTED_NUMBER:
+            assert self._documented is not None
+            return self._documented
+        return self._session(number)
+
+    def _advance(self) -> float:
+        now = self._clock.now()
+        while self._more() and self._begins(self._begun) <= now:
+            session = self._session(self._begun)
+            self._begin(self._begun, session, session.begun)
+            self._begun += 1
+        while self._coming and self._coming[0][0] <= now:
+            self._apply(heapq.heappop(self._coming)[-1])
+        return now
+
+    def _more(self) -> bool:
+        return self._settings.sessions_max is None or self._begun < self._settings.sessions_max
+
+    def _begins(self, number: int) -> float:
+        """One session begins in each slot, somewhere in it."""
+        return self._origin + (number + self._ids.chance(number)) * self._slot_seconds
+
+    def _begin(self, number: int, session: Session, begun: float) -> None:
+        """Let it begin; `begun` is its place among the references, which are in order of time."""
+        led_to = set(leads(session))
+        for index in (*session.roots, *session.listed):
+            name = (session.events[index].record_type, session.events[index].id)
+            webhooks = index in session.roots and name[0] in SENDERS
+            self._refs.append(
+                Ref(begun, *name, iso(session.begun), index in session.roots, webhooks, detail_records=name in led_to)
+            )
+        self._outermost += len(session.roots)
+        for event in session.events:
+            for time, change in changes(event):
+                heapq.heappush(self._coming, (time, next(self._numbers), change))
+        for watch in self._watchers:
+            watch(number, session)
+
+    def _apply(self, change: Change) -> None:
+        self._totals[change.key] = change.applied_to(self._totals.get(change.key))
+
+    def _draw(self, number: int) -> Session:
+        rng = random.Random(f"{self._settings.seed}/{number}")  # noqa: S311 - a game of chance that can be repeated
+        draft = Draft(
+            self._begins(number),
+            partial(self._ids.make, number),
+            rng,
+            currency=rng.choice(self._settings.currencies),
+            delay_scale=self._settings.rating_delay_scale,
+        )
+        shapes.draw(draft)
+        later = random.Random(f"{self._settings.seed}/{number}/later")  # noqa: S311 - as above
+        return bills.revised(draft.finish(), self._settings.bills, later)
+
+
+def _documented_session() -> Session:
+    """The guide's call; every event of it exists as soon as it has ended."""
+    rng = random.Random(0)  # noqa: S311 - always the same numbers
+    draft = Draft(_DOCUMENTED_BEGUN, lambda index: f"{DOCUMENTED_ID[:-12]}{index:012x}", rng, delay_scale=0.0)
+    documented_call(draft, DOCUMENTED_ID)
+    return draft.finish()

@@ -1,0 +1,365 @@
+"""Reading trees: decoding tolerantly, telling events apart, checking sums, stitching cuts."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.core.errors import TreeError
+from exporter.core.model import Event, Session
+from exporter.core.tree import Limits, Subtree, identity
+from tests.support.trees import answer, api, body, count, cut, node, read
+
+
+def checks(session: Session) -> list[str]:
+    return sorted({mismatch.check for mismatch in session.mismatches})
+
+
+def costs(session: Session) -> dict[str, Decimal | None]:
+    return {event.id: event.cost for event in session.events}
+
+
+def call() -> dict[str, Any]:
+    """An AI call of four levels."""
+    turns = [node(f"inference:i{n}", f"0.00{n}1") for n in range(3)]
+    assistant = node("ai-voice-assistant:a", "0.1800", *turns)
+    return node(
+        "call-session:root", "0.0000", node("call-control:c", "0.0052", assistant), node("recording:r", "0.0051")
+    )
+
+
+def test_a_whole_tree_is_read_as_it_is() -> None:
+    """Events come in pre-order with their parents, costs and canonical record types, and no check fails."""
+    session = read(answer(call()))
+    assert [(e.record_type, e.id, e.parent) for e in session.events] == [
+        ("call-session", "root", -1),
+        ("call-control", "c", 0),
+        ("ai-voice-assistant", "a", 1),
+        ("inference", "i0", 2),
+        ("inference", "i1", 2),
+        ("inference", "i2", 2),
+        ("recording", "r", 0),
+    ]
+    assert (session.complete, session.cuts, session.mismatches) == (True, 0, ())
+    assert sum(e.cost or 0 for e in session.events) == Decimal("0.1936")
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "abc", "NaN", "Infinity", "1_000", "٣", [], {}, True, "1" * 13, "0." + "1" * 13]
+)
+def test_what_is_no_price_leaves_the_event_unpriced(value: object) -> None:
+    """Missing, null and unreadable costs are unpriced, which is not zero, and fail nothing else."""
+    session = read(answer(node("message:m", value, cumulative="0")))
+    assert costs(session) == {"m": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "cost"), [("0.009800", "0.0098"), (0.0052, "0.0052"), (3, "3"), ("-1.50", "-1.5"), ("1E-3", "0.001")]
+)
+def test_prices_are_exact_whether_text_or_number(value: object, cost: str) -> None:
+    """A JSON number is no float on the way."""
+    session = read(answer(node("message:m", value, cumulative=value), total=value))
+    assert costs(session) == {"m": Decimal(cost)}
+    assert checks(session) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("record", None),
+        ("record", []),
+        ("record", "text"),
+        ("links", None),
+        ("links", []),
+        ("cost", None),
+        ("cost", "0.1"),
+        ("children", None),
+        ("children", "none"),
+        ("children", [1, None, "x"]),
+        ("product", 7),
+        ("event_name", None),
+    ],
+)
+def test_a_field_of_another_shape_costs_only_itself(field: str, value: object) -> None:
+    """One bad part of one node never fails the tree: its sibling is read as ever."""
+    bad = node("recording:bad", "0.1") | {field: value}
+    session = read(
+        answer(node("call-session:root", "0", bad, node("call-control:c", "0.2"), cumulative="0.3"), event_count=3),
+        fields=("a",),
+    )
+    assert costs(session)["c"] == Decimal("0.2")
+    assert len(session.events) == 3
+
+
+@pytest.mark.parametrize("missing", ["record", "links", "cost", "children", "relationship", "event_name"])
+def test_a_missing_field_never_fails_a_tree(missing: str) -> None:
+    """Everything but the root itself may be absent."""
+    whole = answer(node("message:m", "0.1"))
+    del whole["root"][missing]
+    assert len(read(whole).events) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not_json"),
+        (b"<html>", "not_json"),
+        (b'{"root": {"id": "a", "chil', "not_json"),
+        (b"\xff\xfe", "not_json"),
+        (b"null", "malformed"),
+        (b"[]", "malformed"),
+        (b"{}", "malformed"),
+        (b'{"root": 3}', "malformed"),
+        (b'{"root": ' + b'{"children": [' * 3000 + b"]}" * 3000 + b"}", "too_deep"),
+    ],
+)
+def test_what_is_no_tree_is_refused_with_its_reason(content: bytes, reason: str) -> None:
+    """The whole answer is unreadable: a TreeError names why, and nothing else is raised."""
+    with pytest.raises(TreeError) as caught:
+        read(content)
+    assert caught.value.reason == reason
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_session_or_a_tree_error(content: bytes) -> None:
+    """No answer raises anything but TreeError."""
+    try:
+        session = read(content)
+    except TreeError:
+        return
+    assert session.events
+
+
+def test_records_are_read_only_where_asked_for() -> None:
+    """Only the configured fields are decoded, with numbers as exact decimals."""
+    root = node("message:m", "0.1", record={"rate": 0.10, "tags": ["a"], "other": 1})
+    assert read(answer(root), fields=("rate", "tags", "absent")).events[0].record == {
+        "rate": Decimal("0.10"),
+        "tags": ["a"],
+    }
+    assert read(answer(root)).events[0].record == {}
+
+
+@pytest.mark.parametrize("links", [{}, []])
+@pytest.mark.parametrize("record", [{"rate": "\ud800"}, {"\ud800": 1}])
+def test_half_a_surrogate_pair_costs_only_its_record(links: object, record: dict[str, object]) -> None:
+    """It has no bytes in UTF-8; the tree around it is read, also where another part's shape is wrong."""
+    session = read(answer(node("message:m", "0.1", record=record, links=links)), fields=("rate",))
+    assert costs(session) == {"m": Decimal("0.1")}
+    assert session.events[0].record == {}
+
+
+def test_half_a_surrogate_pair_is_no_id() -> None:
+    """No ledger could hold it: the node has none, its neighbour is read as ever."""
+    session = read(answer(node("call-session:root", "0", node("recording:\ud800", "0.1"), node("recording:r", "0.2"))))
+    assert [e.id for e in session.events] == ["root", "", "r"]
+
+
+# Cuts
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+def test_flattening_after_stitching_is_the_identity_on_any_cut(depth: int) -> None:
+    """However deep the API lets us look at once, the session is the same."""
+    whole = call()
+    session = read(answer(cut(whole, depth), event_count=count(whole)), api(whole), max_depth=depth)
+    assert session.events == read(answer(whole)).events
+    assert (session.complete, session.cuts_unresolved, checks(session)) == (True, 0, [])
+
+
+@st.composite
+def trees(draw: st.DrawFn, depth: int = 6) -> dict[str, Any]:
+    """Random trees, deeper than the API shows at once, free nodes and credits included."""
+    counter = iter(range(10_000))
+
+    def build(level: int) -> dict[str, Any]:
+        cost = Decimal(draw(st.integers(-50, 5000))).scaleb(-draw(st.sampled_from([4, 6])))
+        width = draw(st.integers(0, 3)) if level < depth else 0
+        kind = draw(st.sampled_from(["call-control", "recording", "inference", "new-type"]))
+        name = f"{kind}:{next(counter)}"
+        return node(name, str(cost), *[build(level + 1) for _ in range(width)])
+
+    return build(1)
+
+
+@given(trees(), st.integers(1, 5))
+def test_any_tree_survives_any_cut(whole: dict[str, Any], depth: int) -> None:
+    """Every priced event is found again, whatever the shape of the tree and the depth of the cut."""
+    session = read(answer(cut(whole, depth), event_count=count(whole)), api(whole), max_depth=depth)
+    wanted = read(answer(whole))
+    assert session.complete
+    if session.events != wanted.events:  # only what the metadata rules out below a leaf may stay unseen, and is said
+        assert "event_count" in checks(session)
+
+
+def test_a_missing_subtree_leaves_the_session_incomplete() -> None:
+    """What is there is read, what is absent is not guessed, and no sum is judged."""
+    whole = call()
+    session = read(answer(cut(whole, 2), event_count=count(whole)), lambda _: None, max_depth=2)
+    assert (session.complete, session.cuts_unresolved, checks(session)) == (False, 1, [])
+    assert set(costs(session)) == {"root", "c", "r"}
+
+
+def test_a_subtree_that_changed_meanwhile_is_read_but_not_trusted() -> None:
+    """Its sum differs from the cut node's: events are taken, checks wait for the next poll."""
+    whole, later = call(), node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.2000"))
+    asked = read(answer(cut(whole, 2), event_count=count(whole)), api(later), max_depth=2)
+    assert (asked.complete, asked.cuts_unresolved) == (False, 1)
+    assert costs(asked)["a"] == Decimal("0.2000")
+
+
+def test_a_cycle_ends() -> None:
+    """A node that claims to stand below itself is asked for once and left unresolved."""
+    loop = node("call-control:x", "1", node("call-control:x", "1", cumulative="9"), cumulative="9")
+    asked: list[Subtree] = []
+
+    def ask(subtree: Subtree) -> bytes:
+        asked.append(subtree)
+        return body(answer(loop, event_count=2))
+
+    session = read(
+        answer(node("call-session:root", "0", node("call-control:x", "1", cumulative="9"))), ask, max_depth=2
+    )
+    assert len(asked) == 1
+    assert not session.complete
+
+
+def test_limits_bound_a_session() -> None:
+    """Too many nodes or levels fail the poll by name; too many subtrees leave cuts unresolved."""
+    wide = node("call-session:root", "0", *[node(f"recording:{n}", "1") for n in range(20)])
+    with pytest.raises(TreeError, match="nodes_max"):
+        read(answer(wide), limits=Limits(nodes_max=20))
+    with pytest.raises(TreeError, match="depth_max"):
+        read(answer(call()), limits=Limits(depth_max=3))
+    cuts = node("call-session:root", "0", *[node(f"call-control:{n}", "1", node(f"amd:{n}a", "1")) for n in range(5)])
+    session = read(answer(cut(cuts, 2), event_count=11), api(cuts), max_depth=2, limits=Limits(subtrees_max=3))
+    assert (session.cuts, session.cuts_unresolved) == (5, 2)
+
+
+# Identity
+
+
+def test_twins_are_two_events_if_the_sum_needs_both() -> None:
+    """The parent's cumulative cost tells two events of one id from one event shown twice."""
+    twins = [node("recording:t", "0.1"), node("recording:t", "0.1")]
+    two = read(answer(node("call-session:root", "0", *twins)))
+    assert [(e.id, e.ordinal) for e in two.events] == [("root", 0), ("t", 0), ("t", 1)]
+    one = read(answer(node("call-session:root", "0", *twins, cumulative="0.1")))
+    assert [(e.id, e.ordinal) for e in one.events] == [("root", 0), ("t", 0), ("t", 0)]
+    assert checks(two) == checks(one) == []
+
+
+def test_twins_that_fit_no_sum_are_one_event_and_said() -> None:
+    """If neither reading fits, one is booked and duplicate_id is reported."""
+    twins = [node("recording:t", "0.1"), node("recording:t", "0.1")]
+    session = read(answer(node("call-session:root", "0", *twins, cumulative="0.7")))
+    assert {e.ordinal for e in session.events} == {0}
+    assert "duplicate_id" in checks(session)
+
+
+def test_one_event_below_two_parents_is_one_event() -> None:
+    """The same key under different parents is one event."""
+    shared = node("conference-participant:p", "0.2")
+    root = node("call-session:root", "0", node("call-control:a", "0.1", shared), node("call-control:b", "0.1", shared))
+    session = read(answer(root, total="0.4"))
+    assert {e.ordinal for e in session.events} == {0}
+    assert "duplicate_id" not in checks(session)
+
+
+def named_as(leg: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """The root with the product, event name and id of the leg, as a `call-session` may borrow them."""
+    return root | {name: leg[name] for name in ("product", "event_name", "id")}
+
+
+def test_a_root_may_share_its_key_with_its_leg() -> None:
+    """They are two events by their record types, so the leg is no twin and no cent is lost."""
+    leg = node("sip-trunking:same", "0.0052")
+    session = read(answer(named_as(leg, node("call-session:same", "0.0000", leg))))
+    assert [(e.cost, e.ordinal) for e in session.events] == [(Decimal("0.0000"), 0), (Decimal("0.0052"), 0)]
+    assert len({identified(e) for e in session.events}) == 2
+    assert checks(session) == []
+
+
+def identified(event: Event) -> tuple[object, ...]:
+    return (*identity(event.record_type, event.product, event.event_name, event.id), event.ordinal)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60)), max_size=6), st.integers(0, 300))
+def test_identity_does_not_depend_on_the_root_that_was_asked(parts: list[tuple[str, int]], stated: int) -> None:
+    """A leg followed on its own and below its call-session names each event the same, twins included."""
+    below = [node(f"recording:{name}", f"0.{cost:04}") for name, cost in parts]
+    leg = node("sip-trunking:same", "0.0052", *below, cumulative=f"0.{stated:04}")
+    alone = read(answer(leg))
+    outer = read(answer(named_as(leg, node("call-session:x", "0.000001", leg))))
+    assert [identified(e) for e in outer.events[1:]] == [identified(e) for e in alone.events]
+
+
+@given(st.permutations([("0.1", None), ("0.2", None), ("0.2", "0.5"), (None, "0")]))
+def test_twins_keep_their_ordinals_in_any_order(twins: list[tuple[str | None, str | None]]) -> None:
+    """An answer that lists them in another order swaps no event, so nothing is booked to and fro."""
+    nodes = [node("recording:t", cost, cumulative=cumulative) for cost, cumulative in twins]
+    session = read(answer(node("call-session:root", "0", *nodes)))
+    assert sorted((e.ordinal, e.cost, e.cumulative) for e in session.events[1:] if e.cost is not None) == [
+        (0, Decimal("0.1"), Decimal("0.1")),
+        (1, Decimal("0.2"), Decimal("0.2")),
+        (2, Decimal("0.2"), Decimal("0.5")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("costs", "stated", "ordinals"),
+    [
+        (("0.0051", "0.0052"), "0.0104", {0, 1}),
+        (("0.0051", "0.0051"), "0.0103", {0, 1}),
+        (("0.0051", "0.0051"), "0.0052", {0}),
+        (("0.0001", "0.0001"), "0.0001", {0}),
+    ],
+)
+def test_twins_are_read_as_what_is_nearer_to_a_rounded_sum(
+    costs: tuple[str, str], stated: str, ordinals: set[int]
+) -> None:
+    """A sum that was rounded tells as much as an exact one."""
+    session = read(answer(node("call-session:root", "0", *(node("recording:t", c) for c in costs), cumulative=stated)))
+    assert {e.ordinal for e in session.events[1:]} == ordinals
+    assert "duplicate_id" not in checks(session)
+
+
+def test_a_node_below_one_of_its_key_is_another_if_the_rounded_sum_needs_both() -> None:
+    """Also where the upper sum is off by a rounding."""
+    leg = node("call-control:same", "0.0052")
+    two = read(answer(node("call-control:same", "0.0051", leg, cumulative="0.0104")))
+    assert [e.ordinal for e in two.events] == [0, 1]
+    one = read(answer(node("call-control:same", "0.0052", leg, cumulative="0.0052")))
+    assert [e.ordinal for e in one.events] == [0, 0]
+
+
+# Checks
+
+DOUBLED = node("recording:r", "1", cumulative="2")
+EUROS = node("recording:x", "1") | {"cost": {"event_cost": "1", "cumulative_cost": "1", "currency": "EUR"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "failed"),
+    [
+        (answer(call(), total="0.2"), ["event_sum", "root_cumulative"]),
+        (answer(node("call-session:root", "0", DOUBLED, cumulative="1")), ["node_cumulative"]),
+        (answer(call(), event_count=6), ["event_count"]),
+        (answer(node("call-session:r", "1", EUROS, cumulative="2")), ["currency"]),
+    ],
+)  # fmt: skip
+def test_a_failed_check_is_named(content: dict[str, Any], failed: list[str]) -> None:
+    """Each sum that doesn't hold is reported by its name; the events stand."""
+    assert checks(read(content)) == failed
+
+
+def test_rounding_of_printed_places_is_no_mismatch() -> None:
+    """Each amount may be half a unit of its last printed place off; a unit more is a mismatch."""
+    turns = [node(f"inference:{n}", "0.0001") for n in range(4)]
+    assert checks(read(answer(node("ai-voice-assistant:a", "0.0000", *turns, cumulative="0.0002")))) == []
+    assert checks(read(answer(node("ai-voice-assistant:a", "0.0000", *turns, cumulative="0.0009")))) == [
+        "event_sum",
+        "node_cumulative",
+    ]

@@ -1,0 +1,135 @@
+"""`healthcheck` as a container's supervisor runs it: whatever protects the port, its exit code says who lives."""
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from exporter.cli.healthcheck import CLOSED, Unhealthy, place
+from exporter.web import Status
+from tests.support.web_surface import running
+from tests.web.test_tls import HASH, IF_GIVEN, PLAIN, REQUIRED, SECURE, TLS, serving
+
+HEALTHY = "telnyx-session-exporter is healthy.\n"
+USERS = f"basic_auth_users: {{dave: {HASH}}}\nrate_limit: {{interval: 1h, burst: 1}}\n"
+
+
+def asked(*flags: str) -> tuple[int, str]:
+    """The exit code, and all that it said."""
+    command = [sys.executable, "-W", "error", "-m", "exporter", "healthcheck", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLAIN, HEALTHY),
+        (USERS, HEALTHY),
+        (USERS + SECURE, HEALTHY),
+        (IF_GIVEN, HEALTHY),
+        (f"{TLS}, max_version: TLS12}}", HEALTHY),
+        (f"{TLS}, min_version: TLS10, max_version: TLS10}}", HEALTHY),
+        (f"{TLS}, min_version: TLS13}}", HEALTHY),
+        (f"{REQUIRED}}}", f"{CLOSED}\n"),
+        (f"{REQUIRED}, max_version: TLS12}}", f"{CLOSED}\n"),
+    ],
+)
+def test_a_living_exporter_is_healthy(tmp_path: Path, text: str, said: str) -> None:
+    """Users, a rate limit, any version of TLS, and client certificates that the check does not have."""
+    with serving(tmp_path, text) as served:
+        for _ in range(2):
+            code, answer = asked(f"--web.listen-address=127.0.0.1:{served.server.port}")
+            assert (code, answer) == (0, said)
+
+
+def test_an_unhealthy_exporter_is_not() -> None:
+    """The reason is what /-/healthy says."""
+    with running(status=Status("the ledger's thread has ended", None)) as served:
+        code, said = asked(f"--web.listen-address=:{served.server.port}")
+    assert (code, said) == (1, "unhealthy: 503 the ledger's thread has ended\n")
+
+
+def test_an_unready_exporter_is_healthy() -> None:
+    """Only what a new process would mend is for the supervisor."""
+    with running(status=Status(None, "ledger: the disk is full")) as served:
+        assert asked(f"--web.listen-address=0.0.0.0:{served.server.port}") == (0, HEALTHY)
+
+
+def test_nobody_there(free_port: int) -> None:
+    """It says where it asked, and why there was no answer."""
+    assert asked(f"--web.listen-address=:{free_port}") == (
+        1,
+        f"127.0.0.1:{free_port}: no answer (Connection refused)\n",
+    )
+
+
+@contextmanager
+def saying(said: bytes) -> Iterator[int]:
+    """A port where every client hears this at once, and nothing more until it has gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with client, suppress(ConnectionError):
+                    client.sendall(said)
+                    while client.recv(1000):
+                        pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"])
+def test_a_silent_exporter_is_not_healthy(said: bytes) -> None:
+    """What accepts connections but never answers, or never to the end, is stuck."""
+    with saying(said) as port:
+        answer = asked(f"--web.listen-address=:{port}", "--timeout-seconds=0.2")
+    assert answer == (1, f"127.0.0.1:{port}: no answer (timed out)\n")
+
+
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"])
+def test_something_else_is_not_healthy(said: bytes) -> None:
+    """Another program on the port is not taken for the exporter."""
+    with saying(said) as port:
+        assert asked(f"--web.listen-address=:{port}")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "asks"),
+    [
+        (":9464", ("127.0.0.1", 9464)),
+        ("0.0.0.0:1", ("127.0.0.1", 1)),
+        ("[::]:1", ("::1", 1)),
+        ("[fe80::1]:1", ("fe80::1", 1)),
+        ("localhost:80", ("localhost", 80)),
+    ],
+)
+def test_where_it_asks(address: str, asks: tuple[str, int]) -> None:
+    """At the listening address; where that is every interface, on the loopback."""
+    assert place(address) == asks
+
+
+@pytest.mark.parametrize("address", ["", "9464", "localhost", ":port", "[::1:1", ":99999"])
+def test_what_is_no_address(address: str) -> None:
+    """It is refused with an example of one."""
+    with pytest.raises(Unhealthy, match="expected host:port, such as :9464"):
+        place(address)
+
+
+def test_it_costs_little() -> None:
+    """It runs every few seconds, so none of the exporter's rooms or libraries is imported."""
+    script = "import sys, exporter.cli.healthcheck; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert {name for name in loaded if name.startswith("exporter")} == {"exporter", "exporter.cli.healthcheck"}
+    assert not {"asyncio", "httpx", "sqlalchemy", "starlette", "msgspec"} & set(loaded)

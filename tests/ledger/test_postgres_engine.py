@@ -1,0 +1,259 @@
+"""PostgreSQL as it can be met: behind a pooler, read-only, full, locked, gone for a moment. The exporter says so."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from decimal import Decimal
+
+import psycopg
+import pytest
+
+from exporter.core.errors import LedgerAway, LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
+from exporter.core.model import SessionRef
+from exporter.ledger import open_existing, snapshot
+from exporter.ledger.sharing.leases import Answer
+from exporter.ledger.views.listing import Query
+from tests.ledger.test_ledger import ALL, CALL, POLICY, SETTINGS, net, opened, poll, ref
+from tests.ledger.test_writers import Village, comes_to_rest, live_together, rising, run_out
+from tests.support.postgres import Bouncer, Postgres, running
+from tests.support.trees import node
+
+
+def name_of(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def test_a_pooler_may_give_each_transaction_another_connection(
+    postgres: Postgres, pgbouncer: Bouncer, database: str
+) -> None:
+    """Four writers through pgbouncer, which keeps nothing of a session: no counter falls, and all is exact."""
+    village = Village(4, 30, 30)
+    through = pgbouncer.url(name_of(database))
+
+    def watch() -> None:
+        with closing(opened(through)) as ledger:
+            ledger.follow(village.refs, "file", 0.0)
+            before = rising(ledger)
+            for _ in range(50):
+                after = rising(ledger)
+                assert {row: value for row, value in before.items() if after[row] < value} == {}
+                before = after
+
+    lives = live_together(village, through, watch, 40)
+    assert [life.refused for life in lives] == [0] * len(lives)
+    comes_to_rest(postgres, village, through)
+
+
+def test_a_server_that_can_only_be_read_is_away(postgres: Postgres, database: str) -> None:
+    """As a standby is, or a primary that has just become one: what, and the cure; it goes on when it can be written."""
+    with closing(opened(database)) as ledger:
+        ledger.follow([ref("s")], "file", 0.0)
+        (claim,) = ledger.claim(0.0, ALL)
+        read_only(postgres, "on")
+        try:
+            with pytest.raises(LedgerAway, match=r"can be read only.*name all servers in ledger\.url"):
+                ledger.record([poll(claim, CALL, 0.0)])
+            with pytest.raises(LedgerAway, match="can be read only"):
+                opened(database)
+            assert len(ledger.totals()) > 0
+        finally:
+            read_only(postgres, "off")
+        ledger.record([poll(claim, CALL, 0.0)])
+        assert sum(net(ledger).values()) == Decimal("0.1852")
+
+
+def read_only(postgres: Postgres, word: str) -> None:
+    """For whoever is connected already, too; returns when the server has heard."""
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {word}".encode())
+        connection.execute("SELECT pg_reload_conf()")
+    heard = threading.Event()
+    while not heard.wait(0.01):
+        with psycopg.connect(postgres.url()) as connection:
+            row = connection.execute("SHOW default_transaction_read_only").fetchone()
+            if row == (word,):
+                heard.set()
+
+
+@pytest.fixture
+def small() -> Iterator[Postgres]:
+    """A server with room for few."""
+    with running(max_connections="6", superuser_reserved_connections="0") as server:
+        yield server
+
+
+def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
+    """The message names both cures; nothing is lost, and it goes on by itself."""
+    url = small.url(small.create_database())
+    with ExitStack() as stack:
+        others = [stack.enter_context(psycopg.connect(url)) for _ in range(6)]
+        with pytest.raises(LedgerAway, match="has no connection left; raise max_connections, or put pgbouncer before"):
+            opened(url)
+        for other in others[:3]:
+            other.close()
+        with closing(opened(url)) as ledger:
+            ledger.follow([ref("s")], "file", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("postgres@", "nobody@"), "refuses the exporter's user; mend its name"),
+        (("/ledger", "/elsewhere"), "has no such database; create it"),
+    ],
+)
+def test_what_the_server_does_not_have_is_named(postgres: Postgres, change: tuple[str, str], told: str) -> None:
+    """A user is not taken for a database."""
+    url = postgres.url("ledger").replace(*change)
+    with pytest.raises(LedgerError, match=told):
+        opened(url)
+
+
+def test_a_server_that_is_away_is_looked_for_once_by_each_call() -> None:
+    """Each look takes as long as all its hosts may take, and whoever asks the ledger waits for those before."""
+    with running() as server:
+        ledger = opened(f"{server.url(server.create_database())}?sslmode=disable&gssencmode=disable")
+        server.stop("immediate")
+        with closing(ledger), socket.create_server(("127.0.0.1", server.port)) as listener:
+            listener.settimeout(0.0)
+            with pytest.raises(LedgerAway):
+                ledger.follow([ref("s")], "file", 0.0)
+            knocks(listener)
+            for call in (lambda: ledger.follow([ref("s")], "file", 0.0), lambda: ledger.kept("horizon")):
+                with ThreadPoolExecutor(1) as thread:
+                    asked, looks = thread.submit(call), 0
+                    while not asked.done():
+                        looks += knocks(listener)
+                    assert isinstance(asked.exception(), LedgerAway)
+                assert looks + knocks(listener) == 1
+
+
+def knocks(listener: socket.socket) -> int:
+    """How many have come; none is let in."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
+
+
+def test_a_connection_that_broke_while_idle_is_made_anew(postgres: Postgres, database: str) -> None:
+    """Nobody notices: neither whoever books, nor whoever reads, nor whoever gives a name to something new."""
+    with closing(opened(database)) as ledger:
+        for number in range(3):
+            ledger.follow([ref(f"{number}")], "file", float(number))
+            postgres.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                f" WHERE datname = '{name_of(database)}' AND pid <> pg_backend_pid()"
+            )
+            assert len(ledger.totals()) > 0
+        ledger.record([poll(claim, CALL, 10.0) for claim in ledger.claim(10.0, ALL)])
+        assert ledger.check() == []
+
+
+def test_a_lock_that_nobody_gives_back_is_said(postgres: Postgres, database: str) -> None:
+    """Polls wait, and the message says where to look; once it is gone all is booked."""
+    with closing(opened(database)) as ledger, psycopg.connect(database) as other:
+        ledger.follow([ref("s")], "file", 0.0)
+        (claim,) = ledger.claim(0.0, ALL)
+        other.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(LedgerError, match=r"had a row locked for too long; look .* in pg_stat_activity"):
+            ledger.record([poll(claim, CALL, 0.0)])
+        other.rollback()
+        ledger.record([poll(claim, CALL, 0.0)])
+        assert sum(net(ledger).values()) == Decimal("0.1852")
+    assert postgres.execute("SELECT count(*) FROM events", name_of(database)) == [(3,)]
+
+
+def test_who_stands_still_while_it_asks_for_a_lease_keeps_nobody_waiting(database: str) -> None:
+    """Others have no answer then, at once, and ask again later; whoever holds the lease still does."""
+    with closing(opened(database)) as ledger, psycopg.connect(database) as other:
+        assert ledger.take_lease("exposition", 20.0) == Answer(held=True, first=True)
+        other.execute("SELECT 1 FROM leases WHERE name = 'exposition' FOR UPDATE")
+        assert ledger.take_lease("exposition", 20.0) is None
+        other.rollback()
+        assert ledger.take_lease("exposition", 20.0) == Answer(held=True)
+
+
+def test_what_no_text_of_the_server_can_hold_is_booked_nonetheless(database: str) -> None:
+    """A NUL in an id is shown as another character; the event is the same one at the next poll."""
+    named = SessionRef("main", "call-session", "a\0b")
+    with closing(opened(database)) as ledger:
+        ledger.follow([named, named], "file", 0.0)
+        for now in (0.0, 1000.0):
+            (claim,) = ledger.claim(now, ALL)
+            assert claim.ref.event_id == "a\ufffdb"
+            ledger.record([poll(claim, node("call-session:a\0b", "1", node("call-control:c\0", "0.5")), now)])
+        assert sum(net(ledger).values()) == Decimal("1.5")
+        assert ledger.check() == []
+    with snapshot(database) as view:
+        assert [row.ref.event_id for row in view.sessions(Query()).rows] == ["a\ufffdb"]
+
+
+def test_a_database_of_something_else_is_left_alone(postgres: Postgres, database: str) -> None:
+    """A table of ours that isn't ours, or a ledger from the future."""
+    name = name_of(database)
+    postgres.execute("CREATE TABLE meta (key text, value text)", name)
+    with pytest.raises(LedgerCorrupt, match="no ledger of this exporter"):
+        opened(database)
+    postgres.execute("INSERT INTO meta VALUES ('schema_version', '999')", name)
+    with pytest.raises(LedgerTooNew, match="newer version"):
+        opened(database)
+    assert postgres.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name) == [(1,)]
+
+
+def test_what_looks_after_a_ledger_makes_none(postgres: Postgres, database: str) -> None:
+    """`ledger check` of another database than was meant says so, and leaves it as it is."""
+    with pytest.raises(LedgerError, match="lacks a table of the ledger"):
+        open_existing(database, POLICY, SETTINGS)
+    assert postgres.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name_of(database)) == [(0,)]
+    opened(database).close()
+    open_existing(database, POLICY, SETTINGS).close()
+
+
+def test_a_writer_that_is_fenced_by_an_upgrade_goes_on_no_more(postgres: Postgres, database: str) -> None:
+    """What leads a ledger to a new form takes the place of all writers; those of the version before refuse it then."""
+    with closing(opened(database)) as ledger:
+        ledger.follow([ref("s")], "file", 0.0)
+        postgres.execute("UPDATE meta SET value = '999' WHERE key = 'schema_version'", name_of(database))
+        postgres.execute("DELETE FROM writers", name_of(database))
+        for _ in range(2):
+            with pytest.raises(LedgerTooNew, match="newer version"):
+                ledger.follow([ref("t")], "file", 0.0)
+        assert postgres.execute("SELECT event_id FROM sessions", name_of(database)) == [("s",)]
+        assert postgres.execute("SELECT count(*) FROM writers", name_of(database)) == [(0,)]
+
+
+def test_claims_of_a_stopped_exporter_are_free_at_once(postgres: Postgres, database: str) -> None:
+    """Put back, not left to run out; one that somebody else has by now stays theirs."""
+    with closing(opened(database)) as first, closing(opened(database)) as second:
+        first.follow([ref("a"), ref("b")], "file", 0.0)
+        claims = first.claim(0.0, ALL)
+        first.put_back(claims[:1])
+        (again,) = second.claim(0.0, ALL)
+        first.put_back(claims)
+        assert [claim.ref for claim in first.claim(0.0, ALL)] == [claims[1].ref]
+        second.record([poll(again, CALL, 0.0)])
+        run_out(postgres, database)
+        assert len(first.claim(1e6, ALL)) == 2
+
+
+def test_a_database_that_can_not_hold_all_text_is_refused(postgres: Postgres) -> None:
+    """Before anything is made in it; the message says how to create one that can."""
+    postgres.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    with pytest.raises(LedgerError, match="encoded in LATIN1; create it with ENCODING 'UTF8'"):
+        opened(postgres.url("latin"))
+    postgres.drop_database("latin")
+
+
+def test_an_account_is_not_renamed_while_others_write(database: str) -> None:
+    """They would go on booking under its old name."""
+    with closing(opened(database)) as ledger:
+        ledger.follow([ref("s")], "file", 0.0)
+        with closing(opened(database)), pytest.raises(LedgerLocked, match="other exporters use the ledger"):
+            ledger.rename_account("main", "prod")
+        assert ledger.rename_account("main", "prod") == 1

@@ -1,0 +1,304 @@
+"""What the ledger keeps and forgets: retention, budgets, thresholds, migrations, its own audit, renamed accounts."""
+
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from exporter.config import Budget, Config, Threshold
+from exporter.core.errors import LedgerError
+from exporter.core.model import Poll
+from exporter.ledger import Ledger, Settings
+from exporter.ledger.schema.version import SCHEMA_VERSION
+from tests.ledger.test_ledger import ALL, CALL, SETTINGS, book, net, opened, poll, ref, state, values
+from tests.support.trees import node
+
+DAY = 86_400.0
+NOON = 20_000 * DAY + DAY / 2
+"""2024-10-04T12:00:00Z."""
+
+
+def dated(found: Poll, *times: float | None) -> Poll:
+    """The poll with its events at these times."""
+    return replace(found, facts=tuple(replace(f, at=at) for f, at in zip(found.facts, times, strict=True)))
+
+
+def book_at(ledger: Ledger, tree: dict[str, Any], now: float, *times: float | None) -> None:
+    (claim,) = ledger.claim(now, ALL)
+    ledger.record([dated(poll(claim, tree, now), *times)])
+
+
+def settled(path: Path | str, settings: Settings = SETTINGS) -> Ledger:
+    """A ledger with CALL booked and settled, all of it at NOON."""
+    ledger = opened(path, settings)
+    ledger.follow([ref("s")], "file", NOON)
+    book_at(ledger, CALL, NOON, NOON, NOON, NOON)
+    book_at(ledger, CALL, NOON + 3601, NOON, NOON, NOON)
+    return ledger
+
+
+# Forgetting
+
+
+def test_a_pruned_session_is_gone_and_its_money_stays(ledger_url: str) -> None:
+    """Events, tree and session go; totals don't; the gauges that count what is there follow."""
+    ledger = settled(ledger_url)
+    before = net(ledger)
+    assert ledger.prune(NOON - 1, 100)[0] == 0
+    assert ledger.prune(NOON + 1, 100)[0] == 1
+    assert net(ledger) == before
+    assert state(ledger) == {}
+    assert values(ledger, "telnyx_ledger_events") == {(): Decimal(0)}
+    assert ledger.check() == []
+    ledger.close()
+
+
+def test_a_forgotten_event_is_not_booked_again(ledger_url: str) -> None:
+    """A session that comes back after it was pruned adds no cent; the check forgotten says so."""
+    ledger = settled(ledger_url)
+    ledger.prune(NOON + 1, 100)
+    before = net(ledger)
+    ledger.follow([ref("s")], "file", NOON + 100 * DAY)
+    book_at(ledger, CALL, NOON + 100 * DAY, NOON, None, NOON)
+    assert net(ledger) == before
+    assert values(ledger, "telnyx_reconciliation_failures_total", "check") == {("forgotten",): Decimal(1)}
+    ledger.close()
+
+
+def test_the_horizon_never_moves_back(ledger_url: str) -> None:
+    """A later prune with an earlier date forgets nothing more and remembers nothing again."""
+    ledger = settled(ledger_url)
+    ledger.prune(NOON + 1, 100)
+    ledger.follow([ref("old")], "file", NOON)
+    (claim,) = ledger.claim(NOON, ALL)
+    ledger.record([dated(poll(claim, node("call-session:old", "3"), NOON), NOON - 50)])
+    assert net(ledger)["call-session", "USD"] == 0
+    ledger.close()
+
+
+@pytest.mark.parametrize("why", ["configured", "live", "without a time"])
+def test_what_may_still_move_is_never_forgotten(ledger_url: str, why: str) -> None:
+    """Configured sessions, live ones, and those whose age nobody can tell are kept."""
+    ledger = opened(ledger_url)
+    if why == "configured":
+        ledger.configure([ref("s")], NOON)
+    else:
+        ledger.follow([ref("s")], "file", NOON)
+    at = None if why == "without a time" else NOON
+    book_at(ledger, CALL, NOON, at, at, at)
+    if why != "live":
+        book_at(ledger, CALL, NOON + 3601, at, at, at)
+    assert ledger.prune(NOON + 1000 * DAY, 100)[0] == 0
+    ledger.close()
+
+
+def test_a_session_that_never_existed_is_forgotten_too(ledger_url: str) -> None:
+    """A reference that the API never knew goes once it is missing and old."""
+    ledger = opened(ledger_url)
+    ledger.follow([ref("nobody")], "file", 0.0)
+    book(ledger, None, 0.0)
+    book(ledger, None, 8000.0)
+    assert state(ledger) == {"missing": 1}
+    assert ledger.prune(100 * DAY, 100)[0] == 1
+    assert state(ledger) == {}
+    ledger.close()
+
+
+OTHERS = (
+    "INSERT INTO fallbacks VALUES (?, 'call-control', 'c')",
+    "INSERT INTO amendments (session, at, record_type, event_id, currency) VALUES (?, 0, 'call-control', 'c', 'USD')",
+    "INSERT INTO roots VALUES ('r', ?)",
+    "INSERT INTO failures (session, at, outcome, reason, detail) VALUES (?, 0, 'failed', 'http_5xx', '')",
+)
+"""Rows that sessions have only if more happens to them than here."""
+TABLES = {"sessions": "id", "events": "owner"} | dict.fromkeys(
+    ("fallbacks", "trees", "amendments", "listed", "listed_costs", "roots", "failures"), "session"
+)
+"""All tables that have rows of a session, and the column with its number."""
+
+
+def whose(ledger: Ledger) -> dict[str, set[int]]:
+    """The sessions that each table has rows of."""
+    asked = ledger._connection.execute  # noqa: SLF001 - what nobody can ask for any more is what must be gone
+    return {table: {number for (number,) in asked(f"SELECT {name} FROM {table}")} for table, name in TABLES.items()}
+
+
+def test_a_portion_is_forgotten_whole_and_nothing_else(ledger_url: str) -> None:
+    """Of several sessions with rows everywhere, those that are old leave none in any table, the other keeps its own."""
+    ledger = opened(ledger_url)
+    ages = {"one": NOON, "two": NOON, "young": NOON + DAY}
+    ledger.follow(map(ref, ages), "file", NOON)
+    for now in (NOON, NOON + 3601):
+        for claim in ledger.claim(now, ALL):
+            name = claim.ref.event_id
+            tree = node(f"call-session:{name}", "1", node(f"call-control:{name}-leg", None))
+            ledger.record([dated(poll(claim, tree, now), ages[name], ages[name])])
+    numbers = dict(ledger._connection.execute("SELECT event_id, id FROM sessions").fetchall())  # noqa: SLF001 - as above
+    for statement in OTHERS:
+        ledger._engine.transact(  # noqa: SLF001 - as above
+            lambda: ledger._connection.executemany(statement, [(number,) for number in numbers.values()])  # noqa: B023, SLF001 - at once
+        )
+    assert list(whose(ledger).values()) == [set(numbers.values())] * len(TABLES)
+    assert ledger.prune(NOON + 1, 100)[0] == 2
+    assert list(whose(ledger).values()) == [{numbers["young"]}] * len(TABLES)
+    assert values(ledger, "telnyx_ledger_events") == {(): Decimal(2)}
+    assert sum(values(ledger, "telnyx_events_awaiting_price").values()) == 1
+    assert ledger.check() == []
+    ledger.close()
+
+
+# Budgets and thresholds
+
+
+BUDGET = Budget(name="calls", amount=Decimal(10), window="day", match=(("record_type", "call-control"),))
+WATCHED = Settings.of(Config(budgets=(BUDGET, Budget(name="all", amount=Decimal(100), window=3600))))
+
+
+def spent(ledger: Ledger) -> dict[str, Decimal]:
+    return {key[0]: value for key, value in values(ledger, "telnyx_budget_spent", "budget").items()}
+
+
+def test_a_budget_counts_what_was_spent_in_its_window(ledger_url: str) -> None:
+    """Spent goes by the events' own time, booked by when the bill came; a new day starts at zero."""
+    ledger = opened(ledger_url, WATCHED)
+    ledger.follow([ref("s")], "file", NOON)
+    book_at(ledger, CALL, NOON, NOON, NOON - DAY, NOON)  # the leg is yesterday's
+    assert spent(ledger) == {"calls": Decimal(0), "all": Decimal("0.18")}
+    assert values(ledger, "telnyx_budget_cost_total", "budget") == {
+        ("calls",): Decimal("0.0052"),
+        ("all",): Decimal("0.1852"),
+    }
+    ledger.sum_up(NOON + DAY)
+    assert spent(ledger) == {"calls": Decimal(0), "all": Decimal(0)}
+    ledger.sum_up(NOON - DAY)
+    assert spent(ledger)["calls"] == Decimal("0.0052")
+    ledger.close()
+
+
+def test_an_amendment_is_spent_when_its_event_was(ledger_url: str) -> None:
+    """A credit next week lowers what was spent in the event's own window, and counts as a credit of the budget."""
+    ledger = opened(ledger_url, WATCHED)
+    ledger.follow([ref("s")], "file", NOON)
+    book_at(ledger, node("call-control:c", "5"), NOON, NOON)
+    book_at(ledger, node("call-control:c", "2"), NOON + 7 * DAY, NOON)
+    ledger.sum_up(NOON)
+    assert spent(ledger)["calls"] == 2
+    assert values(ledger, "telnyx_budget_cost_credits_total", "budget")["calls",] == 3
+    ledger.close()
+
+
+def test_a_budget_that_is_new_finds_its_window_filled(ledger_url: str) -> None:
+    """What was spent before the budget was configured counts for its window, and not for its counter."""
+    settled(ledger_url).close()
+    ledger = opened(ledger_url, WATCHED)
+    ledger.sum_up(NOON)
+    assert spent(ledger)["calls"] == Decimal("0.0052")
+    assert values(ledger, "telnyx_budget_cost_total", "budget")["calls",] == 0
+    ledger.close()
+
+
+def test_a_threshold_counts_a_live_session_once(ledger_url: str) -> None:
+    """Each session once per threshold it goes over, however far; a settled one no more."""
+    thresholds = (Threshold(name="dear", cost=Decimal("0.1")), Threshold(name="long", turns=2))
+    plain = Config()
+    settings = Settings.of(replace(plain, metrics=replace(plain.metrics, thresholds=thresholds)))
+    ledger = opened(ledger_url, settings)
+    ledger.follow([ref("s")], "file", 0.0)
+    turns = [node(f"inference:{n}", "0.05") for n in range(5)]
+    for at, seen in ((0.0, turns[:1]), (100.0, turns[:3]), (200.0, turns)):
+        book(ledger, node("call-session:s", "0", *seen), at)
+    crossed = values(ledger, "telnyx_sessions_over_threshold_total", "threshold")
+    assert crossed == {("dear",): Decimal(1), ("long",): Decimal(1)}
+    ledger.close()
+
+
+# The ledger itself
+
+
+def test_a_ledger_of_version_1_is_migrated(tmp_path: Path) -> None:
+    """Totals, events and sessions are as they were, and go on being booked."""
+    path = tmp_path / "l.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript((Path(__file__).parents[1] / "data" / "ledger-v1.sql").read_text())
+    connection.close()
+    ledger = opened(path)
+    assert sum(net(ledger).values()) == Decimal("0.6852")
+    assert ledger.check() == []
+    ledger.claim(1000.0, ALL)
+    for claim in ledger.claim(50_000.0, ALL):
+        ledger.record([poll(claim, CALL if claim.ref.event_id == "s" else node("call-session:t", "0.7"), 50_000.0)])
+    assert sum(net(ledger).values()) == Decimal("0.8852")
+    ledger.close()
+    found = sqlite3.connect(path).execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    assert found == (str(SCHEMA_VERSION),)
+
+
+def test_a_migrated_ledger_has_the_schema_of_a_new_one(tmp_path: Path) -> None:
+    """However a ledger came to this version, its tables have the same columns and indexes."""
+
+    def shape(path: Path) -> dict[str, Any]:
+        opened(path).close()
+        connection = sqlite3.connect(path)
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        columns = {
+            table: sorted((row[1], row[2], row[3]) for row in connection.execute(f"PRAGMA table_info({table})"))
+            for table in tables
+        }
+        indexes = sorted(name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'"))
+        connection.close()
+        return {"columns": columns, "indexes": indexes}
+
+    old = sqlite3.connect(tmp_path / "old.sqlite")
+    old.executescript((Path(__file__).parents[1] / "data" / "ledger-v1.sql").read_text())
+    old.close()
+    assert shape(tmp_path / "old.sqlite") == shape(tmp_path / "new.sqlite")
+
+
+def test_the_audit_finds_what_was_tampered_with(tmp_path: Path) -> None:
+    """An intact ledger has no differences; one with a changed event says which total is off by what."""
+    path = tmp_path / "l.sqlite"
+    settled(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE events SET cost = '7' WHERE cost = '0.18'")
+    connection.commit()
+    connection.close()
+    ledger = opened(path)
+    (line,) = ledger.check()
+    assert line == (
+        "net cost {account=main, record_type=ai-voice-assistant, product=ai-voice-assistant, currency=USD}:"
+        " the total is 0.18, the rows add up to 7"
+    )
+    ledger.close()
+
+
+def test_a_renamed_account_keeps_everything_and_books_nothing_twice(ledger_url: str) -> None:
+    """Its sessions, events and totals go by the new name, and a poll finds its events booked."""
+    ledger = settled(ledger_url)
+    assert ledger.rename_account("main", "prod") == 1
+    claims = ledger.claim(NOON + 5 * DAY, {"prod": 10})
+    again = [replace(claim, ref=replace(claim.ref, account="prod")) for claim in claims]
+    found = poll(again[0], CALL, NOON + 5 * DAY)
+    labels = [tuple((n, "prod" if n == "account" else v) for n, v in f.labels) for f in found.facts]
+    facts = tuple(replace(f, labels=named) for f, named in zip(found.facts, labels, strict=True))
+    ledger.record([replace(found, facts=facts)])
+    assert sum(net(ledger).values()) == Decimal("0.1852")
+    assert set(values(ledger, "telnyx_cost_total", "account")) == {("prod",)}
+    assert ledger.check() == []
+    for old, new in (("nobody", "x"), ("prod", "prod")):
+        with pytest.raises(LedgerError):
+            ledger.rename_account(old, new)
+    ledger.close()
+
+
+def test_an_account_gets_no_name_that_has_series(ledger_url: str) -> None:
+    """As after a start under the new name, before anything was found: refused in words, and nothing has changed."""
+    ledger = settled(ledger_url)
+    ledger.born([("telnyx_sessions", (("account", "prod"), ("state", "discovered")))])
+    with pytest.raises(LedgerError, match="'prod' is in this ledger already"):
+        ledger.rename_account("main", "prod")
+    assert set(values(ledger, "telnyx_cost_total", "account")) == {("main",)}
+    assert ledger.check() == []
+    ledger.close()

@@ -1,0 +1,51 @@
+"""A server that stands still, its connections open, keeps nobody for ever: what is awaited for too long is given up."""
+
+import os
+import signal
+from contextlib import closing
+
+import pytest
+
+from exporter.core.errors import LedgerError
+from exporter.ledger import Ledger
+from exporter.ledger.engine.errors import Address
+from exporter.ledger.engine.postgres import Server
+from exporter.ledger.engine.timeouts import Patience
+from tests.ledger.test_ledger import POLICY, SETTINGS
+from tests.support.postgres import running
+
+
+def test_a_server_that_stands_still_is_given_up() -> None:
+    """Each try ends, with what is the matter; once the server goes on, so does the ledger."""
+    with running() as postgres:
+        address = Address.of(postgres.url())
+        with closing(Ledger(lambda image: Server(address, image, 0.5), POLICY, SETTINGS)) as ledger:
+            ledger.keep("before", "1")
+            still = postgres.pids
+            try:
+                for process in still:
+                    os.kill(process, signal.SIGSTOP)
+                for _ in range(2):  # the second has to make a connection first, which has a time-out of its own
+                    with pytest.raises(LedgerError, match="can't be reached; polls wait until it can"):
+                        ledger.keep("meanwhile", "1")
+            finally:
+                for process in still:
+                    os.kill(process, signal.SIGCONT)
+            ledger.keep("after", "1")
+            assert (ledger.kept("before"), ledger.kept("after")) == ("1", "1")
+
+
+def test_what_is_answered_is_not_cut() -> None:
+    """However often something is awaited, as long as each answer comes in time."""
+    left, right = os.pipe()
+    patience = Patience(0.2)
+    try:
+        for _ in range(1000):
+            with patience.waiting(left):
+                pass
+        os.write(right, b"x")
+        assert os.read(left, 1) == b"x"
+    finally:
+        patience.end()
+        os.close(left)
+        os.close(right)

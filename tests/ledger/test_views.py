@@ -1,0 +1,344 @@
+"""The ledger as people look at it: lists are exact and whole, snapshots are consistent, failures are kept."""
+
+import sqlite3
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.core.errors import LedgerError
+from exporter.core.model import Claim, Poll, SessionRef
+from exporter.ledger import Ledger, snapshot
+from exporter.ledger.schema.ranks import rank
+from exporter.ledger.views.failures import PER_REASON_MAX
+from exporter.ledger.views.listing import Order, Query, Sort
+from exporter.ledger.views.models import Row
+from tests.support.looking import CALL, follow, ledger_in, look
+from tests.support.postgres import Postgres
+
+COSTS = (
+    "0",
+    "-0.5",
+    "0.000000000001",
+    "0.000000000002",
+    "12345678.123456789012",
+    "12345678.123456789013",
+    "0.1",
+    "0.1",
+)
+NOWHERE = Claim(0, 0, SessionRef("", "", ""), 0.0)
+
+
+def failure(reason: str, outcome: str = "failed") -> Poll:
+    return Poll(NOWHERE, 0.0, "failed" if outcome == "failed" else "denied", reason, detail=f"said of {reason}")
+
+
+@pytest.fixture(scope="module")
+def listed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with what `fill` makes."""
+    folder = tmp_path_factory.mktemp("listed")
+    fill(ledger_in(folder))
+    return folder / "ledger.sqlite"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def listed(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of such a ledger, on each engine in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{request.getfixturevalue('listed_file')}"
+        return
+    postgres = request.getfixturevalue("postgres")
+    assert isinstance(postgres, Postgres)
+    name = postgres.create_database()
+    fill(ledger_in(postgres.url(name)))
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+def fill(ledger: Ledger) -> None:
+    """Sessions of two accounts and record types in all states, with costs that no float tells apart."""
+    for number, cost in enumerate(COSTS):
+        account, kind = ("main", "other")[number % 2], ("call-session", "message")[number // 2 % 2]
+        follow(ledger, SessionRef(account, kind, f"s{number}"), at=float(number))
+        turns = [("inference", f"{number}-{turn}", 0, None, "USD") for turn in range(number)]
+        tree = [(kind, f"s{number}", -1, cost, "USD"), *turns]
+        if number == 3:
+            tree.append(("verify", "euro", 0, "7", "EUR"))
+        look(ledger, float(number), {f"s{number}": tree})
+    follow(ledger, SessionRef("main", "message", "later"), SessionRef("main", "message", "refused"), at=50.0)
+    look(ledger, 50.0, {}, failed={"refused": failure("bad_request", "denied")})
+    ledger.close()
+
+
+def walk(url: str, query: Query) -> list[Row]:
+    """All rows of a list, page by page."""
+    rows: list[Row] = []
+    with snapshot(url) as ledger:
+        while True:
+            page = ledger.sessions(query)
+            rows += page.rows
+            assert len(page.rows) <= query.limit
+            if page.next is None:
+                return rows
+            query = Query(**{name: getattr(query, name) for name in query.__struct_fields__} | {"after": page.next})
+
+
+SORTS: tuple[Sort, ...] = ("changed", "events", "cost")
+
+
+def in_order(rows: list[Row], sort: Sort, *, down: bool) -> list[Row]:
+    """By the exact value and the number; those without one last."""
+
+    def value(row: Row) -> Decimal | float | None:
+        if sort == "events":
+            return row.events
+        changed = row.followed_at if row.changed_at is None else row.changed_at
+        return changed if sort == "changed" else dict(row.costs).get("USD")
+
+    known = [(found, row.number, row) for row in rows if (found := value(row)) is not None]
+    unknown = sorted((row for row in rows if value(row) is None), key=lambda row: row.number, reverse=down)
+    return [row for *_, row in sorted(known, key=lambda entry: entry[:2], reverse=down)] + unknown
+
+
+@pytest.mark.parametrize("limit", [1, 3, 200])
+def test_lists_are_whole_and_in_exact_order(listed: str, limit: int) -> None:
+    """Whatever the order, filter and size of a page: each session once, in the order of exact values."""
+    everything = walk(listed, Query(limit=200))
+    assert len(everything) == len(COSTS) + 2
+    orders: tuple[Order, ...] = ("desc", "asc")
+    accounts, kinds, states = (None, "main"), (None, "message"), (None, "active", "discovered", "denied")
+    for account, kind, state, order, text in product(accounts, kinds, states, orders, ("", "s")):
+        wanted = [
+            row
+            for row in everything
+            if account in {None, row.ref.account}
+            and kind in {None, row.ref.record_type}
+            and state in {None, row.state}
+            and row.ref.event_id.startswith(text)
+        ]
+        if text and not wanted:
+            continue  # then the text is looked for in record types
+        for sort in SORTS:
+            found = walk(listed, Query(text, account, kind, state, None, sort, order, "USD", (), None, limit))
+            assert found == in_order(wanted, sort, down=order == "desc")
+
+
+def test_a_list_by_cost_is_of_one_currency(listed: str) -> None:
+    """Without a choice it is the account's own; a session with costs in two currencies stands in both lists."""
+    with snapshot(listed) as ledger:
+        assert ledger.currencies() == ("EUR", "USD")
+        assert ledger.sessions(Query(sort="cost", preferred=("USD",))).currency == "USD"
+        assert ledger.sessions(Query(sort="cost", preferred=("CHF",))).currency == "EUR"
+        (first, *rest) = ledger.sessions(Query(sort="cost", currency="EUR")).rows
+    assert (first.ref.event_id, dict(first.costs)["EUR"]) == ("s3", Decimal(7))
+    assert [row.costs for row in rest] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("s3", ["s3"]),
+        ("S3", ["s3"]),
+        (" s3 ", ["s3"]),
+        ("other", ["s1", "s3", "s5", "s7"]),
+        ("denied", ["refused"]),
+        ("mess", ["later", "refused", "s2", "s3", "s6", "s7"]),
+        ("nothing", []),
+        ("%", []),
+        ("\x00", []),
+    ],
+)
+def test_what_is_typed_finds_ids_and_words(listed: str, text: str, found: list[str]) -> None:
+    """The beginning of an id, an account, a record type, a state, or a part of one; wildcards are plain text."""
+    assert sorted(row.ref.event_id for row in walk(listed, Query(text, limit=2))) == found
+
+
+@given(st.lists(st.decimals(-(10**15), 10**15, places=12), min_size=2, max_size=10))
+def test_ranks_sort_as_amounts_do(amounts: list[Decimal]) -> None:
+    """Exactly, credits included, and no two amounts have one rank."""
+    assert sorted(amounts, key=rank) == sorted(amounts)
+    assert len(set(map(rank, amounts))) == len(set(amounts))
+
+
+def test_a_snapshot_sees_only_what_was_committed_and_blocks_nobody(tmp_path: Path) -> None:
+    """A commit beside it neither waits nor shows; an uncommitted change shows to none."""
+    ledger = ledger_in(tmp_path)
+    follow(ledger, SessionRef("main", "call-session", "a"))
+    with snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as old:
+        assert len(old.sessions(Query()).rows) == 1
+        follow(ledger, SessionRef("main", "call-session", "b"))
+        assert len(old.sessions(Query()).rows) == 1
+    writer = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("DELETE FROM listed")
+    with snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as new:
+        assert len(new.sessions(Query()).rows) == 2
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            new._connection.execute("DELETE FROM sessions")  # noqa: SLF001 - that it can't is the fact
+    writer.close()
+    ledger.close()
+
+
+def test_what_is_no_ledger_is_an_error_with_a_reason(tmp_path: Path) -> None:
+    """A missing file is not made, and another version's is not guessed at."""
+    with pytest.raises(LedgerError, match="can't be read"), snapshot(f"sqlite:///{tmp_path / 'none.sqlite'}"):
+        pass
+    assert not (tmp_path / "none.sqlite").exists()
+    ledger_in(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / "ledger.sqlite")
+    connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(LedgerError, match="schema 1"), snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}"):
+        pass
+
+
+def test_a_story_has_tree_polls_and_amendments(ledger_url: str) -> None:
+    """What was seen last, what was asked when, and what moved after it was booked."""
+    ledger, ref = ledger_in(ledger_url), SessionRef("main", "call-session", "root")
+    follow(ledger, ref)
+    look(ledger, 0.0, {"root": CALL})
+    look(ledger, 1000.0, {"root": [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]}, ["event_sum"])
+    look(ledger, 2000.0, {}, failed={"root": failure("timeout")})
+    ledger.close()
+    with snapshot(ledger_url) as reading:
+        story = reading.story(ref)
+        assert reading.story(SessionRef("other", "call-session", "root")) is None
+    assert story is not None
+    assert [(node.id, node.parent, node.cost) for node in story.nodes][3:5] == [
+        ("ai", 2, Decimal("0.2")),
+        ("turn-1", 3, Decimal("0.001")),
+    ]
+    assert [(poll.at, poll.outcome, poll.reason) for poll in story.polls] == [
+        (0.0, "changed", ""),
+        (1000.0, "changed", ""),
+        (2000.0, "failed", "timeout"),
+    ]
+    (moved,) = story.amendments
+    assert (moved.at, moved.event_id, moved.before, moved.after) == (1000.0, "ai", Decimal("0.18"), Decimal("0.2"))
+    assert (story.row.costs, story.row.failing) == ((("USD", Decimal("0.2114")),), ("event_sum",))
+
+
+def test_failed_polls_are_kept_longer_than_others(ledger_url: str) -> None:
+    """Of one session beside its last polls, of all sessions the last of each reason, with what was said."""
+    ledger, ref = ledger_in(ledger_url), SessionRef("main", "call-session", "root")
+    follow(ledger, ref)
+    look(ledger, 0.0, {}, failed={"root": failure("tree_unreadable")})
+    for number in range(PER_REASON_MAX + 5):
+        look(ledger, 1000.0 * (number + 1), {}, failed={"root": failure("timeout")})
+    for number in range(20):
+        look(ledger, 1e6 + 1000.0 * number, {"root": [("call-session", "root", -1, str(number), "USD")]})
+    with snapshot(ledger_url) as reading:
+        failures = reading.failures(1000)
+        story = reading.story(ref)
+    assert story is not None
+    assert [poll.outcome for poll in story.polls] == ["failed"] * 10 + ["changed"] * 10
+    assert [(f.reason, f.detail) for f in failures].count(("timeout", "said of timeout")) == PER_REASON_MAX
+    assert [failure.at for failure in failures] == sorted((failure.at for failure in failures), reverse=True)
+    assert failures[-1].reason == "tree_unreadable"
+    ledger.close()
+
+
+def test_pruned_sessions_leave_the_lists(ledger_url: str) -> None:
+    """A forgotten session stands in no list, and its failures go with it; a renamed account's are found by its name."""
+    ledger = ledger_in(ledger_url)
+    follow(ledger, SessionRef("main", "call-session", "root"), SessionRef("main", "message", "gone"))
+    look(ledger, 0.0, {"root": CALL}, failed={"gone": failure("bad_request", "denied")})
+    assert ledger.rename_account("main", "renamed") == 2
+    with snapshot(ledger_url) as reading:
+        assert {row.ref.account for row in reading.sessions(Query(sort="cost")).rows} == {"renamed"}
+    assert ledger.prune(1e6, 10)[0] == 1
+    with snapshot(ledger_url) as reading:
+        assert [row.ref.event_id for row in reading.sessions(Query()).rows] == ["root"]
+        assert reading.failures(10) == ()
+    ledger.close()
+
+
+def test_sessions_are_found_by_the_check_they_fail(ledger_url: str) -> None:
+    """Any check or one, also together with the beginning of an id and a filter."""
+    ledger = ledger_in(ledger_url)
+    for number, failing in enumerate((["event_sum", "currency"], [], ["event_count"])):
+        follow(ledger, SessionRef("main", "call-session", f"s{number}"), at=float(number))
+        look(ledger, float(number), {f"s{number}": CALL}, failing)
+
+    def found(**asked: str) -> list[str]:
+        with snapshot(ledger_url) as reading:
+            return [row.ref.event_id for row in reading.sessions(Query(**asked)).rows]  # type: ignore[arg-type]
+
+    assert found(check="any") == ["s2", "s0"]
+    assert found(check="event_sum") == found(check="currency") == ["s0"]
+    assert found(check="event") == found(check="any", state="settled") == []
+    assert found(check="any", text="s2") == ["s2"]
+    assert found(check="any", text="s1") == []
+    ledger.close()
+
+
+def test_a_session_is_found_by_the_id_of_its_root_too(ledger_url: str) -> None:
+    """Exemplars name the root event, which may have another id than the one that is asked for."""
+    ledger = ledger_in(ledger_url)
+    follow(ledger, SessionRef("main", "call-session", "asked"))
+    look(ledger, 0.0, {"asked": CALL})
+    with snapshot(ledger_url) as reading:
+        found = [[row.ref.event_id for row in reading.by_id(name)] for name in ("asked", "root", "ai")]
+    assert found == [["asked"], ["asked"], []]
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE listed SET events = 7 WHERE session = 1",
+        "UPDATE listed SET changed_at = 7 WHERE session = 1",
+        "DELETE FROM listed WHERE session = 1",
+        "UPDATE listed_costs SET amount = '7' WHERE session = 1",
+        "UPDATE facets SET state = 'missing' WHERE id = (SELECT facet FROM listed WHERE session = 1)",
+    ],
+)
+def test_the_audit_finds_sessions_in_a_wrong_place(tmp_path: Path, tampering: str) -> None:
+    """`ledger check` compares the lists with the sessions."""
+    ledger = ledger_in(tmp_path)
+    follow(ledger, SessionRef("main", "call-session", "root"))
+    look(ledger, 5.0, {"root": CALL})
+    assert ledger.check() == []
+    writer = sqlite3.connect(tmp_path / "ledger.sqlite")
+    writer.execute(tampering)
+    writer.commit()
+    writer.close()
+    assert ledger.check() == ["session 1 does not stand in the lists of the pages as it is"]
+    ledger.close()
+
+
+def test_a_migrated_ledger_has_the_same_lists(listed_file: Path, tmp_path: Path) -> None:
+    """What the migration makes of sessions is what booking writes."""
+    connection = sqlite3.connect(listed_file)
+    copy = sqlite3.connect(tmp_path / "ledger.sqlite")
+    connection.backup(copy)
+
+    def lists(path: Path) -> list[list[object]]:
+        query = {
+            sort: walk(f"sqlite:///{path}", Query(sort=sort, currency="USD")) for sort in ("changed", "events", "cost")
+        }
+        return [[row.ref for row in rows] for rows in query.values()]
+
+    for table in ("facets", "listed", "listed_costs", "roots", "failures"):
+        copy.execute(f"DROP TABLE {table}")
+    for index in ("failing", "claimed", "configured", "given_up", "treeless"):
+        copy.execute(f"DROP INDEX sessions_{index}")
+    copy.executescript(
+        """CREATE TABLE old_totals AS SELECT id, family, labels, value, released, bounds, counts, exemplars
+            FROM series JOIN totals ON series = id;
+        CREATE TABLE old_spend AS SELECT quarter, labels, currency, amount FROM spend;
+        DROP TABLE series; DROP TABLE totals; DROP TABLE spend;
+        ALTER TABLE old_totals RENAME TO totals; ALTER TABLE old_spend RENAME TO spend;"""
+    )
+    copy.execute("ALTER TABLE sessions DROP COLUMN fingerprint")
+    copy.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
+    copy.commit()
+    copy.close()
+    connection.close()
+    ledger_in(tmp_path).close()
+    assert lists(tmp_path / "ledger.sqlite") == lists(listed_file)

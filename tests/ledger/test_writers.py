@@ -1,0 +1,434 @@
+"""Several writers of one ledger at the same time: nothing is lost, nothing is booked twice, whoever is in whose way."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from exporter.config import Budget
+from exporter.core.errors import LedgerAway, LedgerError
+from exporter.core.model import Claim, DetailRecord, Poll, Sighting
+from exporter.ledger import Ledger
+from exporter.ledger.sharing.writers import DEAD_SECONDS
+from tests.ledger.test_ledger import ALL, CALL, SETTINGS, net, opened, poll, ref, state, values
+from tests.support.postgres import Postgres, running
+from tests.support.severing import Moment, wired
+from tests.support.trees import node
+from tests.support.waiting import until
+
+WRITERS = 4
+ONE = {"main": 1}
+
+
+@contextmanager
+def writers(url: str, count: int = WRITERS) -> Iterator[list[Ledger]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(opened(url))) for _ in range(count)]
+
+
+def together(*works: Callable[[], Any]) -> list[Any]:
+    """All at once, each in a thread of its own; their results, or the first one's exception."""
+    gate = threading.Barrier(len(works))
+
+    def begin(work: Callable[[], Any]) -> Any:
+        gate.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(begin, works))
+
+
+def run_out(postgres: Postgres, url: str) -> None:
+    """Every lease of a claim is over."""
+    postgres.execute("UPDATE sessions SET leased_until = '-infinity', due_at = 0", url.rpartition("/")[2])
+
+
+def test_many_that_start_at_once_find_one_ledger(database: str) -> None:
+    """Of processes that find an empty database one makes the tables, and all work with them."""
+    found = together(*[lambda: opened(database)] * 8)
+    for number, ledger in enumerate(found):
+        ledger.follow([ref(str(number))], "file", 0.0)
+    assert state(found[0]) == {"discovered": 8}
+    for ledger in found:
+        ledger.close()
+
+
+def test_a_session_is_claimed_by_one(database: str) -> None:
+    """However many ask at once, each due session is one's, and all are somebody's."""
+    with writers(database) as ledgers:
+        ledgers[0].follow([ref(str(number)) for number in range(200)], "file", 0.0)
+        rounds = [
+            together(*[lambda ledger=ledger: ledger.claim(1.0, {"main": 13}) for ledger in ledgers]) for _ in range(8)
+        ]
+        claims = [claim for found in rounds for part in found for claim in part]
+        claims += ledgers[0].claim(1.0, ALL)
+    assert len({claim.session for claim in claims}) == len(claims) == 200
+    assert len({claim.number for claim in claims}) == 200
+
+
+def test_a_claim_whose_lease_ran_out_is_anothers_and_the_first_can_book_no_more(
+    postgres: Postgres, database: str
+) -> None:
+    """Unless nobody else had it meanwhile: then its poll is as good as any."""
+    with writers(database, 2) as (first, second):
+        first.follow([ref("a"), ref("b")], "file", 0.0)
+        lost, kept = first.claim(0.0, ALL)
+        assert second.claim(0.0, ALL) == []
+        run_out(postgres, database)
+        first.renew([kept])
+        (again,) = second.claim(0.0, ALL)
+        assert (again.session, again.number > kept.number) == (lost.session, True)
+        first.record([poll(lost, node("call-session:a", "9"), 1.0), poll(kept, node("call-session:b", "2"), 1.0)])
+        assert net(second) == {("call-session", "USD"): Decimal(2)}
+        second.record([poll(again, node("call-session:a", "1"), 2.0)])
+        assert net(first) == {("call-session", "USD"): Decimal(3)}
+
+
+def test_an_event_that_two_book_for_the_first_time_at_once_is_booked_once(database: str) -> None:
+    """Overlapping trees, in two processes at the same instant, over and over: one is the first, the other finds it."""
+    rounds = 25
+    with writers(database, 2) as ledgers:
+        for number in range(rounds):
+            ledgers[0].follow([ref(f"s{number}"), ref(f"t{number}")], "file", 0.0)
+            claims = ledgers[0].claim(0.0, ALL)
+            shared = [node(f"call-control:{number}-{place}", "0.1") for place in range(6)]
+            polls = [
+                poll(claim, node(f"call-session:{claim.ref.event_id}", "0", *legs), 1.0)
+                for claim, legs in zip(claims, (shared, shared[::-1]), strict=True)
+            ]
+            together(
+                *[
+                    lambda ledger=ledger, one=one: ledger.record([one])
+                    for ledger, one in zip(ledgers, polls, strict=True)
+                ]
+            )
+        assert net(ledgers[0])["call-control", "USD"] == Decimal("0.6") * rounds
+        assert values(ledgers[0], "telnyx_events_total", "record_type")["call-control",] == 6 * rounds
+        assert ledgers[1].check() == []
+
+
+class Village:
+    """Sessions that share events, whose prices move all the time."""
+
+    def __init__(self, seed: int, sessions: int, events: int) -> None:
+        self._random = random.Random(seed)
+        self._lock = threading.Lock()
+        self._trees = {
+            f"s{number}": [f"e{place}" for place in self._random.sample(range(events), 6)] for number in range(sessions)
+        }
+        self._prices = {f"e{place}": 0 for place in range(events)}
+
+    @property
+    def refs(self) -> list[Any]:
+        return [ref(name) for name in self._trees]
+
+    def change(self) -> None:
+        with self._lock:
+            for name in self._random.sample(sorted(self._prices), 3):
+                self._prices[name] = self._random.randrange(1, 100)
+
+    def look(self, claim: Claim, at: float) -> Poll:
+        with self._lock:
+            legs = [
+                node(f"call-control:{name}", str(Decimal(self._prices[name]) / 100))
+                for name in self._trees[claim.ref.event_id]
+            ]
+        return poll(claim, node(f"call-session:{claim.ref.event_id}", "0.01", *legs), at)
+
+    def net(self) -> dict[tuple[str, ...], Decimal]:
+        seen = {name for names in self._trees.values() for name in names}
+        spent = sum(self._prices[name] for name in seen)
+        return {
+            ("call-session", "USD"): Decimal(len(self._trees)) / 100,
+            ("call-control", "USD"): Decimal(spent) / 100,
+        }
+
+
+class Life:
+    """One writer that polls a village until it is told to stop, whatever the ledger does."""
+
+    def __init__(self, village: Village, seed: int, stop: threading.Event) -> None:
+        self._village = village
+        self._random = random.Random(seed)
+        self._stop = stop
+        self.booked = self.refused = 0
+
+    def live(self, url: str) -> None:
+        ledger: Ledger | None = None
+        now = 0.0
+        waiting: list[Poll] = []
+        while not self._stop.is_set():
+            now += 1000.0
+            self._village.change()
+            try:
+                ledger = ledger or opened(url)
+                waiting += [self._village.look(claim, now) for claim in ledger.claim(now, {"main": 5})]
+                self._random.shuffle(waiting)
+                ledger.record(waiting[:7])
+                self.booked += len(waiting[:7])
+                del waiting[:7]
+            except LedgerError:
+                self.refused += 1
+                self._stop.wait(0.05)
+        if ledger is not None:
+            ledger.close()
+
+
+def live_together(village: Village, url: str, meanwhile: Callable[[], None], seed: int) -> list[Life]:
+    """Several writers at work while something else happens; returns when it has."""
+    stop = threading.Event()
+    lives = [Life(village, seed + number, stop) for number in range(WRITERS)]
+
+    def finally_stop() -> None:
+        try:
+            meanwhile()
+        finally:
+            stop.set()
+
+    together(*[lambda life=life: life.live(url) for life in lives], finally_stop)
+    return lives
+
+
+def comes_to_rest(postgres: Postgres, village: Village, url: str) -> None:
+    """Everything is polled once more: the ledger has every price of now, once, and agrees with itself."""
+    run_out(postgres, url)
+    with closing(opened(url)) as ledger:
+        due = ledger.claim(1e9, {"main": 10_000})
+        assert len(due) == len(village.refs)
+        ledger.record([village.look(claim, 1e9) for claim in due])
+        assert net(ledger) == village.net()
+        assert ledger.check() == []
+
+
+def rising(ledger: Ledger) -> dict[int, Decimal]:
+    """All counters by their series."""
+    return {total.row: total.value for total in ledger.totals() if total.family.endswith("_total")}
+
+
+def test_writers_in_each_others_way_lose_nothing(postgres: Postgres, database: str) -> None:
+    """Four book amendments of the same events for a while; no counter falls meanwhile, and the sums are right."""
+    village = Village(1, 30, 20)
+
+    def watch() -> None:
+        with closing(opened(database)) as ledger:
+            ledger.follow(village.refs, "file", 0.0)
+            before: dict[int, Decimal] = {}
+            for _ in range(100):
+                after = rising(ledger)
+                assert {row: value for row, value in before.items() if after[row] < value} == {}
+                before = after
+
+    lives = live_together(village, database, watch, 10)
+    assert min(life.booked for life in lives) > 0
+    assert [life.refused for life in lives] == [0] * WRITERS
+    comes_to_rest(postgres, village, database)
+
+
+def test_what_a_writer_had_is_anothers_when_it_is_gone(postgres: Postgres, database: str) -> None:
+    """Sums never change by it; a writer that was only away goes on as a new one, and its image is true again."""
+    with writers(database, 3) as (away, here, third):
+        away.follow([ref("s"), ref("t")], "file", 0.0)
+        first, second = away.claim(0.0, ALL)
+        away.record([poll(first, CALL, 0.0)])
+        before = {total.row: total for total in here.totals()}
+        seen = f"UPDATE writers SET seen = seen - interval '{DEAD_SECONDS + 1} s' WHERE id = 1"
+        postgres.execute(seen, database.rpartition("/")[2])
+        assert here.changes().whole
+        assert [here.fold(), third.fold()] == [1, 0]
+        assert {total.row: total for total in here.totals()} == before
+        assert here.changes().totals == tuple(before[row] for row in sorted(before))
+        assert third.check() == []
+        away.record([poll(second, node("call-session:t", "1.5"), 1.0)])
+        assert net(here)["call-session", "USD"] == Decimal("1.5")
+        assert here.check() == []
+
+
+MOMENTS: tuple[Moment, ...] = ("before", "after")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_commit_that_nobody_heard_of_books_once(postgres: Postgres, database: str, moment: Moment) -> None:
+    """The connection breaks during COMMIT: whether it was done is not known, and handing all over again finds out."""
+    with wired(postgres.port) as wire, closing(opened(database)) as other:
+        ledger = opened(database.replace(str(postgres.port), str(wire.port)))
+        ledger.follow([ref("s")], "file", 0.0)
+        (claim,) = ledger.claim(0.0, ALL)
+        polls = [poll(claim, CALL, 0.0)]
+        wire.cut(moment)
+        with pytest.raises(LedgerAway, match="whether it was is not known"):  # a start that meets it begins again
+            ledger.record(polls)
+        assert wire.cuts == 1
+        ledger.record(polls)
+        ledger.record(polls)
+        assert sum(net(other).values()) == Decimal("0.1852")
+        assert {total.row: total for total in other.totals()} == {total.row: total for total in ledger.totals()}
+        assert values(other, "telnyx_polls_total") == {}
+        assert other.check() == []
+        ledger.close()
+
+
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_nobody_heard_of_is_read_again(postgres: Postgres, database: str, moment: Moment, *, anew: bool) -> None:
+    """The connection breaks at the end of a reading: what had changed by then is in the next one."""
+    with wired(postgres.port) as wire, closing(opened(database)) as other:
+        ledger = opened(database.replace(str(postgres.port), str(wire.port)))
+        ledger.changes()
+        other.follow([ref("s")], "file", 0.0)
+        other.record([poll(claim, CALL, 0.0) for claim in other.claim(0.0, ALL)])
+        wire.cut(moment)
+        seen = {total.row: total for total in ledger.changes(anew=anew).totals}
+        assert wire.cuts == 1
+        assert seen == {total.row: total for total in other.totals()}
+        ledger.close()
+
+
+def test_writers_whose_wires_break_lose_nothing(postgres: Postgres, database: str) -> None:
+    """Commits are cut on both sides all the time: polls are handed over until they are booked, and booked once."""
+    village = Village(2, 30, 20)
+    with wired(postgres.port) as wire:
+
+        def cut() -> None:
+            with closing(opened(database)) as ledger:
+                ledger.follow(village.refs, "file", 0.0)
+                before = rising(ledger)
+                for number, moment in enumerate(MOMENTS * 20, start=1):
+                    wire.cut(moment)
+                    until(lambda number=number: wire.cuts == number)  # type: ignore[misc]
+                    after = rising(ledger)
+                    assert {row: value for row, value in before.items() if after[row] < value} == {}
+                    before = after
+
+        lives = live_together(village, database.replace(str(postgres.port), str(wire.port)), cut, 20)
+        assert sum(life.refused for life in lives) >= 30
+    comes_to_rest(postgres, village, database)
+
+
+def test_writers_outlive_their_server(database_apart: tuple[Postgres, str]) -> None:
+    """PostgreSQL is restarted, shut down hard and killed under load: writers go on when it is back."""
+    postgres, url = database_apart
+    village = Village(3, 30, 40)
+
+    def disturb() -> None:
+        with closing(opened(url)) as ledger:
+            ledger.follow(village.refs, "file", 0.0)
+        stops: tuple[Callable[[], None], ...] = (
+            lambda: postgres.stop("fast"),
+            lambda: postgres.stop("immediate"),
+            postgres.kill,
+        )
+        for stop in stops:
+            before = polled(postgres, url)
+            until(lambda before=before: polled(postgres, url) > before + 20)  # type: ignore[misc]
+            stop()
+            postgres.start()
+        before = polled(postgres, url)
+        until(lambda: polled(postgres, url) > before + 20)
+
+    lives = live_together(village, url, disturb, 30)
+    assert sum(life.refused for life in lives) > 0
+    comes_to_rest(postgres, village, url)
+
+
+def polled(postgres: Postgres, url: str) -> int:
+    """The last claim's number."""
+    found: int = postgres.execute("SELECT last_value FROM claims", url.rpartition("/")[2])[0][0]
+    return found
+
+
+@pytest.fixture
+def database_apart() -> Iterator[tuple[Postgres, str]]:
+    """A server for a test that stops it, with what it commits on disk."""
+    with running(fsync=True) as server:
+        yield server, server.url(server.create_database())
+
+
+WATCHED = replace(SETTINGS, budgets=(Budget(name="all", amount=Decimal(100), currency="USD", window="day"),))
+NOON = 1_700_049_600.0
+
+
+def test_what_a_budget_has_spent_is_what_all_writers_booked(database: str) -> None:
+    """Summed up by whichever, at the same time, over and over, while others book; windows move on for all."""
+
+    def spent(ledger: Ledger) -> Decimal:
+        return values(ledger, "telnyx_budget_spent", "budget")["all",]
+
+    with ExitStack() as stack:
+        ledgers = [stack.enter_context(closing(opened(database, WATCHED))) for _ in range(3)]
+        ledgers[0].follow([ref(str(number)) for number in range(30)], "file", NOON)
+        for place in range(10):
+            claims = [claim for ledger in ledgers for claim in ledger.claim(NOON, ONE)]
+            polls = [poll(claim, node(f"call-session:{claim.ref.event_id}", "0.5"), NOON) for claim in claims]
+            together(*[partial(ledger.record, [one]) for ledger, one in zip(ledgers, polls, strict=True)])
+            together(*[partial(ledger.sum_up, NOON + place) for ledger in ledgers])
+            assert spent(ledgers[place % 3]) == Decimal("1.5") * (place + 1)
+        ledgers[0].sum_up(NOON + 86_400)
+        ledgers[1].sum_up(NOON + 86_400)
+        assert spent(ledgers[2]) == 0
+
+
+def test_lists_of_the_same_sessions_may_come_to_several_at_once(database: str) -> None:
+    """In opposite orders, which makes each wait for the other: one begins again, and each session is there once."""
+    refs = [ref(str(number)) for number in range(300)]
+    with writers(database, 2) as ledgers:
+        for _ in range(3):
+            works = [
+                partial(ledgers[0].follow, refs, "file", 0.0),
+                partial(ledgers[1].follow, refs[::-1], "webhook", 0.0),
+            ]
+            together(*works)
+        assert state(ledgers[0]) == {"discovered": 300}
+        assert sum(values(ledgers[1], "telnyx_discovered_sessions_total", "source").values()) == 300
+
+
+def test_series_that_others_have_begun_count_towards_the_budget(database: str) -> None:
+    """A writer hears of them, and folds what would be one too many."""
+    tight = replace(SETTINGS, series_max=60)
+    with closing(opened(database, tight)) as first, closing(opened(database, tight)) as second:
+        first.follow([ref("a"), ref("b")], "file", 0.0)
+        one, other = first.claim(0.0, ALL)
+        first.record([poll(one, node("call-session:a", "0", *[node(f"type{n}:{n}", "0.1") for n in range(20)]), 0.0)])
+        second.learn()
+        second.record([poll(other, node("call-session:b", "0", node("another:1", "0.1")), 0.0)])
+        assert ("another", "USD") not in net(second)
+        assert sum(net(second).values()) == Decimal("2.1")
+        assert second.check() == []
+
+
+def test_a_record_that_two_list_at_once_is_counted_once(database: str) -> None:
+    """Should two ask for the same records nonetheless: each cost is counted once, its session followed once."""
+    rounds = 20
+    with writers(database, 2) as ledgers:
+        for number in range(rounds):
+            named = Sighting(ref(f"s{number}"), "listed")
+            cost = Decimal("0.25")
+            records = [DetailRecord(f"r{number}", "call-control", 5.0, cost, "USD", named)]
+            together(*[partial(ledger.list_records, "main", records, 10.0) for ledger in ledgers])
+        counted = values(ledgers[0], "telnyx_detail_record_cost_total", "currency")
+        assert counted == {("USD",): Decimal("0.25") * rounds}
+        assert state(ledgers[1]) == {"discovered": rounds}
+
+
+def test_the_horizon_never_moves_back(postgres: Postgres, database: str) -> None:
+    """Whoever prunes less far, later or at the same time: what may have been forgotten stays beyond it."""
+    with writers(database, 2) as ledgers:
+        ledgers[0].follow(
+            [replace(ref(str(number)), date_time="2001-01-01T00:00:00Z") for number in range(8)], "file", 0.0
+        )
+        for now in (0.0, 4000.0):
+            claims = ledgers[0].claim(now, ALL)
+            ledgers[0].record([poll(each, node(f"call-session:{each.ref.event_id}", "1"), now) for each in claims])
+        pruned = together(partial(ledgers[0].prune, 1.9e9, 2), partial(ledgers[1].prune, 1.8e9, 2))
+        assert [count for count, _ in pruned] == [2, 2]
+        ledgers[1].prune(1.7e9, 2)
+        assert postgres.execute("SELECT value FROM meta WHERE key = 'horizon'", database.rpartition("/")[2]) == [
+            ("1900000000.0",)
+        ]
+        assert ledgers[0].check() == []

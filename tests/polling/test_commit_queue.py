@@ -1,0 +1,58 @@
+"""What becomes of polls while the ledger fails, by whosever fault."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from exporter.config import Config
+from exporter.core.errors import LedgerError
+from exporter.ledger import Ledger
+from exporter.ledger.worker import LedgerThread
+from exporter.metrics import Metrics
+from exporter.polling.commit_queue import Booker
+from exporter.runtime.app import SystemClock
+from tests.ledger.test_ledger import ALL, CALL, net, opened, poll, ref
+from tests.support.exporting import PATIENCE_SECONDS
+
+
+class Unlucky(LedgerThread):
+    """While a commit is under way another call fails, once, as one does whose connection broke."""
+
+    booker: Booker | None = None
+
+    async def run(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        if method is Ledger.record and self.booker is not None:
+            self.booker.failed(LedgerError("a lease could not be taken"))
+            self.booker = None
+        return await super().run(method, *args, **kwargs)
+
+
+async def recovered(booker: Booker) -> None:
+    """Until the ledger is said to work again, after it was said to have failed."""
+    assert booker.failing == "a lease could not be taken"
+    while booker.failing is not None:  # noqa: ASYNC110 - it has no event, only a state that is shown
+        await asyncio.sleep(0.01)
+
+
+def test_a_failure_beside_a_commit_that_succeeds_is_got_over(tmp_path: Path) -> None:
+    """Nothing more need fail or arrive for that: it is tried by itself whether the ledger works."""
+
+    async def play() -> None:
+        thread = Unlucky()
+        await thread.open(lambda: opened(tmp_path / "l.sqlite"))
+        booker = Booker(thread, Metrics(Config().metrics), SystemClock())
+        running = asyncio.create_task(booker.run())
+        try:
+            await thread.run(Ledger.follow, [ref("s")], "file", 0.0)
+            (claim,) = await thread.run(Ledger.claim, 0.0, ALL)
+            thread.booker = booker
+            await booker.book(poll(claim, CALL, 0.0))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await recovered(booker)
+            assert sum((await thread.run(net)).values()) == Decimal("0.1852")
+        finally:
+            running.cancel()
+            await thread.close()
+
+    asyncio.run(play())

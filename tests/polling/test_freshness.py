@@ -1,0 +1,29 @@
+"""What following costs and how fresh it is: requests until a session settles, and how soon a rated bill is seen."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.following import Sources, measure
+from simulator import Settings, running
+
+STEP_SECONDS = 20.0
+WORLD = Settings(speed=0.0, sessions_per_hour=30, sessions_max=20)
+"""None of its trees is deeper than the API shows at once; one that is takes one more request each time."""
+
+
+@pytest.mark.parametrize("detail_records", [False, True])
+def test_an_ai_call_settles_with_six_requests_and_its_bill_is_seen_within_a_minute(
+    tmp_path: Path, *, detail_records: bool
+) -> None:
+    """With webhooks and the default pace, from the call's first event to its settling; its records add nothing."""
+    sources = Sources(webhooks=True, detail_records=detail_records)
+    with running(WORLD, time.monotonic, wall=time.time) as simulated:
+        measuring = measure(simulated, tmp_path, sources, step_seconds=STEP_SECONDS)
+        calls = [session for session in asyncio.run(measuring).sessions if session.ai_call]
+    assert len(calls) > 3
+    assert all(call.settled for call in calls)
+    assert max(call.requests for call in calls) <= 6
+    assert [call.late for call in calls if call.late is None or call.late > 60] == []

@@ -1,0 +1,75 @@
+"""The benchmarks of a fleet run, on next to nothing; how fast anything is, no test says."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import forgetting, replicas, writers
+from benchmarks.grown import multiply
+from benchmarks.ledgers import build
+from benchmarks.replicas import Size
+from exporter.ledger.copy import copy
+from tests.support.postgres import Postgres
+
+
+def rows(lines: list[str]) -> list[list[str]]:
+    """The cells of all tables, without their heads."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return [row for row in cells if row[1].split(", ")[0] in {"SQLite", "PostgreSQL"}]
+
+
+def test_replicas(nginx: Path, postgres: Postgres) -> None:
+    """Exporters beside each other poll all sessions; each part of the machine is charged for what it did."""
+    assert nginx, postgres
+    found = rows(replicas.report(Size(sessions=100, late_sessions=40, seconds=0.5, rounds=1, replicas=(2,))))
+    names = [(phase, who) for phase, who, *_ in found]
+    assert names == [
+        *((phase, who) for phase in ("first", "again") for who in ("SQLite, 1", "PostgreSQL, 2")),
+        *((phase, "PostgreSQL, 2") for phase in ("first", "again")),
+    ]
+    for phase, who, _, _, exporters, server, *_ in found:
+        assert float(exporters) > 0
+        assert phase == "again" or (float(server) > 0) == who.startswith("PostgreSQL")
+
+
+@pytest.mark.usefixtures("postgres")
+def test_writers() -> None:
+    """What several write is divided by what they did; their claims are measured apart."""
+    lines = writers.report(90, 1, (2,))
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == [
+        *("| ledger, writers", "| ---", "| SQLite, 1", "| PostgreSQL, 2"),
+        *("| writers", "| ---", "| 2"),
+    ]
+
+
+@pytest.mark.usefixtures("postgres")
+def test_forgetting() -> None:
+    """A ledger is copied, grows, is booked in and pruned, and each of that is told."""
+    lines = forgetting.report(forgetting.Size(copied=200, times=3, commits=1, portions=2))
+    figures = dict(line.strip("| ").split(" | ") for line in lines if line.startswith("| "))
+    assert "have become 560" in lines[2]
+    assert float(figures["sessions pruned per second"].replace(",", "")) > 0
+    assert "statements that read a large table from end to end" in figures
+
+
+def test_a_ledger_grows_whole(postgres: Postgres, tmp_path: Path) -> None:
+    """Settled sessions have as many rows as what they are copies of; constraints and indexes are as they were."""
+    build(tmp_path / "ledger.sqlite", 20, time.time(), live=5)
+    name = postgres.create_database()
+    copy(f"sqlite:///{tmp_path / 'ledger.sqlite'}", postgres.url(name), lambda _: None)
+    before = schema(postgres, name)
+    multiply(postgres.url(name), 3)
+    assert schema(postgres, name) == before
+    counts = "SELECT count(*), count(DISTINCT owner), count(DISTINCT key) FROM events"
+    assert postgres.execute(counts, name) == [(11 * 50, 50, 11 * 50)]
+    for table in ("trees", "listed", "listed_costs"):
+        joined = f"SELECT count(*), count(DISTINCT event_id) FROM sessions JOIN {table} ON session = sessions.id"
+        assert postgres.execute(joined, name) == [(50, 50)]
+    postgres.drop_database(name)
+
+
+def schema(server: Postgres, name: str) -> list[tuple[str, ...]]:
+    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    constraints = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    return sorted(server.execute(indexes, name) + server.execute(constraints, name))

@@ -1,0 +1,128 @@
+"""The benchmarks of memory, start, growth and the ledger work, and what they build is what the ledger would have made.
+
+No time is asserted. What must not grow is: whatever runs regularly finds its rows by an index.
+"""
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from benchmarks import growth, keeping, memory, start
+from benchmarks.ledgers import ACCOUNT, build, day_before, poll, session
+from exporter.config import Budget, Config
+from exporter.core.model import DetailRecord, SessionRef, Sighting
+from exporter.ledger import Ledger, Settings, open_ledger
+from exporter.ledger.queue.sessions import START
+from exporter.runtime.plan import policy
+
+SESSIONS, LIVE = 60, 20
+CONFIG = Config(budgets=(Budget(name="all", amount=Decimal(100), currency="USD", window="month"),))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Ledger]:
+    with closing(open_ledger(f"sqlite:///{path}", policy(CONFIG), Settings.of(CONFIG))) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.sqlite"
+    build(path, SESSIONS, time.time(), live=LIVE, due_within=1.0)
+    return path
+
+
+def test_what_is_built_agrees_with_itself(built: Path) -> None:
+    """All totals are what the copied events and sessions add up to, and as many sessions are in each state."""
+    with opened(built) as ledger:
+        assert ledger.check() == []
+        states = {
+            total.labels[1][1]: int(total.value) for total in ledger.totals() if total.family == "telnyx_sessions"
+        }
+        assert (states["active"], states["settled"]) == (LIVE, SESSIONS - LIVE)
+
+
+def test_a_copy_is_found_again(built: Path) -> None:
+    """A poll of a copied session finds its events as they were booked: nothing is booked a second time."""
+    now = time.time() + 2
+    with opened(built) as ledger:
+        before = values(ledger)
+        claims = ledger.claim(now, {ACCOUNT: LIVE})
+        day = day_before(now)
+        ledger.record(poll(claim, session(int(claim.ref.event_id[:8], 16), day), now) for claim in claims)
+        assert len(claims) == LIVE
+        assert values(ledger) == before
+        assert ledger.check() == []
+
+
+def values(ledger: Ledger) -> dict[object, Decimal]:
+    """By family and labels, but for budgets, which are summed up with the first batch."""
+    totals = (total for total in ledger.totals() if not total.family.startswith("telnyx_budget"))
+    return {(total.family, total.labels): total.value for total in totals}
+
+
+def test_the_benchmarks_run() -> None:
+    """Each measures something and says so, at the smallest size."""
+    assert start.started(10, 1)[0] == "10 sessions"
+    assert memory.polled(30, 10, 1)[0] == "30 sessions"
+    assert memory.idle(0.0)[0] == "idle"
+    assert memory.series(100).startswith("A series takes")
+    assert len(growth.costs((300, 600), 10, 1)) == 2
+    assert next(name for name, _ in keeping.sizes(30)) == "an event"
+    assert keeping.kept(600, 2, 2)[0] == "600"
+
+
+# What must not grow
+
+LARGE = r"sessions|events|listed|listed_costs|trees|records|amendments|failures|roots|fallbacks|spend"
+SCAN = re.compile(rf"SCAN ({LARGE})\b(?! USING INDEX sessions_claimed)")
+"""The index of claimed sessions has those alone that are being polled."""
+
+
+def test_nothing_that_runs_regularly_looks_at_all_rows(built: Path) -> None:
+    """Each statement of a tick, a batch, a gauge, a source's word, a reload and a start finds its rows by an index."""
+    said: list[str] = []
+    with opened(built) as ledger:
+        connection = ledger._connection  # noqa: SLF001 - no statement is missed that way
+        assert isinstance(connection, sqlite3.Connection)
+        connection.set_trace_callback(said.append)
+        everything(ledger, time.time() + 2)
+    statements = {text for text in said if re.match("SELECT|INSERT|UPDATE|DELETE|WITH", text)}
+    assert len(statements) > 50
+    with closing(sqlite3.connect(built)) as copy:
+        plans = {text: [row[3] for row in copy.execute(f"EXPLAIN QUERY PLAN {text}")] for text in statements}
+    assert {text: plan for text, plan in plans.items() if any(map(SCAN.match, plan))} == {}
+
+
+def everything(ledger: Ledger, now: float) -> None:
+    """What a running exporter asks of its ledger again and again, and what it asks at a start and a reload."""
+    ref = SessionRef(ACCOUNT, "message", "new")
+    ledger.configure([ref], now)
+    ledger.sight([Sighting(ref, "begun"), Sighting(ref, "rated")], "webhooks", now)
+    record = DetailRecord("r1", "message", now, Decimal("0.01"), "USD", Sighting(ref, "listed"))
+    ledger.list_records(ACCOUNT, [record], now)
+    ledger.forget_records(ACCOUNT, now - 86_400)
+    ledger.succeeded("files", [ACCOUNT], now)
+    day = day_before(now)
+    for claim in ledger.claim(now, {ACCOUNT: 10}):
+        if claim.ref.record_type == ref.record_type:
+            ledger.put_off(claim, now)
+        else:
+            ledger.record([poll(claim, session(int(claim.ref.event_id[:8], 16), day), now)])
+    ledger.due(now, [ACCOUNT])
+    ledger.hasten(now, START)
+    ledger.retry(now)
+    ledger.sum_up(now)
+    ledger.release(total.row for total in ledger.totals())
+    ledger.keep("key", ledger.kept("key") or "value")
+    ledger.newest()
+    ledger.probe(now)
+    ledger.followed(now - 3600, 1000)
+    ledger.reconfigure(policy(CONFIG), Settings.of(CONFIG), [ref], [], now)
+    ledger.prune(now, 10)

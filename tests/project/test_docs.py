@@ -1,0 +1,99 @@
+"""What the pages say is so: generated parts are current, examples are accepted, names exist."""
+
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from exporter import config
+from exporter.core.catalog import BY_NAME, FAMILIES, Family
+from exporter.sources.entries import json_entries, yaml_entries
+from tools.generate_docs import TOP, pages, topics_of
+
+README = (TOP / "README.md").read_text()
+DISCOVERY = (TOP / "docs" / "discovery.md").read_text()
+
+SAMPLE_SUFFIX = re.compile(r"_(bucket|sum|count)$")
+
+
+def examples(language: str, page: str = README) -> list[str]:
+    """The page's code blocks in one language."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", page)
+
+
+def yaml_example(key: str, page: str = README) -> str:
+    """The page's YAML block that has this key at the top."""
+    (found,) = [text for text in examples("yaml", page) if key in yaml.safe_load(text)]
+    return found
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_generated_pages_are_current(path: Path) -> None:
+    """Each generated file is what its rows say now; `make docs` writes it."""
+    assert path.read_text() == pages()[path]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_family_has_a_topic(family: Family) -> None:
+    """Each metric family stands in the pages exactly once."""
+    assert len(topics_of(family)) == 1
+
+
+def test_make_targets_exist() -> None:
+    """Every `make` command in the README is a target."""
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (TOP / "Makefile").read_text()))
+    named = set(re.findall(r"(?m)(?:^|`)make ([a-z-]+)", README))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link in the README and in docs/discovery.md names a file of the repository."""
+    for folder, page in ((TOP, README), (TOP / "docs", DISCOVERY)):
+        links = [urlsplit(link) for link in re.findall(r"\]\(([^)]+)\)", page)]
+        assert [link.path for link in links if not link.scheme and not (folder / link.path).exists()] == []
+
+
+def test_example_config() -> None:
+    """The README's config is accepted, and names a session."""
+    assert list(config.parse(yaml_example("sessions").encode(), "README.md").session_refs())
+
+
+def test_example_sources() -> None:
+    """The sources in docs/discovery.md are accepted as settings, its lists name sessions of the only account."""
+    discovery = config.parse(yaml_example("discovery", DISCOVERY).encode(), "discovery.md").discovery
+    assert discovery.files
+    assert discovery.http.enabled
+    accounts = config.parse(yaml_example("accounts", DISCOVERY).encode(), "discovery.md").accounts
+    assert accounts[0].webhook_public_key_env
+    (listed,) = [text for text in examples("yaml", DISCOVERY) if isinstance(yaml.safe_load(text), list)]
+    (posted,) = re.findall(r"-d '(.*)'", "".join(examples("sh", DISCOVERY)))
+    for read, text in ((yaml_entries, listed), (json_entries, posted)):
+        assert read(text.encode(), "discovery.md", ["default"])
+
+
+def test_example_scrape_config(promtool: Path, tmp_path: Path) -> None:
+    """Prometheus accepts the README's scrape config."""
+    file = tmp_path / "prometheus.yml"
+    file.write_text(yaml_example("scrape_configs"))
+    checked = subprocess.run([promtool, "check", "config", file], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_example_queries(promtool: Path, tmp_path: Path) -> None:
+    """Prometheus can parse every query in the README."""
+    rules = [{"record": "readme:example:query", "expr": query} for query in examples("promql")]
+    assert rules
+    file = tmp_path / "rules.yml"
+    for rule in rules:
+        file.write_text(yaml.safe_dump({"groups": [{"name": "readme", "rules": [rule]}]}))
+        checked = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_named_metrics_exist() -> None:
+    """Every metric that the README or docs/discovery.md names is in the catalogue."""
+    named = set(re.findall(r"\btelnyx_[a-z_]+\b", README + DISCOVERY))
+    assert {name for name in named if name not in BY_NAME and SAMPLE_SUFFIX.sub("", name) not in BY_NAME} == set()

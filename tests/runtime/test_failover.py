@@ -1,0 +1,157 @@
+"""A cluster of three whose primary dies: what was committed is there, and it goes on by itself."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from decimal import Decimal
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from simulator import Settings, running
+from tests.polling.test_crash import settled
+from tests.support.cluster import PATIENCE_SECONDS, Cluster
+from tests.support.exporting import net, same, stated
+from tests.support.postgres import free_port
+from tests.support.replicas import Fleet, write_config
+from tests.support.waiting import until
+
+
+class Writer(Thread):
+    """Commits one number after the other, over whichever node takes it, until it is told to stop."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+        self._stopped = Event()
+        self.committed: list[int] = []
+        """Those that the server said are committed; another may be, unsaid."""
+
+    def run(self) -> None:
+        number = 0
+        while not self._stopped.is_set():
+            with suppress(psycopg.Error), closing(psycopg.connect(self._url, autocommit=True)) as connection:
+                while not self._stopped.is_set():
+                    number += 1
+                    connection.execute("INSERT INTO numbers VALUES (%s)", (number,))
+                    self.committed.append(number)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+def test_a_committed_row_survives_the_death_of_the_primary(cluster: Cluster) -> None:
+    """Killed under load, the primary is replaced by another node, which has every row that was said to be committed."""
+    cluster.execute("CREATE TABLE numbers (number int PRIMARY KEY)")
+    writer = Writer(cluster.url())
+    writer.start()
+    try:
+        until(lambda: len(writer.committed) > 100)
+        before = cluster.primary()
+        before.kill_server()
+        after = cluster.primary()
+        said = len(writer.committed)
+        until(lambda: len(writer.committed) > said + 100)
+    finally:
+        writer.stop()
+    assert after is not before
+    kept = {row[0] for row in cluster.execute("SELECT number FROM numbers")}
+    assert set(writer.committed) <= kept
+    cluster.until_whole()
+
+
+SESSIONS = 2000 if os.environ.get("FULL") == "1" else 150
+DEATHS = ("server", "machine", "server") if os.environ.get("FULL") == "1" else ("server",)
+SEED = 20261126
+WORLD = Settings(
+    speed=1200.0, history_seconds=100_000.0, sessions_per_hour=SESSIONS / 25, sessions_max=SESSIONS, seed=SEED
+)
+
+
+POLLING = {
+    "tick_seconds": 0.05,
+    "timeout_seconds": 2,
+    "attempts_max": 2,
+    "min_interval_seconds": 1,
+    "max_interval_seconds": 2,
+    "settle_after_seconds": 6,
+    "recheck_after_seconds": [float(seconds) for seconds in range(5, 105, 5)],
+    "configured_recheck_seconds": 5,
+}
+"""The pace of a world in which hours are seconds."""
+
+
+@pytest.mark.timeout(300 + 60 * len(DEATHS) + SESSIONS)
+def test_exporters_outlive_the_death_of_the_primary(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under load, with bills that move: they go on by themselves, and in the end all is exact."""
+    cluster.execute("CREATE DATABASE ledger")
+    with running(WORLD, time.monotonic) as simulated:
+        refs = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
+        config = write_config(simulated, tmp_path, cluster.url("ledger"), sessions=refs, polling=POLLING)
+        fleet = Fleet(config, [free_port(), free_port()])
+        for replica in fleet.replicas:
+            replica.start()
+        try:
+            scraped(fleet, lambda: counted(fleet, "telnyx_events_total") > SESSIONS)
+            told = [die(cluster, fleet, how) for how in DEATHS]
+            simulated.clock.pause()
+            exact(fleet, httpx.get(f"{simulated.origin}/_truth").json())
+        finally:
+            fleet.end()
+    with capsys.disabled():
+        sys.stdout.write("".join(f"\n{line}" for line in told))
+
+
+def scraped(fleet: Fleet, condition: Callable[[], bool]) -> None:
+    """Scrape until what was scraped is so."""
+
+    def holds() -> bool:
+        fleet.scrape()
+        return condition()
+
+    until(holds, fleet.log, PATIENCE_SECONDS)
+
+
+def counted(fleet: Fleet, name: str) -> Decimal:
+    """The sum of a counter as it was last shown."""
+    return sum((value for (sample, _), value in fleet.last.items() if sample == name), Decimal(0))
+
+
+def exact(fleet: Fleet, truth: dict[str, Any]) -> None:
+    """The truth stands still now: every session comes to rest, every series is born, and what is shown is true."""
+    scraped(fleet, lambda: settled(fleet.last) and same(net(fleet.last), stated(truth)))
+    assert counted(fleet, "telnyx_events_total") == truth["events"]
+    assert counted(fleet, "telnyx_inference_turns_total") == truth["inference_turns"]
+    assert counted(fleet, "telnyx_session_events_count") == counted(fleet, "telnyx_sessions_settled_total")
+
+
+def die(cluster: Cluster, fleet: Fleet, how: str) -> str:
+    """The primary dies; how long it took until another could be written, and until the exporters polled again."""
+    polls = "SELECT last_value FROM claims"
+    before, begun = cluster.primary(), time.monotonic()
+    before.kill_server() if how == "server" else before.kill()
+    after = cluster.primary()
+    writable = time.monotonic() - begun
+    assert after is not before
+    last = cluster.execute(polls, "ledger")[0][0]
+
+    def polled() -> bool:
+        with suppress(psycopg.OperationalError):
+            return bool(cluster.execute(polls, "ledger")[0][0] > last)
+        return False
+
+    scraped(fleet, polled)
+    polling = time.monotonic() - begun
+    if how == "machine":
+        before.start()
+    cluster.until_whole()
+    return f"{how} killed: a primary after {writable:.1f} s, the first poll after {polling:.1f} s"

@@ -1,0 +1,182 @@
+"""Log lines: their fields, that no value can forge one, and what becomes of an uncaught exception."""
+
+import io
+import json
+import logging
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config import Secret
+from exporter.log import FORMATS, LEVELS, QUIET, configure, facts
+
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+log = logging.getLogger("exporter.polling.poller")
+
+
+@contextmanager
+def logging_to_text(level: str = "info", format_: str = "logfmt") -> Iterator[io.StringIO]:
+    """Logging is configured inside, and as it was before outside."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, sys.excepthook, threading.excepthook
+    levels = {name: logging.getLogger(name).level for name in (*QUIET, "exporter")}
+    stream = io.StringIO()
+    try:
+        logging.getLogger("exporter").setLevel(logging.NOTSET)  # as outside of tests, where none are watched
+        configure(level, format_, stream)
+        yield stream
+    finally:
+        root.handlers[:], _, sys.excepthook, threading.excepthook = before
+        root.setLevel(before[1])
+        for name, was in levels.items():
+            logging.getLogger(name).setLevel(was)
+
+
+def test_logfmt() -> None:
+    """A line is ts, level, logger and msg, then the facts in their order; only what needs quotes has them."""
+    with logging_to_text() as stream:
+        log.warning("bill moved", extra=facts(account="default", cost=Decimal("0.2128"), turns=5, why="a b", at=None))
+    line = stream.getvalue()
+    assert re.match(STAMP, line.removeprefix("ts="))
+    assert line.partition(" ")[2] == (
+        'level=warn logger=poll msg="bill moved" account=default cost=0.2128 turns=5 why="a b"\n'
+    )
+
+
+def test_json() -> None:
+    """In JSON the same fields are one object; money is text, other numbers are numbers."""
+    with logging_to_text(format_="json") as stream:
+        log.info("bill moved", extra=facts(cost=Decimal("0.20"), turns=5, lag=0.5, final=False, rate=float("nan")))
+    line = json.loads(stream.getvalue())
+    assert re.fullmatch(STAMP, line.pop("ts"))
+    assert line == {
+        "level": "info",
+        "logger": "poll",
+        "msg": "bill moved",
+        "cost": "0.20",
+        "turns": 5,
+        "lag": 0.5,
+        "final": False,
+        "rate": "nan",
+    }
+
+
+def test_time_is_utc() -> None:
+    """The time of a line is RFC 3339 in UTC, with milliseconds, whatever the machine's zone."""
+    record = log.makeRecord(log.name, logging.INFO, __file__, 1, "m", (), None)
+    record.created = 1_773_739_800.1239
+    assert FORMATS["logfmt"]().format(record) == "ts=2026-03-17T09:30:00.123Z level=info logger=poll msg=m"
+
+
+@given(st.text(), st.text(), st.sampled_from(sorted(FORMATS)))
+def test_no_value_forges_a_line(message: str, value: str, format_: str) -> None:
+    """Whatever a message or a fact holds, one call writes one line of printable ASCII, and JSON gives the text back."""
+    with logging_to_text(format_=format_) as stream:
+        log.info("%s", message, extra=facts(value=value))
+    line = stream.getvalue()
+    assert line.endswith("\n")
+    assert all(" " <= character <= "~" for character in line[:-1])
+    if format_ == "json":
+        assert (json.loads(line)["msg"], json.loads(line)["value"]) == (message, value)
+
+
+@given(st.text())
+def test_logfmt_keeps_its_fields_apart(value: str) -> None:
+    """A value cannot end its field: what stands before the next one, read back, is the value."""
+    with logging_to_text() as stream:
+        log.info("m", extra=facts(value=value, last=1))
+    written = stream.getvalue().partition(" msg=m value=")[2].removesuffix(" last=1\n")
+    assert (json.loads(written) if written.startswith('"') else written) == value
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_secret(format_: str) -> None:
+    """What is neither text nor a number is named by its type only, so a key given by mistake is not shown."""
+    with logging_to_text(format_=format_) as stream:
+        log.info("m", extra={"facts": {"key": Secret("KEY123"), "headers": {"Authorization": "KEY123"}}})
+    assert "KEY123" not in stream.getvalue()
+    assert "<Secret>" in stream.getvalue()
+    assert "<dict>" in stream.getvalue()
+
+
+def test_facts_replace_no_field() -> None:
+    """A fact named like one of the line's own fields doesn't replace it."""
+    with logging_to_text(format_="json") as stream:
+        log.info("true", extra=facts(msg="false", level="false"))
+    assert {name: json.loads(stream.getvalue())[name] for name in ("msg", "level")} == {"msg": "true", "level": "info"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_level(level: str) -> None:
+    """Records below the configured level are not written; libraries that chatter are heard at debug only."""
+    with logging_to_text(level, "json") as stream:
+        for number in LEVELS.values():
+            log.log(number, "ours")
+            logging.getLogger("apscheduler.scheduler").log(number, "theirs")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    at_least = list(LEVELS)[list(LEVELS).index(level) :]
+    assert [line["level"] for line in lines if line["msg"] == "ours"] == at_least
+    theirs = [line["level"] for line in lines if line["msg"] == "theirs"]
+    assert theirs == (at_least if level == "debug" else [name for name in at_least if name != "info"])
+
+
+def test_configured_twice() -> None:
+    """Configuring again replaces the set-up: a line is written once, to the new stream."""
+    with logging_to_text() as first:
+        second = io.StringIO()
+        configure("info", "json", second)
+        log.info("m")
+    assert (first.getvalue(), second.getvalue().count("\n")) == ("", 1)
+
+
+def failure() -> ValueError:
+    """An error with a trace and a cause."""
+    try:
+        try:
+            Path("/nowhere\n/ledger").read_text()
+        except OSError as error:
+            raise ValueError("no ledger") from error
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+def test_exception() -> None:
+    """A logged exception is in the line: what it is, and Python's own traceback, causes included, on the same line."""
+    error = failure()
+    with logging_to_text(format_="json") as stream:
+        log.error("booking failed", exc_info=error)
+    assert stream.getvalue().count("\n") == 1
+    line = json.loads(stream.getvalue())
+    assert line["error"] == "ValueError: no ledger"
+    assert "FileNotFoundError" in line["stack"]
+    assert "in failure" in line["stack"]
+
+
+def test_uncaught_exception() -> None:
+    """An exception that ends the process, or a thread, is a log line too; the thread is named."""
+    error = failure()
+    with logging_to_text(format_="json") as stream:
+        sys.excepthook(ValueError, error, error.__traceback__)
+        thread = threading.Thread(target=[].pop, name="ledger")
+        thread.start()
+        thread.join()
+    process, in_thread = map(json.loads, stream.getvalue().splitlines())
+    assert (process["msg"], process["error"]) == ("uncaught exception", "ValueError: no ledger")
+    assert (in_thread["thread"], in_thread["error"]) == ("ledger", "IndexError: pop from empty list")
+
+
+def test_keyboard_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C is no failure: it doesn't become a log line."""
+    with logging_to_text() as stream:
+        sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert stream.getvalue() == ""
+    assert "KeyboardInterrupt" in capsys.readouterr().err

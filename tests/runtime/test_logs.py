@@ -1,0 +1,226 @@
+"""What the exporter logs while it runs: one line per decision, nothing of callers, all failures counted."""
+
+import ast
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from exporter.config import ConfiguredSession, Ledger
+from exporter.core.catalog import BY_NAME
+from exporter.log import FORMATS
+from simulator import DOCUMENTED_ID, Settings, running
+from tests.runtime.test_exporter import EXAMPLE, HOUR, LONGEST_SECONDS, run, value
+from tests.support.exporting import Exporting, config, exporting
+from tests.support.faulty_server import Answer, answer, serving
+
+TOP = Path(__file__).parents[2]
+DAY = 24 * HOUR
+
+COUNTED = {
+    "a job failed; it runs again at its next time": ["telnyx_exporter_task_failures_total"],
+    "account paused: it may see nothing; check its key's rights": ["telnyx_poll_failures_total"],
+    "balance not fetched": ["telnyx_exporter_task_failures_total"],
+    "check failed": ["telnyx_reconciliation_failures_total"],
+    "configuration not reloaded by a defect of the exporter": ["telnyx_exporter_config_reload_failures_total"],
+    "configuration not reloaded; the one before stays in effect": ["telnyx_exporter_config_reload_failures_total"],
+    "detail records not read": ["telnyx_discovery_failures_total"],
+    "detail records without a readable id are left out": ["telnyx_discovery_failures_total"],
+    "file of sessions not read; what it named before stays followed": ["telnyx_discovery_failures_total"],
+    "key file not read; the last good key stays in force": [
+        "telnyx_exporter_key_failures_total",
+        "telnyx_discovery_failures_total",
+    ],
+    "ledger failed; polling waits until it can be written": ["telnyx_ledger_commit_failures_total"],
+    "ledger file was removed while in use; it was written again, complete": ["telnyx_ledger_rescues_total"],
+    "metadata not fetched": ["telnyx_exporter_task_failures_total"],
+    "page not made": ["telnyx_exporter_task_failures_total"],
+    "poll could not be booked": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
+    "poll failed": ["telnyx_poll_failures_total"],
+    "poll failed by a defect of the exporter": ["telnyx_poll_failures_total"],
+    "session denied: it is asked for again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
+    "the clock was set back": ["telnyx_exporter_clock_steps_total"],
+    "the first look back did not come to its end; what it finds later counts as new": [
+        "telnyx_exporter_task_failures_total"
+    ],
+    "throttled: the account's requests wait": ["telnyx_api_requests_total", "telnyx_api_throttled_seconds_total"],
+    "web config not followed; tried again": ["telnyx_exporter_web_config_failures_total"],
+    "web config not taken; the one before stays": ["telnyx_exporter_web_config_failures_total"],
+    "webhook not taken": ["telnyx_webhook_failures_total"],
+}
+"""Every message of a failure, and the counters that count it."""
+
+NOT_COUNTED = {
+    "a thread died; the exporter ends": "nobody could scrape it any more",
+    "uncaught exception": "the process ends",
+    "uncaught exception in a thread": "the process ends, or pytest says it",
+    "web config": "advice on a setting",
+    "unsigned webhooks are accepted: whoever reaches this port can have sessions followed": "advice on a setting",
+}
+
+LOUD = {"warning", "error", "exception", "critical"}
+
+
+def _loud_calls() -> Iterator[tuple[str, ast.Call]]:
+    for path in sorted((TOP / "exporter").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = node.func if isinstance(node, ast.Call) else None
+            loud = isinstance(called, ast.Attribute) and called.attr in LOUD and "log" in ast.unparse(called).lower()
+            if isinstance(node, ast.Call) and loud:
+                yield path.name, node
+
+
+def test_every_failure_that_is_logged_is_counted() -> None:
+    """Each message of a warning or an error is literal text, stands in the table, and its counters exist."""
+    found = set()
+    for file, call in _loud_calls():
+        (message, *_) = call.args
+        assert isinstance(message, ast.Constant), f"{file}:{call.lineno}: the message varies"
+        found.add(message.value)
+    assert found == COUNTED.keys() | NOT_COUNTED.keys()
+    for families in COUNTED.values():
+        assert [name for name in families if BY_NAME[name].kind != "counter"] == []
+
+
+# What is told of sessions
+
+Lines = list[dict[str, object]]
+
+
+def told(caplog: pytest.LogCaptureFixture, message: str) -> Lines:
+    """The facts of each line with a message that begins so, with its level."""
+    return [
+        {"level": record.levelname} | getattr(record, "facts", {})
+        for record in caplog.records
+        if record.getMessage().startswith(message)
+    ]
+
+
+def test_the_life_of_a_session_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Found at debug, settled at info, each once, by the names that the API knows."""
+    caplog.set_level(logging.DEBUG, "exporter")
+
+    async def scenario(exporter: Exporting) -> None:
+        await exporter.drained()
+        exporter.simulated.clock.step(6 * HOUR)
+        await exporter.drained()
+        exporter.simulated.clock.step(2 * DAY)
+        await exporter.drained()
+
+    run(scenario, EXAMPLE, tmp_path, DOCUMENTED_ID)
+    named = {"account": "main", "record_type": "call-session", "event_id": DOCUMENTED_ID}
+    assert told(caplog, "session discovered") == [{"level": "DEBUG", **named, "before": None, "why": "config"}]
+    assert told(caplog, "session found") == [{"level": "DEBUG", **named, "before": "discovered", "why": None}]
+    assert told(caplog, "session settled") == [{"level": "INFO", **named, "before": "active", "why": None}]
+
+
+def with_answers(folder: Path, scene: Callable[[Exporting], Awaitable[None]], *answers: Answer, sessions: int) -> None:
+    """A scene with an API that gives these answers, and so many messages configured."""
+
+    async def act() -> None:
+        with running(EXAMPLE, time.monotonic) as simulated:
+            async with serving(*answers) as api:
+                named = [ConfiguredSession(record_type="message", event_id=f"m{i}") for i in range(sessions)]
+                plain = config(simulated, folder, sessions=tuple(named))
+                account = replace(plain.accounts[0], base_url=f"http://127.0.0.1:{api.port}/v2", max_in_flight=1)
+                async with exporting(replace(plain, accounts=(account,)), simulated) as exporter:
+                    await scene(exporter)
+
+    asyncio.run(act())
+
+
+def test_a_paused_account_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However many of its sessions are refused; each refusal is counted."""
+
+    async def scene(exporter: Exporting) -> None:
+        await exporter.drained()
+        assert value(await exporter.samples(), "telnyx_poll_failures_total", reason="forbidden") == 5
+
+    with_answers(tmp_path, scene, answer(403), sessions=5)
+    assert [line["account"] for line in told(caplog, "account paused")] == ["main"]
+    assert told(caplog, "session denied") == []
+
+
+def test_a_denied_session_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With the reason, as a warning, and not again at each recheck."""
+
+    async def scene(exporter: Exporting) -> None:
+        await exporter.drained()
+        exporter.simulated.clock.step(2 * DAY)
+        await exporter.drained()
+        assert value(await exporter.samples(), "telnyx_poll_failures_total", reason="bad_request") == 2
+
+    with_answers(tmp_path, scene, answer(400), sessions=1)
+    assert [(line["level"], line["why"]) for line in told(caplog, "session denied")] == [("WARNING", "bad_request")]
+
+
+def test_a_missing_session_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The API has never known it; that is news, not a failure."""
+    caplog.set_level(logging.DEBUG, "exporter")
+
+    async def scene(exporter: Exporting) -> None:
+        for _ in range(3):
+            await exporter.drained()
+            exporter.simulated.clock.step(DAY)
+        await exporter.drained()
+
+    with_answers(tmp_path, scene, answer(404), sessions=1)
+    assert [line["level"] for line in told(caplog, "session missing")] == ["INFO"]
+
+
+def test_a_throttled_account_is_told_once_per_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A 429 stops the account; its line says whose requests wait."""
+
+    async def scene(exporter: Exporting) -> None:
+        await exporter.drained()
+        assert value(await exporter.samples(), "telnyx_api_requests_total", code="429") == 1
+
+    throttled = answer(429, headers={"Retry-After": "1"})
+    with_answers(tmp_path, scene, throttled, answer(404), sessions=1)
+    assert told(caplog, "throttled") == [{"level": "WARNING", "account": "main"}]
+
+
+def test_what_is_pruned_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One line with how many sessions were forgotten, and none when none was."""
+    caplog.set_level(logging.INFO, "exporter")
+
+    async def act() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=6, sessions_max=5), time.monotonic) as simulated:
+            plain = config(simulated, tmp_path)
+            polling = replace(plain.polling, recheck_after_seconds=())
+            ledger = Ledger(url=plain.ledger.url, retention_days=1)
+            async with exporting(replace(plain, polling=polling, ledger=ledger), simulated) as exporter:
+                for _ in range(3):
+                    simulated.clock.step(LONGEST_SECONDS)
+                    await exporter.follow_begun()
+                    await exporter.drained()
+                await exporter.app.upkeep.keep()
+                assert told(caplog, "sessions pruned") == []
+                for _ in range(3):
+                    simulated.clock.step(DAY)
+                    await exporter.drained()
+                await exporter.app.upkeep.keep()
+
+    asyncio.run(act())
+    assert [line["sessions"] for line in told(caplog, "sessions pruned")] == [5]
+
+
+def test_nothing_of_callers_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A simulated day at debug, by all formats: no phone number, no address of a caller, no key."""
+    caplog.set_level(logging.DEBUG, "exporter")
+
+    async def scenario(exporter: Exporting) -> None:
+        for _ in range(8):
+            exporter.simulated.clock.step(LONGEST_SECONDS)
+            await exporter.follow_begun()
+            await exporter.drained()
+
+    run(scenario, Settings(speed=0.0, sessions_per_hour=10, seed=3), tmp_path)
+    lines = [FORMATS[name]().format(record) for name in FORMATS for record in caplog.records]
+    assert any("session discovered" in line for line in lines)
+    assert [line for line in lines if re.search(r"\+\d{8,}|sip:|@|KEY-", line)] == []

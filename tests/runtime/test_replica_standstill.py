@@ -1,0 +1,118 @@
+"""The exporter that exposes the ledger stands still, in the middle of a transaction, and goes on after all."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from exporter.runtime.replicas import LEASE_SECONDS
+from simulator import Bills, Running, Settings, running
+from tests.runtime.test_replica_exposition import answer, shows_ledger
+from tests.support.exporting import SCRAPER, read
+from tests.support.postgres import Postgres, free_port
+from tests.support.replicas import MARK, Fleet, Replica, write_config
+from tests.support.waiting import until
+
+WORLD = Settings(
+    speed=600.0,
+    history_seconds=100_000.0,
+    sessions_per_hour=1,
+    sessions_max=20,
+    bills=Bills(amended_share=0.3, late_share=0.3),
+    seed=20261126,
+)
+POLLING = {"tick_seconds": 0.2, "min_interval_seconds": 2, "max_interval_seconds": 2, "settle_after_seconds": 600}
+TAKEOVER_SECONDS, SLACK_SECONDS = 3, 10
+"""As tests/support/replicas.py configures it; what a loaded machine may take longer."""
+GATE = """
+CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN new; END $$;
+CREATE TRIGGER gate BEFORE UPDATE ON leases FOR EACH ROW WHEN (old.name = 'exposition') EXECUTE FUNCTION pass();
+"""
+"""Whoever has locked the row of the exposition's lease, to renew it, waits there while another has that lock alone."""
+
+
+@contextmanager
+def pair(simulated: Running, folder: Path, url: str) -> Iterator[Fleet]:
+    """Two exporters whose connections PostgreSQL tells apart; the first exposes the ledger, which is on the move."""
+    sessions = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
+    configs = []
+    for name in ("first", "second"):
+        (folder / name).mkdir()
+        place = f"{url}?application_name={name}"
+        configs.append(write_config(simulated, folder / name, place, polling=POLLING, sessions=sessions))
+    fleet = Fleet(configs[0], [free_port()])
+    fleet.replicas[0].start()
+    try:
+        scraped(fleet, lambda: fleet.exposed > 0)
+        fleet.replicas.append(Replica(configs[1], free_port()))
+        fleet.replicas[1].start()
+        until(lambda: answer(fleet.replicas[1], "/-/ready").startswith("200"), fleet.log)
+        yield fleet
+    finally:
+        fleet.end()
+
+
+def scraped(fleet: Fleet, condition: Callable[[], bool]) -> None:
+    """Scrape until it is so."""
+
+    def holds() -> bool:
+        fleet.scrape()
+        return condition()
+
+    until(holds, fleet.log)
+
+
+def state(postgres: Postgres, name: str) -> set[tuple[Any, ...]]:
+    """What the connections of an exporter are at, and what they wait for."""
+    query = "SELECT state, wait_event_type FROM pg_stat_activity WHERE application_name = "
+    return set(postgres.execute(f"{query}'{name}'"))
+
+
+def stop_within_a_transaction(replica: Replica, postgres: Postgres, url: str) -> None:
+    """The first exporter stands still while it holds the row by which another would get its lease."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")
+        connection.execute(GATE)
+        until(lambda: ("active", "Lock") in state(postgres, "first"), replica.log)
+        replica.stand_still()
+    until(lambda: ("idle in transaction", "Client") in state(postgres, "first"), replica.log)
+
+
+def first_scrape(replica: Replica) -> str:
+    """The page of an exporter that goes on, by a request that has waited for it."""
+    with closing(HTTPConnection(replica.origin.removeprefix("http://"), timeout=30)) as waiting:
+        waiting.request("GET", "/metrics", headers=SCRAPER)
+        replica.go_on()
+        return waiting.getresponse().read().decode()
+
+
+def test_another_takes_over_from_one_that_stands_still(postgres: Postgres, database: str, tmp_path: Path) -> None:
+    """Once its lease is over, whatever it has locked; when it goes on, its first page shows nothing of the ledger.
+
+    In no round of scrapes, before, meanwhile and after, do two show it, and no counter falls.
+    """
+    with running(WORLD, time.monotonic) as simulated, pair(simulated, tmp_path, database) as fleet:
+        first, second = fleet.replicas
+        stop_within_a_transaction(first, postgres, database)
+        stopped, exposed = time.monotonic(), fleet.exposed
+        scraped(fleet, lambda: fleet.exposed > exposed)
+        waited = time.monotonic() - stopped
+        page = read(first_scrape(first))
+        assert not shows_ledger(page)
+        assert any(name == "telnyx_polls_total" for name, _ in page)
+        rounds, polls = fleet.rounds, polled(first)
+        scraped(fleet, lambda: fleet.rounds > rounds + 10 and polled(first) > polls)
+        assert MARK in answer(second, "/metrics")
+        assert waited <= LEASE_SECONDS + TAKEOVER_SECONDS + SLACK_SECONDS, f"{waited:.1f} s"
+
+
+def polled(replica: Replica) -> float:
+    """How many polls it has finished."""
+    page = read(httpx.get(f"{replica.origin}/metrics", headers=SCRAPER, timeout=30).text)
+    return float(sum(value for (name, _), value in page.items() if name == "telnyx_polls_total"))

@@ -1,0 +1,325 @@
+"""Detail records: each session that has one is found, however late it appears and however the list moves."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from exporter.config import Config, DetailRecords, Dialect, Discovery
+from exporter.core.errors import TreeError
+from exporter.core.model import DetailRecord, SessionRef, Sighting
+from exporter.ledger import Ledger
+from exporter.sources.record_kinds import KINDS, Kind, kinds
+from exporter.sources.record_pages import PAGE_SIZE, Listing
+from simulator import Bills, Running, Settings, running
+from tests.ledger.test_ledger import opened, values
+from tests.support.exporting import Exporting, config, exporting, followed, net, same, visible
+
+HOUR = 3600.0
+CALLS = KINDS["call-control"]
+
+
+def written(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+
+
+class Listed:
+    """A list as the API keeps it: ordered by time, and changing between two pages if a test wants."""
+
+    def __init__(self, times: list[float]) -> None:
+        self.records = [(at, f"c{place}") for place, at in enumerate(times)]
+        self.asked = 0
+
+    def page(self, params: Mapping[str, str]) -> bytes:
+        self.asked += 1
+        since = datetime.fromisoformat(params["filter[started_at][gte]"]).timestamp()
+        found = sorted(record for record in self.records if record[0] >= since)
+        size, number = int(params["page[size]"]), int(params["page[number]"])
+        shown = found[(number - 1) * size : number * size]
+        data = [{"id": name, "started_at": written(at), "cost": "0.1", "currency": "USD"} for at, name in shown]
+        return json.dumps({"data": data, "meta": {"page_number": number}}).encode()
+
+
+def read_all(listed: Listed, since: float, until: float) -> list[str]:
+    listing, found = Listing("main", CALLS, "started_at", since, until), []
+    while not listing.ended:
+        found += [record.id for record in listing.take(listed.page(listing.params()))]
+    return found
+
+
+NOON = 1_773_748_800.0
+
+
+@given(st.lists(st.integers(0, 40), max_size=260), st.randoms(use_true_random=False))
+def test_nothing_is_skipped_while_the_list_moves(offsets: list[int], random: Any) -> None:
+    """Records that come and go between two pages shift the others: every one that stays is read, and the look ends."""
+    listed = Listed([NOON + offset for offset in offsets])
+    staying = {name for _, name in listed.records}
+    listing, found = Listing("main", CALLS, "started_at", NOON, NOON + 100), set()
+    while not listing.ended:
+        found |= {record.id for record in listing.take(listed.page(listing.params()))}
+        for _ in range(random.randint(0, 3)):
+            listed.records.append((NOON + random.randint(0, 40), f"new{random.random()}"))
+    assert staying <= found
+
+
+def test_a_list_that_grows_as_it_is_read_comes_to_an_end() -> None:
+    """A look ends at the time when it began; what is newer is for the next one."""
+    listed = Listed([NOON + place for place in range(PAGE_SIZE)])
+    listing = Listing("main", CALLS, "started_at", NOON, NOON + 1000)
+    while not listing.ended:
+        listing.take(listed.page(listing.params()))
+        last = max(listed.records)[0]
+        listed.records += [(last + place + 1, f"more{last}{place}") for place in range(PAGE_SIZE)]
+    assert listed.asked < 1000 / PAGE_SIZE + 2
+
+
+def test_many_records_of_one_moment_are_paged_through() -> None:
+    """A whole page of one time is followed by its next page, not by itself."""
+    names = read_all(Listed([NOON] * 120 + [NOON + 5]), NOON, NOON + 10)
+    assert len(set(names)) == 121
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": 1}', b'{"data": [', b"\xff", b"[" * 100_000])
+def test_what_is_no_page_fails_the_look(body: bytes) -> None:
+    """Whatever else a 200 may hold is an error, not an empty list."""
+    with pytest.raises(TreeError):
+        Listing("main", CALLS, "started_at", NOON, NOON).take(body)
+
+
+def test_a_bad_record_costs_only_itself() -> None:
+    """Whatever a record is, the others of its page are read."""
+    odd: list[object] = [
+        1,
+        None,
+        [],
+        {},
+        {"id": 5},
+        {"id": ""},
+        {"id": "x" * 500},
+        {"id": "a\nb"},
+        {"id": "ok", "cost": "NaN"},
+    ]
+    listing = Listing("main", CALLS, "started_at", NOON, NOON)
+    records = listing.take(json.dumps({"data": odd}).encode())
+    assert [(record.id, record.cost, record.currency) for record in records] == [("ok", None, "unknown")]
+    assert listing.unreadable == len(odd) - 1
+
+
+LEADS = {
+    ("call-control", "call_session_id"): ("call-session/S", "call-control/R"),
+    ("inference", "telnyx_session_id"): ("call-session/S", "inference/R"),
+    ("fax", "call_session_id"): ("call-session/S", "fax-api/R"),
+    ("conference", "call_session_id"): ("conference/R", None),
+    ("messaging", None): ("message/R", None),
+    ("wireless", None): ("sim_card_usage/R", None),
+    ("something-new", None): ("something-new/R", None),
+}
+
+
+@pytest.mark.parametrize(("said", "expected"), LEADS.items())
+def test_what_a_record_leads_to(said: tuple[str, str | None], expected: tuple[str, str | None]) -> None:
+    """Records of a call lead to it, and fall back to themselves; the others are sessions of their own."""
+    name, field = said
+    kind = KINDS.get(name) or Kind(name, name)
+    record = {kind.id_fields[0]: "R"} | ({field: "S"} if field else {})
+    found = kind.read("main", record, "created_at")
+    assert found is not None
+    sighting = found.sighting
+    fallback = sighting.fallback and f"{sighting.fallback.record_type}/{sighting.fallback.event_id}"
+    assert (f"{sighting.ref.record_type}/{sighting.ref.event_id}", fallback) == expected
+
+
+def test_the_configuration_extends_the_dialect() -> None:
+    """A type that this version doesn't know is read as the configuration says; one it knows, otherwise than it does."""
+    dialect = (
+        Dialect(name="agent", record_type="ai-agent", time_field="began_at", id_field="key", session_field="call"),
+        Dialect(name="messaging", id_field="message_id"),
+    )
+    agent, message = kinds(DetailRecords(record_types=("agent", "messaging"), dialect=dialect))
+    found = agent.read("main", {"key": "k", "call": "s", "began_at": "2026-03-17T12:00:00Z"}, agent.time_fields[0])
+    assert found is not None
+    assert (found.at, found.sighting.ref.event_id) == (NOON, "s")
+    assert found.sighting.fallback == SessionRef("main", "ai-agent", "k")
+    assert (message.record_type, message.id_fields, message.time_fields[0]) == (
+        "message",
+        ("message_id",),
+        "created_at",
+    )
+
+
+# The running exporter
+
+
+def discovering(simulated: Running, folder: Path, **settings: Any) -> Config:
+    plain = config(simulated, folder)
+    return replace(plain, discovery=Discovery(detail_records=DetailRecords(**settings)))
+
+
+async def pass_hours(exporter: Exporting, hours: int) -> None:
+    """In steps of half an hour, each to its end."""
+    for _ in range(2 * hours):
+        exporter.simulated.clock.step(HOUR / 2)
+        await exporter.drained()
+
+
+def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) -> None:
+    """Up to two hours late and out of order, with bills still moving and restarts between: each is followed once."""
+    world = Settings(
+        speed=0.0,
+        sessions_per_hour=100,
+        sessions_max=300,
+        detail_records_late_seconds=2 * HOUR,
+        bills=Bills(late_share=0.1),
+    )
+
+    async def play() -> None:
+        with running(world, time.monotonic) as simulated:
+            for _ in range(3):
+                async with exporting(discovering(simulated, tmp_path), simulated) as exporter:
+                    await pass_hours(exporter, 3)
+            async with exporting(discovering(simulated, tmp_path), simulated) as exporter:
+                await pass_hours(exporter, 6)
+                for _ in range(40):  # to the last recheck, past every late bill
+                    simulated.clock.step(24 * HOUR)
+                    await exporter.drained()
+                roots, sums = visible(simulated, lambda ref: ref.detail_records)
+                known = await followed(exporter)
+                samples = await exporter.samples()
+                assert len(roots) > 250
+                assert roots <= known.keys()
+                assert set(known.values()) == {1}
+                assert same(net(samples), sums)
+                coverage = {key: value for key, value in samples.items() if key[0] == COVERAGE}
+                assert sum(coverage.values()) > sum(sums.values()) / 2
+
+    asyncio.run(play())
+
+
+COVERAGE = "telnyx_detail_record_cost_total"
+
+
+def test_a_session_that_the_api_does_not_know_falls_back_to_its_events(tmp_path: Path) -> None:
+    """Records that name a call that nobody can get lead to themselves."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+            async with exporting(config(simulated, tmp_path), simulated) as exporter:
+                (call,) = simulated.world.refs()
+                tree = simulated.world.find((call.record_type,), uuid.UUID(call.event_id))
+                assert tree is not None
+                leg = next(event for event in tree.session.events if event.record_type == "call-control")
+                nowhere, own = str(uuid.UUID(int=7)), SessionRef("main", "call-control", leg.id)
+                sighting = Sighting(SessionRef("main", "call-session", nowhere), "rated", own)
+                record = DetailRecord(leg.id, "call-control", None, Decimal("0.0052"), "USD", sighting)
+                receipt = await exporter.app.ledger.run(Ledger.list_records, "main", [record], 0.0)
+                exporter.app.metrics.apply(receipt)
+                await exporter.drained()
+                assert set(await followed(exporter)) == {("call-session", nowhere), ("call-control", leg.id)}
+                assert net(await exporter.samples())["call-control", "USD"] == Decimal("0.0052")
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("cost", "currency", "due"),
+    [("0.0052", "USD", 0), (None, "USD", 0), ("0.0053", "USD", 1), ("0.0052", "EUR", 1)],
+)
+def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
+    tmp_path: Path, cost: str | None, currency: str, due: int
+) -> None:
+    """A session is due for a record only if its event costs something else than when its session was last seen."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+            async with exporting(config(simulated, tmp_path), simulated) as exporter:
+                (call,) = simulated.world.refs()
+                ref = SessionRef("main", call.record_type, call.event_id)
+                await exporter.app.follow([ref], "file")
+                await exporter.drained()
+                tree = simulated.world.find((call.record_type,), uuid.UUID(call.event_id))
+                assert tree is not None
+                leg = next(event for event in tree.session.events if event.record_type == "call-control")
+                record = DetailRecord(
+                    leg.id,
+                    "call-control",
+                    None,
+                    None if cost is None else Decimal(cost),
+                    currency,
+                    Sighting(ref, "listed", SessionRef("main", "call-control", leg.id)),
+                )
+                await exporter.app.poller.stop(1.0)
+                await exporter.app.ledger.run(Ledger.list_records, "main", [record], simulated.clock.now())
+                assert await exporter.app.ledger.run(Ledger.due, simulated.clock.now(), ["main"]) == due
+
+    asyncio.run(play())
+
+
+def test_a_failing_type_is_counted_and_stops_no_other(tmp_path: Path) -> None:
+    """One type that the API refuses: the others are read, the failure counts, and no success is claimed."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=100, sessions_max=50), time.monotonic) as simulated:
+            settings = discovering(simulated, tmp_path, record_types=("no-such-type", "messaging"))
+            async with exporting(settings, simulated) as exporter:
+                await pass_hours(exporter, 2)
+                samples = await exporter.samples()
+                source = (("account", "main"), ("source", "detail_records"))
+                assert samples["telnyx_discovery_failures_total", source] > 0
+                assert samples["telnyx_discovered_sessions_total", source] > 5
+                assert samples.get(("telnyx_discovery_last_success_timestamp_seconds", source), 0) == 0
+
+    asyncio.run(play())
+
+
+def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
+    """Listed again and again it counts once, and what it costs more later counts as well."""
+    ref = SessionRef("main", "message", "m")
+
+    def record(cost: str | None) -> DetailRecord:
+        amount = Decimal(cost) if cost is not None else None
+        return DetailRecord("m", "message", NOON, amount, "USD", Sighting(ref, "rated"))
+
+    ledger = opened(tmp_path / "l.sqlite")
+    for cost in (None, "0.2", "0.2", "0.1", "0.5", None):
+        ledger.list_records("main", [record(cost), record(cost)], NOON)
+    assert values(ledger, COVERAGE, "record_type", "currency") == {("message", "USD"): Decimal("0.5")}
+    assert values(ledger, "telnyx_discovered_sessions_total", "source") == {("detail_records",): 1}
+    ledger.close()
+
+
+def test_a_first_look_back_is_history(tmp_path: Path) -> None:
+    """What was before the ledger is on the first page with its value; what comes after is born at 0."""
+
+    async def play() -> None:
+        with running(Settings(speed=0.0, sessions_per_hour=60, sessions_max=60), time.monotonic) as simulated:
+            simulated.clock.step(30 * HOUR)
+            settings = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
+            settings = replace(settings, metrics=replace(settings.metrics, birth_seconds=3600))
+            async with exporting(settings, simulated, shown=False) as exporter:
+                early = await exporter.get("/metrics")
+                assert (early.status_code, (await exporter.get("/-/ready")).status_code) == (503, 503)
+
+                async def shown() -> bool:
+                    return (await exporter.get("/metrics")).status_code == httpx.codes.OK
+
+                await exporter.until(shown)
+                samples = await exporter.samples()
+                _, sums = visible(simulated, lambda ref: ref.detail_records)
+                assert sum(sums.values()) > 0
+                assert same(net(samples), sums)
+                assert [value for key, value in samples.items() if key[0] == "telnyx_unreleased_cost"] == [0]
+                assert (await exporter.get("/-/ready")).status_code == httpx.codes.OK
+
+    asyncio.run(play())

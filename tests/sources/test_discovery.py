@@ -1,0 +1,86 @@
+"""All sources together, and each alone: every session that they can show is followed once, and booked to the cent."""
+
+import asyncio
+import base64
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from exporter.config import Config, Discovery
+from simulator import Running, Settings, Webhooks, running
+from tests.metrics.test_zero_start_in_prometheus import free_ports
+from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, followed, net, same, visible
+
+HOUR = 3600.0
+SESSIONS = 5000 if os.environ.get("FULL") == "1" else 1000
+LOSSY = Webhooks(lost_share=0.2, duplicated_share=0.1, delay_seconds=900.0)
+WORLD = Settings(
+    speed=0.0, sessions_per_hour=100, sessions_max=SESSIONS, detail_records_late_seconds=2 * HOUR, webhooks=LOSSY
+)
+POLICY_DAYS = 37
+"""Past the last recheck."""
+
+
+def taking_webhooks(simulated: Running, folder: Path, discovery: Discovery) -> Config:
+    plain = config(simulated, folder, discovery=discovery)
+    key = base64.b64decode(simulated.public_key)
+    return replace(plain, accounts=(replace(plain.accounts[0], webhook_key=key, requests_per_second=1000),))
+
+
+async def step(exporter: Exporting, seconds: float) -> None:
+    """Session time goes on; everything that it brings is delivered, found, polled and booked."""
+    exporter.simulated.clock.step(seconds)
+
+    async def delivered() -> bool:
+        state = (await exporter.http.get(f"{exporter.simulated.origin}/_webhooks")).json()
+        return bool(state["due"] == 0)
+
+    await exporter.until(delivered)
+    await exporter.drained()
+
+
+async def live(folder: Path, simulated: Running, discovery: Discovery) -> tuple[dict[Any, int], Any]:
+    """All the sessions, with restarts, then every recheck; how often each is followed, and the last page."""
+    port, _ = free_ports()
+    hours = round(SESSIONS / WORLD.sessions_per_hour)
+    for _ in range(4):
+        async with exporting(taking_webhooks(simulated, folder, discovery), simulated, port=port) as exporter:
+            await exporter.http.post(
+                f"{simulated.origin}/_webhooks", json={"url": f"http://127.0.0.1:{port}/webhooks/telnyx/main"}
+            )
+            for _ in range(hours // 2):
+                await step(exporter, HOUR)
+    async with exporting(taking_webhooks(simulated, folder, discovery), simulated, port=port) as exporter:
+        for _ in range(POLICY_DAYS):
+            await step(exporter, 24 * HOUR)
+        return await followed(exporter), await exporter.samples()
+
+
+SOURCES = {
+    "webhooks and detail records": (Discovery(), lambda ref: ref.webhooks or ref.detail_records, 900),
+    "webhooks alone": (Discovery(detail_records=NO_RECORDS), lambda ref: ref.webhooks, 800),
+}
+
+
+@pytest.mark.timeout(900 if SESSIONS == 1000 else 3600)
+@pytest.mark.parametrize("sources", SOURCES)
+def test_every_session_is_followed_once_and_the_totals_are_exact(tmp_path: Path, sources: str) -> None:
+    """Webhooks lost, doubled and out of order, records two hours late, restarts: each session once, each cent once.
+
+    Webhooks alone lose nothing only if none is lost: then each is delivered at least once, in any order.
+    """
+    discovery, source, least = SOURCES[sources]
+    world = WORLD if sources != "webhooks alone" else replace(WORLD, webhooks=replace(LOSSY, lost_share=0.0))
+    with running(world, time.monotonic, wall=time.time) as simulated:
+        known, samples = asyncio.run(live(tmp_path, simulated, discovery))
+        roots, sums = visible(simulated, source)
+        assert len(roots) > least * SESSIONS / 1000
+        assert roots - known.keys() == set()
+        assert set(known.values()) == {1}
+        assert same(net(samples), sums)
+        by_webhooks = samples["telnyx_discovered_sessions_total", (("account", "main"), ("source", "webhooks"))]
+        assert by_webhooks > 0.6 * len(roots)

@@ -1,0 +1,189 @@
+"""Three PostgreSQL servers with automatic failover: Patroni beside each, etcd to agree in, synchronous replication.
+
+Owns the cluster's configuration, its start, and the ways to hurt it. What is committed is on two of the three before
+the client hears of it, so the death of any one loses nothing. A client names all three and asks for the one that may be
+written to; so does this module, which trusts no agent's word for who that is.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import yaml
+
+from tests.support.keeper import kept, kill_all, owned
+from tests.support.postgres import Process, binaries, free_port, run
+from tests.support.waiting import until
+
+NODES = 3
+TTL_SECONDS = 20
+"""The least that Patroni takes: so long a dead node's leadership lasts."""
+
+PATIENCE_SECONDS = 120.0
+
+
+def agents() -> bool:
+    """Whether all that a cluster is made of is there."""
+    return binaries() is not None and all(map(shutil.which, ("patroni", "etcd")))
+
+
+class Node:
+    """One server with its agent; both work in the node's folder."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self.port, self.agent_port = free_port(), free_port()
+        self.folder = folder / name
+        self.folder.mkdir()
+        owned(self.folder)
+        self.config = self.folder / "patroni.yml"
+        self._log = folder / f"{name}.log"
+        self._agent: Process | None = None
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def start(self) -> None:
+        self._agent = run(["patroni", self.config], self._log, cwd=self.folder)
+
+    def kill(self) -> None:
+        """As a machine dies: SIGKILL to the agent, the server and all its processes."""
+        kill_all(self.folder)
+        if self._agent is not None:
+            self._agent.wait()
+
+    def kill_server(self) -> None:
+        """SIGKILL to the server and all its processes; the agent lives, and sees it."""
+        kill_all(self.folder / "data")
+
+
+class Cluster:
+    """The three, and the etcd that they agree in; works in a kept folder."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self._folder = folder
+        self._etcd_ports = free_port(), free_port()
+        self._etcd: Process | None = None
+        self.nodes = [Node(folder, f"node{number}") for number in range(1, NODES + 1)]
+        for node in self.nodes:
+            node.config.write_text(yaml.safe_dump(self._config(node, settings)))
+
+    def url(self, database: str = "postgres") -> str:
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return f"postgresql://postgres@{hosts}/{database}?target_session_attrs=read-write&connect_timeout=3"
+
+    def log(self) -> str:
+        return "\n".join(f"{node.name}:\n{node.log()[-5000:]}" for node in self.nodes)
+
+    def start(self) -> None:
+        """Start all and wait until there is a primary with two standbys, one of which is synchronous."""
+        self._start_etcd()
+        for node in self.nodes:
+            node.start()
+        self.until_whole()
+
+    def kill(self) -> None:
+        """SIGKILL to all."""
+        for node in self.nodes:
+            node.kill()
+        if self._etcd is not None:
+            self._etcd.kill()
+            self._etcd.wait()
+
+    def until_whole(self) -> None:
+        """Until two nodes follow the primary, and all agree on which of them a commit waits for."""
+        until(self._whole, self.log, PATIENCE_SECONDS)
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """What one statement yields on the primary, outside a transaction."""
+        with closing(psycopg.connect(self.url(database), autocommit=True)) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def primary(self) -> Node:
+        """The node that may be written to, once there is one."""
+        found: list[int] = []
+
+        def writable() -> bool:
+            with suppress(psycopg.OperationalError):
+                found.extend(row[0] for row in self.execute("SHOW port"))
+            return bool(found)
+
+        until(writable, self.log, PATIENCE_SECONDS)
+        return next(node for node in self.nodes if node.port == int(found[0]))
+
+    def _whole(self) -> bool:
+        """What etcd holds is what a failover goes by: who is synchronous is known there later than in PostgreSQL."""
+        with suppress(httpx.TransportError, psycopg.OperationalError):
+            members = httpx.get(f"http://127.0.0.1:{self.primary().agent_port}/cluster").json()["members"]
+            running = sorted(member["role"] for member in members if member["state"] in {"running", "streaming"})
+            following = self.execute("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")
+            return running == ["leader", "replica", "sync_standby"] and following == [(NODES - 1,)]
+        return False
+
+    def _start_etcd(self) -> None:
+        clients, peers = (f"http://127.0.0.1:{port}" for port in self._etcd_ports)
+        flags = {
+            "data-dir": str(self._folder / "etcd"),
+            "listen-client-urls": clients,
+            "advertise-client-urls": clients,
+            "listen-peer-urls": peers,
+            "initial-advertise-peer-urls": peers,
+            "initial-cluster": f"default={peers}",
+            "unsafe-no-fsync": "true",
+        }
+        command = ["etcd", *(f"--{name}={value}" for name, value in flags.items())]
+        self._etcd = run([*command], self._folder / "etcd.log", cwd=self._folder)
+
+    def _config(self, node: Node, settings: dict[str, str]) -> dict[str, Any]:
+        found = binaries()
+        assert found is not None, "PostgreSQL is absent"
+        agent = f"127.0.0.1:{node.agent_port}"
+        return {
+            "scope": "fleet",
+            "name": node.name,
+            "restapi": {"listen": agent, "connect_address": agent},
+            "etcd3": {"host": f"127.0.0.1:{self._etcd_ports[0]}"},
+            "bootstrap": {"dcs": DCS, "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, "no-sync"]},
+            "postgresql": {
+                "listen": f"127.0.0.1:{node.port}",
+                "connect_address": f"127.0.0.1:{node.port}",
+                "data_dir": str(node.folder / "data"),
+                "bin_dir": str(found),
+                "pgpass": str(node.folder / "pgpass"),
+                "authentication": {
+                    "superuser": {"username": "postgres", "password": "postgres"},
+                    "replication": {"username": "replicator", "password": "replicator"},
+                    "rewind": {"username": "rewinder", "password": "rewinder"},
+                },
+                "pg_hba": ["host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust"],
+                "parameters": {"unix_socket_directories": str(node.folder), "shared_buffers": "32MB", **settings},
+            },
+        }
+
+
+DCS = {
+    "ttl": TTL_SECONDS,
+    "loop_wait": 1,
+    "retry_timeout": 3,
+    "primary_start_timeout": 0,  # a primary that died is replaced, not waited for
+    "synchronous_mode": True,
+    "synchronous_mode_strict": True,  # rather no commit than one that is on a single node
+    "postgresql": {"use_pg_rewind": True, "use_slots": True},
+}
+
+
+@contextmanager
+def clustered(**settings: str) -> Iterator[Cluster]:
+    """A whole cluster until the block ends."""
+    with kept("cluster") as folder:
+        cluster = Cluster(folder, **settings)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.kill()

@@ -1,0 +1,83 @@
+"""Watches the whole suite for secrets that show: in a log line, a page or an answer, an error.
+
+Every API key of a test has the shape of Telnyx's own, `KEY` and then a digit or a dash, and every password begins with
+`PASSWORD-`; what has that shape may be nowhere but in requests. Logs are watched at debug, answers as they leave
+(unpacked, with their headers), errors as they are made, whether or not anybody ever sees them. What processes of their
+own write, their tests look at.
+"""
+
+import logging
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from starlette.responses import Response
+
+from exporter.core.errors import ExporterError
+from exporter.log import FORMATS
+
+SECRET = re.compile(r"(?<![\w-])(KEY[-0-9]|PASSWORD-)[\w-]{2,}")
+
+_GZIP_WRAPPED = zlib.MAX_WBITS | 16
+
+
+class Hygiene(logging.Handler):
+    """All that was found since the last question; told from any thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: dict[str, None] = {}
+        self._format = FORMATS["json"]()
+
+    def see(self, place: str, text: str) -> None:
+        found = SECRET.search(text)
+        if found is not None:
+            self._found[f"{place} tells {found[0]}: {text[max(0, found.start() - 200) : found.end() + 50]}"] = None
+
+    def taken(self) -> list[str]:
+        found, self._found = self._found, {}
+        return list(found)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.see("a log line", self._format.format(record))
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Watch from now on; what is watched works as it does without."""
+        logger = logging.getLogger("exporter")
+        logger.addHandler(self)
+        logger.setLevel(logging.DEBUG)
+        patch.setattr(Response, "__init__", self._watched(Response.__init__, "an answer", _answer))
+        for kind in (ExporterError, *_subclasses(ExporterError)):
+            if "__init__" in vars(kind) or kind is ExporterError:
+                init: Callable[..., None] = getattr(kind, "__init__")  # noqa: B009 - mypy knows it by name, and minds
+                patch.setattr(kind, "__init__", self._watched(init, "an error", _error))
+
+    def _watched(self, init: Callable[..., None], place: str, text: Callable[[Any], str]) -> Callable[..., None]:
+        def watched(made: Any, *args: Any, **kwargs: Any) -> None:
+            init(made, *args, **kwargs)
+            self.see(place, text(made))
+
+        return watched
+
+
+WATCH = Hygiene()
+
+
+def _subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _subclasses(below)
+
+
+def _answer(response: Response) -> str:
+    """Headers and body, as the client has them in the end."""
+    body = bytes(getattr(response, "body", b""))
+    if response.headers.get("content-encoding") == "gzip":
+        body = zlib.decompress(body, _GZIP_WRAPPED)
+    return f"{response.headers!r}\n{body.decode('utf-8', 'replace')}"
+
+
+def _error(error: ExporterError) -> str:
+    return f"{error} {vars(error)}"

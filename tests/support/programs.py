@@ -1,0 +1,88 @@
+"""Real server programs, for as long as a block lasts, and a Prometheus that holds what was scraped of a past.
+
+Owns how a program is started, waited for and ended, and how Prometheus is asked. Knows no exporter.
+"""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from msgspec import Struct
+
+from tests.metrics.test_zero_start_in_prometheus import free_ports
+from tests.support.waiting import until
+
+Rows = list[dict[str, Any]]
+"""As Prometheus answers: `metric` and `value`, or `values`."""
+
+
+@contextmanager
+def serving(command: Sequence[str | Path], log: Path, port: int) -> Iterator[str]:
+    """Run a program on a loopback port until the block ends; yields its origin once it says that it is ready."""
+    origin = f"http://127.0.0.1:{port}"
+    with log.open("wb") as written, subprocess.Popen(command, stdout=written, stderr=written) as process:
+        try:
+            until(lambda: _ready(origin, process, log), log.read_text)
+            yield origin
+        finally:
+            process.terminate()
+
+
+def _ready(origin: str, process: subprocess.Popen[bytes], log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    try:
+        return httpx.get(f"{origin}/-/ready").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def prometheus_of(program: Path, folder: Path, *, lookback: str) -> Iterator[str]:
+    """A Prometheus on the blocks in `folder`; scrapes nothing. A sample stands for the time `lookback`."""
+    port, _ = free_ports()
+    (folder / "prometheus.yml").write_text("scrape_configs: []\n")
+    command: list[str | Path] = [
+        program,
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        "--storage.tsdb.retention.time=100y",
+        f"--query.lookback-delta={lookback}",
+        "--web.cors.origin=.*",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with serving(command, folder / "prometheus.log", port) as origin:
+        yield origin
+
+
+def make_blocks(promtool: Path, scrapes: Path, folder: Path) -> None:
+    """What was scraped, in OpenMetrics, as blocks for a Prometheus in `folder`."""
+    create: list[str | Path] = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=96h"]
+    subprocess.run([*create, scrapes, folder / "tsdb"], check=True, capture_output=True)
+
+
+class Past(Struct):
+    """A Prometheus that holds a past, and what is worth knowing of it."""
+
+    origin: str
+    start: int
+    end: int
+    seconds: dict[str, float] = {}
+    """Real time that each part of the making took."""
+    lines: int = 0
+
+    def query(self, expression: str, at: float | None = None) -> Rows:
+        """The rows of an instant query, at the end if no time is given."""
+        return self._ask("query", {"query": expression, "time": str(self.end if at is None else at)})
+
+    def query_range(self, expression: str, start: float, end: float, step: float) -> Rows:
+        """The rows of a range query."""
+        return self._ask("query_range", {"query": expression, "start": str(start), "end": str(end), "step": str(step)})
+
+    def _ask(self, endpoint: str, params: dict[str, str]) -> Rows:
+        answer = httpx.post(f"{self.origin}/api/v1/{endpoint}", data=params, timeout=60).json()
+        assert answer["status"] == "success", (params["query"], answer)
+        rows: Rows = answer["data"]["result"]
+        return rows

@@ -1,0 +1,60 @@
+"""What the tests of the web surface share: a started server and pages for it."""
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from exporter.core.catalog import Family
+from exporter.metrics.exposition import Page, head, prefix, sample
+from exporter.web import Limits, Status, WebServer
+
+FINE = Status(healthy=None, ready=None)
+
+LOOPBACK = "127.0.0.1:0"
+
+FAMILY = Family("telnyx_cost_total", "counter", "ledger", ("model",), "Costs.")
+
+
+def page(version: int, lines: int = 3) -> Page:
+    """A page on which every value is its version."""
+    series = b"".join(sample(prefix(FAMILY.name, [("model", f"m{n}")]), version) for n in range(lines))
+    return Page(version, (head(FAMILY, openmetrics=False), series), (head(FAMILY, openmetrics=True), series))
+
+
+class Heard(Struct, frozen=True):
+    """What the server told."""
+
+    scraped: queue.SimpleQueue[int]
+    died: queue.SimpleQueue[BaseException]
+
+
+class Running(Struct, frozen=True):
+    """A started server."""
+
+    server: WebServer
+    url: str
+    heard: Heard
+
+
+@contextmanager
+def running(
+    *addresses: str, status: Status = FINE, published: Page | None = None, limits: Limits | None = None
+) -> Iterator[Running]:
+    heard = Heard(queue.SimpleQueue(), queue.SimpleQueue())
+    server = WebServer(
+        *(addresses or (LOOPBACK,)),
+        status=lambda: status,
+        scraped=heard.scraped.put,
+        died=heard.died.put,
+        limits=limits or Limits(),
+    )
+    if published is not None:
+        server.publish(published)
+    server.start()
+    try:
+        yield Running(server, f"http://127.0.0.1:{server.port}", heard)
+    finally:
+        server.stop(5)
+    assert heard.died.empty()

@@ -1,0 +1,163 @@
+"""The pages in a real browser: what a person does, with mouse and keyboard, wide and narrow, dark and light."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from exporter.core.model import SessionRef
+from tests.ledger.test_views import failure
+from tests.support.looking import CALL, follow, ledger_in, look, served
+from tests.web.test_pages import HOSTILE
+
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+WIDE, NARROW = 1200, 400
+PATHS = ("/", "/sessions?sort=cost", "/sessions/main/call-session/root", "/failures", "/config", "/sessions/by-id/no")
+COSTS = ("0.05", "12", "3.5")
+"""Of sessions beside the call, which cost 0.2114."""
+DEAREST_FIRST = ["dear-1", "dear-2", "root", "dear-0"]
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Pages over a ledger with a call, some messages, hostile ids and a failure."""
+    folder = tmp_path_factory.mktemp("browser")
+    ledger = ledger_in(folder)
+    follow(ledger, SessionRef("main", "call-session", "root"))
+    look(ledger, 0.0, {"root": CALL})
+    amended = [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]
+    look(ledger, 1000.0, {"root": amended}, ["event_sum"])
+    names = [f"dear-{number}" for number in range(len(COSTS))]
+    follow(ledger, *(SessionRef("other", "message", name) for name in (*names, *HOSTILE)), at=2000.0)
+    trees = {name: [("message", name, -1, cost, "USD")] for name, cost in zip(names, COSTS, strict=True)}
+    look(ledger, 2000.0, trees, failed={"root": failure("timeout")})
+    ledger.close()
+    with served(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Path) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(params=["light, wide", "dark, narrow"])
+def page(browser: Browser, origin: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of either look; whatever the browser's console says, a violation of the policy included, is a failure."""
+    said: list[str] = []
+    dark = request.param.startswith("dark")
+    context = browser.new_context(
+        base_url=origin,
+        color_scheme="dark" if dark else "light",
+        viewport={"width": NARROW if dark else WIDE, "height": 800},
+    )
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    context.close()
+    assert [text for text in said if "status of 404" not in text] == []
+
+
+def listed(page: Page) -> list[str]:
+    return [text.strip() for text in page.locator("tbody a.id").all_inner_texts()]
+
+
+def test_search_sort_and_open_a_session(page: Page) -> None:
+    """Typed, chosen, clicked: the list is what was asked for, and a session opens from it."""
+    page.goto("/")
+    page.get_by_role("link", name="/sessions").click()
+    page.get_by_label("Sort by").select_option("cost")
+    page.get_by_role("button", name="Show").click()
+    assert listed(page)[:4] == DEAREST_FIRST
+    page.get_by_label("Order").select_option("asc")
+    page.get_by_role("button", name="Show").click()
+    assert listed(page)[:4] == DEAREST_FIRST[::-1]
+    page.get_by_label("Search").fill("dear-1")
+    page.get_by_role("button", name="Show").click()
+    assert listed(page) == ["dear-1"]
+    expect(page.get_by_label("Search")).to_have_value("dear-1")
+    page.get_by_role("link", name="dear-1").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("dear-1")
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Sessions").click()
+    page.get_by_role("list", name="Sessions by state").get_by_role("link", name="active").click()
+    assert sorted(listed(page)) == sorted(DEAREST_FIRST)
+
+
+def test_the_tree_is_read(page: Page) -> None:
+    """The event tree is a table whose rows name their level, costs and currency; beside it the picture."""
+    page.goto("/sessions/by-id/root")
+    assert page.url.endswith("/sessions/main/call-session/root")
+    rows = page.get_by_role("table", name="The event tree").get_by_role("row").all_inner_texts()
+    said = re.sub(r"\s+", " ", rows[4]).strip()
+    assert said == "Level 3: ai-voice-assistant ai 0.2 \N{EN DASH} USD 94.6 % API record of ai-voice-assistant ai"
+    assert "unpriced" in rows[6]
+    expect(page.get_by_role("img", name="Costs in USD")).to_be_visible()
+    expect(page.get_by_role("table", name="Costs that moved")).to_contain_text("0.18")
+    expect(page.get_by_text("fails event_sum").first).to_be_visible()
+
+
+def test_the_keyboard_is_enough(page: Page) -> None:
+    """The first key skips to the content; the focus is seen; a form is sent and a session opened with Enter."""
+    page.goto("/sessions")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.get_by_label("Search").evaluate("element => element === document.activeElement"):
+            break
+    expect(page.get_by_label("Search")).to_be_focused()
+    assert page.get_by_label("Search").evaluate("element => getComputedStyle(element).outlineWidth") == "3px"
+    page.keyboard.type("root")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=root**")
+    link = page.get_by_role("link", name="root")
+    link.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/call-session/root")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_is_accessible_and_fits(page: Page, path: str) -> None:
+    """axe-core has nothing to say, and nothing but a box of its own is wider than the window."""
+    page.goto(path)
+    found = Axe().run(page).response["violations"]
+    assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_dark_and_light_differ(browser: Browser, origin: str) -> None:
+    """The page follows what the system prefers."""
+    backs = []
+    for scheme in ("light", "dark"):
+        context = browser.new_context(base_url=origin, color_scheme="dark" if scheme == "dark" else "light")
+        page = context.new_page()
+        page.goto("/sessions")
+        backs.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        context.close()
+    assert backs == ["rgb(255, 255, 255)", "rgb(18, 23, 21)"]
+
+
+@pytest.mark.parametrize("page", ["light, wide"], indirect=True)
+def test_hostile_ids_open_harmlessly(page: Page) -> None:
+    """Clicked like any other, each leads to its own page, and nothing runs."""
+    page.goto("/sessions?account=other&state=discovered&limit=200")
+    links = page.locator("tbody a.id")
+    for number in range(links.count()):
+        text = links.nth(number).inner_text()
+        links.nth(number).click()
+        expect(page.locator("h1 .id")).to_have_text(text)
+        page.go_back()
+    assert page.evaluate("document.scripts.length") == 0

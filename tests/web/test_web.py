@@ -1,0 +1,205 @@
+"""What the web surface answers, over real HTTP."""
+
+import gzip
+import re
+import subprocess
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import httpx
+import prometheus_client.openmetrics.parser
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from exporter import __version__
+from exporter.metrics.exposition import Format
+from exporter.web import Status, WebServer
+from tests.support.web_surface import FAMILY, FINE, LOOPBACK, Running, page, running
+
+OPENMETRICS = {"Accept": "application/openmetrics-text"}
+SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
+
+
+@pytest.fixture(scope="module")
+def exporter() -> Iterator[Running]:
+    """A server with a page, for the tests that change nothing of it."""
+    with running(published=page(7)) as started:
+        yield started
+
+
+def families(body: str, *, openmetrics: bool) -> dict[str, list[float]]:
+    """What client_python reads from a page: the values of each family."""
+    read = prometheus_client.openmetrics.parser.text_string_to_metric_families if openmetrics else read_text
+    return {family.name: [float(sample.value) for sample in family.samples] for family in read(body)}
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_metrics(exporter: Running, openmetrics: bool, encoding: str) -> None:
+    """/metrics is the published page and the process's own families, in both formats, compressed or not."""
+    headers = {"Accept-Encoding": encoding, **(OPENMETRICS if openmetrics else {})}
+    answer = httpx.get(f"{exporter.url}/metrics", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == (Format.OPENMETRICS if openmetrics else Format.TEXT).value
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+    assert answer.headers.get("content-encoding") == (None if encoding == "identity" else encoding)
+    assert answer.text.endswith("# EOF\n") is openmetrics
+    found = families(answer.text, openmetrics=openmetrics)
+    assert found[FAMILY.name.removesuffix("_total")] == [7, 7, 7]
+    assert found["python_info"] == [1]
+    assert found["process_cpu_seconds"][0] > 0
+    assert len(found["python_gc_collections"]) == 3
+
+
+def test_gzip_is_one_member(exporter: Running) -> None:
+    """A compressed page is one ordinary gzip stream, at each scrape: some clients stop reading after one member."""
+    for _ in range(3):
+        request = Request(f"{exporter.url}/metrics", headers={"Accept-Encoding": "gzip"})
+        with urlopen(request) as answer:
+            body = answer.read()
+        stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        read = stream.decompress(body)
+        assert (stream.eof, stream.unused_data) == (True, b"")
+        assert read == gzip.decompress(body)
+        assert read.startswith(page(7).text)
+
+
+def test_new_page_is_served_compressed_too() -> None:
+    """What was compressed for an older page is not served for a newer one, in neither format."""
+    with running() as exporter:
+        for version in (1, 2, 2, 3):
+            exporter.server.publish(page(version))
+            for openmetrics in (False, True):
+                answer = httpx.get(f"{exporter.url}/metrics", headers=OPENMETRICS if openmetrics else {})
+                assert answer.headers["content-encoding"] == "gzip"
+                assert families(answer.text, openmetrics=openmetrics)["telnyx_cost"] == [version] * 3
+
+
+def test_head(exporter: Running) -> None:
+    """HEAD has the headers of GET and no body."""
+    answer = httpx.head(f"{exporter.url}/metrics")
+    assert answer.status_code == 200
+    assert answer.content == b""
+    assert int(answer.headers["content-length"]) > 0
+    assert answer.headers["content-type"] == Format.TEXT.value
+
+
+def test_no_page_yet() -> None:
+    """Before the first page a scrape fails instead of showing that all series ended."""
+    with running() as exporter:
+        answer = httpx.get(f"{exporter.url}/metrics", headers=SCRAPER)
+        assert exporter.heard.scraped.empty()
+    assert (answer.status_code, answer.text) == (503, "no metrics yet: the ledger is being read\n")
+
+
+def test_scrapes_are_told() -> None:
+    """A GET of the metrics that names a scrape's timeout is told, once; a look with curl, a HEAD, or a probe is not."""
+    with running(published=page(42)) as exporter:
+        httpx.get(f"{exporter.url}/metrics")
+        httpx.head(f"{exporter.url}/metrics", headers=SCRAPER)
+        httpx.get(f"{exporter.url}/-/ready", headers=SCRAPER)
+        assert exporter.heard.scraped.empty()
+        httpx.get(f"{exporter.url}/metrics", headers=SCRAPER)
+        assert exporter.heard.scraped.get_nowait() == 42
+        assert exporter.heard.scraped.empty()
+
+
+def test_scrapes_are_told_before_the_page_is_taken() -> None:
+    """A scrape gets at least what was published when it was told: births count scrapes by that moment."""
+    server = WebServer(
+        LOOPBACK,
+        status=lambda: FINE,
+        scraped=lambda version: server.publish(page(version + 1)),
+        died=lambda error: pytest.fail(str(error)),
+    )
+    server.publish(page(1))
+    server.start()
+    answer = httpx.get(f"http://127.0.0.1:{server.port}/metrics", headers=SCRAPER)
+    server.stop(5)
+    assert families(answer.text, openmetrics=False)["telnyx_cost"] == [2, 2, 2]
+
+
+def test_pages_are_swapped_whole() -> None:
+    """However many scrape while pages are published: each answer is one page, and none is older than the one before."""
+    lines, scrapes, scrapers = 1000, 10, 4
+    version = 1
+    with running(published=page(version, lines)) as exporter:
+
+        def scrape(number: int) -> list[int]:
+            seen: list[int] = []
+            with httpx.Client(headers=OPENMETRICS if number % 2 else {}) as client:
+                for _ in range(scrapes):
+                    body = client.get(f"{exporter.url}/metrics").text
+                    values = re.findall(r"^telnyx_cost_total\{.*\} (\d+)$", body, re.MULTILINE)
+                    assert len(values) == lines
+                    seen.extend(map(int, set(values)))
+            return seen
+
+        with ThreadPoolExecutor(scrapers) as pool:
+            results = [pool.submit(scrape, number) for number in range(scrapers)]
+            while not all(result.done() for result in results):
+                version += 1
+                exporter.server.publish(page(version, lines))
+        for result in results:
+            seen = result.result()
+            assert len(seen) == scrapes
+            assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "text"),
+    [
+        ("/-/healthy", Status(None, "starting"), 200, "telnyx-session-exporter is healthy.\n"),
+        ("/-/ready", Status(None, "starting"), 503, "starting\n"),
+        ("/-/healthy", Status("stuck", None), 503, "stuck\n"),
+        ("/-/ready", Status("stuck", None), 200, "telnyx-session-exporter is ready.\n"),
+        ("/metrics/", Status(None, None), 404, "Not Found"),
+        ("/favicon.ico", Status(None, None), 404, "Not Found"),
+    ],
+)
+def test_plain_answers(path: str, status: Status, code: int, text: str) -> None:
+    """Healthy and ready are two questions, each answered with its reason; an unknown path is no redirect."""
+    with running(status=status) as exporter:
+        answer = httpx.get(f"{exporter.url}{path}")
+    assert (answer.status_code, answer.text) == (code, text)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
+def test_other_methods(exporter: Running, path: str) -> None:
+    """Everything is for reading: other methods are refused, naming those that work."""
+    answer = httpx.post(f"{exporter.url}{path}")
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+def test_landing(exporter: Running) -> None:
+    """The landing page tells name and version, and may load nothing but the style sheet and icon from here."""
+    answer = httpx.get(exporter.url)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert f"Version {__version__}." in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'; img-src 'self';")
+    assert set(re.findall('href="(/[^"]*)"', answer.text)) >= {"/sessions", "/failures", "/config", "/metrics"}
+    assert not re.search("<script|<style| style=", answer.text)
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/nowhere"])
+def test_headers(exporter: Running, path: str) -> None:
+    """Every answer is hardened, is not to be kept, and doesn't name the server software."""
+    headers = httpx.get(f"{exporter.url}{path}").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-store"
+    assert "server" not in headers
+
+
+def test_promtool_accepts_the_whole_page(exporter: Running, promtool: Path) -> None:
+    """Prometheus's linter has nothing to say about what is served, the process's families included."""
+    body = httpx.get(f"{exporter.url}/metrics").content
+    done = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
