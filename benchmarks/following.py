@@ -20,15 +20,23 @@ from pathlib import Path
 import httpx
 from msgspec import Struct
 
-from exporter.config import Account, Config, DetailRecords, Discovery, Metrics, Polling, Secret
-from exporter.config import Ledger as LedgerSettings
+from exporter.config import (
+    Account,
+    Config,
+    DetailRecordSettings,
+    DiscoverySettings,
+    LedgerSettings,
+    MetricsSettings,
+    PollingSettings,
+    Secret,
+)
 from exporter.core.catalog import FILES
 from exporter.core.model import SessionRef
 from exporter.ledger import Ledger
 from exporter.runtime.app import App
 from exporter.telnyx.transport import open_transport
 from simulator import Running
-from simulator.events import Session
+from simulator.events import SimulatedSession
 from simulator.hooks import hooks
 from simulator.world import Ref
 
@@ -59,7 +67,7 @@ class Followed(Struct):
 
     ai_call: bool
     rated_at: float
-    """Session time when the last of its events was rated."""
+    """SimulatedSession time when the last of its events was rated."""
     final: tuple[Decimal, int]
     """Its cost and its number of events from then on."""
     events: frozenset[str]
@@ -95,13 +103,15 @@ class Counting(httpx.AsyncBaseTransport):
 
 
 async def measure(
-    simulated: Running, folder: Path, sources: Sources, *, polling: Polling | None = None, step_seconds: float
+    simulated: Running, folder: Path, sources: Sources, *, polling: PollingSettings | None = None, step_seconds: float
 ) -> Measured:
     """Follow the world's calls and messages until they have settled, with the defaults but for `polling`.
 
     Raises ValueError if the world rates a session after LAST_RATED_HOURS.
     """
-    async with driving(configured(simulated, folder, sources, polling or Polling()), simulated, sources) as driver:
+    async with driving(
+        configured(simulated, folder, sources, polling or PollingSettings()), simulated, sources
+    ) as driver:
         for _ in range(round(LAST_RATED_HOURS * HOUR_SECONDS / step_seconds)):
             await driver.step(step_seconds)
         if driver.rated_at > simulated.clock.now():
@@ -112,7 +122,7 @@ async def measure(
         return Measured(driver.sessions(), listings_per_hour)
 
 
-def configured(simulated: Running, folder: Path, sources: Sources, polling: Polling) -> Config:
+def configured(simulated: Running, folder: Path, sources: Sources, polling: PollingSettings) -> Config:
     """The defaults, but for `polling`; births don't hold back what is measured."""
     account = Account(
         name=ACCOUNT,
@@ -126,8 +136,10 @@ def configured(simulated: Running, folder: Path, sources: Sources, polling: Poll
     return Config(
         accounts=(account,),
         polling=polling,
-        metrics=Metrics(birth_seconds=0, followed_sessions_max=1000),
-        discovery=Discovery() if sources.detail_records else Discovery(detail_records=DetailRecords(record_types=())),
+        metrics=MetricsSettings(new_series_zero_seconds=0, session_series_max=1000),
+        discovery=DiscoverySettings()
+        if sources.detail_records
+        else DiscoverySettings(detail_records=DetailRecordSettings(record_types=())),
         ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
 
@@ -286,7 +298,7 @@ def common(ref: Ref) -> bool:
     return ref.outermost and ref.webhooks and ref.detail_records
 
 
-def followed(session: Session, ref: Ref) -> Followed:
+def followed(session: SimulatedSession, ref: Ref) -> Followed:
     """What will become of it."""
     root = session.index_of(ref.record_type, ref.event_id)
     assert root is not None, "the world names only what is in it"

@@ -19,8 +19,8 @@ from benchmarks.ledgers import ACCOUNT, copied, day_before, poll, session
 from benchmarks.servers import cpu_seconds, logged
 from benchmarks.tables import milliseconds, table
 from exporter.config import Config
-from exporter.ledger import Ledger, Settings, open_ledger
-from exporter.ledger.copy import Copied, copy
+from exporter.ledger import Ledger, TotalsSettings, open_ledger
+from exporter.ledger.copy import CopyReport, copy
 from exporter.runtime.maintenance import PRUNE_SESSIONS_MAX
 from exporter.runtime.plan import policy
 from tests.support.postgres import Postgres, running
@@ -115,13 +115,13 @@ def report(size: Size) -> list[str]:
 
 @contextmanager
 def _opened(url: str) -> Iterator[Ledger]:
-    with closing(open_ledger(url, policy(Config()), Settings.of(Config()))) as ledger:
+    with closing(open_ledger(url, policy(Config()), TotalsSettings.of(Config()))) as ledger:
         yield ledger
 
 
 def _copy(source: str, target: str) -> tuple[int, float]:
     """How many rows, and how long it took."""
-    told: list[Copied] = []
+    told: list[CopyReport] = []
     begun = time.monotonic()
     copy(source, target, told.append)
     return sum(each.rows for each in told), time.monotonic() - begun

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.ledgers import ACCOUNT, copied, day_before, poll, session
 from benchmarks.tables import milliseconds, printed, table
 from exporter.config import Config
-from exporter.ledger import Ledger, Settings, open_ledger
+from exporter.ledger import Ledger, TotalsSettings, open_ledger
 from exporter.runtime.maintenance import PRUNE_SESSIONS_MAX
 from exporter.runtime.plan import policy
 
@@ -69,7 +69,7 @@ def sizes(sessions: int) -> list[Sequence[str]]:
 def kept(sessions: int, commits: int, portions: int) -> Sequence[str]:
     with tempfile.TemporaryDirectory(prefix="bench-keeping-") as folder:
         path = copied(sessions, Path(folder))
-        with closing(open_ledger(f"sqlite:///{path}", policy(Config()), Settings.of(Config()))) as ledger:
+        with closing(open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config()))) as ledger:
             times, cpu = committed(ledger, commits)
             pruned, spent = forgotten(ledger, portions)
     ranked = statistics.quantiles(times, n=100, method="inclusive")

@@ -23,12 +23,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from exporter.config import Config
-from exporter.core.attributes import Labeller
+from exporter.core.attributes import AttributeReader
 from exporter.core.model import Claim, Poll, Session, SessionRef
 from exporter.core.money import amount_text
 from exporter.core.record_types import RecordTypes
-from exporter.core.tree import Limits, Reader
-from exporter.ledger import Ledger, Settings, open_ledger
+from exporter.core.tree import TreeLimits, TreeReader
+from exporter.ledger import Ledger, TotalsSettings, open_ledger
 from exporter.ledger.accounting.batch import event_key
 from exporter.runtime.plan import policy
 
@@ -43,8 +43,8 @@ LIVE_SHARE = 0.1
 """Of the sessions of a busy account that are still looked at often; the others wait for a recheck."""
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 86_400.0
 CHUNK = 20_000
-READER = Reader(Labeller(()).record_fields, RecordTypes.documented(), Limits())
-LABELLER = Labeller(())
+READER = TreeReader(AttributeReader(()).record_fields, RecordTypes.documented(), TreeLimits())
+ATTRIBUTE_READER = AttributeReader(())
 
 
 def stem(number: int) -> bytes:
@@ -78,15 +78,15 @@ def session(number: int, day: date) -> Session:
 
 
 def poll(claim: Claim, found: Session, at: float) -> Poll:
-    facts = LABELLER.facts(found)
-    return Poll(claim, at, "tree", "", found, facts, LABELLER.profile(found, facts))
+    facts = ATTRIBUTE_READER.facts(found)
+    return Poll(claim, at, "tree", "", found, facts, ATTRIBUTE_READER.session_attributes(found, facts))
 
 
 def build(path: Path, sessions: int, now: float, *, live: int | None = None, due_within: float = 3600.0) -> None:
     """Fill a new ledger; `live` of the sessions (default: a tenth) are due within so many seconds, the others later."""
     live = max(1, round(LIVE_SHARE * sessions)) if live is None else live
     day = day_before(now)
-    with closing(open_ledger(f"sqlite:///{path}", policy(Config()), Settings.of(Config()))) as ledger:
+    with closing(open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config()))) as ledger:
         empty = _totals(path)
         _book(ledger, LIVE, day, now - HOUR_SECONDS, settle=False)
         of_live = _totals(path)

@@ -19,10 +19,10 @@ from msgspec.structs import replace
 from benchmarks.tables import printed, table
 from exporter.config import Config
 from exporter.core.model import SessionRef
-from exporter.ledger import Settings, open_ledger
+from exporter.ledger import TotalsSettings, open_ledger
 from exporter.ledger.database import SqliteConnection
-from exporter.ledger.views.index import Facets
-from exporter.ledger.views.listing import Query
+from exporter.ledger.views.index import SessionIndex
+from exporter.ledger.views.listing import SessionQuery
 from exporter.ledger.views.sqlite_snapshot import file_snapshot as snapshot
 from exporter.runtime.plan import policy
 
@@ -33,10 +33,10 @@ ROUNDS, DEEP = 5, 40
 
 def fill(path: Path, count: int) -> None:
     """Sessions with summaries; one in a hundred thousand is denied, and one in ten thousand in euros."""
-    open_ledger(f"sqlite:///{path}", policy(Config()), Settings.of(Config())).close()
+    open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config())).close()
     drawn = random.Random(1)
     connection = sqlite3.connect(path, factory=SqliteConnection)
-    facets = Facets(connection)
+    facets = SessionIndex(connection)
 
     def rows() -> Iterator[tuple[object, ...]]:
         for number in range(1, count + 1):
@@ -84,18 +84,18 @@ def measure(*, quick: bool) -> list[str]:
 
 
 QUERIES = (
-    *(Query(sort=sort, order=order) for sort in ("cost", "changed", "events") for order in ("desc", "asc")),
-    *(Query(sort="cost", state=state) for state in ("settled", "active", "denied")),
-    Query(sort="cost", currency="EUR"),
-    Query(sort="cost", record_type="verify", account="account-1"),
-    Query(sort="events", record_type="message"),
-    Query(text="a0", sort="cost"),
-    Query(text="deadbeef"),
-    Query(text="call"),
+    *(SessionQuery(sort=sort, order=order) for sort in ("cost", "changed", "events") for order in ("desc", "asc")),
+    *(SessionQuery(sort="cost", state=state) for state in ("settled", "active", "denied")),
+    SessionQuery(sort="cost", currency="EUR"),
+    SessionQuery(sort="cost", record_type="verify", account="account-1"),
+    SessionQuery(sort="events", record_type="message"),
+    SessionQuery(text="a0", sort="cost"),
+    SessionQuery(text="deadbeef"),
+    SessionQuery(text="call"),
 )
 
 
-def read(path: Path, query: Query) -> Sequence[str]:
+def read(path: Path, query: SessionQuery) -> Sequence[str]:
     first: list[float] = []
     deep: list[float] = []
     for _ in range(ROUNDS):

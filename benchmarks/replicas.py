@@ -209,21 +209,21 @@ def _life(engine: str, count: int, static: Static, late: int, seconds: float) ->
     with (
         tempfile.TemporaryDirectory(prefix="bench-replicas-") as folder,
         nullcontext() if engine == "SQLite" else durable() as server,
-        _fleet(static, Path(folder), server, count, LATE_IN_FLIGHT if late else IN_FLIGHT) as fleet,
+        _sharing(static, Path(folder), server, count, LATE_IN_FLIGHT if late else IN_FLIGHT) as sharing,
     ):
-        begun = fleet.read()
-        fleet.follow(static)
-        until(lambda: fleet.polled(sessions))
-        first = fleet.read()
-        until(lambda: fleet.polled(2 * sessions))  # so that nothing is left of the first round
-        middle = fleet.read()
+        begun = sharing.read()
+        sharing.follow(static)
+        until(lambda: sharing.polled(sessions))
+        first = sharing.read()
+        until(lambda: sharing.polled(2 * sessions))  # so that nothing is left of the first round
+        middle = sharing.read()
         time.sleep(seconds)  # the time that is measured: to look meanwhile would cost the exporters CPU
-        until(lambda: fleet.polled(middle.polls + 1))
-        return Round.between(begun, first), Round.between(middle, fleet.read())
+        until(lambda: sharing.polled(middle.polls + 1))
+        return Round.between(begun, first), Round.between(middle, sharing.read())
 
 
 @contextmanager
-def _fleet(static: Static, folder: Path, server: Postgres | None, count: int, in_flight: int) -> Iterator[Fleet]:
+def _sharing(static: Static, folder: Path, server: Postgres | None, count: int, in_flight: int) -> Iterator[Fleet]:
     """Ready, with nothing to do."""
     url = f"sqlite:///{folder}/ledger.sqlite" if server is None else server.url(server.create_database())
     config = folder / "config.yaml"

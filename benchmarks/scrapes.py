@@ -29,7 +29,7 @@ from benchmarks.static import KEYS, Static, configuration, named, serving
 from benchmarks.tables import printed, table
 from exporter.config import parse
 from exporter.core.catalog import BY_NAME, labels_of
-from exporter.ledger import Settings, open_ledger
+from exporter.ledger import TotalsSettings, open_ledger
 from exporter.runtime.plan import policy
 
 EVENTS, IN_FLIGHT = 11, 50
@@ -46,7 +46,7 @@ METRICS = """\
 metrics:
   labels: [{{name: {extra}, field: assistant_id, values_max: 10000}}]
   series_max: 1000000
-  birth_seconds: 0
+  new_series_zero_seconds: 0
 """
 SCRAPES = ("series", "asked for", "stack", "p50", "p99", "scrapes", "polls/s", "p99 ratio")
 SAYS = (
@@ -195,7 +195,7 @@ def _fill(file: Path, lines: int) -> None:
     born = [
         (each.family, tuple(zip(labels_of(BY_NAME[each.family], (EXTRA,)), each.labels, strict=True))) for each in known
     ]
-    with closing(open_ledger(config.ledger.url, policy(config), Settings.of(config))) as ledger:
+    with closing(open_ledger(config.ledger.url, policy(config), TotalsSettings.of(config))) as ledger:
         ledger.born(born)
         path = Path(ledger.place)
     drawn = random.Random(1)

@@ -11,8 +11,7 @@ from decimal import Decimal
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from exporter.config import Label
-from exporter.config import Metrics as Settings
+from exporter.config import Label, MetricsSettings
 from exporter.core.catalog import BY_NAME, labels_of
 from exporter.core.model import Labels, Receipt, Total
 from exporter.core.money import add
@@ -23,7 +22,7 @@ COUNTERS = ("telnyx_cost_total", "telnyx_cost_credits_total", "telnyx_events_tot
 HISTOGRAM = "telnyx_session_cost"
 HISTOGRAM_EVERY = 200
 """For each so many series one histogram, of some 15 lines."""
-SETTINGS = Settings(labels=(Label(name=EXTRA, field="assistant_id"),), birth_seconds=0)
+SETTINGS = MetricsSettings(labels=(Label(name=EXTRA, field="assistant_id"),), new_series_zero_seconds=0)
 BOUNDS = tuple(map(float, SETTINGS.buckets.session_cost))
 PRODUCTS = ("call-control", "inference", "sip-trunking", "recording", "speech-to-text")
 

@@ -19,8 +19,8 @@ from msgspec import Struct
 from benchmarks import following
 from benchmarks.following import Followed, Measured, Sources
 from benchmarks.tables import printed, table
-from exporter.config import Polling
-from simulator import Settings, running
+from exporter.config import PollingSettings
+from simulator import SimulatorSettings, running
 
 SESSIONS_PER_HOUR = 60
 SESSIONS, PROCESSES = 40, 2
@@ -34,7 +34,7 @@ class Way(Struct, frozen=True):
 
     name: str
     sources: Sources
-    polling: Polling = Polling()
+    polling: PollingSettings = PollingSettings()
 
 
 HANDED_OVER = Sources(handed_over=True)
@@ -43,8 +43,8 @@ WAYS = (
     Way("webhooks", Sources(webhooks=True)),
     Way("webhooks and detail records", Sources(webhooks=True, detail_records=True)),
     Way("a list, when they begin", HANDED_OVER),
-    Way("a list, `max_interval_seconds: 900`", HANDED_OVER, Polling(max_interval_seconds=900.0)),
-    Way("a list, `max_interval_seconds: 14400`", HANDED_OVER, Polling(max_interval_seconds=14_400.0)),
+    Way("a list, `max_interval_seconds: 900`", HANDED_OVER, PollingSettings(max_interval_seconds=900.0)),
+    Way("a list, `max_interval_seconds: 14400`", HANDED_OVER, PollingSettings(max_interval_seconds=14_400.0)),
 )
 COLUMNS = (
     "told of by",
@@ -75,7 +75,7 @@ def measure(*, quick: bool) -> list[str]:
 
 
 def played(sessions: int, way: Way) -> Measured:
-    world = Settings(speed=0.0, sessions_per_hour=SESSIONS_PER_HOUR, sessions_max=sessions)
+    world = SimulatorSettings(speed=0.0, sessions_per_hour=SESSIONS_PER_HOUR, sessions_max=sessions)
     with (
         tempfile.TemporaryDirectory(prefix="bench-sessions-") as folder,
         running(world, time.monotonic, wall=time.time) as simulated,

@@ -18,8 +18,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from benchmarks.processes import Process, fetch, free_port
-from simulator import Settings
-from simulator.events import Event, Session
+from simulator import SimulatorSettings
+from simulator.events import SimulatedEvent, SimulatedSession
 from simulator.tree import View, tree
 from simulator.world import World
 
@@ -40,7 +40,7 @@ accounts:
 discovery:
   detail_records: {{record_types: []}}
   files: ["{folder}/sessions.json"]
-polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
+polling: {{scheduler_interval_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
 ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
 ACCOUNT = """\
@@ -167,10 +167,10 @@ def _write(folder: Path, events: int, sessions: int) -> Iterator[Name]:
         yield name
 
 
-def sized(events: int) -> Session:
+def sized(events: int) -> SimulatedSession:
     """An AI call of so many events that the API would show whole; from the simulator, with more turns if need be."""
-    world = World(Settings(speed=0.0), _Late())
-    largest: Session | None = None
+    world = World(SimulatorSettings(speed=0.0), _Late())
+    largest: SimulatedSession | None = None
     for number in range(1, DRAWN_MAX):
         session = world.session(number)
         if not _usual(session) or len(session.events) > events:
@@ -183,21 +183,21 @@ def sized(events: int) -> Session:
     return _lengthened(largest, events)
 
 
-def _usual(session: Session) -> bool:
+def _usual(session: SimulatedSession) -> bool:
     ai = any(event.record_type == "inference" for event in session.events)
     whole = session.roots == (0,) and session.events[0].record_type == "call-session"
     return ai and whole and _levels(session, 0) <= LEVELS
 
 
-def _levels(session: Session, index: int) -> int:
+def _levels(session: SimulatedSession, index: int) -> int:
     return 1 + max((_levels(session, child) for child in session.children[index]), default=0)
 
 
-def _lengthened(session: Session, events: int) -> Session:
+def _lengthened(session: SimulatedSession, events: int) -> SimulatedSession:
     """The same call with its turns repeated."""
     turns = [index for index, event in enumerate(session.events) if event.record_type == "inference"]
     children = [list(below) for below in session.children]
-    longer: list[Event] = list(session.events)
+    longer: list[SimulatedEvent] = list(session.events)
     while len(longer) < events:
         turn = turns[len(longer) % len(turns)]
         above = next(index for index, below in enumerate(session.children) if turn in below)

@@ -40,7 +40,7 @@ accounts:
 discovery:
   detail_records: {{record_types: []}}
   files: ["{folder}/sessions.json"]
-polling: {{tick_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
+polling: {{scheduler_interval_seconds: 0.05, min_interval_seconds: 1, max_interval_seconds: 1}}
 ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
 COLUMNS = ("what", "beside", "p50", "p99", "answers", "polls/s", "p99 ratio")

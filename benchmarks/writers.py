@@ -23,7 +23,7 @@ from benchmarks.servers import cpu_seconds, durable, logged
 from benchmarks.tables import table
 from exporter.config import Config
 from exporter.core.model import SessionRef
-from exporter.ledger import Settings, open_ledger
+from exporter.ledger import TotalsSettings, open_ledger
 from exporter.runtime.plan import policy
 from tests.support.postgres import Postgres
 from tests.support.waiting import until
@@ -125,7 +125,7 @@ def _claim_rows(sessions: int, writers: Sequence[int]) -> Iterator[list[str]]:
 
 
 def _follow(url: str, sessions: int, now: float) -> None:
-    with closing(open_ledger(url, policy(Config()), Settings.of(Config()))) as ledger:
+    with closing(open_ledger(url, policy(Config()), TotalsSettings.of(Config()))) as ledger:
         for start in range(1, sessions + 1, 1000):
             numbers = range(start, min(start + 1000, sessions + 1))
             ledger.follow([SessionRef(ACCOUNT, RECORD_TYPE, event_id(number)) for number in numbers], "file", now)
@@ -183,7 +183,7 @@ def _logged(server: Postgres | None) -> float:
 def _write(url: str, moment: float, what: str) -> Work:
     """Claim and book until nothing is due."""
     polls, day = 0, day_before(time.time())
-    with closing(open_ledger(url, policy(Config()), Settings.of(Config()))) as ledger:
+    with closing(open_ledger(url, policy(Config()), TotalsSettings.of(Config()))) as ledger:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()

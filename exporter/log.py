@@ -36,7 +36,7 @@ _BARE = re.compile(r"[A-Za-z0-9_.:/+-]+")
 """What logfmt may leave unquoted; all else is written as a JSON string."""
 
 
-def facts(**values: Fact) -> dict[str, Any]:
+def fields(**values: Fact) -> dict[str, Any]:
     """The `extra` of a logging call."""
     return {"facts": values}
 
@@ -99,7 +99,7 @@ def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
     logging.getLogger(__name__).error(
         "uncaught exception in a thread",
         exc_info=(args.exc_type, error, args.exc_traceback),
-        extra=facts(thread=thread),
+        extra=fields(thread=thread),
     )
 
 

@@ -10,8 +10,8 @@ happens, `drafting` for when it is billed, `bills` for what becomes of the bill,
 
 from simulator.clock import AcceleratedClock
 from simulator.serving import Running, Simulator, running, serve
-from simulator.settings import FAULT_KINDS, Bills, Faults, Settings, Webhooks
-from simulator.truth import Total, Truth
+from simulator.settings import FAULT_KINDS, Bills, Faults, SimulatedWebhooks, SimulatorSettings
+from simulator.truth import Truth, TruthTotal
 from simulator.webhooks import Signer
 from simulator.world import DOCUMENTED_ID, Ref, World
 
@@ -23,12 +23,12 @@ __all__ = [
     "Faults",
     "Ref",
     "Running",
-    "Settings",
     "Signer",
+    "SimulatedWebhooks",
     "Simulator",
-    "Total",
+    "SimulatorSettings",
     "Truth",
-    "Webhooks",
+    "TruthTotal",
     "World",
     "running",
     "serve",

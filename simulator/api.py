@@ -13,7 +13,7 @@ from starlette.routing import Route
 from simulator import errors, metadata, query
 from simulator.errors import Refusal
 from simulator.events import TYPES
-from simulator.gate import Answer, Gate
+from simulator.gate import ApiAnswer, Gate
 from simulator.tree import BASE_PATH, tree
 from simulator.world import World
 
@@ -35,16 +35,16 @@ class SessionAnalysis:
             Route(f"{path}/{{record_type}}/{{event_id}}", guarded(self._session)),
         ]
 
-    def _metadata(self, _: Request) -> Answer:
-        return Answer("metadata", metadata.overview)
+    def _metadata(self, _: Request) -> ApiAnswer:
+        return ApiAnswer("metadata", metadata.overview)
 
-    def _type_metadata(self, request: Request) -> Answer:
+    def _type_metadata(self, request: Request) -> ApiAnswer:
         known = TYPES.get(request.path_params["record_type"])
         if known is None:
             raise Refusal(errors.NOT_FOUND, "no such record type")
-        return Answer(("metadata", known.name), lambda: metadata.details(known))
+        return ApiAnswer(("metadata", known.name), lambda: metadata.details(known))
 
-    def _session(self, request: Request) -> Answer:
+    def _session(self, request: Request) -> ApiAnswer:
         asked = query.read(request.query_params.multi_items())
         word = request.path_params["record_type"]
         record_types = self._record_types.get(word)
@@ -57,7 +57,7 @@ class SessionAnalysis:
         query.check_day(asked, session.begun)
         event = session.events[index]
         key = (event.record_type, event.id, session.version(index, now), asked.view)
-        return Answer(key, lambda: tree(session, index, now, asked.view))
+        return ApiAnswer(key, lambda: tree(session, index, now, asked.view))
 
 
 def _event_id(request: Request) -> uuid.UUID:

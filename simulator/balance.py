@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from exporter.core.money import add, subtract, total
-from simulator.gate import Answer, Gate
-from simulator.settings import Settings
+from simulator.gate import ApiAnswer, Gate
+from simulator.settings import SimulatorSettings
 from simulator.tree import BASE_PATH
 from simulator.truth import Truth
 from simulator.world import World
@@ -24,7 +24,7 @@ PENDING = Decimal("0.00")
 class Balance:
     """The endpoint over one world."""
 
-    def __init__(self, world: World, settings: Settings, gate: Gate) -> None:
+    def __init__(self, world: World, settings: SimulatorSettings, gate: Gate) -> None:
         self._world = world
         self._settings = settings
         self._gate = gate
@@ -32,11 +32,11 @@ class Balance:
     def routes(self) -> list[Route]:
         return [Route(f"{BASE_PATH}/balance", self._gate.guarded(self._balance, titled=True))]
 
-    def _balance(self, _: Request) -> Answer:
-        return Answer(None, lambda: {"data": _stated(self._world.truth(), self._settings)})
+    def _balance(self, _: Request) -> ApiAnswer:
+        return ApiAnswer(None, lambda: {"data": _stated(self._world.truth(), self._settings)})
 
 
-def _stated(truth: Truth, settings: Settings) -> dict[str, Any]:
+def _stated(truth: Truth, settings: SimulatorSettings) -> dict[str, Any]:
     currency = settings.currencies[0]
     spent = total(each.cost for each in truth.totals if each.currency == currency)
     balance = subtract(Decimal(settings.balance), spent)

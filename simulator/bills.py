@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from simulator.events import Event, Session, UnpricedAs
+from simulator.events import SimulatedEvent, SimulatedSession, UnpricedAs
 from simulator.settings import Bills
 
 _HOUR_SECONDS = 3600.0
@@ -43,7 +43,7 @@ _Change = tuple[float, dict[str, Any]]
 """From this time on these fields of a step are new."""
 
 
-def revised(session: Session, bills: Bills, rng: random.Random) -> Session:
+def revised(session: SimulatedSession, bills: Bills, rng: random.Random) -> SimulatedSession:
     """The session as its bills turn out in the end."""
     if bills == Bills():
         return session
@@ -66,7 +66,7 @@ class _Later:
     def happens(self, share: float) -> bool:
         return self._rng.random() < share
 
-    def event(self, event: Event, *, leaf: bool) -> Event:
+    def event(self, event: SimulatedEvent, *, leaf: bool) -> SimulatedEvent:
         first = event.bill[0]
         changes: list[_Change] = []
         priced = not self.happens(self._bills.never_priced_share)

@@ -16,8 +16,8 @@ from simulator.clock import AcceleratedClock
 from simulator.errors import BAD_PARAMETER, Refusal
 from simulator.faults import Misbehaving
 from simulator.settings import Faults
-from simulator.truth import Total
-from simulator.webhooks import Change, Courier
+from simulator.truth import TruthTotal
+from simulator.webhooks import Courier, WebhookChange
 from simulator.world import World
 
 
@@ -97,13 +97,13 @@ class Control:
     async def _deliver(self, request: Request) -> Response:
         """Where webhooks go from now on, and how well they travel; what the body leaves out stays."""
         try:
-            self._courier.change(msgspec.json.decode(await request.body(), type=Change))
+            self._courier.change(msgspec.json.decode(await request.body(), type=WebhookChange))
         except (msgspec.MsgspecError, ValueError) as error:
             raise Refusal(BAD_PARAMETER, str(error)) from error
         return await self._webhooks(request)
 
 
-def _total(total: Total) -> dict[str, Any]:
+def _total(total: TruthTotal) -> dict[str, Any]:
     return {**msgspec.structs.asdict(total), "cost": format(total.cost, "f")}
 
 

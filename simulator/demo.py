@@ -23,9 +23,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import Account, Config, DetailRecords, Discovery, Http, Ledger, Metrics, Polling, Secret
+from exporter.config import (
+    Account,
+    Config,
+    DetailRecordSettings,
+    DiscoverySettings,
+    HttpSettings,
+    LedgerSettings,
+    MetricsSettings,
+    PollingSettings,
+    Secret,
+)
 from exporter.runtime.app import App
-from simulator import Running, Settings, Webhooks, running
+from simulator import Running, SimulatedWebhooks, SimulatorSettings, running
 from simulator.world import DOCUMENTED_ID
 
 SPEED = 600.0
@@ -46,10 +56,10 @@ truth         {truth}, what the metrics are to add up to
 Ctrl-C ends the demo."""
 
 
-WORLD = Settings(
+WORLD = SimulatorSettings(
     history_seconds=3600.0,
     detail_records_late_seconds=1800.0,
-    webhooks=Webhooks(lost_share=0.1, duplicated_share=0.05, delay_seconds=300.0),
+    webhooks=SimulatedWebhooks(lost_share=0.1, duplicated_share=0.05, delay_seconds=300.0),
     documented_example=True,
 )
 
@@ -87,19 +97,21 @@ def config(simulated: Running, folder: Path) -> Config:
         max_in_flight=20,
         balance_interval_seconds=600.0,
     )
-    records = DetailRecords(interval_seconds=1800.0, lookback_seconds=14_400.0, first_lookback_seconds=7200.0)
+    records = DetailRecordSettings(interval_seconds=1800.0, lookback_seconds=14_400.0, first_lookback_seconds=7200.0)
     return Config(
         accounts=(account,),
-        polling=Polling(
-            tick_seconds=0.1,
+        polling=PollingSettings(
+            scheduler_interval_seconds=0.1,
             min_interval_seconds=600.0,
             max_interval_seconds=3600.0,
             settle_after_seconds=3600.0,
             recheck_after_seconds=(7200.0, 86_400.0),
         ),
-        discovery=Discovery(detail_records=records, files=(str(folder / LIST),), http=Http(enabled=True)),
-        metrics=Metrics(birth_seconds=BIRTH_SECONDS),
-        ledger=Ledger(url=f"sqlite:///{folder / 'demo.sqlite'}"),
+        discovery=DiscoverySettings(
+            detail_records=records, files=(str(folder / LIST),), http=HttpSettings(enabled=True)
+        ),
+        metrics=MetricsSettings(new_series_zero_seconds=BIRTH_SECONDS),
+        ledger=LedgerSettings(url=f"sqlite:///{folder / 'demo.sqlite'}"),
     )
 
 
@@ -175,7 +187,7 @@ def progress(page: str) -> str:
             name = sample.labels.get("state", sample.name) if sample.name == "telnyx_sessions" else sample.name
             sums[name] = sums.get(name, Decimal(0)) + Decimal(repr(sample.value))
     shown = sums.get("telnyx_cost_total", Decimal(0)) - sums.get("telnyx_cost_credits_total", Decimal(0))
-    booked = shown + sums.get("telnyx_unreleased_cost", Decimal(0))
+    booked = shown + sums.get("telnyx_pending_cost", Decimal(0))
     live = sum(int(sums.get(state, 0)) for state in ("discovered", "active"))
     settled, events = int(sums.get("settled", 0)), int(sums.get("telnyx_ledger_events", 0))
     return f"sessions: {live} live, {settled} settled; {events} events; {booked:.4f} USD booked, {shown:.4f} shown"

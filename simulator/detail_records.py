@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from simulator import record_query
-from simulator.gate import Answer, Gate
-from simulator.record_index import Entry, RecordIndex
+from simulator.gate import ApiAnswer, Gate
+from simulator.record_index import IndexedRecord, RecordIndex
 from simulator.record_query import RecordQuery
 from simulator.tree import BASE_PATH
 from simulator.world import World
@@ -25,7 +25,7 @@ IDENTIFYING = frozenset({"id", "uuid", "call_session_id", "telnyx_session_id", "
 """Fields whose ids hide the number of the session that they belong to."""
 
 
-class DetailRecords:
+class DetailRecordList:
     """The endpoint over one world and the index of its records."""
 
     def __init__(self, world: World, index: RecordIndex, gate: Gate) -> None:
@@ -36,10 +36,10 @@ class DetailRecords:
     def routes(self) -> list[Route]:
         return [Route(f"{BASE_PATH}/detail_records", self._gate.guarded(self._list, titled=True))]
 
-    def _list(self, request: Request) -> Answer:
+    def _list(self, request: Request) -> ApiAnswer:
         now = self._world.now()
         asked = record_query.read(request.query_params.multi_items(), now)
-        return Answer(None, lambda: self._page(asked, now))
+        return ApiAnswer(None, lambda: self._page(asked, now))
 
     def _page(self, asked: RecordQuery, now: float) -> dict[str, Any]:
         first = (asked.page_number - 1) * asked.page_size
@@ -64,7 +64,7 @@ class DetailRecords:
             },
         }
 
-    def _entries(self, asked: RecordQuery, now: float) -> Iterator[Entry]:
+    def _entries(self, asked: RecordQuery, now: float) -> Iterator[IndexedRecord]:
         numbers = set(self._numbers(asked))
         for entry in self._index.between(asked.listable.record_type, asked.bounds, now):
             if not numbers or entry.number in numbers:
@@ -77,7 +77,7 @@ class DetailRecords:
                 with suppress(ValueError):
                     yield self._world.number_of(uuid.UUID(str(condition.value)))
 
-    def _records(self, asked: RecordQuery, entries: list[Entry], now: float) -> Iterator[dict[str, Any]]:
+    def _records(self, asked: RecordQuery, entries: list[IndexedRecord], now: float) -> Iterator[dict[str, Any]]:
         for entry in entries:
             event = self._world.session(entry.number).events[entry.place]
             step = event.step_at(now)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from simulator.events import Event, Session, Step, naming
+from simulator.events import SimulatedEvent, SimulatedSession, Step, naming
 from simulator.tariffs import MINUTES, TARIFFS, Tariff
 
 DELAY_SECONDS_MIN, DELAY_SECONDS_MEDIAN, DELAY_SECONDS_MAX = 60.0, 1200.0, 21_600.0
@@ -43,7 +43,7 @@ class Draft:
         self._make_id = make_id
         self._currency = currency
         self._delay_scale = delay_scale
-        self._events: list[Event] = []
+        self._events: list[SimulatedEvent] = []
         self._children: list[list[int]] = []
         self._roots: list[int] = []
         self._plain_ids = _PLAIN_IDS
@@ -74,7 +74,7 @@ class Draft:
         bill = (Step(rated, tariff.rate * units if cost is None else cost, self._currency),)
         product, event_name = naming(record_type)
         record = {**fields, **self.shared, **(record or {})}
-        self._events.append(Event(event_id, record_type, product, event_name, bill, record))
+        self._events.append(SimulatedEvent(event_id, record_type, product, event_name, bill, record))
         self._children.append([])
         for parent in parents:
             self._children[parent].append(index)
@@ -93,8 +93,8 @@ class Draft:
         self._plain_ids += 1
         return self._make_id(self._plain_ids)
 
-    def finish(self) -> Session:
-        return Session(
+    def finish(self) -> SimulatedSession:
+        return SimulatedSession(
             begun=self._begun,
             currency=self._currency,
             events=tuple(self._events),

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 class Refusal(Exception):
     """The request is answered with this status and body instead of what it asked for."""
 
-    def __init__(self, kind: "Kind", detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, kind: "ErrorKind", detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self._kind, self._detail = kind, detail
         self.status = kind.status
@@ -26,18 +26,18 @@ class Refusal(Exception):
         return Refusal(replace(self._kind, key="title"), self._detail, self.headers)
 
 
-class Kind(Struct, frozen=True):
+class ErrorKind(Struct, frozen=True):
     status: int
     code: str
     text: str
     key: str = "message"
 
 
-BAD_RECORD_TYPE = Kind(400, "10015", "Invalid record_type")
-BAD_EVENT_ID = Kind(400, "10015", "Invalid event_id")
-BAD_PARAMETER = Kind(400, "10015", "Invalid parameter")
-UNAUTHORIZED = Kind(401, "10009", "Authentication failed")
-NOT_FOUND = Kind(404, "10005", "Resource not found")
-METHOD_NOT_ALLOWED = Kind(405, "10006", "Method not allowed")
-SERVER_ERROR = Kind(500, "10007", "Unexpected error")
-TOO_MANY_REQUESTS = Kind(429, "10011", "Too many requests", key="title")
+BAD_RECORD_TYPE = ErrorKind(400, "10015", "Invalid record_type")
+BAD_EVENT_ID = ErrorKind(400, "10015", "Invalid event_id")
+BAD_PARAMETER = ErrorKind(400, "10015", "Invalid parameter")
+UNAUTHORIZED = ErrorKind(401, "10009", "Authentication failed")
+NOT_FOUND = ErrorKind(404, "10005", "Resource not found")
+METHOD_NOT_ALLOWED = ErrorKind(405, "10006", "Method not allowed")
+SERVER_ERROR = ErrorKind(500, "10007", "Unexpected error")
+TOO_MANY_REQUESTS = ErrorKind(429, "10011", "Too many requests", key="title")

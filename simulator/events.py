@@ -40,7 +40,7 @@ class Step(Struct, frozen=True, gc=False):
     """How much of its tokens and billed seconds is shown."""
 
 
-class Event(Struct, frozen=True):
+class SimulatedEvent(Struct, frozen=True):
     """A billed event. It exists from the first step of its bill, which a later one amends, until it vanishes."""
 
     id: str
@@ -75,12 +75,12 @@ class Event(Struct, frozen=True):
             yield self.vanishes_at
 
 
-class Session(Struct, dict=True):
+class SimulatedSession(Struct, dict=True):
     """Events that hang together; `children[i]` are the indexes of those below `events[i]`."""
 
     begun: float
     currency: str
-    events: tuple[Event, ...]
+    events: tuple[SimulatedEvent, ...]
     children: tuple[tuple[int, ...], ...]
     roots: tuple[int, ...]
     listed: tuple[int, ...] = ()

@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from simulator import errors
 from simulator.errors import Refusal
-from simulator.limits import AnswerCache, RateLimit
-from simulator.settings import Settings
+from simulator.limits import AnswerCache, SimulatedRateLimit
+from simulator.settings import SimulatorSettings
 
 ANSWER_CACHE_BYTES_MAX = 64 * 2**20
 """A tree with records takes 2 to 100 kB; this is some thousands of sessions, each plain and compressed."""
@@ -27,7 +27,7 @@ _GZIP_LEVEL = 1  # the fastest; what a tree has to repeat is found all the same
 _encode = msgspec.json.Encoder().encode
 
 
-class Answer(NamedTuple):
+class ApiAnswer(NamedTuple):
     """What is to be sent."""
 
     key: Hashable | None
@@ -35,15 +35,15 @@ class Answer(NamedTuple):
     make: Callable[[], Any]
 
 
-Endpoint = Callable[[Request], Answer]
+Endpoint = Callable[[Request], ApiAnswer]
 
 
 class Gate:
     """`monotonic` is real time, by which requests are counted."""
 
-    def __init__(self, settings: Settings, monotonic: Callable[[], float]) -> None:
+    def __init__(self, settings: SimulatorSettings, monotonic: Callable[[], float]) -> None:
         self._authorization = f"Bearer {settings.api_key}".encode()
-        self._limit = RateLimit(settings.requests_per_second, monotonic)
+        self._limit = SimulatedRateLimit(settings.requests_per_second, monotonic)
         self._answers = AnswerCache(ANSWER_CACHE_BYTES_MAX)
 
     def guarded(self, endpoint: Endpoint, *, titled: bool = False) -> Callable[[Request], Awaitable[Response]]:
@@ -65,7 +65,7 @@ class Gate:
         if not hmac.compare_digest(given, self._authorization):
             raise Refusal(errors.UNAUTHORIZED, "the bearer token is missing or wrong")
 
-    def _response(self, request: Request, answer: Answer, headers: Mapping[str, str]) -> Response:
+    def _response(self, request: Request, answer: ApiAnswer, headers: Mapping[str, str]) -> Response:
         body = self._kept(answer.key, lambda: _encode(answer.make()))
         sent = {**headers, "vary": "accept-encoding"}
         if len(body) > COMPRESSED_FROM_BYTES and _accepts_gzip(request):

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from exporter.core.money import ZERO, add, total
 from simulator.drafting import iso
-from simulator.events import Event, Session, usage
+from simulator.events import SimulatedEvent, SimulatedSession, usage
 from simulator.records import CALL_SESSION
 
 ANSWERED_AFTER_SECONDS = 2
@@ -37,7 +37,7 @@ class Hook(Struct, frozen=True, gc=False):
     index: int
 
 
-def hooks(session: Session) -> Iterator[Hook]:
+def hooks(session: SimulatedSession) -> Iterator[Hook]:
     """All webhooks of a session, those yet to come included; always in the same order."""
     for root in session.roots:
         send = SENDERS.get(session.events[root].record_type)
@@ -45,7 +45,7 @@ def hooks(session: Session) -> Iterator[Hook]:
             yield from send(session, root)
 
 
-def body(session: Session, hook: Hook, attempt: int, url: str) -> dict[str, Any]:
+def body(session: SimulatedSession, hook: Hook, attempt: int, url: str) -> dict[str, Any]:
     """What is posted."""
     return {
         "data": {
@@ -59,7 +59,7 @@ def body(session: Session, hook: Hook, attempt: int, url: str) -> dict[str, Any]
     }
 
 
-def _of_call(session: Session, root: int) -> Iterator[Hook]:
+def _of_call(session: SimulatedSession, root: int) -> Iterator[Hook]:
     call = session.events[root]
     below = list(session.below(root))
     began, ended = _time(call, "started_at"), _time(call, "ended_at")
@@ -75,24 +75,27 @@ def _of_call(session: Session, root: int) -> Iterator[Hook]:
     yield _hook(call, "call.cost", rated, root, root)
 
 
-def _of_message(session: Session, root: int) -> Iterator[Hook]:
+def _of_message(session: SimulatedSession, root: int) -> Iterator[Hook]:
     message = session.events[root]
     yield _hook(message, "message.finalized", _time(message, "completed_at"), root, root)
 
 
-SENDERS: Mapping[str, Callable[[Session, int], Iterator[Hook]]] = {CALL_SESSION: _of_call, "message": _of_message}
+SENDERS: Mapping[str, Callable[[SimulatedSession, int], Iterator[Hook]]] = {
+    CALL_SESSION: _of_call,
+    "message": _of_message,
+}
 """The record types of roots that send webhooks."""
 
 
-def _hook(event: Event, event_type: str, time: float, root: int, index: int) -> Hook:
+def _hook(event: SimulatedEvent, event_type: str, time: float, root: int, index: int) -> Hook:
     return Hook(str(uuid.uuid5(_NAMESPACE, f"{event_type}/{event.id}")), event_type, time, root, index)
 
 
-def _time(event: Event, field: str) -> float:
+def _time(event: SimulatedEvent, field: str) -> float:
     return datetime.fromisoformat(str(event.record[field])).timestamp()
 
 
-def _call(session: Session, hook: Hook) -> dict[str, Any]:
+def _call(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     """What every webhook of a call says."""
     record = session.events[hook.root].record
     legs = (session.events[index] for index in session.children[hook.root])
@@ -101,30 +104,30 @@ def _call(session: Session, hook: Hook) -> dict[str, Any]:
     return {"call_control_id": leg.record.get("call_control_id", leg.id), "client_state": None, **facts}
 
 
-def _initiated(session: Session, hook: Hook) -> dict[str, Any]:
+def _initiated(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     started = {"start_time": session.events[hook.root].record["started_at"]}
     return _call(session, hook) | started | {"direction": "incoming", "state": "parked"}
 
 
-def _answered(session: Session, hook: Hook) -> dict[str, Any]:
+def _answered(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     started = {"start_time": session.events[hook.root].record["started_at"]}
     return _call(session, hook) | started | {"state": "answered"}
 
 
-def _hangup(session: Session, hook: Hook) -> dict[str, Any]:
+def _hangup(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     record = session.events[hook.root].record
     cause = "normal_clearing" if record["duration_sec"] else "timeout"
     ended = {"start_time": record["started_at"], "end_time": record["ended_at"], "state": "hangup"}
     return _call(session, hook) | ended | {"hangup_cause": cause, "hangup_source": "caller"}
 
 
-def _conversation_ended(session: Session, hook: Hook) -> dict[str, Any]:
+def _conversation_ended(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     record = session.events[hook.index].record
     said = {name: record[name] for name in _TALK_FACTS if name in record}
     return _call(session, hook) | said | {"stt_model": "deepgram/nova-3", "reason": "user_hangup"}
 
 
-def _cost(session: Session, hook: Hook) -> dict[str, Any]:
+def _cost(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     """The bill as it stands then, by record type; `error` if not all of it has a price."""
     parts: dict[str, dict[str, Any]] = {}
     priced = True
@@ -147,7 +150,7 @@ def _cost(session: Session, hook: Hook) -> dict[str, Any]:
     }
 
 
-def _finalized(session: Session, hook: Hook) -> dict[str, Any]:
+def _finalized(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     message = session.events[hook.root]
     record = message.record
     return {
@@ -165,7 +168,7 @@ def _finalized(session: Session, hook: Hook) -> dict[str, Any]:
     }
 
 
-_PAYLOADS: Mapping[str, Callable[[Session, Hook], dict[str, Any]]] = {
+_PAYLOADS: Mapping[str, Callable[[SimulatedSession, Hook], dict[str, Any]]] = {
     "call.initiated": _initiated,
     "call.answered": _answered,
     "call.conversation.ended": _conversation_ended,

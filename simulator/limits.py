@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping
 from simulator.errors import TOO_MANY_REQUESTS, Refusal
 
 
-class RateLimit:
+class SimulatedRateLimit:
     """Counts requests per window; `monotonic` is real time."""
 
     def __init__(self, requests_per_second: int, monotonic: Callable[[], float]) -> None:

@@ -13,16 +13,16 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from simulator.events import Session
+from simulator.events import SimulatedSession
 from simulator.hooks import hooks
-from simulator.settings import Webhooks
+from simulator.settings import SimulatedWebhooks
 
 
 class Delivery(Struct, frozen=True, gc=False, order=True):
     """A webhook to send: the one at this place among those of the session."""
 
     time: float
-    """Session time at which it is due."""
+    """SimulatedSession time at which it is due."""
     id: str
     number: int
     place: int
@@ -49,7 +49,7 @@ class Counts(Struct, frozen=True):
 class Outbox:
     """`chance` gives a number in [0, 1) that belongs to a name."""
 
-    def __init__(self, webhooks: Webhooks, chance: Callable[[str], float]) -> None:
+    def __init__(self, webhooks: SimulatedWebhooks, chance: Callable[[str], float]) -> None:
         self.webhooks = webhooks
         self._chance = chance
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class Outbox:
         self._under_way = 0
         self._delivered = self._lost = self._duplicated = self._failed = 0
 
-    def add(self, number: int, session: Session) -> None:
+    def add(self, number: int, session: SimulatedSession) -> None:
         """Take in the webhooks of a session that has begun."""
         with self._lock:
             for place, hook in enumerate(hooks(session)):

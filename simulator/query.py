@@ -17,13 +17,13 @@ DAYS_APART_MAX = 1
 """How far `date_time` may be from the day on which the session began."""
 
 
-class Query(Struct, frozen=True):
+class TreeQuery(Struct, frozen=True):
     view: View
     day: date | None
     """The day, in UTC, that `date_time` narrows the search to."""
 
 
-def read(parameters: Sequence[tuple[str, str]]) -> Query:
+def read(parameters: Sequence[tuple[str, str]]) -> TreeQuery:
     """The query in a URL's parameters; Refusal if one of them is wrong."""
     values: dict[str, Any] = {}
     for name, text in parameters:
@@ -34,10 +34,10 @@ def read(parameters: Sequence[tuple[str, str]]) -> Query:
         except (KeyError, ValueError, OverflowError) as error:
             raise Refusal(BAD_PARAMETER, f"{name}: {text!r} is not valid") from error
     day = values.pop("date_time", None)
-    return Query(View(**values), day)
+    return TreeQuery(View(**values), day)
 
 
-def check_day(query: Query, begun: float) -> None:
+def check_day(query: TreeQuery, begun: float) -> None:
     """Refusal (404, as if there were no such event) when the session began on quite another day."""
     if query.day is None:
         return

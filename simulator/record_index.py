@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from simulator.events import Session
+from simulator.events import SimulatedSession
 from simulator.records import BY_RECORD_TYPE
 
 
-class Entry(NamedTuple):
+class IndexedRecord(NamedTuple):
     """The record of one event."""
 
     time: float
@@ -37,20 +37,22 @@ class RecordIndex:
     def __init__(self, late_seconds: float, chance: Callable[[str], float]) -> None:
         self._late_seconds = late_seconds
         self._chance = chance
-        self._entries: dict[str, list[Entry]] = defaultdict(list)
+        self._entries: dict[str, list[IndexedRecord]] = defaultdict(list)
         self._lock = threading.Lock()
 
-    def add(self, number: int, session: Session) -> None:
+    def add(self, number: int, session: SimulatedSession) -> None:
         """Take in a session that has begun, with all events that it will have."""
         with self._lock:
             for index, event in enumerate(session.events):
                 listable = BY_RECORD_TYPE.get(event.record_type)
                 if listable is not None:
                     late = self._chance(f"record/{event.id}") * self._late_seconds
-                    entry = Entry(listable.time(event), event.exists_from + late, event.vanishes_at, number, index)
+                    entry = IndexedRecord(
+                        listable.time(event), event.exists_from + late, event.vanishes_at, number, index
+                    )
                     insort(self._entries[event.record_type], entry)  # nearly always at the end
 
-    def between(self, record_type: str, bounds: Iterable[Bound], now: float) -> list[Entry]:
+    def between(self, record_type: str, bounds: Iterable[Bound], now: float) -> list[IndexedRecord]:
         """The records that are listed now and whose events' times keep within the bounds."""
         with self._lock:
             entries = self._entries[record_type]
@@ -61,7 +63,7 @@ class RecordIndex:
             return [entry for entry in entries[first:end] if entry.appears_at <= now < entry.vanishes_at]
 
 
-def _cut(entries: list[Entry], comparison: str, time: float) -> tuple[int, int]:
+def _cut(entries: list[IndexedRecord], comparison: str, time: float) -> tuple[int, int]:
     before = bisect_left(entries, time, key=lambda entry: entry.time)
     until = bisect_right(entries, time, key=lambda entry: entry.time)
     cuts = {"gte": (before, len(entries)), "gt": (until, len(entries)), "lt": (0, before), "lte": (0, until)}

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from simulator.events import Event, Session, Step
+from simulator.events import SimulatedEvent, SimulatedSession, Step
 from simulator.tariffs import TARIFFS
 
 CALL_SESSION = "call-session"
@@ -35,11 +35,11 @@ class Listable(Struct, frozen=True):
     def time_fields(self) -> frozenset[str]:
         return frozenset({self.began, self.time_field, self.ended or self.began})
 
-    def time(self, event: Event) -> float:
+    def time(self, event: SimulatedEvent) -> float:
         """When the event began, as its record says it."""
         return datetime.fromisoformat(str(event.record[self.began])).timestamp()
 
-    def record(self, event: Event, step: Step) -> dict[str, Any]:
+    def record(self, event: SimulatedEvent, step: Step) -> dict[str, Any]:
         """The detail record of an event whose bill has come to this step."""
         shown = {name: value for name, value in event.record_at(step).items() if name != "id"}
         return shown | {
@@ -89,7 +89,7 @@ DIALECT: Mapping[str, Listable] = {
 BY_RECORD_TYPE = {each.record_type: each for each in DIALECT.values()}
 
 
-def leads(session: Session) -> Iterator[tuple[str, str]]:
+def leads(session: SimulatedSession) -> Iterator[tuple[str, str]]:
     """The record types and ids of the sessions that the detail records of these events lead to.
 
     A record that names a call leads to the call; any other to its own event.

@@ -25,14 +25,14 @@ from simulator.api import SessionAnalysis
 from simulator.balance import Balance
 from simulator.clock import AcceleratedClock
 from simulator.control import Control
-from simulator.detail_records import DetailRecords
+from simulator.detail_records import DetailRecordList
 from simulator.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Refusal
 from simulator.faults import WIRE, Faulty, Misbehaving
 from simulator.gate import Gate, refused
 from simulator.identity import Ids
 from simulator.outbox import Outbox
 from simulator.record_index import RecordIndex
-from simulator.settings import Settings
+from simulator.settings import SimulatorSettings
 from simulator.tree import BASE_PATH
 from simulator.webhooks import Courier
 from simulator.world import World
@@ -51,7 +51,7 @@ class Simulator:
     `monotonic` is the only clock it is given, unless it is to send webhooks: those are signed by `wall`.
     """
 
-    def __init__(self, settings: Settings, monotonic: Callable[[], float], wall: Wall | None = None) -> None:
+    def __init__(self, settings: SimulatorSettings, monotonic: Callable[[], float], wall: Wall | None = None) -> None:
         self.settings = settings
         self.clock = AcceleratedClock(settings.start, settings.speed, monotonic)
         chance = Ids(settings.seed).chance_of
@@ -64,7 +64,7 @@ class Simulator:
         self.app = Starlette(
             routes=[
                 *SessionAnalysis(self.world, gate).routes(),
-                *DetailRecords(self.world, records, gate).routes(),
+                *DetailRecordList(self.world, records, gate).routes(),
                 *Balance(self.world, settings, gate).routes(),
                 *Control(self.world, self.clock, misbehaving, self.courier).routes(),
             ],
@@ -95,7 +95,7 @@ class Running:
 
 
 def serve(
-    settings: Settings,
+    settings: SimulatorSettings,
     host: str,
     port: int,
     monotonic: Callable[[], float],
@@ -112,7 +112,7 @@ def serve(
 
 @contextmanager
 def running(
-    settings: Settings, monotonic: Callable[[], float], port: int = 0, wall: Wall | None = None
+    settings: SimulatorSettings, monotonic: Callable[[], float], port: int = 0, wall: Wall | None = None
 ) -> Iterator[Running]:
     """Serve in a thread on the loopback for as long as the block lasts; port 0 is any free one."""
     simulator = Simulator(settings, monotonic, wall)

@@ -95,7 +95,7 @@ SIGNING_KEY_BYTES = 32
 """The seed of an Ed25519 key."""
 
 
-class Webhooks(Struct, frozen=True, kw_only=True):
+class SimulatedWebhooks(Struct, frozen=True, kw_only=True):
     """Where webhooks go, and how well they travel."""
 
     url: str | None = None
@@ -137,7 +137,7 @@ def _is_key(text: str) -> bool:
         return False
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class SimulatorSettings(Struct, frozen=True, kw_only=True):
     """Everything that makes one simulated world differ from another."""
 
     seed: int = 1
@@ -166,7 +166,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     bills: Bills = Bills()
     faults: Faults = Faults()
     """At the start; the control plane can change them."""
-    webhooks: Webhooks = Webhooks()
+    webhooks: SimulatedWebhooks = SimulatedWebhooks()
     """At the start; the control plane can change where they go and how many are lost or come twice."""
 
     def __post_init__(self) -> None:

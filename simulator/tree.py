@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from exporter.core.money import ZERO, add
 from exporter.core.record_types import Relationship
-from simulator.events import TYPES, Session, Step, UnpricedAs
+from simulator.events import TYPES, SimulatedSession, Step, UnpricedAs
 
 BASE_PATH = "/v2"
 
@@ -33,7 +33,7 @@ class View(Struct, frozen=True):
         return self.max_depth if self.include_children else 1
 
 
-def tree(session: Session, root: int, now: float, view: View) -> dict[str, Any]:
+def tree(session: SimulatedSession, root: int, now: float, view: View) -> dict[str, Any]:
     """The answer for an event that exists at `now`."""
     growing = _Growing(session, now)
     growing.add_up(root)
@@ -57,7 +57,7 @@ class _Billed(Struct):
 class _Growing:
     """A session at one time: what is billed at and below each event that exists, in pre-order by index."""
 
-    def __init__(self, session: Session, now: float) -> None:
+    def __init__(self, session: SimulatedSession, now: float) -> None:
         self._session = session
         self._now = now
         self.billed: dict[int, _Billed] = {}

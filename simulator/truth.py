@@ -11,10 +11,10 @@ from decimal import Decimal
 from msgspec import Struct
 
 from exporter.core.money import ZERO, add, subtract
-from simulator.events import Event, Step, usage
+from simulator.events import SimulatedEvent, Step, usage
 
 
-class Total(Struct, frozen=True, gc=False):
+class TruthTotal(Struct, frozen=True, gc=False):
     """What the distinct events of one record type and currency come to together."""
 
     record_type: str
@@ -50,23 +50,23 @@ class Truth(Struct, frozen=True):
     inference_turns: int
     awaiting_price: int
     vanished: int
-    totals: tuple[Total, ...]
+    totals: tuple[TruthTotal, ...]
 
 
-class Change(Struct, frozen=True, gc=False):
+class TruthChange(Struct, frozen=True, gc=False):
     """Something still to come: `more` is added to the totals, or taken from them."""
 
-    more: Total
+    more: TruthTotal
     added: bool
 
     @property
     def key(self) -> tuple[str, str, str]:
         return self.more.record_type, self.more.product, self.more.currency
 
-    def applied_to(self, before: Total | None) -> Total:
-        before = before or Total(*self.key, cost=ZERO, events=0)
+    def applied_to(self, before: TruthTotal | None) -> TruthTotal:
+        before = before or TruthTotal(*self.key, cost=ZERO, events=0)
         more, sign = self.more, 1 if self.added else -1
-        return Total(
+        return TruthTotal(
             *self.key,
             cost=(add if self.added else subtract)(before.cost, more.cost),
             events=before.events + sign * more.events,
@@ -78,24 +78,24 @@ class Change(Struct, frozen=True, gc=False):
         )
 
 
-def changes(event: Event) -> Iterator[tuple[float, Change]]:
+def changes(event: SimulatedEvent) -> Iterator[tuple[float, TruthChange]]:
     """Each step replaces what the one before it stood for."""
-    before: Total | None = None
+    before: TruthTotal | None = None
     for step in event.bill:
         if before is not None:
-            yield step.time, Change(before, added=False)
+            yield step.time, TruthChange(before, added=False)
         before = _counted(event, step)
-        yield step.time, Change(before, added=True)
+        yield step.time, TruthChange(before, added=True)
     if event.vanishes_at < math.inf:
-        gone = Total(event.record_type, event.product, event.bill[-1].currency, ZERO, events=0, vanished=1)
-        yield event.vanishes_at, Change(gone, added=True)
+        gone = TruthTotal(event.record_type, event.product, event.bill[-1].currency, ZERO, events=0, vanished=1)
+        yield event.vanishes_at, TruthChange(gone, added=True)
 
 
-def _counted(event: Event, step: Step) -> Total:
+def _counted(event: SimulatedEvent, step: Step) -> TruthTotal:
     """One event at one step of its bill."""
     tokens_in, tokens_out, billed_seconds = usage(event.record_at(step))
     turn = event.record_type == "inference"
-    return Total(
+    return TruthTotal(
         event.record_type,
         event.product,
         step.currency,

@@ -20,7 +20,7 @@ from msgspec.structs import asdict, replace
 
 from simulator import hooks
 from simulator.outbox import Counts, Delivery, Outbox
-from simulator.settings import SIGNING_KEY_BYTES, Settings
+from simulator.settings import SIGNING_KEY_BYTES, SimulatorSettings
 from simulator.world import World
 
 LOOK_SECONDS = 0.02
@@ -40,7 +40,7 @@ OPTIONS: Mapping[int, object] = {
 }
 
 
-class Change(Struct, forbid_unknown_fields=True):
+class WebhookChange(Struct, forbid_unknown_fields=True):
     """What can be changed at run time; what is left out stays."""
 
     url: str | UnsetType | None = UNSET
@@ -51,7 +51,7 @@ class Change(Struct, forbid_unknown_fields=True):
 class Signer:
     """The account's key: the one that was chosen, else one that follows from the seed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SimulatorSettings) -> None:
         chosen = settings.webhooks.signing_key
         derived = hashlib.blake2b(b"webhooks/%d" % settings.seed, digest_size=SIGNING_KEY_BYTES).digest()
         self._key = Ed25519PrivateKey.from_private_bytes(derived if chosen is None else base64.b64decode(chosen))
@@ -77,7 +77,7 @@ class Courier:
         self,
         world: World,
         outbox: Outbox,
-        settings: Settings,
+        settings: SimulatorSettings,
         monotonic: Callable[[], float],
         wall: Callable[[], float] | None,
     ) -> None:
@@ -95,7 +95,7 @@ class Courier:
     def counts(self) -> Counts:
         return self._outbox.counts(self._world.now())
 
-    def change(self, change: Change) -> None:
+    def change(self, change: WebhookChange) -> None:
         """Send them elsewhere from now on; ValueError if that can't be."""
         before = self._outbox.webhooks
         self._outbox.webhooks = replace(before, **{k: v for k, v in asdict(change).items() if v is not UNSET})

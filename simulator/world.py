@@ -20,12 +20,12 @@ from msgspec import Struct
 
 from simulator import bills, shapes
 from simulator.drafting import Draft, iso
-from simulator.events import Session
+from simulator.events import SimulatedSession
 from simulator.hooks import SENDERS
 from simulator.identity import Ids
 from simulator.records import leads
-from simulator.settings import Settings
-from simulator.truth import Change, Total, Truth, changes
+from simulator.settings import SimulatorSettings
+from simulator.truth import Truth, TruthChange, TruthTotal, changes
 from simulator.voice import documented_call
 
 SESSIONS_CACHED_MAX = 1024
@@ -41,13 +41,13 @@ _DOCUMENTED_BEGUN = 1_773_741_600.0  # 2026-03-17T10:00:00Z, the time in the gui
 _HOUR_SECONDS = 3600.0
 
 
-class Clock(Protocol):
-    """Session time, which never goes back."""
+class WorldClock(Protocol):
+    """SimulatedSession time, which never goes back."""
 
     def now(self) -> float: ...
 
 
-Watcher = Callable[[int, Session], None]
+Watcher = Callable[[int, SimulatedSession], None]
 """Is told the number of every session that begins, in order of time and under the world's lock, and the session."""
 
 
@@ -69,7 +69,7 @@ class Ref(Struct, frozen=True, gc=False):
 class Found(Struct, frozen=True):
     """An event that exists at the time `now`."""
 
-    session: Session
+    session: SimulatedSession
     index: int
     now: float
 
@@ -77,7 +77,7 @@ class Found(Struct, frozen=True):
 class World:
     """All that happens from `settings`, as far as `clock` has come."""
 
-    def __init__(self, settings: Settings, clock: Clock, watchers: Sequence[Watcher] = ()) -> None:
+    def __init__(self, settings: SimulatorSettings, clock: WorldClock, watchers: Sequence[Watcher] = ()) -> None:
         self._settings = settings
         self._clock = clock
         self._watchers = watchers
@@ -90,10 +90,10 @@ class World:
         self._begun = 0
         self._refs: list[Ref] = []
         self._outermost = 0
-        self._coming: list[tuple[float, int, Change]] = []
+        self._coming: list[tuple[float, int, TruthChange]] = []
         """In order of time; the number makes every place distinct."""
         self._numbers = itertools.count()
-        self._totals: dict[tuple[str, str, str], Total] = {}
+        self._totals: dict[tuple[str, str, str], TruthTotal] = {}
         if self._documented:
             self._begin(DOCUMENTED_NUMBER, self._documented, min(self._documented.begun, self._origin))
 
@@ -114,7 +114,7 @@ class World:
             )
 
     def now(self) -> float:
-        """Session time, when all has begun that begins until then."""
+        """SimulatedSession time, when all has begun that begins until then."""
         with self._lock:
             return self._advance()
 
@@ -146,7 +146,7 @@ class World:
             return DOCUMENTED_NUMBER
         return self._ids.session_of(event_id)
 
-    def session(self, number: int) -> Session:
+    def session(self, number: int) -> SimulatedSession:
         """A session that has begun."""
         if number == DOCUMENTED_NUMBER:
             assert self._documented is not None
@@ -170,7 +170,7 @@ class World:
         """One session begins in each slot, somewhere in it."""
         return self._origin + (number + self._ids.chance(number)) * self._slot_seconds
 
-    def _begin(self, number: int, session: Session, begun: float) -> None:
+    def _begin(self, number: int, session: SimulatedSession, begun: float) -> None:
         """Let it begin; `begun` is its place among the references, which are in order of time."""
         led_to = set(leads(session))
         for index in (*session.roots, *session.listed):
@@ -186,10 +186,10 @@ class World:
         for watch in self._watchers:
             watch(number, session)
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: TruthChange) -> None:
         self._totals[change.key] = change.applied_to(self._totals.get(change.key))
 
-    def _draw(self, number: int) -> Session:
+    def _draw(self, number: int) -> SimulatedSession:
         rng = random.Random(f"{self._settings.seed}/{number}")  # noqa: S311 - a game of chance that can be repeated
         draft = Draft(
             self._begins(number),
@@ -203,7 +203,7 @@ class World:
         return bills.revised(draft.finish(), self._settings.bills, later)
 
 
-def _documented_session() -> Session:
+def _documented_session() -> SimulatedSession:
     """The guide's call; every event of it exists as soon as it has ended."""
     rng = random.Random(0)  # noqa: S311 - always the same numbers
     draft = Draft(_DOCUMENTED_BEGUN, lambda index: f"{DOCUMENTED_ID[:-12]}{index:012x}", rng, delay_scale=0.0)

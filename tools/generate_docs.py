@@ -23,7 +23,7 @@ TOP = Path(__file__).parent.parent
 SCHEMA = "exporter/ledger/schema/tables.py"
 
 TOPICS = (
-    ("Cost", r"cost(_credits)?_total|budget_.*|un(settled|released)_cost"),
+    ("Cost", r"cost(_credits)?_total|budget_.*|(unsettled|pending)_cost"),
     ("Events", r"events_.*|billed_.*"),
     ("LLM turns", r"inference_.*"),
     ("Sessions", r"sessions(_.*)?|session_.*"),
@@ -53,9 +53,9 @@ _METRICS = """\
 Label values are never empty: `unknown` where the API says nothing understandable, `none` where nothing applies,
 `other` where values are folded to bound the series. *+ own* stands for the labels configured under `metrics.labels`.
 `record_type` and `product` are the event's; `root_record_type` and `session_kind` (ai, voice, messaging, conference,
-video, other) are the session's. A new series shows 0 for `metrics.birth_seconds` before its first value, so that
-`increase()` sees it. The examples make one of all replicas; add up money only `by (currency)`. Besides these families
-there are the usual `process_*` and `python_*`.
+video, other) are the session's. A new series shows 0 for `metrics.new_series_zero_seconds` before its first value, so
+that `increase()` sees it. The examples make one of all replicas; add up money only `by (currency)`. Besides these
+families there are the usual `process_*` and `python_*`.
 """
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from playwright.async_api import async_playwright
 
 from exporter.config import ConfiguredSession
-from simulator import DOCUMENTED_ID, Bills, Settings, running
+from simulator import DOCUMENTED_ID, Bills, SimulatorSettings, running
 from tests.support.exporting import Exporting, config, exporting
 from tools.screenshots import IMAGES, program
 
-WORLD = Settings(speed=0.0, sessions_per_hour=40.0, documented_example=True, bills=Bills(amended_share=0.3))
+WORLD = SimulatorSettings(speed=0.0, sessions_per_hour=40.0, documented_example=True, bills=Bills(amended_share=0.3))
 HOURS = 10
 WIDTH, HEIGHT, LONG = 1100, 760, 1400
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")

@@ -1,7 +1,7 @@
 """Pictures of the dashboards for the README: `make screenshots`.
 
-Has tools/render draw each dashboard as it looks at the end of the 35 days of tests/support/history.py. HISTORY_URL names a
-Prometheus that holds them already.
+Has tools/render draw each dashboard as it looks at the end of the 35 days of tests/support/history.py. HISTORY_URL
+names a Prometheus that holds them already.
 """
 
 import json

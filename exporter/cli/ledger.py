@@ -11,7 +11,7 @@ from contextlib import closing
 from exporter.cli import configuration, flags
 from exporter.config import Config
 from exporter.core.errors import ConfigError
-from exporter.ledger import Settings, open_existing
+from exporter.ledger import TotalsSettings, open_existing
 from exporter.runtime.plan import policy
 
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = configuration.file(arguments)
     config = configuration.parsed(path) if path is not None else Config()
     url, password_file = config.ledger.url, config.ledger.password_file
-    with closing(open_existing(url, policy(config), Settings.of(config), password_file)) as ledger:
+    with closing(open_existing(url, policy(config), TotalsSettings.of(config), password_file)) as ledger:
         if arguments.action == "check":
             differences = ledger.check()
             agreed = f"{ledger.place}: ok, {len(ledger.totals())} totals agree with their events"
@@ -55,9 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _copy(source: str | None, target: str | None) -> int:
     # PostgreSQL's driver is slow to import, and no other action needs it.
-    from exporter.ledger.copy import Copied, copy  # noqa: PLC0415
+    from exporter.ledger.copy import CopyReport, copy  # noqa: PLC0415
 
-    def told(table: Copied) -> None:
+    def told(table: CopyReport) -> None:
         before = f", {table.found} of them copied before" if table.found else ""
         print(f"{table.table}: {table.rows} row(s){before}", flush=True)
 

@@ -70,5 +70,5 @@ async def until_signal(app: App) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, app.reloading.soon)
+    loop.add_signal_handler(signal.SIGHUP, app.reloader.soon)
     await app.run()

@@ -10,7 +10,7 @@ from exporter.cli import configuration, flags
 from exporter.config.rules import date_or_time
 from exporter.core.errors import ConfigError, ExporterError
 from exporter.core.model import SessionRef
-from exporter.explain import FORMS, TEXT_MAX, Look
+from exporter.explain import FORMS, TEXT_MAX, ProbeResult
 from exporter.runtime.app import App, SystemClock
 
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _looked(app: App, ref: SessionRef) -> Look:
+async def _looked(app: App, ref: SessionRef) -> ProbeResult:
     try:
         return await app.prober.look(ref)
     finally:

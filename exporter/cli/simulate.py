@@ -71,9 +71,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings = simulator.Settings(
+    settings = simulator.SimulatorSettings(
         seed=arguments.seed,
-        start=time.time() if arguments.now else simulator.Settings().start,
+        start=time.time() if arguments.now else simulator.SimulatorSettings().start,
         speed=arguments.speed,
         sessions_per_hour=arguments.sessions_per_hour,
         api_key=arguments.api_key,
@@ -110,8 +110,8 @@ def _given(record: type[_Record], arguments: argparse.Namespace, prefix: str = "
     return record(**{name: value for name, value in flags.items() if value is not None})
 
 
-def _webhooks(arguments: argparse.Namespace) -> simulator.Webhooks:
+def _webhooks(arguments: argparse.Namespace) -> simulator.SimulatedWebhooks:
     try:
-        return _given(simulator.Webhooks, arguments, "webhook_")
+        return _given(simulator.SimulatedWebhooks, arguments, "webhook_")
     except ValueError as error:
         raise ConfigError("simulate --webhook-*", str(error)) from error

@@ -6,14 +6,21 @@ surprising fact: defaults are the records' own, so `Config()` is what runs witho
 """
 
 from exporter.config.difference import differences, in_effect
-from exporter.config.discovery import DETAIL_RECORD_TYPES, DetailRecords, Dialect, Discovery, Http, Webhooks
+from exporter.config.discovery import (
+    DETAIL_RECORD_TYPES,
+    CustomType,
+    DetailRecordSettings,
+    DiscoverySettings,
+    HttpSettings,
+    WebhookSettings,
+)
 from exporter.config.limits import Budget, Threshold
 from exporter.config.load import load, parse, resolve_key, resolve_webhook_key
-from exporter.config.metrics import RESERVED_LABELS, Buckets, Label, Metrics
+from exporter.config.metrics import RESERVED_LABELS, Buckets, Label, MetricsSettings
 from exporter.config.reference import dump, reference, setting_paths
 from exporter.config.secret import Secret, public_key
-from exporter.config.settings import Account, Config, ConfiguredSession, Ledger, Polling, Tree
-from exporter.config.web import REDACT_FIELDS, Web
+from exporter.config.settings import Account, Config, ConfiguredSession, LedgerSettings, PollingSettings, TreeSettings
+from exporter.config.web import REDACT_FIELDS, WebSettings
 
 __all__ = [
     "DETAIL_RECORD_TYPES",
@@ -24,19 +31,19 @@ __all__ = [
     "Budget",
     "Config",
     "ConfiguredSession",
-    "DetailRecords",
-    "Dialect",
-    "Discovery",
-    "Http",
+    "CustomType",
+    "DetailRecordSettings",
+    "DiscoverySettings",
+    "HttpSettings",
     "Label",
-    "Ledger",
-    "Metrics",
-    "Polling",
+    "LedgerSettings",
+    "MetricsSettings",
+    "PollingSettings",
     "Secret",
     "Threshold",
-    "Tree",
-    "Web",
-    "Webhooks",
+    "TreeSettings",
+    "WebSettings",
+    "WebhookSettings",
     "differences",
     "dump",
     "in_effect",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from exporter.config.rules import Each, Row, Section, distinct, number, printable, switch, text
+from exporter.config.rules import ListOf, Section, SettingSpec, distinct, number, printable, switch, text
 
 _FIELD = text("the name of a field, such as created_at", r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TYPE = text("a record type, such as call-control", r"[a-z0-9_-]{1,64}")
@@ -21,27 +21,28 @@ DETAIL_RECORD_TYPES = (
 """What `filter[record_type]` of the API takes."""
 
 
-class Dialect(Struct, frozen=True, kw_only=True):
+class CustomType(Struct, frozen=True, kw_only=True):
     """How one type of detail record is read, where it is not as this version knows it."""
 
-    name: Annotated[str, Row(_TYPE, "The type as `filter[record_type]` calls it.")]
+    name: Annotated[str, SettingSpec(_TYPE, "The type as `filter[record_type]` calls it.")]
     record_type: Annotated[
-        str | None, Row(_TYPE, "The record type as Session Analysis calls it.", "as this version knows it, else `name`")
+        str | None,
+        SettingSpec(_TYPE, "The record type as Session Analysis calls it.", "as this version knows it, else `name`"),
     ] = None
     time_field: Annotated[
         str | None,
-        Row(
+        SettingSpec(
             _FIELD,
             "The field by which records are listed in order of time.",
             "as this version knows it, else whichever the API takes",
         ),
     ] = None
     id_field: Annotated[
-        str | None, Row(_FIELD, "The field that identifies a record.", "as this version knows it, else `id`")
+        str | None, SettingSpec(_FIELD, "The field that identifies a record.", "as this version knows it, else `id`")
     ] = None
     session_field: Annotated[
         str | None,
-        Row(
+        SettingSpec(
             _FIELD,
             "The field with the id of the call that the record belongs to.",
             "as this version knows it, else `call_session_id` or `telnyx_session_id`, where a record has it",
@@ -49,21 +50,21 @@ class Dialect(Struct, frozen=True, kw_only=True):
     ] = None
 
 
-class DetailRecords(Struct, frozen=True, kw_only=True):
+class DetailRecordSettings(Struct, frozen=True, kw_only=True):
     record_types: Annotated[
         tuple[str, ...],
-        Row(
-            Each(_TYPE, at_most=100, check=distinct),
+        SettingSpec(
+            ListOf(_TYPE, at_most=100, check=distinct),
             "The types that are looked through, each with a request per interval, in the words of "
             "`filter[record_type]` (`messaging`, `fax`, ...). `[]`: none, detail records are not asked for.",
         ),
     ] = DETAIL_RECORD_TYPES
     interval_seconds: Annotated[
-        float, Row(number(5), "How often new records are asked for, of each account and type.")
+        float, SettingSpec(number(5), "How often new records are asked for, of each account and type.")
     ] = 300.0
     lookback_seconds: Annotated[
         float,
-        Row(
+        SettingSpec(
             number(60),
             "How far back records are asked for again, since they appear hours after their own time: all of it each "
             "twelfth of it, and a forty-eighth at the looks between. What appears later than that is not found here.",
@@ -71,25 +72,25 @@ class DetailRecords(Struct, frozen=True, kw_only=True):
     ] = 86_400.0
     first_lookback_seconds: Annotated[
         float,
-        Row(
+        SettingSpec(
             number(0),
             "How far the very first look goes back, on an empty ledger. What it finds is booked before /metrics shows "
             "anything, and counts as history: `increase()` never shows it.",
         ),
     ] = 0.0
-    dialect: Annotated[
-        tuple[Dialect, ...],
-        Row(
-            Each(Section(Dialect), at_most=100),
+    custom_types: Annotated[
+        tuple[CustomType, ...],
+        SettingSpec(
+            ListOf(Section(CustomType), at_most=100),
             "Types that this version doesn't know, or that are no longer as it knows them.",
         ),
     ] = ()
 
 
-class Webhooks(Struct, frozen=True, kw_only=True):
+class WebhookSettings(Struct, frozen=True, kw_only=True):
     insecure: Annotated[
         bool,
-        Row(
+        SettingSpec(
             switch(),
             "Accept webhooks without a signature, for accounts that have no public key here. Whoever can reach the "
             "port can then have any session of the account followed.",
@@ -97,10 +98,10 @@ class Webhooks(Struct, frozen=True, kw_only=True):
     ] = False
 
 
-class Http(Struct, frozen=True, kw_only=True):
+class HttpSettings(Struct, frozen=True, kw_only=True):
     enabled: Annotated[
         bool,
-        Row(
+        SettingSpec(
             switch(),
             "Take lists of sessions by `POST /api/v1/sessions`, from programs on the same machine or in the same pod, "
             "and from those with a password or a client certificate (docs/web-config.md).",
@@ -108,23 +109,26 @@ class Http(Struct, frozen=True, kw_only=True):
     ] = False
 
 
-class Discovery(Struct, frozen=True, kw_only=True):
+class DiscoverySettings(Struct, frozen=True, kw_only=True):
     detail_records: Annotated[
-        DetailRecords, Row(Section(DetailRecords), "Looking through the accounts' detail records.")
-    ] = DetailRecords()
+        DetailRecordSettings,
+        SettingSpec(Section(DetailRecordSettings), "Looking through the accounts' detail records."),
+    ] = DetailRecordSettings()
     files: Annotated[
         tuple[str, ...],
-        Row(
-            Each(printable(4096), at_most=100, check=distinct),
+        SettingSpec(
+            ListOf(printable(4096), at_most=100, check=distinct),
             "Files with lists of sessions (YAML or JSON, entries as in `sessions`), as paths or patterns such as "
             "`/etc/telnyx/sessions/*.yaml`. They are read again when they change.",
         ),
     ] = ()
     webhooks: Annotated[
-        Webhooks,
-        Row(
-            Section(Webhooks),
+        WebhookSettings,
+        SettingSpec(
+            Section(WebhookSettings),
             "Telnyx's webhooks, taken at `/webhooks/telnyx/ACCOUNT` once the account has a public key.",
         ),
-    ] = Webhooks()
-    http: Annotated[Http, Row(Section(Http), "Sessions handed over by other programs.")] = Http()
+    ] = WebhookSettings()
+    http: Annotated[HttpSettings, SettingSpec(Section(HttpSettings), "Sessions handed over by other programs.")] = (
+        HttpSettings()
+    )

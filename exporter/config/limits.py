@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
-from exporter.config.rules import Row, Rule, money, printable, text, whole
+from exporter.config.rules import Rule, SettingSpec, money, printable, text, whole
 
 MATCHES_MAX = 20
 WINDOWS = ("day", "week", "month")
@@ -62,17 +62,17 @@ def _match() -> Rule:
 class Budget(Struct, frozen=True, kw_only=True):
     """Money that may be spent in a window of time; nothing is stopped when it is."""
 
-    name: Annotated[str, Row(_NAME, "The budget's name, the value of the label `budget`.")]
-    amount: Annotated[Decimal, Row(money(0, 1_000_000_000), "How much may be spent in each window.")]
-    currency: Annotated[str, Row(_CURRENCY, "Money of other currencies doesn't count against it.")] = "USD"
+    name: Annotated[str, SettingSpec(_NAME, "The budget's name, the value of the label `budget`.")]
+    amount: Annotated[Decimal, SettingSpec(money(0, 1_000_000_000), "How much may be spent in each window.")]
+    currency: Annotated[str, SettingSpec(_CURRENCY, "Money of other currencies doesn't count against it.")] = "USD"
     window: Annotated[
         Literal["day", "week", "month"] | int,
-        Row(_window(), "The current `day`, `week` (from Monday) or `month`, or so many seconds up to now."),
+        SettingSpec(_window(), "The current `day`, `week` (from Monday) or `month`, or so many seconds up to now."),
     ] = "month"
-    timezone: Annotated[str, Row(_timezone(), "Where days, weeks and months begin.")] = "UTC"
+    timezone: Annotated[str, SettingSpec(_timezone(), "Where days, weeks and months begin.")] = "UTC"
     match: Annotated[
         tuple[tuple[str, str], ...],
-        Row(
+        SettingSpec(
             _match(),
             "Only money booked under these labels counts: account, record_type, product, model or labels of your own.",
         ),
@@ -82,11 +82,12 @@ class Budget(Struct, frozen=True, kw_only=True):
 class Threshold(Struct, frozen=True, kw_only=True):
     """A cost or a number of turns that a single session should not go over."""
 
-    name: Annotated[str, Row(_NAME, "The threshold's name, the value of the label `threshold`.")]
+    name: Annotated[str, SettingSpec(_NAME, "The threshold's name, the value of the label `threshold`.")]
     cost: Annotated[
-        Decimal | None, Row(money(0, 1_000_000_000), "The session's net cost is above this.", "none: see `turns`")
+        Decimal | None,
+        SettingSpec(money(0, 1_000_000_000), "The session's net cost is above this.", "none: see `turns`"),
     ] = None
-    currency: Annotated[str, Row(_CURRENCY, "The currency of `cost`.")] = "USD"
+    currency: Annotated[str, SettingSpec(_CURRENCY, "The currency of `cost`.")] = "USD"
     turns: Annotated[
-        int | None, Row(whole(1, 1_000_000), "The session has more LLM turns than this.", "none: see `cost`")
+        int | None, SettingSpec(whole(1, 1_000_000), "The session has more LLM turns than this.", "none: see `cost`")
     ] = None

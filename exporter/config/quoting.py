@@ -39,5 +39,5 @@ def shown(value: object) -> str:
 
 
 def join(path: str, key: str) -> str:
-    """The path of a key below another: `polling.tick_seconds`."""
+    """The path of a key below another: `polling.scheduler_interval_seconds`."""
     return f"{path}.{bare(key)}" if path else bare(key)

@@ -14,7 +14,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from exporter.config.quoting import join, shown
-from exporter.config.rules import AnyRule, Each, Row, Rule, Section
+from exporter.config.rules import AnyRule, ListOf, Rule, Section, SettingSpec
 from exporter.core.errors import ConfigError
 
 Problem = tuple[str, str]
@@ -31,7 +31,7 @@ class Setting(Struct, frozen=True):
 
     key: str
     field: str
-    row: Row
+    row: SettingSpec
     default: object
 
     @property
@@ -46,7 +46,7 @@ def settings_of(record: type[Struct]) -> tuple[Setting, ...]:
         Setting(field.encode_name, field.name, row, field.default)
         for field in fields(record)
         for row in getattr(field.type, "__metadata__", ())
-        if isinstance(row, Row)
+        if isinstance(row, SettingSpec)
     )
 
 
@@ -62,7 +62,7 @@ def read_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
 def read_records(record: type[_Record], values: Sequence[Any]) -> tuple[_Record, ...]:
     """The records that a list describes; ConfigError with a line such as `[3].event_id: missing; ...` for each."""
     reader = _Reader()
-    result = reader.entries(Each(Section(record)), values, "")
+    result = reader.entries(ListOf(Section(record)), values, "")
     raise_problems(reader.problems)
     assert result is not None
     return result
@@ -89,7 +89,7 @@ class _Reader:
         match rule:
             case Section():
                 return self.section(rule, value, path)
-            case Each():
+            case ListOf():
                 return self.entries(rule, value, path)
             case Rule():
                 return self._accepted(rule.take, value, path)
@@ -113,7 +113,7 @@ class _Reader:
             kept |= self._unchosen(path, [key for key in group if key in kept], group)
         return rule.record(**kept) if len(self.problems) == before else None
 
-    def entries(self, rule: Each, value: Any, path: str) -> tuple[Any, ...] | None:
+    def entries(self, rule: ListOf, value: Any, path: str) -> tuple[Any, ...] | None:
         if not isinstance(value, list):
             self._problem(path, f"expected {rule.expected}, got {shown(value)}")
             return None

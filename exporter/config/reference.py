@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from exporter.config.read import Setting, settings_of
-from exporter.config.rules import Each, Section
+from exporter.config.rules import ListOf, Section
 from exporter.config.settings import Config
 
 _INTRODUCTION = """\
@@ -34,7 +34,7 @@ def reference() -> str:
 
 
 def setting_paths(record: type[Struct] = Config, prefix: str = "") -> Iterator[str]:
-    """The path of every single setting: `polling.tick_seconds`, `accounts[].name`."""
+    """The path of every single setting: `polling.scheduler_interval_seconds`, `accounts[].name`."""
     for setting in settings_of(record):
         path, below = _place(prefix, setting)
         if below is None:
@@ -61,7 +61,7 @@ def _place(prefix: str, setting: Setting) -> tuple[str, type[Struct] | None]:
     match setting.row.rule:
         case Section(record=record):
             return f"{prefix}{setting.key}", record
-        case Each(rule=Section(record=record)):
+        case ListOf(rule=Section(record=record)):
             return f"{prefix}{setting.key}[]", record
         case _:
             return f"{prefix}{setting.key}", None

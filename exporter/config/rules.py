@@ -37,7 +37,7 @@ def accept_any_list(_values: Sequence[Any]) -> None:
     """The check of a list whose entries need not agree with each other."""
 
 
-class Each(Struct, frozen=True):
+class ListOf(Struct, frozen=True):
     """A list; `check` sees the accepted entries together and raises ValueError with the problem."""
 
     rule: "AnyRule"
@@ -61,10 +61,10 @@ class Section(Struct, frozen=True):
         return "settings below it (key: value)"
 
 
-AnyRule = Rule | Each | Section
+AnyRule = Rule | ListOf | Section
 
 
-class Row(Struct, frozen=True):
+class SettingSpec(Struct, frozen=True):
     """The annotation that makes a field of a record a setting."""
 
     rule: AnyRule

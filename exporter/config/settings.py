@@ -12,13 +12,13 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from exporter.config.discovery import Discovery
+from exporter.config.discovery import DiscoverySettings
 from exporter.config.limits import Budget
-from exporter.config.metrics import Metrics
+from exporter.config.metrics import MetricsSettings
 from exporter.config.rules import (
-    Each,
-    Row,
+    ListOf,
     Section,
+    SettingSpec,
     ascending,
     choice,
     date_or_time,
@@ -33,7 +33,7 @@ from exporter.config.rules import (
     whole,
 )
 from exporter.config.secret import Secret
-from exporter.config.web import Web
+from exporter.config.web import WebSettings
 from exporter.core.model import SessionRef
 
 KEY = ("api_key_env", "api_key_file")
@@ -47,7 +47,7 @@ class Account(Struct, frozen=True, kw_only=True):
 
     name: Annotated[
         str,
-        Row(
+        SettingSpec(
             _ACCOUNT,
             "The account's name, the value of the label `account` and part of every event's identity in the ledger: "
             "an account renamed here counts as a new one, and its sessions are booked again.",
@@ -55,11 +55,11 @@ class Account(Struct, frozen=True, kw_only=True):
     ] = "default"
     api_key_env: Annotated[
         str | None,
-        Row(variable(), "The environment variable that holds the API key. This or `api_key_file`, not both."),
+        SettingSpec(variable(), "The environment variable that holds the API key. This or `api_key_file`, not both."),
     ] = "TELNYX_API_KEY"
     api_key_file: Annotated[
         Path | None,
-        Row(
+        SettingSpec(
             file_path(),
             "The file that holds the API key and nothing else, such as a mounted secret.",
             "none: the key comes from `api_key_env`",
@@ -67,7 +67,7 @@ class Account(Struct, frozen=True, kw_only=True):
     ] = None
     ca_file: Annotated[
         Path | None,
-        Row(
+        SettingSpec(
             file_path(),
             "Certificate authorities (PEM) to trust instead of the usual ones, as behind a proxy with its own root.",
             "the usual public authorities",
@@ -75,32 +75,32 @@ class Account(Struct, frozen=True, kw_only=True):
     ] = None
     base_url: Annotated[
         str,
-        Row(web_url(), "The API, with its version. Plain http sends the key in clear: for the simulator only."),
+        SettingSpec(web_url(), "The API, with its version. Plain http sends the key in clear: for the simulator only."),
     ] = "https://api.telnyx.com/v2"
     currencies: Annotated[
         tuple[str, ...],
-        Row(
-            Each(text("three capital letters (ISO 4217), such as USD", r"[A-Z]{3}"), at_most=20, check=distinct),
+        SettingSpec(
+            ListOf(text("three capital letters (ISO 4217), such as USD", r"[A-Z]{3}"), at_most=20, check=distinct),
             "Currencies that the account is billed in. Their cost counters are exposed at 0 from the start, so that "
             "the first bill is an increase; other currencies are booked all the same.",
         ),
     ] = ("USD",)
     requests_per_second: Annotated[
         float,
-        Row(
+        SettingSpec(
             number(0.01, 1000),
             "The most API requests per second for this account; fewer when the API's rate-limit headers ask for it.",
         ),
     ] = 10.0
     max_in_flight: Annotated[
-        int, Row(whole(1, 1000), "The most API requests of this account that wait for an answer at one time.")
+        int, SettingSpec(whole(1, 1000), "The most API requests of this account that wait for an answer at one time.")
     ] = 10
     balance_interval_seconds: Annotated[
-        float, Row(number(0), "How often the account's prepaid balance is asked for. 0: never.")
+        float, SettingSpec(number(0), "How often the account's prepaid balance is asked for. 0: never.")
     ] = 300.0
     webhook_public_key_env: Annotated[
         str | None,
-        Row(
+        SettingSpec(
             variable(),
             "The environment variable that holds the public key by which Telnyx's webhooks are verified (Mission "
             "Control, Keys & Credentials, Public Key). This or `webhook_public_key_file`.",
@@ -109,7 +109,7 @@ class Account(Struct, frozen=True, kw_only=True):
     ] = None
     webhook_public_key_file: Annotated[
         Path | None,
-        Row(
+        SettingSpec(
             file_path(),
             "The file that holds that public key and nothing else; it is read again when it changes.",
             "none: no webhooks are taken",
@@ -128,7 +128,7 @@ class ConfiguredSession(Struct, frozen=True, kw_only=True):
 
     account: Annotated[
         str | None,
-        Row(
+        SettingSpec(
             _ACCOUNT,
             "The name of the account that the session belongs to.",
             "the only account; needed if there are several",
@@ -136,17 +136,17 @@ class ConfiguredSession(Struct, frozen=True, kw_only=True):
     ] = None
     record_type: Annotated[
         str,
-        Row(
+        SettingSpec(
             text("a record type, such as call-session", r"[a-z0-9_-]{1,64}"),
             "The record type of the session's root, as in the API's URLs: `call-session`, `message`, `conference`, ...",
         ),
     ]
     event_id: Annotated[
-        str, Row(printable(200), "The id of the session's root event, such as the `call_session_id` of a call.")
+        str, SettingSpec(printable(200), "The id of the session's root event, such as the `call_session_id` of a call.")
     ]
     date_time: Annotated[
         str | None,
-        Row(
+        SettingSpec(
             date_or_time(),
             "When the session began. It lets the API search faster; a wrong one is dropped after the first 404. "
             "Write it in quotes.",
@@ -160,14 +160,16 @@ class ConfiguredSession(Struct, frozen=True, kw_only=True):
         return SessionRef(account, self.record_type, self.event_id, self.date_time)
 
 
-class Polling(Struct, frozen=True, kw_only=True):
-    tick_seconds: Annotated[
+class PollingSettings(Struct, frozen=True, kw_only=True):
+    scheduler_interval_seconds: Annotated[
         float,
-        Row(number(0.05, 60), "How often the exporter looks which sessions are due; a poll starts at most this late."),
+        SettingSpec(
+            number(0.05, 60), "How often the exporter looks which sessions are due; a poll starts at most this late."
+        ),
     ] = 1.0
     min_interval_seconds: Annotated[
         float,
-        Row(
+        SettingSpec(
             number(1),
             "The time between two polls of a session that has just changed. Each poll in which nothing has changed "
             "doubles it. Bills take minutes to hours, so shorter intervals cost requests and find little.",
@@ -175,11 +177,13 @@ class Polling(Struct, frozen=True, kw_only=True):
     ] = 30.0
     max_interval_seconds: Annotated[
         float,
-        Row(number(1), "What the doubled interval grows to; how late, at most, a late bill is seen before settling."),
+        SettingSpec(
+            number(1), "What the doubled interval grows to; how late, at most, a late bill is seen before settling."
+        ),
     ] = 3600.0
     settle_after_seconds: Annotated[
         float,
-        Row(
+        SettingSpec(
             number(1),
             "A session is settled when nothing has changed for so long. The API never says that a bill is final, and "
             "products are rated up to hours apart: six hours outlast the gaps between them.",
@@ -187,44 +191,49 @@ class Polling(Struct, frozen=True, kw_only=True):
     ] = 21_600.0
     recheck_after_seconds: Annotated[
         tuple[float, ...],
-        Row(
-            Each(number(1), at_most=20, check=ascending),
+        SettingSpec(
+            ListOf(number(1), at_most=20, check=ascending),
             "When a settled session is looked at again, counted from its settling: after a day, a week, and 35 days, "
             "past the corrections that come with the end of a month. `[]`: never.",
         ),
     ] = (86_400.0, 604_800.0, 3_024_000.0)
-    give_up_after_seconds: Annotated[
+    not_found_timeout_seconds: Annotated[
         float,
-        Row(
+        SettingSpec(
             number(1),
             "A session that the API doesn't know for so long is `missing`, and only rechecked. New sessions are "
             "unknown until their first record is rated.",
         ),
     ] = 172_800.0
-    hinted_interval_seconds: Annotated[
+    reported_interval_seconds: Annotated[
         float,
-        Row(
+        SettingSpec(
             number(1),
             "The pace of sessions that webhooks or detail records tell of, for they say when it is time to look: so "
             "long between two looks while a call goes on, twice as long once it has ended, eight times once rated.",
         ),
     ] = 900.0
     timeout_seconds: Annotated[
-        float, Row(number(0.1, 600), "How long one API request may take before it counts as failed and is tried again.")
+        float,
+        SettingSpec(
+            number(0.1, 600), "How long one API request may take before it counts as failed and is tried again."
+        ),
     ] = 30.0
     attempts_max: Annotated[
         int,
-        Row(whole(1, 10), "How often a failing request is sent in one poll. Telnyx asks for at most 3 to 5 retries."),
+        SettingSpec(
+            whole(1, 10), "How often a failing request is sent in one poll. Telnyx asks for at most 3 to 5 retries."
+        ),
     ] = 5
     configured_recheck_seconds: Annotated[
-        float, Row(number(1), "How often a settled session is looked at for as long as `sessions` names it.")
+        float, SettingSpec(number(1), "How often a settled session is looked at for as long as `sessions` names it.")
     ] = 86_400.0
 
 
-class Tree(Struct, frozen=True, kw_only=True):
+class TreeSettings(Struct, frozen=True, kw_only=True):
     max_depth: Annotated[
         int,
-        Row(
+        SettingSpec(
             whole(1, 5),
             "Levels of a tree to ask for at a time. 5 is the API's maximum, and AI calls need 4 to 5 of them; what "
             "lies deeper is fetched by asking again, so less means more requests.",
@@ -232,30 +241,31 @@ class Tree(Struct, frozen=True, kw_only=True):
     ] = 5
     expand: Annotated[
         Literal["auto", "record", "none"],
-        Row(
+        SettingSpec(
             choice("auto", "record", "none"),
             "Whether to ask for the events' detail records, the bulk of every answer: `record` always, `none` never "
             "(no models, tokens, durations or own labels), `auto` when a metric or label needs them.",
         ),
     ] = "auto"
-    nodes_max: Annotated[
-        int, Row(whole(1, 1_000_000), "The most events of one session; a larger tree fails its poll.")
+    max_nodes: Annotated[
+        int, SettingSpec(whole(1, 1_000_000), "The most events of one session; a larger tree fails its poll.")
     ] = 20_000
-    subtrees_max: Annotated[
-        int, Row(whole(1, 10_000), "The most further requests that completing one cut tree may take in one poll.")
+    max_subtree_requests: Annotated[
+        int,
+        SettingSpec(whole(1, 10_000), "The most further requests that completing one cut tree may take in one poll."),
     ] = 200
-    depth_max: Annotated[
-        int, Row(whole(1, 500), "The most levels of a completed tree; a deeper one fails its poll.")
+    max_levels: Annotated[
+        int, SettingSpec(whole(1, 500), "The most levels of a completed tree; a deeper one fails its poll.")
     ] = 64
     body_bytes_max: Annotated[
-        int, Row(whole(1024, 1_073_741_824), "The largest answer that is read, after decompression (32 MiB).")
+        int, SettingSpec(whole(1024, 1_073_741_824), "The largest answer that is read, after decompression (32 MiB).")
     ] = 33_554_432
 
 
-class Ledger(Struct, frozen=True, kw_only=True):
+class LedgerSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[
         str,
-        Row(
+        SettingSpec(
             ledger_url(),
             "The ledger's database. Three slashes start a path in the working directory, four an absolute one. Keep it "
             "on a disk that survives restarts. Or `postgresql://USER@HOST/DATABASE`, which any number of exporters "
@@ -264,7 +274,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
     ] = "sqlite:///telnyx-sessions.sqlite"
     password_file: Annotated[
         Path | None,
-        Row(
+        SettingSpec(
             file_path(),
             "The file that holds PostgreSQL's password and nothing else, such as a mounted secret. It is read for each "
             "new connection, so another password needs no restart.",
@@ -273,14 +283,14 @@ class Ledger(Struct, frozen=True, kw_only=True):
     ] = None
     lease_seconds: Annotated[
         float,
-        Row(
+        SettingSpec(
             number(5, 3600),
             "PostgreSQL only. How long after an exporter died the polls it had begun are begun again by another.",
         ),
     ] = 60.0
-    takeover_seconds: Annotated[
+    exposition_handover_seconds: Annotated[
         float,
-        Row(
+        SettingSpec(
             number(0, 3600),
             "PostgreSQL only. How long an exporter that takes over the exposition of the ledger waits before it "
             "exposes: at least the interval at which Prometheus scrapes, so that no scrape ever counts twice.",
@@ -288,7 +298,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
     ] = 60.0
     retention_days: Annotated[
         int,
-        Row(
+        SettingSpec(
             whole(1, 3650),
             "How long a settled session and its events are kept; totals are kept for ever. Longer than until the "
             "last recheck, else a late correction would meet a session already forgotten.",
@@ -301,26 +311,39 @@ class Config(Struct, frozen=True, kw_only=True):
 
     accounts: Annotated[
         tuple[Account, ...],
-        Row(
-            Each(Section(Account, one_of=(KEY, WEBHOOK_KEY)), at_least=1),
+        SettingSpec(
+            ListOf(Section(Account, one_of=(KEY, WEBHOOK_KEY)), at_least=1),
             "The Telnyx accounts. Without any, one account `default` reads `TELNYX_API_KEY`.",
         ),
     ] = (Account(),)
     sessions: Annotated[
-        tuple[ConfiguredSession, ...], Row(Each(Section(ConfiguredSession)), "Sessions to follow, named by hand.")
+        tuple[ConfiguredSession, ...],
+        SettingSpec(ListOf(Section(ConfiguredSession)), "Sessions to follow, named by hand."),
     ] = ()
-    discovery: Annotated[Discovery, Row(Section(Discovery), "How sessions are found that nobody names by hand.")] = (
-        Discovery()
+    discovery: Annotated[
+        DiscoverySettings, SettingSpec(Section(DiscoverySettings), "How sessions are found that nobody names by hand.")
+    ] = DiscoverySettings()
+    polling: Annotated[
+        PollingSettings, SettingSpec(Section(PollingSettings), "When sessions are looked at, and when no longer.")
+    ] = PollingSettings()
+    tree: Annotated[
+        TreeSettings, SettingSpec(Section(TreeSettings), "How event trees are asked for, and what bounds them.")
+    ] = TreeSettings()
+    metrics: Annotated[MetricsSettings, SettingSpec(Section(MetricsSettings), "What /metrics shows.")] = (
+        MetricsSettings()
     )
-    polling: Annotated[Polling, Row(Section(Polling), "When sessions are looked at, and when no longer.")] = Polling()
-    tree: Annotated[Tree, Row(Section(Tree), "How event trees are asked for, and what bounds them.")] = Tree()
-    metrics: Annotated[Metrics, Row(Section(Metrics), "What /metrics shows.")] = Metrics()
-    ledger: Annotated[Ledger, Row(Section(Ledger), "Where what was booked is kept.")] = Ledger()
+    ledger: Annotated[LedgerSettings, SettingSpec(Section(LedgerSettings), "Where what was booked is kept.")] = (
+        LedgerSettings()
+    )
     budgets: Annotated[
         tuple[Budget, ...],
-        Row(Each(Section(Budget), at_most=100), "What may be spent in a window of time, for dashboards and alerts."),
+        SettingSpec(
+            ListOf(Section(Budget), at_most=100), "What may be spent in a window of time, for dashboards and alerts."
+        ),
     ] = ()
-    web: Annotated[Web, Row(Section(Web), "What the exporter's own pages show.")] = Web()
+    web: Annotated[WebSettings, SettingSpec(Section(WebSettings), "What the exporter's own pages show.")] = (
+        WebSettings()
+    )
 
     def session_refs(self) -> Iterator[SessionRef]:
         """The configured sessions by the names that the API knows."""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from exporter.config.rules import Each, Row, distinct, text
+from exporter.config.rules import ListOf, SettingSpec, distinct, text
 
 REDACT_FIELDS = (
     *("from", "to", "cli", "cld", "ani", "dnis", "msisdn", "number", "*_number", "*numbers", "*phone", "*phones"),
@@ -22,11 +22,11 @@ REDACT_FIELDS = (
 """Numbers; SIP URIs; names; other addresses, SIM cards among them; what was said, or was hidden in a header."""
 
 
-class Web(Struct, frozen=True, kw_only=True):
+class WebSettings(Struct, frozen=True, kw_only=True):
     redact_fields: Annotated[
         tuple[str, ...],
-        Row(
-            Each(
+        SettingSpec(
+            ListOf(
                 text("the name of a field, with * for any letters", r"(?=.*[A-Za-z0-9*])[A-Za-z0-9_*-]{1,100}"),
                 at_most=1000,
                 check=distinct,

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 
 from exporter.core.costs import INFERENCE
-from exporter.core.model import NONE, OTHER, UNKNOWN, Event, Facts, Labels, Profile, Session
+from exporter.core.model import NONE, OTHER, UNKNOWN, Event, EventAttributes, Labels, Session, SessionAttributes
 from exporter.core.money import amount_text, read_amount
 from exporter.core.tree import identity
 
@@ -33,7 +33,7 @@ _NUMBER_LIMIT = 10**40
 """A UUID written as a number stays below it; Python refuses to print what is much longer."""
 
 
-class Names(Struct, frozen=True):
+class FieldNames(Struct, frozen=True):
     """Field names by what they mean; the first that is present and readable holds.
 
     Names without a unit are left out: a `duration` may be milliseconds.
@@ -58,16 +58,16 @@ class Names(Struct, frozen=True):
     def all(self) -> frozenset[str]:
         return frozenset(name for names in self._lists() for name in names)
 
-    def present_in(self, record: Iterable[str]) -> "Names":
+    def present_in(self, record: Iterable[str]) -> "FieldNames":
         """The names that occur in a record."""
         present = set(record)
-        return Names(*(tuple(name for name in names if name in present) for names in self._lists()))
+        return FieldNames(*(tuple(name for name in names if name in present) for names in self._lists()))
 
     def _lists(self) -> Iterator[tuple[str, ...]]:
         return (getattr(self, meaning) for meaning in self.__struct_fields__)
 
 
-NAMES = Names()
+NAMES = FieldNames()
 
 SESSION_KINDS = {
     "message": "messaging",
@@ -110,7 +110,7 @@ class LabelSource(Protocol):
         """Return the values to show; None if any."""
 
 
-class Labeller:
+class AttributeReader:
     """Reads records under one configuration."""
 
     def __init__(self, labels: Iterable[LabelSource] = ()) -> None:
@@ -119,13 +119,13 @@ class Labeller:
         self.record_fields = NAMES.all() | {label.field for label in self._extra}
         """Every field that anything here reads."""
 
-    def facts(self, session: Session) -> tuple[Facts, ...]:
+    def facts(self, session: Session) -> tuple[EventAttributes, ...]:
         """What the records say of each event, in the order of the session's events."""
         account = (("account", session.ref.account),)
         extras = self._extras(session.events)
         return tuple(_facts(account, event, extra) for event, extra in zip(session.events, extras, strict=True))
 
-    def profile(self, session: Session, facts: tuple[Facts, ...]) -> Profile:
+    def session_attributes(self, session: Session, facts: tuple[EventAttributes, ...]) -> SessionAttributes:
         """The session as a whole; an event without an id can't be told from others and isn't counted."""
         distinct: dict[tuple[str | int, ...], str] = {}
         for event, found in zip(session.events, facts, strict=True):
@@ -134,7 +134,7 @@ class Labeller:
                 distinct.setdefault(key, found.labels[1][1])
         record_types = list(distinct.values())
         root = facts[0].labels[1][1]
-        return Profile(
+        return SessionAttributes(
             root_record_type=root,
             session_kind=_kind(root, session.events),
             events=len(record_types),
@@ -166,12 +166,12 @@ class Labeller:
         return own
 
 
-def _facts(account: Labels, event: Event, extra: Labels) -> Facts:
+def _facts(account: Labels, event: Event, extra: Labels) -> EventAttributes:
     record = event.record
     names = _names_in(tuple(record))
     turn = event.record_type == INFERENCE
     model = (_first(record, names.model, _readable) or UNKNOWN) if turn else NONE
-    return Facts(
+    return EventAttributes(
         account + _own_labels(event.record_type, event.product, model) + extra,
         _first(record, names.input_tokens, _tokens) if turn else None,
         _first(record, names.output_tokens, _tokens) if turn else None,
@@ -223,7 +223,7 @@ def _first(
 
 
 @lru_cache(maxsize=4096)  # records of one record type have the same fields
-def _names_in(record: tuple[str, ...]) -> Names:
+def _names_in(record: tuple[str, ...]) -> FieldNames:
     return NAMES.present_in(record)
 
 

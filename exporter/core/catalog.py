@@ -200,7 +200,7 @@ FAMILIES: tuple[Family, ...] = (
         rule="event_cost of the session's events until it settles, then 0",
     ),
     _ledger(
-        "telnyx_unreleased_cost",
+        "telnyx_pending_cost",
         "gauge",
         "currency",
         "Net cost booked but not yet shown, because its series is new and must be scraped at 0 first.",
@@ -209,7 +209,7 @@ FAMILIES: tuple[Family, ...] = (
         "telnyx_followed_session_cost",
         "gauge",
         "root_record_type event_id product currency",
-        "Net cost of a session by product; bounded by metrics.followed_sessions_max.",
+        "Net cost of a session by product; bounded by metrics.session_series_max.",
     ),
     _ledger("telnyx_followed_session_events", "gauge", "root_record_type event_id", "Events of a session; bounded."),
     _ledger(
@@ -378,13 +378,13 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _process("telnyx_ledger_commit_failures_total", "counter", "", "Batches that the ledger could not book."),
     _process(
-        "telnyx_ledger_rescues_total",
+        "telnyx_ledger_restores_total",
         "counter",
         "",
         "Times that the ledger's file was removed while in use, and was written again.",
     ),
     _process(
-        "telnyx_ledger_repeats_total",
+        "telnyx_ledger_retries_total",
         "counter",
         "",
         "Transactions that were begun again because other exporters with the same ledger were in the way.",

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from exporter.core.model import UNKNOWN, Facts, Labels
+from exporter.core.model import UNKNOWN, EventAttributes, Labels
 from exporter.core.money import ZERO, subtract
 
 COST, CREDITS = "telnyx_cost_total", "telnyx_cost_credits_total"
@@ -26,7 +26,7 @@ _ONE = Decimal(1)
 _MONEY = frozenset({COST, CREDITS})
 
 
-class Entry(Struct, frozen=True, gc=False):
+class LedgerEntry(Struct, frozen=True, gc=False):
     """One addition to one total; `labels` are the event's, `further` what the family has beyond them."""
 
     family: str
@@ -36,7 +36,7 @@ class Entry(Struct, frozen=True, gc=False):
     """Never negative, but of gauges."""
 
 
-class Booked(Struct, frozen=True, gc=False):
+class BookedEvent(Struct, frozen=True, gc=False):
     """What the ledger has booked of one event."""
 
     labels: Labels
@@ -57,17 +57,17 @@ class Booked(Struct, frozen=True, gc=False):
 class Booking(Struct, frozen=True, gc=False):
     """The outcome of one sighting; `failed` names checks that it fails, with what differed."""
 
-    after: Booked
-    entries: tuple[Entry, ...]
+    after: BookedEvent
+    entries: tuple[LedgerEntry, ...]
     failed: tuple[tuple[str, str], ...] = ()
 
 
-def book(before: Booked | None, cost: Decimal | None, currency: str, facts: Facts) -> Booking:
+def book(before: BookedEvent | None, cost: Decimal | None, currency: str, facts: EventAttributes) -> Booking:
     """Book one sighting; the same sighting booked again yields no entries."""
-    entries: list[Entry] = []
+    entries: list[LedgerEntry] = []
     failed: list[tuple[str, str]] = []
     if before is None:
-        before = Booked(labels=facts.labels)
+        before = BookedEvent(labels=facts.labels)
         entries += _count(facts.labels, unpriced=cost is None)
         awaiting = False
     else:
@@ -84,11 +84,13 @@ def book(before: Booked | None, cost: Decimal | None, currency: str, facts: Fact
             failed.append(("currency", f"was in {before.currency}, is now in {currency}"))
     usage = _use(before, facts, entries, failed)
     at = before.at if before.at is not None else facts.at
-    after = Booked(before.labels, cost_labels, cost, currency, *usage, at, before.settled_unpriced and cost is None)
+    after = BookedEvent(
+        before.labels, cost_labels, cost, currency, *usage, at, before.settled_unpriced and cost is None
+    )
     return Booking(after, tuple(entries), tuple(failed))
 
 
-def says_nothing_new(before: Booked, cost: Decimal | None, currency: str, facts: Facts) -> bool:
+def says_nothing_new(before: BookedEvent, cost: Decimal | None, currency: str, facts: EventAttributes) -> bool:
     """Whether `book` would leave all as it is: the usual sighting, and the quick answer to it."""
     return (
         (cost is None or (cost == before.cost and currency in {before.currency, UNKNOWN}))
@@ -99,7 +101,7 @@ def says_nothing_new(before: Booked, cost: Decimal | None, currency: str, facts:
     )
 
 
-def net(entries: tuple[Entry, ...]) -> list[tuple[str, Decimal]]:
+def net(entries: tuple[LedgerEntry, ...]) -> list[tuple[str, Decimal]]:
     """(currency, signed amount) of the money in these entries."""
     return [
         (entry.further[0][1], entry.amount if entry.family == COST else -entry.amount)
@@ -112,21 +114,21 @@ def is_inference(labels: Labels) -> bool:
     return ("record_type", INFERENCE) in labels
 
 
-def _count(labels: Labels, *, unpriced: bool) -> list[Entry]:
-    entries = [Entry(EVENTS, labels, (), _ONE)]
+def _count(labels: Labels, *, unpriced: bool) -> list[LedgerEntry]:
+    entries = [LedgerEntry(EVENTS, labels, (), _ONE)]
     if is_inference(labels):
-        entries.append(Entry(TURNS, labels, (), _ONE))
+        entries.append(LedgerEntry(TURNS, labels, (), _ONE))
     if unpriced:
-        entries.append(Entry(AWAITING, labels, (), _ONE))
+        entries.append(LedgerEntry(AWAITING, labels, (), _ONE))
     return entries
 
 
-def _price(before: Booked, awaiting: bool, cost: Decimal, currency: str, labels: Labels) -> list[Entry]:  # noqa: FBT001 - a fact, not a switch
-    entries: list[Entry] = []
+def _price(before: BookedEvent, awaiting: bool, cost: Decimal, currency: str, labels: Labels) -> list[LedgerEntry]:  # noqa: FBT001 - a fact, not a switch
+    entries: list[LedgerEntry] = []
     if awaiting:
-        entries.append(Entry(AWAITING, before.labels, (), -_ONE))
+        entries.append(LedgerEntry(AWAITING, before.labels, (), -_ONE))
         if before.settled_unpriced:
-            entries.append(Entry(PRICED_LATE, before.labels, (), _ONE))
+            entries.append(LedgerEntry(PRICED_LATE, before.labels, (), _ONE))
     if before.cost is None:
         return entries + _differ(cost, currency, labels, first=True)
     if before.currency == currency:
@@ -134,19 +136,21 @@ def _price(before: Booked, awaiting: bool, cost: Decimal, currency: str, labels:
     return entries + _differ(-before.cost, before.currency, labels) + _differ(cost, currency, labels, first=True)
 
 
-def _differ(difference: Decimal, currency: str, labels: Labels, *, first: bool = False) -> list[Entry]:
+def _differ(difference: Decimal, currency: str, labels: Labels, *, first: bool = False) -> list[LedgerEntry]:
     """Entries for a difference; a first price of zero yields one too, so that its series exists."""
     if not difference and not first:
         return []
     up = difference >= 0
     further = (("currency", currency),)
-    entries = [Entry(COST if up else CREDITS, labels, further, abs(difference))]
+    entries = [LedgerEntry(COST if up else CREDITS, labels, further, abs(difference))]
     if is_inference(labels):
-        entries.append(Entry(INFERENCE_COST if up else INFERENCE_CREDITS, labels, further, abs(difference)))
+        entries.append(LedgerEntry(INFERENCE_COST if up else INFERENCE_CREDITS, labels, further, abs(difference)))
     return entries
 
 
-def _use(before: Booked, facts: Facts, entries: list[Entry], failed: list[tuple[str, str]]) -> tuple[int, int, Decimal]:
+def _use(
+    before: BookedEvent, facts: EventAttributes, entries: list[LedgerEntry], failed: list[tuple[str, str]]
+) -> tuple[int, int, Decimal]:
     """Book tokens and billed seconds, upward only."""
     read = _more_tokens("input", facts.input_tokens, before, entries, failed)
     written = _more_tokens("output", facts.output_tokens, before, entries, failed)
@@ -154,7 +158,7 @@ def _use(before: Booked, facts: Facts, entries: list[Entry], failed: list[tuple[
     if seconds is None:
         return read, written, known
     if seconds > known:
-        entries.append(Entry(BILLED_SECONDS, before.labels, (), subtract(seconds, known)))
+        entries.append(LedgerEntry(BILLED_SECONDS, before.labels, (), subtract(seconds, known)))
         return read, written, seconds
     if seconds < known:
         failed.append(("usage_decreased", f"billed seconds were {known}, are now {seconds}"))
@@ -162,7 +166,7 @@ def _use(before: Booked, facts: Facts, entries: list[Entry], failed: list[tuple[
 
 
 def _more_tokens(
-    direction: str, now: int | None, before: Booked, entries: list[Entry], failed: list[tuple[str, str]]
+    direction: str, now: int | None, before: BookedEvent, entries: list[LedgerEntry], failed: list[tuple[str, str]]
 ) -> int:
     known = before.input_tokens if direction == "input" else before.output_tokens
     if now is None or now == known:
@@ -170,5 +174,5 @@ def _more_tokens(
     if now < known:
         failed.append(("usage_decreased", f"{direction} tokens were {known}, are now {now}"))
         return known
-    entries.append(Entry(TOKENS, before.labels, (("token_direction", direction),), Decimal(now - known)))
+    entries.append(LedgerEntry(TOKENS, before.labels, (("token_direction", direction),), Decimal(now - known)))
     return now

@@ -49,7 +49,7 @@ class Transient(PollError):
     """The same request may succeed later."""
 
 
-class KeyRefused(PollError):
+class Unauthorized(PollError):
     """The API refuses the account's key: nothing of this account can be polled until somebody acts."""
 
 
@@ -57,7 +57,7 @@ class Denied(PollError):
     """The API says that this session cannot be had: a wrong name, or no right to see it."""
 
 
-class Gone(PollError):
+class NotFound(PollError):
     """The API knows no such event, or not yet, or not at this `date_time`."""
 
 
@@ -65,7 +65,7 @@ class TreeError(PollError):
     """The answer is not a tree that can be read within the configured limits."""
 
 
-class Refused(ExporterError):
+class Rejected(ExporterError):
     """What was sent to the exporter is not taken; the sender is told why by a table, never in words of the content."""
 
     def __init__(self, reason: str) -> None:

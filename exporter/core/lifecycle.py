@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from exporter.core.model import Hint
+from exporter.core.model import NoticeKind
 
 State = Literal["discovered", "active", "settled", "missing", "denied"]
 Outcome = Literal["changed", "unchanged", "incomplete", "gone", "denied", "failed"]
@@ -20,16 +20,16 @@ JITTER = 0.1
 """Share by which an interval may be shorter or longer, so that sessions found together don't stay together."""
 
 
-class Policy(Struct, frozen=True):
+class PollPolicy(Struct, frozen=True):
     """The configured pace; all in seconds of session time."""
 
     min_interval: float
     max_interval: float
     settle_after: float
     recheck_after: tuple[float, ...]
-    give_up_after: float
+    not_found_timeout: float
     configured_recheck: float
-    hinted_interval: float = 900.0
+    reported_interval: float = 900.0
     """Of sessions that a source tells of: they are waited for rather than asked for."""
 
     @property
@@ -39,12 +39,12 @@ class Policy(Struct, frozen=True):
             self.max_interval,
             self.configured_recheck,
             self.settle_after,
-            _AWAITED_INTERVALS * self.hinted_interval,
+            _AWAITED_INTERVALS * self.reported_interval,
         )
         return (1 + JITTER) * max(*intervals, *self.recheck_after)
 
 
-class Standing(Struct, frozen=True):
+class SessionState(Struct, frozen=True):
     """Where one session stands in its life."""
 
     followed_at: float
@@ -52,7 +52,7 @@ class Standing(Struct, frozen=True):
     configured: bool = False
     interval: float = 0.0
     """The interval that led to the last poll; 0 before the first, and after a hint."""
-    hint: Hint = ""
+    hint: NoticeKind = ""
     """The furthest that a source has said."""
     first_tree_at: float | None = None
     changed_at: float | None = None
@@ -61,46 +61,46 @@ class Standing(Struct, frozen=True):
     rechecks: int = 0
 
 
-Step = tuple[Standing, float | None]
+Transition = tuple[SessionState, float | None]
 """The new standing and when the session is due next; None: not again by itself."""
 
 
-def step(standing: Standing, outcome: Outcome, now: float, policy: Policy, jitter: float) -> Step:
+def next_state(standing: SessionState, outcome: Outcome, now: float, policy: PollPolicy, jitter: float) -> Transition:
     """The next standing after a poll; `jitter` is a number from -1 to 1."""
     return _STEPS[outcome](standing, now, policy, 1 + JITTER * jitter)
 
 
-def hinted(standing: Standing, hint: Hint, now: float, policy: Policy) -> Step | None:
+def after_notice(standing: SessionState, hint: NoticeKind, now: float, policy: PollPolicy) -> Transition | None:
     """The standing after a source's word, and when the session is due at the latest; None if it is no news.
 
     Words come twice and out of order: that a session began says nothing of a known one, nor does its end once it is
     rated. A rating may come again, with another amount.
     """
     if hint == "listed" and standing.hint in _AWAITED:
-        return standing, now + _AWAITED_INTERVALS * policy.hinted_interval
-    if kept(hint) != "rated" and _KEPT.index(hint) <= _KEPT.index(standing.hint):
+        return standing, now + _AWAITED_INTERVALS * policy.reported_interval
+    if remembered_kind(hint) != "rated" and _KEPT.index(hint) <= _KEPT.index(standing.hint):
         return None
-    return replace(standing, hint=kept(hint), interval=0.0), now + first_wait(hint, policy)
+    return replace(standing, hint=remembered_kind(hint), interval=0.0), now + first_wait(hint, policy)
 
 
-def first_wait(hint: Hint, policy: Policy) -> float:
+def first_wait(hint: NoticeKind, policy: PollPolicy) -> float:
     """How long after the word the session is looked at: nothing is billed before the end, and then not at once."""
-    return {"begun": policy.hinted_interval, "ended": policy.min_interval}.get(hint, 0.0)
+    return {"begun": policy.reported_interval, "ended": policy.min_interval}.get(hint, 0.0)
 
 
-def kept(hint: Hint) -> Hint:
+def remembered_kind(hint: NoticeKind) -> NoticeKind:
     """The word as it is remembered: where nobody else tells of a session, that an event is rated is all there is."""
     return "rated" if hint == "listed" else hint
 
 
-_KEPT: tuple[Hint, ...] = ("", "begun", "ended", "rated")
+_KEPT: tuple[NoticeKind, ...] = ("", "begun", "ended", "rated")
 _AWAITED = frozenset({"begun", "ended"})
 """Somebody told of the session who will tell of its whole bill too: for one event of it nobody need hurry."""
 _AWAITED_INTERVALS = 16
 """Should that word be lost, an event's record has its session looked at after so many hinted intervals."""
 
 
-class Pace(Struct, frozen=True):
+class NoticeSchedule(Struct, frozen=True):
     """How a session is looked at between two words of a source; nothing more need be asked than words may miss."""
 
     first: int
@@ -111,15 +111,15 @@ class Pace(Struct, frozen=True):
     """A change is no reason to look sooner: more is to come, and will be told of."""
 
 
-PACES: Mapping[Hint, Pace] = {
-    "begun": Pace(first=1, growth=2, grows_on_change=False),
-    "ended": Pace(first=2, growth=3, grows_on_change=True),
-    "rated": Pace(first=8, growth=6, grows_on_change=False),
+NOTICE_SCHEDULES: Mapping[NoticeKind, NoticeSchedule] = {
+    "begun": NoticeSchedule(first=1, growth=2, grows_on_change=False),
+    "ended": NoticeSchedule(first=2, growth=3, grows_on_change=True),
+    "rated": NoticeSchedule(first=8, growth=6, grows_on_change=False),
 }
 """With these an AI call takes at most six requests to settle (tests/polling/test_freshness.py)."""
 
 
-def _changed(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
+def _changed(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     interval = _next_interval(standing, policy, changed=True)
     active = replace(
         standing,
@@ -133,7 +133,7 @@ def _changed(standing: Standing, now: float, policy: Policy, stretch: float) -> 
     return active, now + stretch * interval
 
 
-def _unchanged(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
+def _unchanged(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     if standing.state == "settled":
         return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
     if standing.changed_at is None:  # a tree without a single event that could be booked
@@ -146,37 +146,37 @@ def _unchanged(standing: Standing, now: float, policy: Policy, stretch: float) -
     return replace(standing, state="active", interval=interval), min(now + stretch * interval, settles_at)
 
 
-def _next_interval(standing: Standing, policy: Policy, *, changed: bool) -> float:
+def _next_interval(standing: SessionState, policy: PollPolicy, *, changed: bool) -> float:
     """The next interval of a session whose answers are as good as can be had now."""
-    pace = PACES.get(standing.hint)
+    pace = NOTICE_SCHEDULES.get(standing.hint)
     if pace is None:
         return policy.min_interval if changed else _doubled(standing, policy)
-    first = pace.first * policy.hinted_interval
+    first = pace.first * policy.reported_interval
     if not standing.interval or (changed and not pace.grows_on_change):
         return first
     grown = max(first, pace.growth * standing.interval)
     return min(grown, max(policy.max_interval, first)) if standing.hint == "begun" else grown
 
 
-def _doubled(standing: Standing, policy: Policy) -> float:
+def _doubled(standing: SessionState, policy: PollPolicy) -> float:
     return min(policy.max_interval, max(policy.min_interval, 2 * standing.interval))
 
 
-def _again(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
+def _again(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     interval = _doubled(standing, policy)
     return replace(standing, interval=interval), now + stretch * interval
 
 
-def _incomplete(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
+def _incomplete(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     seen = now if standing.first_tree_at is None else standing.first_tree_at
     return _again(replace(standing, first_tree_at=seen), now, policy, stretch)
 
 
-def _gone(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
+def _gone(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     if standing.state in {"missing", "settled"}:
         return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
     known_at = standing.followed_at if standing.changed_at is None else standing.changed_at
-    if now - known_at >= policy.give_up_after:
+    if now - known_at >= policy.not_found_timeout:
         return _rest(replace(standing, state="missing", rested_at=now, rechecks=0), now, policy, stretch)
     waited_for = standing.hint in {"begun", "ended"}
     interval = _doubled(standing, policy)
@@ -185,13 +185,13 @@ def _gone(standing: Standing, now: float, policy: Policy, stretch: float) -> Ste
     return replace(standing, interval=interval), now + stretch * interval
 
 
-def _denied(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
+def _denied(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     if standing.state in {"denied", "settled"}:
         return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
     return _rest(replace(standing, state="denied", rested_at=now, rechecks=0), now, policy, stretch)
 
 
-def _rest(standing: Standing, now: float, policy: Policy, stretch: float) -> Step:
+def _rest(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     """Due again after each of the rechecks; after the last only while it is configured."""
     due_at: float | None = None
     if standing.rechecks < len(policy.recheck_after):

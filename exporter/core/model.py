@@ -23,16 +23,16 @@ class SessionRef(Struct, frozen=True, order=True):
     """ISO 8601 date or date-time that narrows the API's index; a wrong one makes it answer 404."""
 
 
-Hint = Literal["", "begun", "ended", "listed", "rated"]
+NoticeKind = Literal["", "begun", "ended", "listed", "rated"]
 """What a source says has just happened to a session; the empty one: it exists; listed: one of its events was rated."""
 
 
-class Sighting(Struct, frozen=True):
+class SessionNotice(Struct, frozen=True):
     """A source's word on one session."""
 
     ref: SessionRef
-    hint: Hint = ""
-    fallback: SessionRef | None = None
+    hint: NoticeKind = ""
+    substitute: SessionRef | None = None
     """What is followed instead as long as the API doesn't know the session: an event of it that surely exists."""
 
 
@@ -45,7 +45,7 @@ class DetailRecord(Struct, frozen=True):
     at: float | None
     cost: Decimal | None
     currency: str
-    sighting: Sighting
+    notice: SessionNotice
 
 
 class Event(Struct, frozen=True):
@@ -94,7 +94,7 @@ Labels = tuple[tuple[str, str], ...]
 """Label names with their values, in the order of the family's labels."""
 
 
-class Facts(Struct, frozen=True):
+class EventAttributes(Struct, frozen=True):
     """What the records say of one event: its labels, and the usage it was billed for."""
 
     labels: Labels
@@ -106,7 +106,7 @@ class Facts(Struct, frozen=True):
     """When the event happened, by its own record."""
 
 
-class Profile(Struct, frozen=True):
+class SessionAttributes(Struct, frozen=True):
     """What a session is as a whole; distinct events only."""
 
     root_record_type: str
@@ -144,12 +144,12 @@ class Receipt(Struct, frozen=True):
     """What one commit of the ledger changed, ready to be shown."""
 
     totals: tuple[Total, ...] = ()
-    followed: tuple["Followed", ...] = ()
-    notices: tuple["Notice", ...] = ()
-    moves: tuple["Move", ...] = ()
+    followed: tuple["SessionGauges", ...] = ()
+    failed_checks: tuple["FailedCheck", ...] = ()
+    moves: tuple["StateChange", ...] = ()
 
 
-class Followed(Struct, frozen=True):
+class SessionGauges(Struct, frozen=True):
     """One session as the bounded per-session gauges show it."""
 
     ref: SessionRef
@@ -161,7 +161,7 @@ class Followed(Struct, frozen=True):
     configured: bool
 
 
-class Notice(Struct, frozen=True):
+class FailedCheck(Struct, frozen=True):
     """Something an operator may want to know: a check that began to fail, a bad record. Goes to the log."""
 
     ref: SessionRef
@@ -169,7 +169,7 @@ class Notice(Struct, frozen=True):
     detail: str
 
 
-class Move(Struct, frozen=True):
+class StateChange(Struct, frozen=True):
     """A session that has come into another state. Goes to the log."""
 
     ref: SessionRef
@@ -202,8 +202,8 @@ class Poll(Struct, frozen=True):
     """same: the answer was the last one again, to the byte, and was not read."""
     reason: str = ""
     session: Session | None = None
-    facts: tuple[Facts, ...] = ()
-    profile: Profile | None = None
+    facts: tuple[EventAttributes, ...] = ()
+    session_attributes: SessionAttributes | None = None
     detail: str = ""
     """What the error said, of a poll that failed."""
     fingerprint: bytes | None = None

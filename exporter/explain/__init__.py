@@ -13,12 +13,12 @@ from exporter.explain.json_document import document
 from exporter.explain.page import failure, page, terminal_page
 from exporter.explain.prober import Prober
 from exporter.explain.sanitise import TEXT_MAX
-from exporter.explain.story import Look, Story
+from exporter.explain.story import Explanation, ProbeResult
 from exporter.explain.text import picture, story_text
 
-__all__ = ["FORMS", "TEXT_MAX", "Look", "Prober", "Story", "failure", "page", "story_text"]
+__all__ = ["FORMS", "TEXT_MAX", "Explanation", "ProbeResult", "Prober", "failure", "page", "story_text"]
 
-FORMS: Mapping[str, Callable[[Story], str]] = {
+FORMS: Mapping[str, Callable[[Explanation], str]] = {
     "tree": picture,
     "json": document,
     "csv": table,

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from exporter.core.model import Event
 from exporter.explain.sanitise import TEXT_MAX, flat, printable
-from exporter.explain.story import Story, with_depths
+from exporter.explain.story import Explanation, with_depths
 
 COLUMNS = (
     *("depth", "id", "parent_id", "record_type", "product", "event_name"),
@@ -25,7 +25,7 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a formula may begin with, in wide letters too."""
 
 
-def table(story: Story) -> str:
+def table(story: Explanation) -> str:
     """RFC 4180, with a header; the root has depth 0, an unpriced event an empty cost."""
     session = story.look.session
     assert session is not None
@@ -41,7 +41,7 @@ def table(story: Story) -> str:
     return text.getvalue()
 
 
-def _names(story: Story, event: Event, parent: str) -> list[str]:
+def _names(story: Explanation, event: Event, parent: str) -> list[str]:
     texts = (event.id, parent, event.record_type, event.product, event.event_name)
     names = [_cell(story.wording.line(text)) for text in texts]
     return [*names, _amount(event.cost), _amount(event.cumulative), _cell(story.wording.line(event.currency))]

@@ -10,12 +10,12 @@ from typing import Any
 
 from exporter.core.model import Event
 from exporter.explain.sanitise import LINE_MAX, TEXT_MAX
-from exporter.explain.story import Story, rules, with_depths
-from exporter.metrics.block import Block, Cells
+from exporter.explain.story import Explanation, rules, with_depths
+from exporter.metrics.block import FamilyBlock, HistogramCells
 from exporter.metrics.exposition import bound_text, number
 
 
-def document(story: Story) -> str:
+def document(story: Explanation) -> str:
     """The whole story; without a session `events` and `samples` are empty and `problem` says why."""
     look, wording = story.look, story.wording
     session = look.session
@@ -52,7 +52,7 @@ def document(story: Story) -> str:
     return json.dumps(whole, ensure_ascii=True, indent=2) + "\n"
 
 
-def _event(story: Story, event: Event, depth: int) -> dict[str, Any]:
+def _event(story: Explanation, event: Event, depth: int) -> dict[str, Any]:
     wording = story.wording
     return {
         "depth": depth,
@@ -68,11 +68,11 @@ def _event(story: Story, event: Event, depth: int) -> dict[str, Any]:
     }
 
 
-def _samples(block: Block) -> list[dict[str, Any]]:
+def _samples(block: FamilyBlock) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for values, value in block.values().items():
         named: dict[str, Any] = {"family": block.family.name, "labels": dict(zip(block.labels, values, strict=True))}
-        if isinstance(value, Cells):
+        if isinstance(value, HistogramCells):
             bounds = [*map(bound_text, block.bounds), "+Inf"]
             buckets = dict(zip(bounds, value.counts, strict=True))
             named |= {"buckets": buckets, "sum": number(value.sum).decode(), "count": sum(value.counts)}

@@ -4,7 +4,7 @@ Owns those two, under the names that blackbox_exporter gave them. The samples ar
 """
 
 from exporter.core.catalog import Family
-from exporter.explain.story import Story
+from exporter.explain.story import Explanation
 from exporter.metrics.exposition import Format, head, prefix, sample
 
 SUCCESS = Family("probe_success", "gauge", "process", (), "Displays whether or not the probe was a success.")
@@ -14,14 +14,14 @@ DURATION = Family(
 FAMILIES = (SUCCESS, DURATION)
 
 
-def page(story: Story, seconds: float, form: Format) -> bytes:
+def page(story: Explanation, seconds: float, form: Format) -> bytes:
     """The exposition of a look that took so long in all; a failed one has its two own families alone."""
     place = int(form is Format.OPENMETRICS)
     blocks = [block.finished()[place] for block in story.blocks()]
     return _own(form, seconds, success=story.look.succeeded) + b"".join(blocks) + _end(form)
 
 
-def terminal_page(story: Story) -> str:
+def terminal_page(story: Explanation) -> str:
     """The same in OpenMetrics, fit for a terminal: the format has no escape for what can't be printed."""
     lines = page(story, story.look.seconds, Format.OPENMETRICS).decode().split("\n")
     return "\n".join("".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines)

@@ -13,18 +13,18 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
 from exporter.config import Config
-from exporter.core.attributes import Labeller
+from exporter.core.attributes import AttributeReader
 from exporter.core.clock import Clock
-from exporter.core.errors import ConfigError, Denied, ExporterError, Gone, PollError, Transient, TreeError
-from exporter.core.lifecycle import Policy
+from exporter.core.errors import ConfigError, Denied, ExporterError, NotFound, PollError, Transient, TreeError
+from exporter.core.lifecycle import PollPolicy
 from exporter.core.model import SessionRef
-from exporter.explain.story import Look, Story
+from exporter.explain.story import Explanation, ProbeResult
 from exporter.metrics import Metrics
-from exporter.polling.poller import Journey
+from exporter.polling.fetcher import SessionFetcher
 from exporter.telnyx.client import Exchange
 
 CURES: Mapping[type[ExporterError], str] = {
-    Gone: "check the id and the account; a new session is unknown until its first record is rated",
+    NotFound: "check the id and the account; a new session is unknown until its first record is rated",
     Denied: "check record type and id (`record-types` lists the types), and the rights of the account's key",
     Transient: "try again later",
     TreeError: "if a limit was reached, raise it under `tree`",
@@ -39,8 +39,8 @@ SUCCEEDED, FAILED, REFUSED = "succeeded", "failed", "refused"
 class Prober:
     """Looks at sessions by the clients that poll them."""
 
-    def __init__(self, labeller: Labeller, clock: Clock, metrics: Metrics) -> None:
-        self._labeller = labeller
+    def __init__(self, attribute_reader: AttributeReader, clock: Clock, metrics: Metrics) -> None:
+        self._attribute_reader = attribute_reader
         self._clock = clock
         self._metrics = metrics
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -48,10 +48,10 @@ class Prober:
         """Of the looks under way."""
         self._closed = False
 
-    def adopt(self, config: Config, policy: Policy, journeys: Mapping[str, Journey]) -> None:
-        """Look by these from now on."""
-        self._config, self._policy, self._journeys = config, policy, journeys
-        for account in journeys:
+    def adopt(self, config: Config, policy: PollPolicy, fetchers: Mapping[str, SessionFetcher]) -> None:
+        """ProbeResult by these from now on."""
+        self._config, self._policy, self._journeys = config, policy, fetchers
+        for account in fetchers:
             for outcome in (SUCCEEDED, FAILED, REFUSED):
                 self._count(account, outcome, 0)
 
@@ -69,7 +69,7 @@ class Prober:
     def config(self) -> Config:
         return self._config
 
-    def ask(self, ref: SessionRef, seconds: float) -> Future[Look]:
+    def ask(self, ref: SessionRef, seconds: float) -> Future[ProbeResult]:
         """Have the main loop look; from any thread."""
         return asyncio.run_coroutine_threadsafe(self.look(ref, seconds), self._main)
 
@@ -85,13 +85,13 @@ class Prober:
     def _count(self, account: str, outcome: str, amount: int = 1) -> None:
         self._metrics.inc("telnyx_probes_total", (account, outcome), amount)
 
-    async def look(self, ref: SessionRef, seconds: float = math.inf) -> Look:
+    async def look(self, ref: SessionRef, seconds: float = math.inf) -> ProbeResult:
         """The session as the API shows it now, or why it can't be had within the time; on the main loop."""
         look = await self._look(ref, seconds)
         self._count(ref.account, SUCCEEDED if look.succeeded else FAILED)
         return look
 
-    async def _look(self, ref: SessionRef, seconds: float) -> Look:
+    async def _look(self, ref: SessionRef, seconds: float) -> ProbeResult:
         started = self._clock.monotonic()
         asked = list[Exchange]()
         try:
@@ -104,16 +104,18 @@ class Prober:
             stopping = "the exporter is stopping; try again once it runs"
             problem = f"{ref.account}: {stopping if self._closed else late}"
         else:
-            facts = self._labeller.facts(session)
-            profile = self._labeller.profile(session, facts)
-            return Look(ref, self._clock.now(), self._passed(started), tuple(asked), session, facts, profile)
-        return Look(ref, self._clock.now(), self._passed(started), tuple(asked), problem=problem)
+            facts = self._attribute_reader.facts(session)
+            session_attributes = self._attribute_reader.session_attributes(session, facts)
+            return ProbeResult(
+                ref, self._clock.now(), self._passed(started), tuple(asked), session, facts, session_attributes
+            )
+        return ProbeResult(ref, self._clock.now(), self._passed(started), tuple(asked), problem=problem)
 
-    def _journey(self, ref: SessionRef) -> Journey:
-        journey = self._journeys.get(ref.account)
-        if journey is None:  # a reload came between the question and this look
+    def _journey(self, ref: SessionRef) -> SessionFetcher:
+        fetcher = self._journeys.get(ref.account)
+        if fetcher is None:  # a reload came between the question and this look
             raise ConfigError("account", f"{ref.account} is no longer configured; name another one")
-        return journey
+        return fetcher
 
     @asynccontextmanager
     async def _limit(self, seconds: float) -> AsyncIterator[None]:
@@ -129,9 +131,9 @@ class Prober:
     def _passed(self, started: float) -> float:
         return self._clock.monotonic() - started
 
-    def tell(self, look: Look) -> Story:
+    def tell(self, look: ProbeResult) -> Explanation:
         """The whole story of a look: CPU-heavy for a large session, so never on a loop; from any thread."""
-        return Story.of(look, self._config, self._policy)
+        return Explanation.of(look, self._config, self._policy)
 
 
 def _told(error: ExporterError) -> str:

@@ -33,7 +33,7 @@ _EXACT_MAX = 2**53
 """Programs that read JSON keep whole numbers up to here."""
 
 
-class Wording(Struct, frozen=True):
+class Sanitiser(Struct, frozen=True):
     """Shows values under one redaction; `personal` are the labels that are taken from a personal field, with it."""
 
     redactor: Redactor

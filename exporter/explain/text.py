@@ -9,18 +9,18 @@ from decimal import Decimal
 
 from exporter.core.model import Event, Session
 from exporter.core.money import ZERO, amount_text
-from exporter.explain.sanitise import TEXT_MAX, Wording
-from exporter.explain.story import Story, rules
+from exporter.explain.sanitise import TEXT_MAX, Sanitiser
+from exporter.explain.story import Explanation, rules
 
 SAMPLES_HEADING = "on /metrics, once it has settled:"
 
 
-def picture(story: Story) -> str:
+def picture(story: Explanation) -> str:
     """The session: tree, checks and samples."""
     return "\n".join([*_session_lines(story), ""])
 
 
-def story_text(story: Story) -> str:
+def story_text(story: Explanation) -> str:
     """Everything, from the first request to the rule behind each sample."""
     look, wording = story.look, story.wording
     named = f"{wording.line(look.ref.record_type)} {wording.line(look.ref.event_id)} of account {look.ref.account}"
@@ -38,7 +38,7 @@ def story_text(story: Story) -> str:
     return "\n".join([*lines, *_session_lines(story), "", "where each comes from:", *told, ""])
 
 
-def _session_lines(story: Story) -> Iterator[str]:
+def _session_lines(story: Explanation) -> Iterator[str]:
     session = story.look.session
     assert session is not None
     yield from tree_lines(session, story.wording)
@@ -50,7 +50,7 @@ def _session_lines(story: Story) -> Iterator[str]:
         yield from (line for line in block.finished()[0].decode().splitlines() if not line.startswith("#"))
 
 
-def tree_lines(session: Session, wording: Wording) -> Iterator[str]:
+def tree_lines(session: Session, wording: Sanitiser) -> Iterator[str]:
     """The tree, one event a line: record type, product, its own cost and the cumulative one."""
     children: dict[int, list[int]] = {}
     for index, event in enumerate(session.events):
@@ -77,7 +77,7 @@ def _amount(amount: Decimal | None, absent: str) -> str:
     return absent if amount is None else format(amount, "f")
 
 
-def _check_lines(session: Session, wording: Wording) -> Iterator[str]:
+def _check_lines(session: Session, wording: Sanitiser) -> Iterator[str]:
     if not session.complete:
         yield f"incomplete: {session.cuts_unresolved} of {session.cuts} cut subtrees could not be had"
     for mismatch in session.mismatches:

@@ -12,22 +12,21 @@ from functools import partial
 from pathlib import Path
 
 from exporter.core.errors import LedgerError
-from exporter.core.lifecycle import Policy
+from exporter.core.lifecycle import PollPolicy
 from exporter.ledger.database import Engine, Image
-from exporter.ledger.engine.sqlite import LedgerFile, MemoryFile
-from exporter.ledger.ledger import Ledger
-from exporter.ledger.opened import LEASE_SECONDS
-from exporter.ledger.totals.totals import Settings
+from exporter.ledger.engine.sqlite import MemoryEngine, SqliteEngine
+from exporter.ledger.ledger import LEASE_SECONDS, Ledger
+from exporter.ledger.totals.totals import TotalsSettings
 from exporter.ledger.views.snapshot import Snapshot
 from exporter.ledger.views.sqlite_snapshot import file_snapshot
 
-__all__ = ["Ledger", "Settings", "on_server", "open_existing", "open_ledger", "open_scratch", "snapshot"]
+__all__ = ["Ledger", "TotalsSettings", "on_server", "open_existing", "open_ledger", "open_scratch", "snapshot"]
 
 
 def open_ledger(
     url: str,
-    policy: Policy,
-    settings: Settings,
+    policy: PollPolicy,
+    settings: TotalsSettings,
     lease_seconds: float = LEASE_SECONDS,
     password_file: Path | None = None,
 ) -> Ledger:
@@ -35,12 +34,12 @@ def open_ledger(
     return Ledger(_engine(url, password_file), policy, settings, lease_seconds)
 
 
-def open_scratch(policy: Policy, settings: Settings) -> Ledger:
+def open_scratch(policy: PollPolicy, settings: TotalsSettings) -> Ledger:
     """A ledger in memory, for a booking that nobody keeps."""
-    return Ledger(MemoryFile, policy, settings)
+    return Ledger(MemoryEngine, policy, settings)
 
 
-def open_existing(url: str, policy: Policy, settings: Settings, password_file: Path | None = None) -> Ledger:
+def open_existing(url: str, policy: PollPolicy, settings: TotalsSettings, password_file: Path | None = None) -> Ledger:
     """Open a ledger that must be there already; raises LedgerError if it isn't."""
     if on_server(url):
         with snapshot(url, password_file):
@@ -53,20 +52,20 @@ def open_existing(url: str, policy: Policy, settings: Settings, password_file: P
 def snapshot(url: str, password_file: Path | None = None) -> AbstractContextManager[Snapshot]:
     """The ledger as it is now, for as long as the block takes; LedgerError if it can't be read."""
     if on_server(url):
-        from exporter.ledger.engine.errors import Address  # noqa: PLC0415 - psycopg, for whoever needs it
+        from exporter.ledger.engine.errors import ServerAddress  # noqa: PLC0415 - psycopg, for whoever needs it
         from exporter.ledger.views.postgres_snapshot import server_snapshot  # noqa: PLC0415
 
-        return server_snapshot(Address.of(url, password_file))
+        return server_snapshot(ServerAddress.of(url, password_file))
     return file_snapshot(path_of(url))
 
 
 def _engine(url: str, password_file: Path | None) -> Callable[[Image], Engine]:
     if on_server(url):
-        from exporter.ledger.engine.errors import Address  # noqa: PLC0415
-        from exporter.ledger.engine.postgres import Server  # noqa: PLC0415 - psycopg, for whoever needs it
+        from exporter.ledger.engine.errors import ServerAddress  # noqa: PLC0415
+        from exporter.ledger.engine.postgres import PostgresEngine  # noqa: PLC0415 - psycopg, for whoever needs it
 
-        return partial(Server, Address.of(url, password_file))
-    return partial(LedgerFile, path_of(url))
+        return partial(PostgresEngine, ServerAddress.of(url, password_file))
+    return partial(SqliteEngine, path_of(url))
 
 
 def on_server(url: str) -> bool:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from exporter.core.catalog import BY_NAME
 from exporter.core.errors import LedgerError
 from exporter.core.money import amount_text, total
-from exporter.ledger.copy_targets import Target, columns, go_on, last_claim, nobody_writes, reading, writing
+from exporter.ledger.copy_targets import CopyTarget, columns, go_on, last_claim, nobody_writes, reading, writing
 from exporter.ledger.database import Connection
 from exporter.ledger.schema.version import COPYING
 
@@ -52,7 +52,7 @@ OWN = ("schema_version", "ledger_id", "claims", COPYING)
 Row = tuple[Any, ...]
 
 
-class Copied(Struct, frozen=True):
+class CopyReport(Struct, frozen=True):
     """One table, when it is done."""
 
     table: str
@@ -61,7 +61,7 @@ class Copied(Struct, frozen=True):
     """Of the rows: those that were there from an attempt before."""
 
 
-def copy(original_url: str, copy_url: str, told: Callable[[Copied], None], batch: int = BATCH) -> None:
+def copy(original_url: str, copy_url: str, told: Callable[[CopyReport], None], batch: int = BATCH) -> None:
     """Copy the ledger at one URL to another; raises LedgerError unless both hold the same in the end."""
     with reading(original_url) as original:
         if _kept(original, COPYING) is not None:
@@ -79,7 +79,7 @@ def copy(original_url: str, copy_url: str, told: Callable[[Copied], None], batch
 # Its beginning
 
 
-def _begin(original: Connection, target: Target) -> None:
+def _begin(original: Connection, target: CopyTarget) -> None:
     """The copy is marked before its first row: as one of this ledger, in the state that it is in."""
     state = _state(original)
 
@@ -117,14 +117,14 @@ def _any(connection: Connection, table: str) -> bool:
 # Its rows
 
 
-def _copy(original: Connection, target: Target, table: str, size: int) -> Copied:
+def _copy(original: Connection, target: CopyTarget, table: str, size: int) -> CopyReport:
     names = columns(original, table)
     found, last = _found(target.connection, table)
     count = found
     for rows in _batches(original, table, size, last):
         target.transact(partial(_load, target, table, names, rows))
         count += len(rows)
-    return Copied(table, count, found)
+    return CopyReport(table, count, found)
 
 
 def _found(connection: Connection, table: str) -> tuple[int, Row | None]:
@@ -136,7 +136,7 @@ def _found(connection: Connection, table: str) -> tuple[int, Row | None]:
     return count, connection.execute(query).fetchone()
 
 
-def _load(target: Target, table: str, names: Sequence[str], rows: Sequence[Row]) -> None:
+def _load(target: CopyTarget, table: str, names: Sequence[str], rows: Sequence[Row]) -> None:
     target.connection.load(table, names, rows)
 
 
@@ -204,7 +204,7 @@ JOINS: Mapping[str, Join] = {
 """How the parts of a row become one, by column."""
 
 
-def _copy_meta(original: Connection, target: Target) -> None:
+def _copy_meta(original: Connection, target: CopyTarget) -> None:
     rows = [row for row in original.execute("SELECT key, value FROM meta").fetchall() if row[0] not in OWN]
     rows.append(("ledger_id", _kept(original, "ledger_id")))
     numbered = [table for table, keys in KEYS.items() if keys == ("id",)]

@@ -14,9 +14,9 @@ import psycopg
 from exporter.core.errors import LedgerError
 from exporter.ledger import on_server, path_of
 from exporter.ledger.database import Connection, Engine
-from exporter.ledger.engine.errors import Address, translated
+from exporter.ledger.engine.errors import ServerAddress, translated
 from exporter.ledger.engine.postgres import connect
-from exporter.ledger.engine.sqlite import LedgerFile
+from exporter.ledger.engine.sqlite import SqliteEngine
 from exporter.ledger.schema.postgres import create, ready
 
 SEEN_SECONDS = 60
@@ -36,18 +36,18 @@ _COLUMNS = (
 def reading(url: str) -> Iterator[Connection]:
     """The ledger there as it is now, for as long as the block takes; nobody writes to it meanwhile."""
     if on_server(url):
-        with _reading_server(Address.of(url)) as connection:
+        with _reading_server(ServerAddress.of(url)) as connection:
             yield connection
         return
     path = path_of(url)
     if not path.exists():
         raise LedgerError(f"{path} doesn't exist; name the ledger that is to be copied")
-    with closing(LedgerFile(path, _unread)) as engine:
+    with closing(SqliteEngine(path, _unread)) as engine:
         yield engine.connection
 
 
 @contextmanager
-def _reading_server(address: Address) -> Iterator[Connection]:
+def _reading_server(address: ServerAddress) -> Iterator[Connection]:
     try:
         connection = connect(address)
         with closing(connection.driver):
@@ -63,7 +63,7 @@ def _reading_server(address: Address) -> Iterator[Connection]:
         raise translated(error, address) from error
 
 
-class Target(Protocol):
+class CopyTarget(Protocol):
     """Where a copy is written to."""
 
     @property
@@ -74,15 +74,15 @@ class Target(Protocol):
     def close(self) -> None: ...
 
 
-def writing(url: str) -> Target:
+def writing(url: str) -> CopyTarget:
     """The ledger there, with its tables if it had none; the caller closes it."""
-    return ServerTarget(Address.of(url)) if on_server(url) else LedgerFile(path_of(url), _unread)
+    return PostgresCopyTarget(ServerAddress.of(url)) if on_server(url) else SqliteEngine(path_of(url), _unread)
 
 
-class ServerTarget:
+class PostgresCopyTarget:
     """A server without a place among its writers: what is copied was written by others."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: ServerAddress) -> None:
         self._address = address
         with self._translating():
             self._connection = connect(address)
@@ -112,7 +112,7 @@ class ServerTarget:
             raise translated(error, self._address) from error
 
 
-def nobody_writes(target: Target) -> None:
+def nobody_writes(target: CopyTarget) -> None:
     """Within a transaction; raises LedgerError if an exporter runs there."""
     if target.connection.shared:
         _nobody_alive(target.connection, target.place)

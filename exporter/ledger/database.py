@@ -65,7 +65,7 @@ class SqliteConnection(sqlite3.Connection):
         """Its turn ends with the transaction anyway."""
 
 
-class Overtaken(Exception):
+class TransactionConflict(Exception):
     """Another transaction was quicker; begun again, this one sees what that did."""
 
 

@@ -5,46 +5,102 @@ back is durable. The surprising fact: an engine may run a transaction more than 
 anything but the database and the image of it, which is made anew.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from msgspec.structs import replace
 
 from exporter.core import lifecycle
 from exporter.core.catalog import DETAIL_RECORDS
-from exporter.core.errors import LedgerLocked
-from exporter.core.model import Claim, DetailRecord, Labels, Poll, Receipt, SessionRef, Sighting
-from exporter.ledger.accounting.batch import Batch
+from exporter.core.errors import LedgerError, LedgerLocked
+from exporter.core.model import (
+    Claim,
+    DetailRecord,
+    Labels,
+    Poll,
+    Receipt,
+    SessionGauges,
+    SessionNotice,
+    SessionRef,
+    Total,
+)
+from exporter.ledger.accounting.audit import differences
+from exporter.ledger.accounting.batch import BatchWriter
 from exporter.ledger.accounting.retention import prune
-from exporter.ledger.opened import OpenLedger
+from exporter.ledger.database import Connection, Engine, Image
 from exporter.ledger.queue import claims
-from exporter.ledger.queue.detail_records import Records
-from exporter.ledger.queue.sessions import START, Following, Place
-from exporter.ledger.sharing.leases import Answer, take
+from exporter.ledger.queue.detail_records import DetailRecordTable
+from exporter.ledger.queue.sessions import START, QueuePosition, SessionQueue
+from exporter.ledger.schema.version import COPYING
+from exporter.ledger.sharing.leases import LeaseAnswer, take
 from exporter.ledger.sharing.writers import alive, fold
 from exporter.ledger.totals.accounts import rename_account
-from exporter.ledger.totals.totals import Settings, begin_anew
+from exporter.ledger.totals.aggregate import TotalsAggregate, TotalsReading
+from exporter.ledger.totals.budget_spend import BudgetSpend
+from exporter.ledger.totals.totals import Totals, TotalsSettings, begin_anew
+from exporter.ledger.views.recent import recent
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 
 
-class Ledger(OpenLedger):
+LEASE_SECONDS = 60.0
+"""How long a claim is good for where others may take it; whoever polls renews it."""
+
+
+class Ledger:
     """Everything durable: the sessions that are followed, the events that were booked, the totals that are shown."""
+
+    def __init__(
+        self,
+        opened: Callable[[Image], Engine],
+        policy: lifecycle.PollPolicy,
+        settings: TotalsSettings,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """`opened` opens the engine, which calls what it is given whenever the image of it must be made anew."""
+        self._lease_seconds = lease_seconds
+        self._policy = policy
+        self._settings = settings
+        self._sums = TotalsAggregate()
+        self._engine = opened(self._image)
+        try:
+            self._engine.transact(self._begin)
+        except BaseException:
+            self._engine.close()
+            raise
+
+    def _begin(self) -> None:
+        if self._connection.execute("SELECT 1 FROM meta WHERE key = ?", (COPYING,)).fetchone():
+            raise LedgerError(f"{self.place} is a copy that was not finished; run `ledger copy` again")
+        claims.free_claims(self._connection)
+
+    def _image(self, engine: Engine) -> None:
+        self._totals = Totals(engine, self._settings)
+        self._spend = BudgetSpend(engine.connection, self._totals, self._settings.budgets)
+
+    @property
+    def _connection(self) -> Connection:
+        return self._engine.connection
+
+    def _written(self) -> tuple[Total, ...]:
+        """What the transaction changed of the totals; nothing of it can be shown where others write as well."""
+        changed = self._totals.write()
+        return () if self.shared else changed
 
     # Following
 
     def follow(self, refs: Iterable[SessionRef], source: str, now: float) -> Receipt:
         """Remember sessions; one that is known already keeps its place."""
-        return self.sight(map(Sighting, refs), source, now)
+        return self.report(map(SessionNotice, refs), source, now)
 
-    def sight(self, sightings: Iterable[Sighting], source: str, now: float) -> Receipt:
+    def report(self, notices: Iterable[SessionNotice], source: str, now: float) -> Receipt:
         """Remember the sessions that a source tells of, and look at them when it says that it is time."""
-        sightings = list(sightings)
+        notices = list(notices)
 
         def work() -> Receipt:
             following = self._following()
-            following.follow(sightings, source, now)
-            self._succeed(source, {sighting.ref.account for sighting in sightings}, now)
+            following.follow(notices, source, now)
+            self._succeed(source, {notice.ref.account for notice in notices}, now)
             return Receipt(self._written(), moves=tuple(following.moves))
 
         return self._engine.transact(work)
@@ -64,8 +120,8 @@ class Ledger(OpenLedger):
         """Detail records of the account from before are not listed again."""
         self._engine.transact(lambda: self._records(account).forget(before))
 
-    def _records(self, account: str) -> Records:
-        return Records(self._connection, self._totals, account)
+    def _records(self, account: str) -> DetailRecordTable:
+        return DetailRecordTable(self._connection, self._totals, account)
 
     def succeeded(self, source: str, accounts: Iterable[str], now: float) -> Receipt:
         """A source has been asked for all it knows."""
@@ -95,8 +151,8 @@ class Ledger(OpenLedger):
 
     def reconfigure(
         self,
-        policy: lifecycle.Policy,
-        settings: Settings,
+        policy: lifecycle.PollPolicy,
+        settings: TotalsSettings,
         refs: Iterable[SessionRef],
         series: Iterable[tuple[str, Labels]],
         now: float,
@@ -138,23 +194,23 @@ class Ledger(OpenLedger):
         receipt = self._engine.transact(lambda: self._batch().book(polls))
         return replace(receipt, totals=()) if self.shared else receipt
 
-    def hasten(self, now: float, after: Place = START) -> Place | None:
+    def clamp_due(self, now: float, after: QueuePosition = START) -> QueuePosition | None:
         """Have live sessions be due no later than their longest interval from now, as after a clock was set back.
 
         They are looked through in portions; the place to go on from, None at the end.
         """
-        return self._engine.transact(lambda: self._following().hasten(now, after))
+        return self._engine.transact(lambda: self._following().clamp_due(now, after))
 
     def retry(self, now: float) -> bool:
         """Have a portion of the sessions that were given up be due; whether there may be more."""
         return self._engine.transact(lambda: self._following().retry(now))
 
-    def put_back(self, under_way: Iterable[Claim]) -> None:
+    def release_claims(self, under_way: Iterable[Claim]) -> None:
         """Give up claims of polls that will not be finished: others may poll at once."""
         under_way = list(under_way)
-        self._engine.transact(lambda: claims.put_back(self._connection, under_way))
+        self._engine.transact(lambda: claims.release(self._connection, under_way))
 
-    def put_off(self, claim: Claim, now: float) -> None:
+    def defer(self, claim: Claim, now: float) -> None:
         """Give up a claim without booking: the session is due again after the longest interval of a live one."""
         due_at = now + self._policy.max_interval
         statement = "UPDATE sessions SET claim = 0, due_at = ? WHERE id = ? AND claim = ?"
@@ -165,11 +221,11 @@ class Ledger(OpenLedger):
         """Write a byte for its own sake: raises as long as the ledger can't be written."""
         self.keep("probe", repr(moment))
 
-    def _batch(self) -> Batch:
-        return Batch(self._connection, self._totals, self._spend, self._policy, self._settings)
+    def _batch(self) -> BatchWriter:
+        return BatchWriter(self._connection, self._totals, self._spend, self._policy, self._settings)
 
-    def _following(self) -> Following:
-        return Following(self._connection, self._totals, self._policy)
+    def _following(self) -> SessionQueue:
+        return SessionQueue(self._connection, self._totals, self._policy)
 
     # Keeping
 
@@ -215,10 +271,10 @@ class Ledger(OpenLedger):
 
     # Among others
 
-    def take_lease(self, name: str, seconds: float) -> Answer | None:
+    def take_lease(self, name: str, seconds: float) -> LeaseAnswer | None:
         """Have what only one may have; a file's only process has everything. None: another asks at this moment."""
         if not self.shared:
-            return Answer(held=True, first=True)
+            return LeaseAnswer(held=True, first=True)
         return self._engine.transact(lambda: take(self._connection, name, self._engine.writer, seconds))
 
     def renew(self, under_way: Iterable[Claim]) -> None:
@@ -264,3 +320,82 @@ class Ledger(OpenLedger):
         """Keep a small text for the next start."""
         statement = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
         self._engine.transact(lambda: self._connection.execute(statement, (key, value)))
+
+    # Reading
+
+    @property
+    def shared(self) -> bool:
+        """Whether there may be other writers."""
+        return self._engine.shared
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return self._engine.place
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def totals(self) -> tuple[Total, ...]:
+        """All, whoever writes them."""
+        return self._engine.read(self._all)
+
+    def _all(self) -> tuple[Total, ...]:
+        return TotalsAggregate().read(self._connection).totals if self.shared else self._totals.all()
+
+    def changes(self, *, anew: bool = False) -> TotalsReading:
+        """What whoever shows all writers' totals hasn't seen yet, or all anew; all after an error, too."""
+        sums, self._sums = TotalsAggregate() if anew else self._sums, TotalsAggregate()
+        reading = self._engine.read(lambda: sums.read(self._connection))
+        self._sums = sums
+        return reading
+
+    def followed(self, since: float, limit: int) -> tuple[SessionGauges, ...]:
+        """Configured sessions and those changed since, for the per-session gauges."""
+        return self._engine.read(lambda: recent(self._connection, since, limit))
+
+    def due(self, now: float, accounts: Iterable[str]) -> int:
+        """How many sessions of these accounts are due and not claimed; with many it takes some ms, as many are read."""
+        far, asked = now + self._policy.longest, list(accounts)
+        return self._engine.read(lambda: claims.due(self._connection, now, far, asked))
+
+    def kept(self, key: str) -> str | None:
+        query = "SELECT value FROM meta WHERE key = ?"
+        row = self._engine.read(lambda: self._connection.execute(query, (key,)).fetchone())
+        return None if row is None else str(row[0])
+
+    def empty(self) -> bool:
+        """Whether nothing was ever booked."""
+        query = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM meta WHERE key = 'horizon')"
+        return self._engine.read(lambda: not self._connection.execute(query).fetchone()[0])
+
+    def newest(self) -> int:
+        """The number of the session that was followed last; 0 if none is."""
+        query = "SELECT coalesce(max(id), 0) FROM sessions"
+        return self._engine.read(lambda: int(self._connection.execute(query).fetchone()[0]))
+
+    def polled(self, newest: int) -> bool:
+        """Whether all sessions up to this number were polled at least once."""
+        query = "SELECT NOT EXISTS (SELECT 1 FROM sessions WHERE id <= ? AND polls = '[]')"
+        return self._engine.read(lambda: bool(self._connection.execute(query, (newest,)).fetchone()[0]))
+
+    def check(self) -> list[str]:
+        """What in the ledger doesn't agree with itself, a line each; empty when all is well."""
+
+        def work() -> list[str]:
+            return [*self._engine.damage(), *differences(self._connection, self._totals, self._all())]
+
+        return self._engine.read(work)
+
+    @property
+    def repeats(self) -> int:
+        """How many transactions were begun again because others were in the way."""
+        return self._engine.repeats
+
+    @property
+    def rescues(self) -> int:
+        """How often the file was written again after somebody had removed it."""
+        return self._engine.rescues
+
+    def size_bytes(self) -> int:
+        return self._engine.size_bytes()

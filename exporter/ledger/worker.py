@@ -26,7 +26,7 @@ _NEXT, _IN_TURN, _END = range(3)
 _Call = tuple["Future[Any]", Callable[[], Any]]
 
 
-class LedgerThread:
+class LedgerWorker:
     """Runs the ledger's methods on its own thread."""
 
     def __init__(self) -> None:

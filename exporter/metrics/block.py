@@ -27,7 +27,7 @@ from exporter.metrics.exposition import (
 from exporter.metrics.lines import Lines, Parts, Values
 
 
-class Cells(Struct, frozen=True, gc=False):
+class HistogramCells(Struct, frozen=True, gc=False):
     """The value of a histogram."""
 
     counts: tuple[int, ...]
@@ -36,15 +36,15 @@ class Cells(Struct, frozen=True, gc=False):
     exemplars: tuple[Exemplar | None, ...]
 
     @classmethod
-    def empty(cls, bounds: tuple[float, ...]) -> "Cells":
+    def empty(cls, bounds: tuple[float, ...]) -> "HistogramCells":
         cells = len(bounds) + 1
         return cls((0,) * cells, 0, (None,) * cells)
 
 
-Value = Decimal | float | Cells
+Value = Decimal | float | HistogramCells
 
 
-class Block:
+class FamilyBlock:
     """One family: its values, and the lines made of them."""
 
     def __init__(self, family: Family, labels: tuple[str, ...], bounds: tuple[float, ...] = ()) -> None:
@@ -97,19 +97,19 @@ class Block:
 
     def observe(self, labels: Values, value: float) -> None:
         """Count one observation; for histograms that nobody else keeps."""
-        known = self._values.get(labels) or Cells.empty(self.bounds)
-        assert isinstance(known, Cells)
+        known = self._values.get(labels) or HistogramCells.empty(self.bounds)
+        assert isinstance(known, HistogramCells)
         assert not isinstance(known.sum, Decimal), f"{self.family.name} is kept by the ledger"
         counts = list(known.counts)
         counts[bisect_left(self.bounds, value)] += 1
-        self.put(labels, Cells(tuple(counts), known.sum + value, known.exemplars))
+        self.put(labels, HistogramCells(tuple(counts), known.sum + value, known.exemplars))
 
     def render(self, series_max: int) -> int:
         """Render changed series, so many at most; how many it were."""
         some = list(islice(self._stale, series_max))
         for labels in some:
             value = self._values[labels]
-            if isinstance(value, Cells):
+            if isinstance(value, HistogramCells):
                 self._render_histogram(labels, value)
             else:
                 self._render(labels, value)
@@ -134,7 +134,7 @@ class Block:
             start = prefix(self.family.name, zip(self.labels, labels, strict=True))
             self._lines.put(labels, sample(start, value))
 
-    def _render_histogram(self, labels: Values, cells: Cells) -> None:
+    def _render_histogram(self, labels: Values, cells: HistogramCells) -> None:
         start = self._histogram_prefixes.get(labels)
         if start is None:
             pairs = zip(self.labels, labels, strict=True)

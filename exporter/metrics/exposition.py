@@ -21,7 +21,7 @@ EXEMPLAR_CHARACTERS_MAX = 128
 """OpenMetrics 1.0.0: the names and values of an exemplar's labels together; a scraper refuses the page beyond it."""
 
 
-class Page(Struct, frozen=True):
+class MetricsPage(Struct, frozen=True):
     """One finished exposition of everything but process_* and python_*; OpenMetrics without its `# EOF`."""
 
     version: int
@@ -29,7 +29,7 @@ class Page(Struct, frozen=True):
     text_parts: tuple[bytes, ...]
     openmetrics_parts: tuple[bytes, ...]
     """In pieces, which one page shares with the next and one format with the other; whoever is asked joins them."""
-    own: "Page | None" = None
+    own: "MetricsPage | None" = None
     """The same without the ledger's families, for as long as another process exposes those."""
 
     @property

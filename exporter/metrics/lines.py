@@ -19,7 +19,7 @@ class Lines:
 
     def __init__(self, lines_each: int) -> None:
         self._size = max(1, PART_LINES // lines_each)
-        self._places: dict[Values, int] = {}
+        self._top_sessions: dict[Values, int] = {}
         self._lines: list[bytes] = []
         self._marked: dict[int, bytes] = {}
         """Lines with exemplars, where they differ from those without."""
@@ -30,7 +30,7 @@ class Lines:
 
     def revalue(self, labels: Values, value: bytes) -> bool:
         """Swap in another value behind what a line begins with; False if the series has no line yet."""
-        place = self._places.get(labels)
+        place = self._top_sessions.get(labels)
         if place is None:
             return False
         line = self._lines[place]
@@ -41,9 +41,9 @@ class Lines:
 
     def put(self, labels: Values, line: bytes, marked: bytes | None = None) -> None:
         """Swap in a line; `marked` is what it is in OpenMetrics, if that differs."""
-        place = self._places.get(labels)
+        place = self._top_sessions.get(labels)
         if place is None:
-            place = self._places[labels] = self._begin()
+            place = self._top_sessions[labels] = self._begin()
         self._lines[place] = line
         if marked is not None:
             self._marked[place] = marked
@@ -58,7 +58,7 @@ class Lines:
         return len(self._lines) - 1
 
     def drop(self, labels: Values) -> None:
-        place = self._places.pop(labels, None)
+        place = self._top_sessions.pop(labels, None)
         if place is not None:
             self._lines[place] = b""
             self._marked.pop(place, None)

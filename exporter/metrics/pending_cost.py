@@ -15,7 +15,7 @@ from exporter.metrics.lines import Values
 _SIGNS = {COST: 1, CREDITS: -1}
 
 
-class Unreleased:
+class PendingCost:
     """What is held back."""
 
     def __init__(self) -> None:

@@ -12,14 +12,14 @@ from itertools import islice
 from exporter.core.catalog import Family
 from exporter.core.model import NONE, Exemplar, Total
 from exporter.core.money import add, total
-from exporter.metrics.block import Block, Cells
+from exporter.metrics.block import FamilyBlock, HistogramCells
 from exporter.metrics.lines import Values
 
 
 class Projection:
     """One family of the ledger: its totals by the series that they are shown in."""
 
-    def __init__(self, block: Block, rows: dict[int, Total]) -> None:
+    def __init__(self, block: FamilyBlock, rows: dict[int, Total]) -> None:
         """`rows` has the totals of all families by their numbers."""
         self._block = block
         self._rows = rows
@@ -61,12 +61,12 @@ class Projection:
             del self._stale[labels]
         return len(some)
 
-    def _shown(self, numbers: tuple[int, ...]) -> Decimal | Cells:
+    def _shown(self, numbers: tuple[int, ...]) -> Decimal | HistogramCells:
         family = self._block.family
         shown = [row for row in map(self._rows.__getitem__, numbers) if may_show(row, family)]
         if family.kind != "histogram":
             return shown[0].value if len(shown) == 1 else total([row.value for row in shown])
-        cells = Cells.empty(self._block.bounds)
+        cells = HistogramCells.empty(self._block.bounds)
         for row in shown:
             cells = _merged(cells, rebucketed(row, self._block.bounds))
         return cells
@@ -77,17 +77,17 @@ def may_show(row: Total, family: Family) -> bool:
     return row.released or family.kind == "gauge"
 
 
-def rebucketed(row: Total, bounds: tuple[float, ...]) -> Cells:
+def rebucketed(row: Total, bounds: tuple[float, ...]) -> HistogramCells:
     """A histogram under other bounds: what lay in a bucket goes to the narrowest that surely holds it."""
     if row.bounds == bounds:
-        return Cells(row.counts, row.value, row.exemplars)
+        return HistogramCells(row.counts, row.value, row.exemplars)
     counts = [0] * (len(bounds) + 1)
     exemplars: list[Exemplar | None] = [None] * (len(bounds) + 1)
     for index, count in enumerate(row.counts):
         place = bisect_left(bounds, row.bounds[index]) if index < len(row.bounds) else len(bounds)
         counts[place] += count
         exemplars[place] = _latest(exemplars[place], row.exemplars[index] if row.exemplars else None)
-    return Cells(tuple(counts), row.value, tuple(exemplars))
+    return HistogramCells(tuple(counts), row.value, tuple(exemplars))
 
 
 def _projected(row: Total, names: tuple[str, ...]) -> Values:
@@ -95,8 +95,8 @@ def _projected(row: Total, names: tuple[str, ...]) -> Values:
     return tuple(known.get(name, NONE) for name in names)
 
 
-def _merged(left: Cells, right: Cells) -> Cells:
-    return Cells(
+def _merged(left: HistogramCells, right: HistogramCells) -> HistogramCells:
+    return HistogramCells(
         tuple(map(sum, zip(left.counts, right.counts, strict=True))),
         add(Decimal(left.sum), Decimal(right.sum)),
         tuple(map(_latest, left.exemplars, right.exemplars)),

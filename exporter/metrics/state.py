@@ -11,19 +11,19 @@ from itertools import chain
 
 from msgspec import structs
 
-from exporter.config import Metrics as Settings
+from exporter.config import MetricsSettings
 from exporter.core.catalog import BY_NAME, FAMILIES, Family, Kind, labels_of
-from exporter.core.model import UNKNOWN, Followed, Receipt, Total
+from exporter.core.model import UNKNOWN, Receipt, SessionGauges, Total
 from exporter.core.money import ZERO, add
-from exporter.metrics.block import Block, Cells, Value
-from exporter.metrics.exposition import Page
+from exporter.metrics.block import FamilyBlock, HistogramCells, Value
+from exporter.metrics.exposition import MetricsPage
 from exporter.metrics.lines import Values
-from exporter.metrics.pending_cost import Unreleased
+from exporter.metrics.pending_cost import PendingCost
 from exporter.metrics.projection import Projection, may_show
-from exporter.metrics.top_sessions import Places
-from exporter.metrics.zero_start import Births
+from exporter.metrics.top_sessions import TopSessions
+from exporter.metrics.zero_start import ZeroStart
 
-SERIES, UNRELEASED = "telnyx_series", "telnyx_unreleased_cost"
+SERIES, UNRELEASED = "telnyx_series", "telnyx_pending_cost"
 _FOLLOWED_COST = "telnyx_followed_session_cost"
 _FOLLOWED_COUNTS = (
     ("telnyx_followed_session_events", "events"),
@@ -37,11 +37,11 @@ NO_LABELS: Values = ()
 class Metrics:
     """The metric state of one process; all calls but `scraped` come from one thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: MetricsSettings) -> None:
         extra = tuple(label.name for label in settings.labels)
         bounds = _bounds(settings)
         self._blocks = {
-            family.name: Block(family, labels_of(family, extra), bounds.get(family.name, family.buckets))
+            family.name: FamilyBlock(family, labels_of(family, extra), bounds.get(family.name, family.buckets))
             for family in FAMILIES
         }
         self._rows: dict[int, Total] = {}
@@ -50,9 +50,9 @@ class Metrics:
             for family in FAMILIES
             if family.home == "ledger"
         }
-        self._births = Births(settings.birth_seconds)
-        self._unreleased = Unreleased()
-        self._places = Places(settings.followed_sessions_max)
+        self._zero_start = ZeroStart(settings.new_series_zero_seconds)
+        self._pending_cost = PendingCost()
+        self._top_sessions = TopSessions(settings.session_series_max)
         self._version = 0
         self._wanted = False
         for family in FAMILIES:
@@ -64,12 +64,12 @@ class Metrics:
         if family.kind == "counter":
             self._blocks[family.name].put(NO_LABELS, 0)
         elif family.kind == "histogram":
-            self._blocks[family.name].put(NO_LABELS, Cells.empty(family.buckets))
+            self._blocks[family.name].put(NO_LABELS, HistogramCells.empty(family.buckets))
 
-    def adopt(self, settings: Settings) -> None:
+    def adopt(self, settings: MetricsSettings) -> None:
         """Go on under other settings; labels and buckets stay as they were at the start."""
-        self._births.birth_seconds = settings.birth_seconds
-        self._places.resize(settings.followed_sessions_max)
+        self._zero_start.new_series_zero_seconds = settings.new_series_zero_seconds
+        self._top_sessions.resize(settings.session_series_max)
 
     # What the ledger keeps
 
@@ -80,14 +80,14 @@ class Metrics:
         moved = [row for number, row in found.items() if (known := self._rows.get(number)) is not row and known != row]
         for number in self._rows.keys() - found.keys():
             self._projections[self._rows[number].family].forget(number)
-        self._births.keep(set(found))
-        self._unreleased.keep(set(found))
+        self._zero_start.keep(set(found))
+        self._pending_cost.keep(set(found))
         for row in moved:
             self._put(row)
 
     def begin_births(self) -> None:
         """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time, or again."""
-        self._births.begin_anew()
+        self._zero_start.begin_anew()
 
     def next_page(self) -> int:
         """The version of the next page, which there will be even if nothing changes."""
@@ -103,19 +103,19 @@ class Metrics:
         known = self._rows.get(row.row)
         if known is not None and not _same_series(row, known):  # one that has ended, or was never committed
             self._projections[known.family].forget(row.row)
-            self._births.forget(row.row)
+            self._zero_start.forget(row.row)
         self._projections[row.family].put(row)
         released = may_show(row, BY_NAME[row.family])
-        self._births.put(row.row, released=released)
-        self._unreleased.put(row, released=released)
+        self._zero_start.put(row.row, released=released)
+        self._pending_cost.put(row, released=released)
 
-    def follow(self, followed: Iterable[Followed], now: float) -> None:
+    def follow(self, followed: Iterable[SessionGauges], now: float) -> None:
         """Take note of sessions as they are now; `now` is session time."""
-        self._places.follow(followed, now)
+        self._top_sessions.follow(followed, now)
 
-    def recall(self, followed: Iterable[Followed], now: float) -> None:
+    def recall(self, followed: Iterable[SessionGauges], now: float) -> None:
         """Take note of sessions as the ledger knows them, and forget all others."""
-        self._places.forget()
+        self._top_sessions.forget()
         self.follow(followed, now)
 
     # What the process counts
@@ -142,7 +142,7 @@ class Metrics:
         """Count one observation of a histogram."""
         self._block(family, "histogram").observe(labels, value)
 
-    def _block(self, name: str, *kinds: Kind) -> Block:
+    def _block(self, name: str, *kinds: Kind) -> FamilyBlock:
         block = self._blocks[name]
         if block.family.kind not in kinds:
             raise ValueError(f"{name} is a {block.family.kind}, not a {' or '.join(kinds)}")
@@ -152,11 +152,11 @@ class Metrics:
 
     def scraped(self, now: float) -> None:
         """Prometheus was served a page; from any thread, monotonic time."""
-        self._births.scraped(now)
+        self._zero_start.scraped(now)
 
     def ripe(self, now: float) -> list[int]:
         """Totals whose value may be shown once the ledger has them as released; monotonic time."""
-        return self._births.ripe(now)
+        return self._zero_start.ripe(now)
 
     # The page
 
@@ -171,17 +171,17 @@ class Metrics:
             series_max -= block.render(series_max)
         return series_max > 0
 
-    def page(self) -> Page | None:
+    def page(self) -> MetricsPage | None:
         """The whole exposition; None if nothing has changed since the last one."""
         for projection in self._projections.values():
             projection.refresh()
-        for place, amount in self._unreleased.sums().items():
+        for place, amount in self._pending_cost.sums().items():
             self._blocks[UNRELEASED].put(place, amount)
-        if self._places.due:
-            self._show_followed(self._places.choose())
+        if self._top_sessions.due:
+            self._show_followed(self._top_sessions.choose())
         self._blocks[SERIES].put(NO_LABELS, sum(self._blocks[name].sample_lines for name in self._projections))
         changed = self._wanted or any(block.changed for block in self._blocks.values())
-        self._births.exposed()
+        self._zero_start.exposed()
         if not changed:
             return None
         self._version += 1
@@ -189,7 +189,7 @@ class Metrics:
         own = _joined(-self._version, (self._blocks[family.name] for family in FAMILIES if family.home == "process"))
         return _joined(self._version, self._blocks.values(), own)
 
-    def _show_followed(self, followed: Iterable[Followed]) -> None:
+    def _show_followed(self, followed: Iterable[SessionGauges]) -> None:
         shown: dict[str, dict[Values, Value]] = {name: {} for name, _ in _FOLLOWED_COUNTS}
         costs: dict[Values, Decimal] = {}
         for each in followed:
@@ -211,12 +211,12 @@ class Metrics:
             block.put(labels, value)
 
 
-def _joined(version: int, blocks: Iterable[Block], own: Page | None = None) -> Page:
+def _joined(version: int, blocks: Iterable[FamilyBlock], own: MetricsPage | None = None) -> MetricsPage:
     text, openmetrics = zip(*(block.parts() for block in blocks), strict=True)
-    return Page(version, tuple(chain.from_iterable(text)), tuple(chain.from_iterable(openmetrics)), own)
+    return MetricsPage(version, tuple(chain.from_iterable(text)), tuple(chain.from_iterable(openmetrics)), own)
 
 
-def _bounds(settings: Settings) -> dict[str, tuple[float, ...]]:
+def _bounds(settings: MetricsSettings) -> dict[str, tuple[float, ...]]:
     """The configured bucket bounds by family."""
     buckets = structs.asdict(settings.buckets)
     return {f"telnyx_{name}": tuple(map(float, bounds)) for name, bounds in buckets.items()}

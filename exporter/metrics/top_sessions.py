@@ -13,7 +13,7 @@ from operator import attrgetter
 
 from msgspec import Struct
 
-from exporter.core.model import Followed
+from exporter.core.model import SessionGauges
 from exporter.core.money import ZERO, add
 
 CHANGED_WITHIN_SECONDS = 6 * 3600.0
@@ -33,14 +33,14 @@ class Candidate(Struct, frozen=True, gc=False):
     """A session that may get a place."""
 
     key: Key
-    followed: Followed
+    followed: SessionGauges
     cost: Decimal
     """In the currency in which it is highest: amounts of two currencies don't add up."""
     turns: int
     changed_at: float
 
     @classmethod
-    def of(cls, followed: Followed) -> "Candidate":
+    def of(cls, followed: SessionGauges) -> "Candidate":
         ref = followed.ref
         nets: dict[str, Decimal] = {}
         for _, currency, amount in followed.costs:
@@ -53,7 +53,7 @@ class Candidate(Struct, frozen=True, gc=False):
 _BY_COST, _BY_TURNS, _BY_CHANGE = attrgetter("cost"), attrgetter("turns"), attrgetter("changed_at")
 
 
-class Places:
+class TopSessions:
     """The places, and the sessions that compete for them; times are session time."""
 
     def __init__(self, places: int) -> None:
@@ -68,7 +68,7 @@ class Places:
         """How many candidates are remembered."""
         return len(self._candidates)
 
-    def follow(self, followed: Iterable[Followed], now: float) -> None:
+    def follow(self, followed: Iterable[SessionGauges], now: float) -> None:
         """Take note of sessions as they are now."""
         self._now = now
         followed = list(followed)
@@ -89,7 +89,7 @@ class Places:
         """Whether another choice may come out than the last time."""
         return self._moved or abs(self._now - self._chosen_at) >= CHOSEN_SECONDS
 
-    def choose(self) -> list[Followed]:
+    def choose(self) -> list[SessionGauges]:
         """Give the places anew; the sessions that have one."""
         self._moved, self._chosen_at = False, self._now
         eligible = [each for each in self._candidates.values() if self._eligible(each)]

@@ -30,7 +30,7 @@ def configured_sources(config: Config, account: Account) -> Iterator[str]:
         yield DETAIL_RECORDS
 
 
-def known_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
+def zero_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
     """All of them, of all accounts."""
     yield "telnyx_ledger_events", ()
     for account in config.accounts:

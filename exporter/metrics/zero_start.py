@@ -1,16 +1,16 @@
 """When a new series may show its value: after it was scraped at 0.
 
 Owns since when each unreleased total is on a page at 0. `increase()` loses whatever a series has when it is first
-scraped, so a value waits for `birth_seconds` and for a scrape. The surprising fact: a birth begins only at the first
-question after a page that has the series, for a scrape of an older page proves nothing.
+scraped, so a value waits for `new_series_zero_seconds` and for a scrape. The time
+starts at the first question after a page that has the series, because a scrape of an older page proves nothing.
 """
 
 
-class Births:
+class ZeroStart:
     """Rows of the ledger's totals on their way to being shown; times are monotonic."""
 
-    def __init__(self, birth_seconds: float) -> None:
-        self.birth_seconds = birth_seconds
+    def __init__(self, new_series_zero_seconds: float) -> None:
+        self.new_series_zero_seconds = new_series_zero_seconds
         self._new: set[int] = set()
         """Not on any page yet."""
         self._exposed: set[int] = set()
@@ -52,12 +52,12 @@ class Births:
         self._scraped_at = now
 
     def ripe(self, now: float) -> list[int]:
-        """Rows that may be released now; with no birth_seconds at once, without a scrape."""
-        if self.birth_seconds <= 0:
+        """Rows that may be released now; with no new_series_zero_seconds at once, without a scrape."""
+        if self.new_series_zero_seconds <= 0:
             return sorted({*self._new, *self._exposed, *self._since})
         self._since.update(dict.fromkeys(self._exposed, now))
         self._exposed.clear()
         if self._scraped_at is None:
             return []
-        born_by = min(now - self.birth_seconds, self._scraped_at)
+        born_by = min(now - self.new_series_zero_seconds, self._scraped_at)
         return [row for row, since in self._since.items() if since <= born_by]

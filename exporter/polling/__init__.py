@@ -1,3 +1,4 @@
 """How a session travels: claimed, fetched, committed.
 
-Read `poller` first, then `fetcher` and `commit_queue`; `ingest` is the way by which sources hand sessions in."""
+Read `poller` first, then `fetcher` and `commit_queue`; `ingest` is the way by which sources hand sessions in.
+"""

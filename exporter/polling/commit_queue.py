@@ -10,10 +10,10 @@ import logging
 
 from exporter.core.clock import Clock
 from exporter.core.errors import LedgerError
-from exporter.core.model import Move, Poll, Receipt, SessionRef
+from exporter.core.model import Poll, Receipt, SessionRef, StateChange
 from exporter.ledger import Ledger
-from exporter.ledger.worker import LedgerThread
-from exporter.log import facts
+from exporter.ledger.worker import LedgerWorker
+from exporter.log import fields
 from exporter.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,10 @@ RETRY_SECONDS = 1.0
 """After the ledger failed: how long until the same batch is tried again."""
 
 
-class Booker:
+class CommitQueue:
     """Commits finished polls in groups, and shows a commit only after it is durable."""
 
-    def __init__(self, ledger: LedgerThread, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, ledger: LedgerWorker, metrics: Metrics, clock: Clock) -> None:
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
@@ -108,7 +108,7 @@ class Booker:
             except LedgerError:
                 raise
             except Exception:
-                log.exception("poll could not be booked", extra=facts(**named(poll.claim.ref)))
+                log.exception("poll could not be booked", extra=fields(**session_fields(poll.claim.ref)))
                 self._metrics.inc("telnyx_ledger_commit_failures_total", ())
                 self._metrics.inc("telnyx_poll_failures_total", (poll.claim.ref.account, "internal"))
                 await self._put_off(poll)
@@ -116,7 +116,7 @@ class Booker:
     async def _put_off(self, poll: Poll) -> None:
         """Not even the failure can be booked as usual: the session waits, so that the others can go on."""
         try:
-            await self._ledger.run(Ledger.put_off, poll.claim, poll.at)
+            await self._ledger.run(Ledger.defer, poll.claim, poll.at)
         except LedgerError as error:
             self.failed(error)
 
@@ -124,8 +124,11 @@ class Booker:
         """Swap in what a commit changed, and say what it noticed."""
         self._metrics.apply(receipt)
         self._metrics.follow(receipt.followed, self._clock.now())
-        for notice in receipt.notices:
-            log.warning("check failed", extra=facts(**named(notice.ref), check=notice.what, detail=notice.detail))
+        for failed_check in receipt.failed_checks:
+            log.warning(
+                "check failed",
+                extra=fields(**session_fields(failed_check.ref), check=failed_check.what, detail=failed_check.detail),
+            )
         for move in receipt.moves:
             _tell(move)
 
@@ -133,14 +136,14 @@ class Booker:
         """Say that the ledger can't be written; nothing is lost, polls wait."""
         self._metrics.inc("telnyx_ledger_commit_failures_total", ())
         if self.failing is None:
-            log.error("ledger failed; polling waits until it can be written", extra=facts(error=str(error)))
+            log.error("ledger failed; polling waits until it can be written", extra=fields(error=str(error)))
         self.failing = str(error)
         self._arrived.set()  # whoever failed, the booker finds out when the ledger works again
 
 
-def _tell(move: Move) -> None:
+def _tell(move: StateChange) -> None:
     """What became of a session, in words: what many do is told at debug, what one should look at as a warning."""
-    told = facts(**named(move.ref), before=move.before or None, why=move.why or None)
+    told = fields(**session_fields(move.ref), before=move.before or None, why=move.why or None)
     if move.after == "denied":
         log.warning("session denied: it is asked for again at its rechecks and after a reload", extra=told)
     elif move.after == "missing":
@@ -155,6 +158,6 @@ def _tell(move: Move) -> None:
         log.info("session moves again", extra=told)
 
 
-def named(ref: SessionRef) -> dict[str, str]:
+def session_fields(ref: SessionRef) -> dict[str, str]:
     """The session as facts of a log line."""
     return {"account": ref.account, "record_type": ref.record_type, "event_id": ref.event_id}

@@ -10,32 +10,32 @@ from collections.abc import Sequence
 
 from exporter.core.clock import Clock
 from exporter.core.errors import LedgerError
-from exporter.core.model import SessionRef, Sighting
+from exporter.core.model import SessionNotice, SessionRef
 from exporter.ledger import Ledger
-from exporter.ledger.worker import LedgerThread
-from exporter.polling.commit_queue import Booker
+from exporter.ledger.worker import LedgerWorker
+from exporter.polling.commit_queue import CommitQueue
 
 PORTION_MAX = 500
 """Sightings of a long list that go into one transaction, some 10 ms: polls and webhooks don't wait for all of it."""
 
-_Taken = tuple[Sequence[Sighting], "asyncio.Future[None]"]
+_Taken = tuple[Sequence[SessionNotice], "asyncio.Future[None]"]
 
 
-class Intake:
+class IngestQueue:
     """Takes sightings; all calls come from one loop."""
 
-    def __init__(self, ledger: LedgerThread, booker: Booker, clock: Clock) -> None:
+    def __init__(self, ledger: LedgerWorker, commit_queue: CommitQueue, clock: Clock) -> None:
         self._ledger = ledger
-        self._booker = booker
+        self._commit_queue = commit_queue
         self._clock = clock
         self._waiting: dict[str, list[_Taken]] = {}
         self._writing: asyncio.Task[None] | None = None
 
-    async def take(self, sightings: Sequence[Sighting], source: str) -> None:
+    async def take(self, notices: Sequence[SessionNotice], source: str) -> None:
         """Returns when they are durable and shown; raises LedgerError if they are not."""
         loop = asyncio.get_running_loop()
         taken: asyncio.Future[None] = loop.create_future()
-        self._waiting.setdefault(source, []).append((sightings, taken))
+        self._waiting.setdefault(source, []).append((notices, taken))
         if self._writing is None or self._writing.done():
             self._writing = loop.create_task(self._write())
         await taken
@@ -43,22 +43,22 @@ class Intake:
     async def take_refs(self, refs: Sequence[SessionRef], source: str) -> None:
         """A list of any length, in portions; after a LedgerError take it again: some may be in the ledger already."""
         for start in range(0, len(refs), PORTION_MAX):
-            await self.take([Sighting(ref) for ref in refs[start : start + PORTION_MAX]], source)
+            await self.take([SessionNotice(ref) for ref in refs[start : start + PORTION_MAX]], source)
 
     async def succeeded(self, source: str, accounts: Sequence[str]) -> None:
         """A source was read to its end, whether or not it said anything new; raises LedgerError."""
         try:
             receipt = await self._ledger.run(Ledger.succeeded, source, accounts, self._clock.now())
         except LedgerError as error:
-            self._booker.failed(error)
+            self._commit_queue.failed(error)
             raise
-        self._booker.show(receipt)
+        self._commit_queue.show(receipt)
 
     async def _write(self) -> None:
         while self._waiting:
             source = next(iter(self._waiting))
             batch = self._waiting.pop(source)
-            together = [sighting for sightings, _ in batch for sighting in sightings]
+            together = [notice for notices, _ in batch for notice in notices]
             try:
                 await self._ledger.run_next(self._sight, together, source, self._clock.now())
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
@@ -66,14 +66,14 @@ class Intake:
             else:
                 _settle(batch, None)
 
-    def _sight(self, ledger: Ledger, sightings: Sequence[Sighting], source: str, now: float) -> None:
+    def _sight(self, ledger: Ledger, notices: Sequence[SessionNotice], source: str, now: float) -> None:
         """On the ledger's thread; whoever owns the metrics shows it before whoever waits here goes on."""
         try:
-            receipt = ledger.sight(sightings, source, now)
+            receipt = ledger.report(notices, source, now)
         except LedgerError as error:
-            self._ledger.tell(self._booker.failed, error)
+            self._ledger.tell(self._commit_queue.failed, error)
             raise
-        self._ledger.tell(self._booker.show, receipt)
+        self._ledger.tell(self._commit_queue.show, receipt)
 
 
 def _settle(batch: Sequence[_Taken], error: Exception | None) -> None:

@@ -18,27 +18,27 @@ from starlette.routing import BaseRoute
 
 from exporter import __version__
 from exporter.config import Config
-from exporter.core.attributes import Labeller
+from exporter.core.attributes import AttributeReader
 from exporter.core.clock import Clock
 from exporter.core.errors import LedgerError
 from exporter.core.model import SessionRef
 from exporter.explain import Prober
-from exporter.ledger import Ledger, Settings, on_server, open_ledger
-from exporter.ledger.worker import LedgerThread
-from exporter.log import facts
+from exporter.ledger import Ledger, TotalsSettings, on_server, open_ledger
+from exporter.ledger.worker import LedgerWorker
+from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.metrics.zero_series import known_series
-from exporter.polling.commit_queue import Booker
-from exporter.polling.ingest import Intake
+from exporter.metrics.zero_series import zero_series
+from exporter.polling.commit_queue import CommitQueue
+from exporter.polling.ingest import IngestQueue
 from exporter.polling.poller import Poller
 from exporter.runtime.health import Health
 from exporter.runtime.jobs import Jobs
-from exporter.runtime.maintenance import Upkeep
+from exporter.runtime.maintenance import Maintenance
 from exporter.runtime.metadata import RETRY_SECONDS, Metadata
 from exporter.runtime.plan import Plan, Planner, Transport, policy
-from exporter.runtime.reload import Origin, Reloading
-from exporter.runtime.replicas import FOLLOWED_MAX, FOLLOWED_SECONDS, Fleet, patiently
-from exporter.runtime.webhook_ingest import Reception
+from exporter.runtime.reload import Origin, Reloader
+from exporter.runtime.replicas import FOLLOWED_MAX, FOLLOWED_SECONDS, Replicas, patiently
+from exporter.runtime.webhook_ingest import WebhookIngest
 from exporter.sources.discovery import Discovery
 from exporter.sources.files import LOOK_SECONDS, FileSource
 from exporter.telnyx.transport import open_transport
@@ -83,37 +83,37 @@ class App:
         be simulated.
         """
         self.clock = clock
-        self.labeller = Labeller(config.metrics.labels)
-        self.ledger = LedgerThread()
+        self.attribute_reader = AttributeReader(config.metrics.labels)
+        self.ledger = LedgerWorker()
         self.metrics = Metrics(config.metrics)
-        self._booker = Booker(self.ledger, self.metrics, clock)
-        self.intake = Intake(self.ledger, self._booker, clock)
-        self.files = FileSource(self.intake, self.metrics, clock)
-        core = (self.ledger, self._booker, self.metrics, clock)
-        self.fleet = Fleet(*core, under_way=lambda: self.poller.claims)
-        self.discovery = Discovery(*core, self.fleet.holds)
-        self.upkeep = Upkeep(*core, fleet=self.fleet, counted=lambda: self.web.counts())  # noqa: PLW0108 - there is no web yet
-        self._metadata = Metadata(*core, self.labeller.record_fields)
-        self.poller = Poller({}, *core, crowded=lambda: self._reception.crowded)
-        self._health = Health(self.ledger, self._booker, clock, self.poller)
-        self._reception = Reception(*core, intake=self.intake, status=self._health.status, wall=wall)
+        self._commit_queue = CommitQueue(self.ledger, self.metrics, clock)
+        self.ingest = IngestQueue(self.ledger, self._commit_queue, clock)
+        self.files = FileSource(self.ingest, self.metrics, clock)
+        core = (self.ledger, self._commit_queue, self.metrics, clock)
+        self.sharing = Replicas(*core, under_way=lambda: self.poller.claims)
+        self.discovery = Discovery(*core, self.sharing.holds)
+        self.maintenance = Maintenance(*core, sharing=self.sharing, counted=lambda: self.web.counts())  # noqa: PLW0108 - there is no web yet
+        self._metadata = Metadata(*core, self.attribute_reader.record_fields)
+        self.poller = Poller({}, *core, crowded=lambda: self._webhook_ingest.crowded)
+        self._health = Health(self.ledger, self._commit_queue, clock, self.poller)
+        self._webhook_ingest = WebhookIngest(*core, ingest=self.ingest, status=self._health.status, wall=wall)
         self._planner = Planner(
-            self.labeller,
+            self.attribute_reader,
             lambda: self._metadata.reader,
             clock=clock,
-            observe=self.upkeep.observe,
-            key_failed=self.upkeep.key_failed,
+            observe=self.maintenance.observe,
+            key_failed=self.maintenance.key_failed,
             transport=transport,
             seed=seed,
         )
         self._jobs = Jobs(lambda task: self.metrics.inc("telnyx_exporter_task_failures_total", (task,)))
         origin = origin or Origin(lambda: config)
-        self.reloading = Reloading(
+        self.reloader = Reloader(
             origin, running=lambda: self.config, enter=self._enter, metrics=self.metrics, clock=clock
         )
         if origin.look_seconds > 0:
-            self._jobs.every(origin.look_seconds, "config", self.reloading.look)
-        self.prober = Prober(self.labeller, clock, self.metrics)
+            self._jobs.every(origin.look_seconds, "config", self.reloader.look)
+        self.prober = Prober(self.attribute_reader, clock, self.metrics)
         self.started = asyncio.Event()
         """Set when the ledger is open and the web surface listens."""
         self.shown = asyncio.Event()
@@ -130,7 +130,7 @@ class App:
             listen,
             status=self._health.status,
             scraped=lambda _: self.metrics.scraped(self.clock.monotonic()),
-            exposes=self.fleet.exposes,
+            exposes=self.sharing.exposes,
             died=self._thread_died,
             further=self._routes(lifecycle=lifecycle),
             web_config=web_config,
@@ -138,9 +138,9 @@ class App:
 
     def _routes(self, *, lifecycle: bool) -> list[BaseRoute]:
         return [
-            *self._reception.routes(),
+            *self._webhook_ingest.routes(),
             ProbeRoute(self.prober).route(),
-            ReloadRoute(self.reloading.from_outside if lifecycle else None).route(),
+            ReloadRoute(self.reloader.from_outside if lifecycle else None).route(),
             *Pages(lambda: self.config, self._page_failed).routes(),
         ]
 
@@ -153,22 +153,22 @@ class App:
         """Have every room work by the plan; nothing here waits, so none sees it earlier than another."""
         self.plan = plan
         plan.pace()
-        self.fleet.adopt(plan)
+        self.sharing.adopt(plan)
         self.metrics.adopt(plan.config.metrics)
         self._metadata.adopt(plan)
         self.poller.adopt(plan.lanes())
         self.discovery.adopt(plan.config, plan.clients)
-        self.upkeep.adopt(plan)
+        self.maintenance.adopt(plan)
         self.files.adopt(plan.config)
         self._health.adopt(plan.config)
-        self.prober.adopt(plan.config, policy(plan.config), plan.journeys)
-        self._reception.adopt(plan.config)
+        self.prober.adopt(plan.config, policy(plan.config), plan.fetchers)
+        self._webhook_ingest.adopt(plan.config)
         for seconds, task, job in (
-            (plan.config.polling.tick_seconds, "poll", self.poller.tick),
-            (plan.config.polling.tick_seconds, "discover", self.discover),
+            (plan.config.polling.scheduler_interval_seconds, "poll", self.poller.tick),
+            (plan.config.polling.scheduler_interval_seconds, "discover", self.discover),
             (RETRY_SECONDS, "metadata", self._metadata.fetch),
-            *self.fleet.jobs(),
-            *self.upkeep.jobs(),
+            *self.sharing.jobs(),
+            *self.maintenance.jobs(),
             (LOOK_SECONDS, "files", self.files.look),
         ):
             self._jobs.every(seconds, task, job)
@@ -178,18 +178,20 @@ class App:
         if self._stop.is_set():
             raise LedgerError("the exporter is stopping")
         before, plan, now = self.plan, self._planner.plan(config, self.plan), self.clock.now()
-        series = list(known_series(config, self._metadata.record_types))
+        series = list(zero_series(config, self._metadata.record_types))
         refs = list(config.session_refs())
         async with self.poller.between_claims():
-            receipt = await self.ledger.run(Ledger.reconfigure, policy(config), Settings.of(config), refs, series, now)
+            receipt = await self.ledger.run(
+                Ledger.reconfigure, policy(config), TotalsSettings.of(config), refs, series, now
+            )
             self._adopt(plan)
-        self._booker.show(receipt)
+        self._commit_queue.show(receipt)
         self._planner.retire(before, plan, self.poller.under_way | self._jobs.under_way)
         try:
             await self.poller.look_again(now)
             await self._recall(now)
         except LedgerError as error:  # all is entered; it is shown when the ledger can be read again
-            self._booker.failed(error)
+            self._commit_queue.failed(error)
 
     # Running
 
@@ -197,12 +199,12 @@ class App:
         """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
         try:
-            self._reception.open()
+            self._webhook_ingest.open()
             self.prober.open()
             waits = on_server(self.config.ledger.url)
             if waits:  # for a server that is away, perhaps for long: whoever asks must hear of it
                 self._listen()
-            if await patiently(self._open, self._booker.failed, self._stop):
+            if await patiently(self._open, self._commit_queue.failed, self._stop):
                 self._health.begin()
                 if not waits:
                     self._listen()
@@ -219,18 +221,18 @@ class App:
 
     def _listen(self) -> None:
         self.web.start()
-        log.info("listening", extra=facts(port=self.web.port, version=__version__))
+        log.info("listening", extra=fields(port=self.web.port, version=__version__))
 
     def stop(self) -> None:
         """Have `run` end; from any thread."""
         self._health.stopping = True
-        self._reception.close()
+        self._webhook_ingest.close()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
     async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
         """Have these sessions followed; returns when that is durable."""
-        await self.intake.take_refs(list(refs), source)
+        await self.ingest.take_refs(list(refs), source)
 
     async def discover(self) -> None:
         """Start whatever is due to be asked."""
@@ -242,7 +244,7 @@ class App:
 
     async def _open(self) -> None:
         if not self.ledger.alive:
-            place, settings = self.config.ledger, Settings.of(self.config)
+            place, settings = self.config.ledger, TotalsSettings.of(self.config)
             opened = partial(open_ledger, place.url, policy(self.config), settings)
             await self.ledger.open(partial(opened, place.lease_seconds, place.password_file))
         await self._recover()
@@ -251,25 +253,25 @@ class App:
         """The configured sessions and the series known in advance are entered; then memory is what the ledger says."""
         now = self.clock.now()
         await self._metadata.recover()
-        self._booker.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
-        await self.ledger.run(Ledger.born, list(known_series(self.config, self._metadata.record_types)))
-        await self.fleet.begin()
+        self._commit_queue.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
+        await self.ledger.run(Ledger.born, list(zero_series(self.config, self._metadata.record_types)))
+        await self.sharing.begin()
         await self._recall(now)
         await self.discovery.begin(now)
         self._looks_back = await self.discovery.looks_back()
-        await self.reloading.begin()
+        await self.reloader.begin()
         self._health.recovered = True
 
     async def _recall(self, now: float) -> None:
         """Show what the ledger has."""
-        if self.fleet.shared:
+        if self.sharing.shared:
             return  # it is read when this process exposes it
         self.metrics.load(await self.ledger.run(Ledger.totals))
         known = await self.ledger.run(Ledger.followed, now - FOLLOWED_SECONDS, FOLLOWED_MAX)
         self.metrics.recall(known, now)
 
     async def _work(self) -> None:
-        booking = asyncio.create_task(self._booker.run())
+        booking = asyncio.create_task(self._commit_queue.run())
         booking.add_done_callback(self._task_died)
         self._jobs.begin()
         await self._look_back()
@@ -277,15 +279,15 @@ class App:
         publishing.add_done_callback(self._task_died)
         for task, job in (
             ("metadata", self._metadata.fetch),
-            ("gauges", self.upkeep.gauges),
-            ("keep", self.upkeep.keep),
+            ("gauges", self.maintenance.gauges),
+            ("keep", self.maintenance.keep),
             ("files", self.files.look),
         ):
             await self._jobs.start(task, job)
         await self._stop.wait()
         log.info("stopping")
         self._jobs.pause()
-        self.reloading.end()
+        self.reloader.end()
         await self.poller.stop(STOP_SECONDS)
         await self._jobs.end()
         for ending in (booking, publishing):
@@ -323,6 +325,6 @@ class App:
 
     def _thread_died(self, error: BaseException | None) -> None:
         """A part of the exporter ended that must not: end the process, so that its supervisor starts it again."""
-        log.critical("a thread died; the exporter ends", extra=facts(error=repr(error)))
+        log.critical("a thread died; the exporter ends", extra=fields(error=repr(error)))
         self._died = error
         self.stop()

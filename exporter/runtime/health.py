@@ -7,10 +7,10 @@ nothing. The surprising fact: the API has no say in it, since an outage there mu
 from exporter.config import Config
 from exporter.core.clock import Clock
 from exporter.ledger import on_server
-from exporter.ledger.worker import LedgerThread
-from exporter.polling.commit_queue import Booker
+from exporter.ledger.worker import LedgerWorker
+from exporter.polling.commit_queue import CommitQueue
 from exporter.polling.poller import Poller
-from exporter.web import Status
+from exporter.web import HealthStatus
 
 LATE_TICKS, LATE_SECONDS = 10, 30.0
 """A scheduler that has not ticked for so many of its intervals and seconds is stuck; a busy ledger takes 5 s."""
@@ -21,9 +21,9 @@ SERVER_SECONDS = 90.0
 class Health:
     """The verdicts, and what the app tells of its start and end."""
 
-    def __init__(self, ledger: LedgerThread, booker: Booker, clock: Clock, poller: Poller) -> None:
+    def __init__(self, ledger: LedgerWorker, commit_queue: CommitQueue, clock: Clock, poller: Poller) -> None:
         self._ledger = ledger
-        self._booker = booker
+        self._commit_queue = commit_queue
         self._clock = clock
         self._poller = poller
         self._late_seconds = LATE_SECONDS
@@ -35,7 +35,7 @@ class Health:
         self.stopping = False
 
     def adopt(self, config: Config) -> None:
-        self._late_seconds = LATE_TICKS * config.polling.tick_seconds + LATE_SECONDS
+        self._late_seconds = LATE_TICKS * config.polling.scheduler_interval_seconds + LATE_SECONDS
         if on_server(config.ledger.url):
             self._late_seconds += SERVER_SECONDS
 
@@ -43,8 +43,8 @@ class Health:
         """From now on the scheduler should tick."""
         self._begun_at = self._clock.monotonic()
 
-    def status(self) -> Status:
-        return Status(self._unhealthy(), self._unready())
+    def status(self) -> HealthStatus:
+        return HealthStatus(self._unhealthy(), self._unready())
 
     def _unhealthy(self) -> str | None:
         """What only a new process would mend."""
@@ -58,10 +58,10 @@ class Health:
     def _unready(self) -> str | None:
         if self.stopping:
             return "stopping"
-        if not self.recovered and self._booker.failing:
-            return f"starting: ledger: {self._booker.failing}"
+        if not self.recovered and self._commit_queue.failing:
+            return f"starting: ledger: {self._commit_queue.failing}"
         if not self.recovered or not self._poller.claimed_once:
             return "starting: the first sessions were not claimed yet"
         if not self.shown:
             return "starting: looking back at what was before the ledger"
-        return f"ledger: {self._booker.failing}" if self._booker.failing else None
+        return f"ledger: {self._commit_queue.failing}" if self._commit_queue.failing else None

@@ -12,7 +12,7 @@ from functools import partial
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from exporter.log import facts
+from exporter.log import fields
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,6 @@ class Jobs:
     def _ended(self, task: str, ended: "asyncio.Task[None]") -> None:
         if not ended.cancelled() and ended.exception() is not None:
             log.error(
-                "a job failed; it runs again at its next time", exc_info=ended.exception(), extra=facts(task=task)
+                "a job failed; it runs again at its next time", exc_info=ended.exception(), extra=fields(task=task)
             )
             self._failed(task)

@@ -18,14 +18,14 @@ from exporter.core.clock import Clock
 from exporter.core.errors import LedgerError
 from exporter.ledger import Ledger
 from exporter.ledger.sharing.leases import PRUNING
-from exporter.ledger.worker import LedgerThread
-from exporter.log import facts
+from exporter.ledger.worker import LedgerWorker
+from exporter.log import fields
 from exporter.metrics import Metrics
 from exporter.metrics.zero_series import configured_sources
-from exporter.polling.commit_queue import Booker
+from exporter.polling.commit_queue import CommitQueue
 from exporter.runtime.jobs import Job
 from exporter.runtime.plan import Plan
-from exporter.runtime.replicas import Fleet
+from exporter.runtime.replicas import Replicas
 from exporter.telnyx.client import Answered
 
 log = logging.getLogger(__name__)
@@ -66,25 +66,25 @@ ACCOUNT_COUNTERS = (
 )
 
 
-class Upkeep:
+class Maintenance:
     """The chores under the plan of now."""
 
     def __init__(
         self,
-        ledger: LedgerThread,
-        booker: Booker,
+        ledger: LedgerWorker,
+        commit_queue: CommitQueue,
         metrics: Metrics,
         clock: Clock,
         *,
-        fleet: Fleet,
+        sharing: Replicas,
         counted: Callable[[], Iterable[tuple[str, tuple[str, ...], int]]],
     ) -> None:
         """`counted` gives families, labels and values of what other threads have counted so far."""
         self._ledger = ledger
-        self._booker = booker
+        self._commit_queue = commit_queue
         self._metrics = metrics
         self._clock = clock
-        self._fleet = fleet
+        self._sharing = sharing
         self._counted = counted
         self._plan: Plan | None = None
         self._counted_again_at = -math.inf
@@ -119,16 +119,16 @@ class Upkeep:
     async def release(self) -> None:
         """Series that were scraped at 0 for long enough show their value: first the mark, then the page."""
         rows = self._metrics.ripe(self._clock.monotonic())
-        if rows and self._fleet.exposing:
+        if rows and self._sharing.exposing:
             try:
-                self._booker.show(await self._ledger.run(Ledger.release, rows))
+                self._commit_queue.show(await self._ledger.run(Ledger.release, rows))
             except LedgerError as error:
-                self._booker.failed(error)
+                self._commit_queue.failed(error)
 
     async def gauges(self) -> None:
         """Facts that no receipt carries."""
-        self._metrics.set("telnyx_exporter_exposes_ledger", (), int(self._fleet.exposing))
-        self._metrics.set("telnyx_exporter_replicas", (), self._fleet.replicas)
+        self._metrics.set("telnyx_exporter_exposes_ledger", (), int(self._sharing.exposing))
+        self._metrics.set("telnyx_exporter_replicas", (), self._sharing.replicas)
         for family, labels, count in self._counted():
             self._metrics.set(family, labels, count)
         for name, pacer in self._now.pacers.items():
@@ -141,11 +141,11 @@ class Upkeep:
             await self._count_due()
             self._metrics.set("telnyx_ledger_size_bytes", (), await self._ledger.run(Ledger.size_bytes))
             rescues = await self._ledger.run(lambda ledger: ledger.rescues)
-            self._metrics.set("telnyx_ledger_rescues_total", (), rescues)
+            self._metrics.set("telnyx_ledger_restores_total", (), rescues)
             repeats = await self._ledger.run(lambda ledger: ledger.repeats)
-            self._metrics.set("telnyx_ledger_repeats_total", (), repeats)
+            self._metrics.set("telnyx_ledger_retries_total", (), repeats)
         except LedgerError as error:
-            self._booker.failed(error)
+            self._commit_queue.failed(error)
 
     async def _count_due(self) -> None:
         """A backlog is counted by looking through it, so a long one is counted less often."""
@@ -165,16 +165,16 @@ class Upkeep:
         now = self._clock.now()
         before = now - DAY_SECONDS * self._now.config.ledger.retention_days
         try:
-            self._booker.show(await self._ledger.run(Ledger.sum_up, now))
-            pruned, forgotten = PRUNE_SESSIONS_MAX if self._fleet.holds(PRUNING) else 0, 0
+            self._commit_queue.show(await self._ledger.run(Ledger.sum_up, now))
+            pruned, forgotten = PRUNE_SESSIONS_MAX if self._sharing.holds(PRUNING) else 0, 0
             while pruned == PRUNE_SESSIONS_MAX:
                 pruned, receipt = await self._ledger.run(Ledger.prune, before, PRUNE_SESSIONS_MAX)
-                self._booker.show(receipt)
+                self._commit_queue.show(receipt)
                 forgotten += pruned
             if forgotten:
-                log.info("sessions pruned: they are older than ledger.retention_days", extra=facts(sessions=forgotten))
+                log.info("sessions pruned: they are older than ledger.retention_days", extra=fields(sessions=forgotten))
         except LedgerError as error:
-            self._booker.failed(error)
+            self._commit_queue.failed(error)
         self._show_budgets(now)
 
     def observe(self, account: str, answered: Answered) -> None:

@@ -9,14 +9,14 @@ import logging
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, LedgerError, PollError
 from exporter.core.record_types import RecordTypes
-from exporter.core.tree import Limits, Reader
+from exporter.core.tree import TreeLimits, TreeReader
 from exporter.ledger import Ledger
-from exporter.ledger.worker import LedgerThread
-from exporter.log import facts
+from exporter.ledger.worker import LedgerWorker
+from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.polling.commit_queue import Booker
+from exporter.polling.commit_queue import CommitQueue
 from exporter.runtime.plan import Plan
-from exporter.telnyx.client import Client
+from exporter.telnyx.client import TelnyxClient
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +31,22 @@ class Metadata:
     """Learns record types that came after this version."""
 
     def __init__(
-        self, ledger: LedgerThread, booker: Booker, metrics: Metrics, clock: Clock, record_fields: frozenset[str]
+        self,
+        ledger: LedgerWorker,
+        commit_queue: CommitQueue,
+        metrics: Metrics,
+        clock: Clock,
+        record_fields: frozenset[str],
     ) -> None:
         """`record_fields` are those of events' records that anything reads."""
         self._fields = record_fields
         self._ledger = ledger
-        self._booker = booker
+        self._commit_queue = commit_queue
         self._metrics = metrics
         self._clock = clock
         self._asked_at: float | None = None
-        self._clients = dict[str, Client]()
-        self._limits = Limits()
+        self._clients = dict[str, TelnyxClient]()
+        self._limits = TreeLimits()
         self.record_types = RecordTypes.documented()
         self.reader = self._new_reader()
 
@@ -49,7 +54,7 @@ class Metadata:
         """Read by this plan's limits, and ask its clients."""
         tree = plan.config.tree
         self._clients = dict(plan.clients)
-        self._limits = Limits(tree.nodes_max, tree.subtrees_max, tree.depth_max)
+        self._limits = TreeLimits(tree.max_nodes, tree.max_subtree_requests, tree.max_levels)
         self.reader = self._new_reader()
 
     async def recover(self) -> None:
@@ -69,10 +74,10 @@ class Metadata:
                 self._extend(metadata)
                 await self._ledger.run(Ledger.keep, KEPT, metadata)
             except LedgerError as error:
-                self._booker.failed(error)
+                self._commit_queue.failed(error)
                 return
             except (ConfigError, PollError) as error:
-                log.warning("metadata not fetched", extra=facts(account=name, error=str(error)))
+                log.warning("metadata not fetched", extra=fields(account=name, error=str(error)))
                 self._metrics.inc("telnyx_exporter_task_failures_total", ("metadata",))
             else:
                 self._asked_at = self._clock.monotonic()
@@ -82,5 +87,5 @@ class Metadata:
         self.record_types = RecordTypes.documented().extended(metadata.encode())
         self.reader = self._new_reader()
 
-    def _new_reader(self) -> Reader:
-        return Reader(self._fields, self.record_types, self._limits)
+    def _new_reader(self) -> TreeReader:
+        return TreeReader(self._fields, self.record_types, self._limits)

@@ -16,12 +16,13 @@ import httpx
 from msgspec import Struct
 
 from exporter.config import Account, Config
-from exporter.core.attributes import Labeller
+from exporter.core.attributes import AttributeReader
 from exporter.core.clock import Clock
-from exporter.core.lifecycle import Policy
-from exporter.core.tree import Reader
-from exporter.polling.poller import Journey, Lane
-from exporter.telnyx.client import Answered, Client, Limits
+from exporter.core.lifecycle import PollPolicy
+from exporter.core.tree import TreeReader
+from exporter.polling.account_slots import AccountSlots
+from exporter.polling.fetcher import SessionFetcher
+from exporter.telnyx.client import Answered, RequestLimits, TelnyxClient
 from exporter.telnyx.keys import api_key
 from exporter.telnyx.pacing import Pacer
 from exporter.telnyx.transport import open_transport
@@ -37,8 +38,8 @@ class Plan(Struct, frozen=True):
 
     config: Config
     pacers: Mapping[str, Pacer]
-    clients: Mapping[str, Client]
-    journeys: Mapping[str, Journey]
+    clients: Mapping[str, TelnyxClient]
+    fetchers: Mapping[str, SessionFetcher]
 
     def pace(self) -> None:
         """Have the accounts' rates be those of this plan from now on; slots that are taken stay taken."""
@@ -47,10 +48,10 @@ class Plan(Struct, frozen=True):
             pacer.max_in_flight = account.max_in_flight
             pacer.set_rate(account.requests_per_second)
 
-    def lanes(self) -> dict[str, Lane]:
+    def lanes(self) -> dict[str, AccountSlots]:
         """Free lanes, as wide as the accounts may have them."""
         return {
-            account.name: Lane(self.journeys[account.name], _SLOTS_PER_REQUEST * account.max_in_flight, set())
+            account.name: AccountSlots(self.fetchers[account.name], _SLOTS_PER_REQUEST * account.max_in_flight, set())
             for account in self.config.accounts
         }
 
@@ -60,8 +61,8 @@ class Planner:
 
     def __init__(
         self,
-        labeller: Labeller,
-        reader: Callable[[], Reader],
+        attribute_reader: AttributeReader,
+        reader: Callable[[], TreeReader],
         *,
         clock: Clock,
         observe: Callable[[str, Answered], None],
@@ -72,7 +73,7 @@ class Planner:
         """`reader` is asked for at each tree; `observe` is told of every request by the account's name, `key_failed` of
         every change of an account's key file that makes it unreadable.
         """
-        self._labeller = labeller
+        self._attribute_reader = attribute_reader
         self._reader = reader
         self._clock = clock
         self._observe = observe
@@ -81,22 +82,22 @@ class Planner:
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._pacers: dict[str, Pacer] = {}
         """Of every account there ever was: one that comes back goes on with what it has waited, a counter."""
-        self._retiring: dict[asyncio.Task[None], Client] = {}
+        self._retiring: dict[asyncio.Task[None], TelnyxClient] = {}
 
     def plan(self, config: Config, before: Plan | None = None) -> Plan:
         """The plan for a configuration; raises ConfigError if a `ca_file` can't be used."""
         clients = {account.name: self._client(config, account, before) for account in config.accounts}
-        journeys = {
-            name: Journey(
+        fetchers = {
+            name: SessionFetcher(
                 client,
                 self._reader,
-                self._labeller,
+                self._attribute_reader,
                 max_depth=config.tree.max_depth,
                 expand=config.tree.expand != "none",
             )
             for name, client in clients.items()
         }
-        return Plan(config, {name: self._pacers[name] for name in clients}, clients, journeys)
+        return Plan(config, {name: self._pacers[name] for name in clients}, clients, fetchers)
 
     def retire(self, before: Plan, after: Plan, users: Collection["asyncio.Task[None]"]) -> None:
         """Close the clients that the later plan has no more, once these tasks have ended: some may be using them."""
@@ -118,16 +119,16 @@ class Planner:
             self._pacers[account.name] = Pacer(account.requests_per_second, account.max_in_flight)
         return self._pacers[account.name]
 
-    def _client(self, config: Config, account: Account, before: Plan | None) -> Client:
+    def _client(self, config: Config, account: Account, before: Plan | None) -> TelnyxClient:
         if before is not None and _same_way(config, account, before.config):
             return before.clients[account.name]
         key = api_key(account, self._clock.monotonic, partial(self._key_failed, account.name))
-        return Client(
+        return TelnyxClient(
             name=account.name,
             base_url=account.base_url,
             api_key=lambda: key.current().reveal(),
             pacer=self._pacer(account),
-            limits=Limits(
+            limits=RequestLimits(
                 config.tree.body_bytes_max,
                 config.polling.timeout_seconds,
                 config.polling.attempts_max,
@@ -140,7 +141,7 @@ class Planner:
         )
 
 
-async def _close(client: Client, users: Collection["asyncio.Task[None]"]) -> None:
+async def _close(client: TelnyxClient, users: Collection["asyncio.Task[None]"]) -> None:
     if users:
         await asyncio.wait(users)
     await client.aclose()
@@ -160,15 +161,15 @@ def _way(config: Config, account: Account) -> tuple[object, ...]:
     )
 
 
-def policy(config: Config) -> Policy:
+def policy(config: Config) -> PollPolicy:
     """The pace of sessions."""
     polling = config.polling
-    return Policy(
+    return PollPolicy(
         min_interval=polling.min_interval_seconds,
         max_interval=polling.max_interval_seconds,
         settle_after=polling.settle_after_seconds,
         recheck_after=polling.recheck_after_seconds,
-        give_up_after=polling.give_up_after_seconds,
+        not_found_timeout=polling.not_found_timeout_seconds,
         configured_recheck=polling.configured_recheck_seconds,
-        hinted_interval=polling.hinted_interval_seconds,
+        reported_interval=polling.reported_interval_seconds,
     )

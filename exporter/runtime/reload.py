@@ -18,7 +18,7 @@ from msgspec import Struct
 from exporter.config import Config, differences, in_effect
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, LedgerError
-from exporter.log import facts
+from exporter.log import fields
 from exporter.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Reloaded(Struct, frozen=True):
         return changed + (f"; needs a restart: {', '.join(self.restart)}" if self.restart else "")
 
 
-class Reloading:
+class Reloader:
     """Reloads, one after the other; all calls come from the main loop."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Reloading:
                 raise
             self._digest = digest
             self._succeeded()
-            told = facts(changed=", ".join(done.changed), needs_restart=", ".join(done.restart) or None)
+            told = fields(changed=", ".join(done.changed), needs_restart=", ".join(done.restart) or None)
             log.info("configuration reloaded", extra=told)
             return done
 
@@ -148,7 +148,7 @@ class Reloading:
 
 def _tell(error: Exception) -> None:
     if isinstance(error, (ConfigError, LedgerError)):
-        log.error("configuration not reloaded; the one before stays in effect", extra=facts(error=str(error)))
+        log.error("configuration not reloaded; the one before stays in effect", extra=fields(error=str(error)))
     else:
         log.error("configuration not reloaded by a defect of the exporter", exc_info=error)
 

@@ -18,11 +18,11 @@ from exporter.core.errors import LedgerAway, LedgerError
 from exporter.core.model import Claim, Receipt
 from exporter.ledger import Ledger, on_server
 from exporter.ledger.sharing.leases import BALANCE, EXPOSITION, LOOK_BACK, PRUNING, Lease, of_account
-from exporter.ledger.totals.aggregate import Reading
-from exporter.ledger.worker import LedgerThread
-from exporter.log import facts
+from exporter.ledger.totals.aggregate import TotalsReading
+from exporter.ledger.worker import LedgerWorker
+from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.polling.commit_queue import Booker
+from exporter.polling.commit_queue import CommitQueue
 from exporter.runtime.jobs import Job
 from exporter.runtime.plan import Plan
 
@@ -58,13 +58,13 @@ async def patiently(
     return False
 
 
-class Fleet:
+class Replicas:
     """This process's place among those that share the ledger."""
 
     def __init__(
         self,
-        ledger: LedgerThread,
-        booker: Booker,
+        ledger: LedgerWorker,
+        commit_queue: CommitQueue,
         metrics: Metrics,
         clock: Clock,
         *,
@@ -72,7 +72,7 @@ class Fleet:
     ) -> None:
         """`under_way` gives the claims of the polls that aren't booked yet."""
         self._ledger = ledger
-        self._booker = booker
+        self._commit_queue = commit_queue
         self._metrics = metrics
         self._clock = clock
         self._under_way = under_way
@@ -126,7 +126,7 @@ class Fleet:
         try:
             await self._beat()
         except LedgerError as error:
-            self._booker.failed(error)
+            self._commit_queue.failed(error)
 
     async def _beat(self) -> None:
         if not self.shared:
@@ -143,7 +143,7 @@ class Fleet:
         if self.holds(PRUNING):
             gone = await self._ledger.run(Ledger.fold)
             if gone:
-                log.info("totals of exporters that are gone were taken over", extra=facts(exporters=gone))
+                log.info("totals of exporters that are gone were taken over", extra=fields(exporters=gone))
 
     def _of_accounts(self) -> Iterable[str]:
         assert self._plan is not None, "adopted before anything runs"
@@ -170,7 +170,7 @@ class Fleet:
         try:
             await self._expose()
         except LedgerError as error:
-            self._booker.failed(error)
+            self._commit_queue.failed(error)
 
     async def _expose(self) -> None:
         if not self.shared:
@@ -195,9 +195,9 @@ class Fleet:
             self._show(reading)
             self._metrics.recall(known, self._followed_at)
             self._page = self._metrics.next_page()
-            log.info("this exporter exposes the ledger", extra=facts(writers=self.replicas))
+            log.info("this exporter exposes the ledger", extra=fields(writers=self.replicas))
 
-    def _show(self, reading: Reading) -> None:
+    def _show(self, reading: TotalsReading) -> None:
         if reading.whole:
             self._metrics.load(reading.totals)
         else:
@@ -206,4 +206,4 @@ class Fleet:
     @property
     def _takeover_seconds(self) -> float:
         assert self._plan is not None, "adopted before anything runs"
-        return self._plan.config.ledger.takeover_seconds
+        return self._plan.config.ledger.exposition_handover_seconds

@@ -18,37 +18,37 @@ from exporter.config import Account, Config
 from exporter.core.catalog import HTTP, WEBHOOKS
 from exporter.core.clock import Clock
 from exporter.core.model import SessionRef
-from exporter.ledger.worker import LedgerThread
-from exporter.log import facts
+from exporter.ledger.worker import LedgerWorker
+from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.polling.commit_queue import Booker
-from exporter.polling.ingest import Intake
+from exporter.polling.commit_queue import CommitQueue
+from exporter.polling.ingest import IngestQueue
 from exporter.sources.webhooks import EVENT_TYPES, Webhook, prepare
 from exporter.telnyx.keys import FileKey, webhook_key
-from exporter.web import REASONS, SessionsRoute, Status, Webhooks
+from exporter.web import REASONS, HealthStatus, SessionsRoute, WebhookRoutes
 
 log = logging.getLogger(__name__)
 
 
-class Reception:
+class WebhookIngest:
     """The routes by which sources send what they know."""
 
     def __init__(
         self,
-        ledger: LedgerThread,
-        booker: Booker,
+        ledger: LedgerWorker,
+        commit_queue: CommitQueue,
         metrics: Metrics,
         clock: Clock,
         *,
-        intake: Intake,
-        status: Callable[[], Status],
+        ingest: IngestQueue,
+        status: Callable[[], HealthStatus],
         wall: Callable[[], float],
     ) -> None:
         """`intake` is the main loop's; `wall` is the time by which others sign."""
         self._metrics = metrics
         self._clock = clock
-        self._intake = intake
-        self._direct = Intake(ledger, booker, clock)
+        self._ingest = ingest
+        self._direct = IngestQueue(ledger, commit_queue, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._counted: deque[tuple[str, tuple[str, ...]]] = deque()
         self._telling = False
@@ -56,7 +56,7 @@ class Reception:
         self._open_to_all: list[str] = []
         """Accounts whose webhooks need no signature, which was said."""
         self._keys: dict[str, FileKey[bytes | None]] = {}
-        self._webhooks = Webhooks(
+        self._webhooks = WebhookRoutes(
             {},
             insecure=False,
             wall=wall,
@@ -96,7 +96,7 @@ class Reception:
         if open_to_all and open_to_all != self._open_to_all:
             log.warning(
                 "unsigned webhooks are accepted: whoever reaches this port can have sessions followed",
-                extra=facts(accounts=",".join(unsigned)),
+                extra=fields(accounts=",".join(unsigned)),
             )
         self._open_to_all = open_to_all
 
@@ -120,12 +120,12 @@ class Reception:
         return webhook_key(account, self._clock.monotonic, failed)
 
     async def _take(self, account: str, webhook: Webhook) -> None:
-        if webhook.sighting is not None:
-            await self._direct.take([webhook.sighting], WEBHOOKS)
+        if webhook.notice is not None:
+            await self._direct.take([webhook.notice], WEBHOOKS)
         self._count("telnyx_webhooks_total", account, webhook.event_type)
 
     def _follow(self, refs: Sequence[SessionRef]) -> Future[None]:
-        return asyncio.run_coroutine_threadsafe(self._intake.take_refs(refs, HTTP), self._main)
+        return asyncio.run_coroutine_threadsafe(self._ingest.take_refs(refs, HTTP), self._main)
 
     def _list_failed(self) -> None:
         """Whose sessions a list was to name is not known, so it is every account's failure."""

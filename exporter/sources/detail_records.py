@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from exporter.config import DetailRecords
+from exporter.config import DetailRecordSettings
 from exporter.core.catalog import DETAIL_RECORDS
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, Denied, PollError
 from exporter.core.model import Receipt
 from exporter.ledger import Ledger
-from exporter.ledger.worker import LedgerThread
-from exporter.log import facts
+from exporter.ledger.worker import LedgerWorker
+from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.sources.record_kinds import Kind
-from exporter.sources.record_pages import Listing
-from exporter.telnyx.client import Client
+from exporter.sources.record_kinds import RecordKind
+from exporter.sources.record_pages import RecordPages
+from exporter.telnyx.client import TelnyxClient
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ DEEP_EVERY, SHALLOW = 1 / 12, 1 / 48
 """Shares of the look-back: how often a look goes back by all of it, and how far the looks between go."""
 
 
-class Cursor(Struct):
+class RecordCursor(Struct):
     """How far one type was read; times of records, in seconds since the epoch."""
 
     since: float
@@ -45,11 +45,11 @@ class DetailRecordSource:
     def __init__(
         self,
         account: str,
-        client: Client,
-        kinds: Sequence[Kind],
-        settings: DetailRecords,
+        client: TelnyxClient,
+        kinds: Sequence[RecordKind],
+        settings: DetailRecordSettings,
         *,
-        ledger: LedgerThread,
+        ledger: LedgerWorker,
         show: Callable[[Receipt], None],
         metrics: Metrics,
         clock: Clock,
@@ -65,7 +65,7 @@ class DetailRecordSource:
         self._metrics = metrics
         self._clock = clock
         self._key = f"cursors:{account}"
-        self._cursors: dict[str, Cursor] = {}
+        self._cursors: dict[str, RecordCursor] = {}
         self._deep_at: float | None = None
         self._looked_at: float | None = None
         self._begun = False
@@ -85,10 +85,10 @@ class DetailRecordSource:
     async def begin(self, now: float) -> None:
         """Remember where a first look begins, before there was one; raises LedgerError."""
         kept = await self._ledger.run(Ledger.kept, self._key)
-        self._cursors = {} if kept is None else msgspec.json.decode(kept, type=dict[str, Cursor])
+        self._cursors = {} if kept is None else msgspec.json.decode(kept, type=dict[str, RecordCursor])
         first = now - self._settings.first_lookback_seconds
         for kind in self._kinds:
-            self._cursors.setdefault(kind.name, Cursor(first, first))
+            self._cursors.setdefault(kind.name, RecordCursor(first, first))
         await self._keep()
         self._begun = True
 
@@ -115,7 +115,7 @@ class DetailRecordSource:
         self._deep_at = now
         return whole
 
-    async def _look_through(self, kind: Kind, now: float, back: float) -> bool:
+    async def _look_through(self, kind: RecordKind, now: float, back: float) -> bool:
         """One type, up to now; whether that went well."""
         cursor = self._cursors[kind.name]
         since = max(cursor.since, min(cursor.reached, now) - back)
@@ -123,7 +123,9 @@ class DetailRecordSource:
             cursor.reached = await self._read(kind, since, now)
         except (ConfigError, PollError) as error:
             self._metrics.inc("telnyx_discovery_failures_total", (self._account, DETAIL_RECORDS))
-            log.warning("detail records not read", extra=facts(account=self._account, type=kind.name, error=str(error)))
+            log.warning(
+                "detail records not read", extra=fields(account=self._account, type=kind.name, error=str(error))
+            )
             return False
         await self._keep()
         return True
@@ -131,7 +133,7 @@ class DetailRecordSource:
     async def _keep(self) -> None:
         await self._ledger.run(Ledger.keep, self._key, msgspec.json.encode(self._cursors).decode())
 
-    async def _read(self, kind: Kind, since: float, until: float) -> float:
+    async def _read(self, kind: RecordKind, since: float, until: float) -> float:
         """All pages, by the first time field that the API takes; the time up to which records were read."""
         fields = self._fields[kind.name]
         for field in fields:
@@ -145,13 +147,13 @@ class DetailRecordSource:
                 return reached
         raise AssertionError("a kind has at least one time field")
 
-    async def _read_by(self, field: str, kind: Kind, since: float, until: float) -> float:
-        listing = Listing(self._account, kind, field, since, until)
+    async def _read_by(self, field: str, kind: RecordKind, since: float, until: float) -> float:
+        listing = RecordPages(self._account, kind, field, since, until)
         while not listing.ended:
             records = listing.take(await self.client.detail_records(listing.params()))
             self._show(await self._ledger.run(Ledger.list_records, self._account, records, until))
         if listing.unreadable:
             self._metrics.inc("telnyx_discovery_failures_total", (self._account, DETAIL_RECORDS))
-            told = facts(account=self._account, type=kind.name, records=listing.unreadable)
+            told = fields(account=self._account, type=kind.name, records=listing.unreadable)
             log.warning("detail records without a readable id are left out", extra=told)
         return listing.reached

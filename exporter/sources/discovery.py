@@ -10,21 +10,21 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 
-from exporter.config import Account, Config, DetailRecords
+from exporter.config import Account, Config, DetailRecordSettings
 from exporter.core.catalog import DETAIL_RECORDS
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, LedgerError, PollError
 from exporter.ledger import Ledger
 from exporter.ledger.sharing.leases import BALANCE, LOOK_BACK
 from exporter.ledger.sharing.leases import of_account as leased
-from exporter.ledger.worker import LedgerThread
-from exporter.log import facts
+from exporter.ledger.worker import LedgerWorker
+from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.polling.commit_queue import Booker
+from exporter.polling.commit_queue import CommitQueue
 from exporter.sources.balance import forget_balance, show_balance
 from exporter.sources.detail_records import DetailRecordSource
 from exporter.sources.record_kinds import kinds
-from exporter.telnyx.client import Client
+from exporter.telnyx.client import TelnyxClient
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ class Discovery:
 
     def __init__(
         self,
-        ledger: LedgerThread,
-        booker: Booker,
+        ledger: LedgerWorker,
+        commit_queue: CommitQueue,
         metrics: Metrics,
         clock: Clock,
         holds: Callable[[str], bool] = lambda _: True,
@@ -53,17 +53,17 @@ class Discovery:
         """`holds` says of the name of a lease whether what it is for is this process's to do."""
         self._ledger = ledger
         self._holds = holds
-        self._booker = booker
+        self._commit_queue = commit_queue
         self._metrics = metrics
         self._clock = clock
         self._balance_at: dict[str, float] = {}
         self._running = 0
         self._accounts: tuple[Account, ...] = ()
-        self._settings = DetailRecords()
-        self._clients = dict[str, Client]()
+        self._settings = DetailRecordSettings()
+        self._clients = dict[str, TelnyxClient]()
         self._records: dict[str, DetailRecordSource] = {}
 
-    def adopt(self, config: Config, clients: Mapping[str, Client]) -> None:
+    def adopt(self, config: Config, clients: Mapping[str, TelnyxClient]) -> None:
         """Ask by this configuration, through these clients by account; what is as it was goes on where it is."""
         settings = config.discovery.detail_records
         kept = self._records if settings == self._settings else {}
@@ -82,7 +82,7 @@ class Discovery:
             kinds(self._settings),
             self._settings,
             ledger=self._ledger,
-            show=self._booker.show,
+            show=self._commit_queue.show,
             metrics=self._metrics,
             clock=self._clock,
         )
@@ -130,7 +130,7 @@ class Discovery:
         try:
             await self._look_back()
         except LedgerError as error:
-            self._booker.failed(error)
+            self._commit_queue.failed(error)
 
     async def _look_back(self) -> None:
         log.info("looking back; /metrics waits for it")
@@ -146,7 +146,7 @@ class Discovery:
         except TimeoutError:
             log.warning("the first look back did not come to its end; what it finds later counts as new")
             self._metrics.inc("telnyx_exporter_task_failures_total", ("look_back",))
-        self._booker.show(await self._ledger.run(Ledger.release_all))
+        self._commit_queue.show(await self._ledger.run(Ledger.release_all))
         await self._ledger.run(Ledger.keep, LOOK_BACK, DONE)
         log.info("looked back")
 
@@ -155,7 +155,7 @@ class Discovery:
         try:
             await source.look()
         except LedgerError as error:
-            self._booker.failed(error)
+            self._commit_queue.failed(error)
         finally:
             self._running -= 1
 
@@ -175,7 +175,7 @@ class Discovery:
             if wanted and self._holds(leased(account, BALANCE)):  # still
                 show_balance(self._metrics, account, answer)
         except (ConfigError, PollError) as error:
-            log.warning("balance not fetched", extra=facts(account=account, error=str(error)))
+            log.warning("balance not fetched", extra=fields(account=account, error=str(error)))
             self._metrics.inc("telnyx_exporter_task_failures_total", ("balance",))
 
 

@@ -25,10 +25,10 @@ from exporter.config.quoting import bare
 from exporter.core.catalog import FILES
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, LedgerError
-from exporter.core.model import SessionRef, Sighting
-from exporter.log import facts
+from exporter.core.model import SessionNotice, SessionRef
+from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.polling.ingest import PORTION_MAX, Intake
+from exporter.polling.ingest import PORTION_MAX, IngestQueue
 from exporter.sources.entries import Reader, json_entries, yaml_entries
 
 log = logging.getLogger(__name__)
@@ -79,10 +79,10 @@ _NEW = _File()
 class FileSource:
     """The configured files; call `look` again and again."""
 
-    def __init__(self, intake: Intake, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, ingest: IngestQueue, metrics: Metrics, clock: Clock) -> None:
         self._patterns: tuple[str, ...] = ()
         self._accounts: list[str] = []
-        self._intake = intake
+        self._ingest = ingest
         self._metrics = metrics
         self._clock = clock
         self._looking = asyncio.Lock()
@@ -143,18 +143,18 @@ class FileSource:
         if now.fails(before):
             log.warning(
                 "file of sessions not read; what it named before stays followed",
-                extra=facts(file=path, error=now.problem),
+                extra=fields(file=path, error=now.problem),
             )
             for account in {ref.account for ref in now.refs} or self._accounts:  # those it named last, else any's
                 self._metrics.inc("telnyx_discovery_failures_total", (account, FILES))
         elif now.refs is not before.refs or (before.problem and not now.problem):
-            log.info("file of sessions read", extra=facts(file=path, sessions=len(now.refs)))
+            log.info("file of sessions read", extra=fields(file=path, sessions=len(now.refs)))
             self._waiting.update((ref, None) for ref in now.refs if ref not in self._handed)
 
     async def _hand_over(self) -> None:
         while self._waiting:
             portion = list(islice(self._waiting, PORTION_MAX))
-            await self._intake.take([Sighting(ref) for ref in portion], FILES)
+            await self._ingest.take([SessionNotice(ref) for ref in portion], FILES)
             for ref in portion:
                 del self._waiting[ref]
             self._handed.update(portion)
@@ -163,7 +163,7 @@ class FileSource:
         now = self._clock.monotonic()
         due = self._succeeded_at is None or now - self._succeeded_at >= SUCCESS_SECONDS
         if due and not any(file.problem for file in self._files.values()):
-            await self._intake.succeeded(FILES, self._accounts)
+            await self._ingest.succeeded(FILES, self._accounts)
             self._succeeded_at = now
 
 

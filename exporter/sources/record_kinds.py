@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from exporter.config import DetailRecords, Dialect
+from exporter.config import CustomType, DetailRecordSettings
 from exporter.core.attributes import read_time
-from exporter.core.model import UNKNOWN, DetailRecord, SessionRef, Sighting
+from exporter.core.model import UNKNOWN, DetailRecord, SessionNotice, SessionRef
 from exporter.core.money import read_amount
 
 TIME_FIELDS = ("created_at", "started_at", "invoked_at", "joined_at")
@@ -22,7 +22,7 @@ CALL_SESSION = "call-session"
 ID_CHARS_MAX = 200
 
 
-class Kind(Struct, frozen=True):
+class RecordKind(Struct, frozen=True):
     """A type of detail record."""
 
     name: str
@@ -53,9 +53,9 @@ class Kind(Struct, frozen=True):
             read_time(record.get(field)),
             read_amount(record.get("cost")),
             currency if isinstance(currency, str) and currency.isalpha() and currency.isascii() else UNKNOWN,
-            Sighting(itself, "rated")
+            SessionNotice(itself, "rated")
             if call is None
-            else Sighting(SessionRef(account, CALL_SESSION, call), "listed", itself),
+            else SessionNotice(SessionRef(account, CALL_SESSION, call), "listed", itself),
         )
 
 
@@ -82,32 +82,34 @@ _ALIKE = {
 }
 """Types that are called the same here and there, by their time field."""
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, RecordKind] = {
     kind.name: kind
     for kind in (
-        *(Kind(name, name, _by(field)) for field, names in _ALIKE.items() for name in names),
-        Kind("conference", "conference", _by("started_at"), session_fields=()),  # a session of its own, of many calls
-        Kind("fax", "fax-api"),
-        Kind("messaging", "message", id_fields=("uuid", "id")),
-        Kind("stt", "speech-to-text"),
-        Kind("tts", "text-to-speech"),
-        Kind("wireless", "sim_card_usage"),
+        *(RecordKind(name, name, _by(field)) for field, names in _ALIKE.items() for name in names),
+        RecordKind(
+            "conference", "conference", _by("started_at"), session_fields=()
+        ),  # a session of its own, of many calls
+        RecordKind("fax", "fax-api"),
+        RecordKind("messaging", "message", id_fields=("uuid", "id")),
+        RecordKind("stt", "speech-to-text"),
+        RecordKind("tts", "text-to-speech"),
+        RecordKind("wireless", "sim_card_usage"),
     )
 }
 
 
-def kinds(settings: DetailRecords) -> tuple[Kind, ...]:
+def kinds(settings: DetailRecordSettings) -> tuple[RecordKind, ...]:
     """The configured types, read as the configuration says where it says something."""
-    differing = {dialect.name: _kind(dialect) for dialect in settings.dialect}
-    return tuple(differing.get(name) or KINDS.get(name) or Kind(name, name) for name in settings.record_types)
+    differing = {custom_types.name: _kind(custom_types) for custom_types in settings.custom_types}
+    return tuple(differing.get(name) or KINDS.get(name) or RecordKind(name, name) for name in settings.record_types)
 
 
-def _kind(dialect: Dialect) -> Kind:
-    known = KINDS.get(dialect.name) or Kind(dialect.name, dialect.name)
+def _kind(custom_types: CustomType) -> RecordKind:
+    known = KINDS.get(custom_types.name) or RecordKind(custom_types.name, custom_types.name)
     return replace(
         known,
-        record_type=dialect.record_type or known.record_type,
-        time_fields=known.time_fields if dialect.time_field is None else (dialect.time_field,),
-        id_fields=known.id_fields if dialect.id_field is None else (dialect.id_field,),
-        session_fields=known.session_fields if dialect.session_field is None else (dialect.session_field,),
+        record_type=custom_types.record_type or known.record_type,
+        time_fields=known.time_fields if custom_types.time_field is None else (custom_types.time_field,),
+        id_fields=known.id_fields if custom_types.id_field is None else (custom_types.id_field,),
+        session_fields=known.session_fields if custom_types.session_field is None else (custom_types.session_field,),
     )

@@ -17,7 +17,7 @@ from exporter.core.attributes import read_time
 from exporter.core.errors import TreeError
 from exporter.core.model import DetailRecord
 from exporter.core.money import read_decimal
-from exporter.sources.record_kinds import Kind
+from exporter.sources.record_kinds import RecordKind
 
 PAGE_SIZE = 50
 """The API's maximum."""
@@ -33,10 +33,10 @@ _PAGES = msgspec.json.Decoder(_Page)
 _RECORDS = msgspec.json.Decoder(dict[str, Any], float_hook=read_decimal)
 
 
-class Listing:
+class RecordPages:
     """One look, from `since` to `until` (seconds since the epoch), by one of the kind's time fields."""
 
-    def __init__(self, account: str, kind: Kind, field: str, since: float, until: float) -> None:
+    def __init__(self, account: str, kind: RecordKind, field: str, since: float, until: float) -> None:
         self._account = account
         self._kind = kind
         self._field = field

@@ -19,7 +19,7 @@ Place = tuple[str, str]
 """An account and the id of one of its webhooks."""
 
 
-class Replays:
+class ReplayWindow:
     """The webhooks that were taken; `now` is the time that signatures are compared with."""
 
     def __init__(self, kept_max: int = KEPT_MAX) -> None:

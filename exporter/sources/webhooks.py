@@ -13,8 +13,8 @@ from importlib import import_module
 import msgspec
 from msgspec import Raw, Struct
 
-from exporter.core.errors import Refused
-from exporter.core.model import OTHER, Hint, SessionRef, Sighting
+from exporter.core.errors import Rejected
+from exporter.core.model import OTHER, NoticeKind, SessionNotice, SessionRef
 
 TOLERANCE_SECONDS = 300.0
 """How far the time of the signature may be from ours, either way; Telnyx's own SDK allows as much."""
@@ -32,14 +32,14 @@ class Leads(Struct, frozen=True):
 
     record_type: str
     field: str
-    hint: Hint
+    hint: NoticeKind
 
 
-def _call(hint: Hint) -> Leads:
+def _call(hint: NoticeKind) -> Leads:
     return Leads("call-session", "call_session_id", hint)
 
 
-def _message(hint: Hint) -> Leads:
+def _message(hint: NoticeKind) -> Leads:
     return Leads("message", "id", hint)
 
 
@@ -69,7 +69,7 @@ class Webhook(Struct, frozen=True):
     id: str
     event_type: str
     """One of EVENT_TYPES."""
-    sighting: Sighting | None
+    notice: SessionNotice | None
     """None: it tells of nothing that is followed."""
 
 
@@ -77,10 +77,10 @@ def verify(key: bytes, signature: str | None, timestamp: str | None, body: bytes
     """Raises Refused unless the owner of the key signed this body, and did so lately; the texts are the headers'."""
     signed = _signature(signature)
     if timestamp is None or not _TIMESTAMP.fullmatch(timestamp):
-        raise Refused("unsigned")
+        raise Rejected("unsigned")
     check_signature(key, signed, timestamp.encode() + b"|" + body)
     if abs(now - int(timestamp)) > TOLERANCE_SECONDS:
-        raise Refused("stale")
+        raise Rejected("stale")
 
 
 def check_signature(key: bytes, signature: bytes, message: bytes) -> None:
@@ -88,7 +88,7 @@ def check_signature(key: bytes, signature: bytes, message: bytes) -> None:
     from exporter.sources.signature import is_signed  # noqa: PLC0415 - only who takes webhooks has it in memory
 
     if not is_signed(key, signature, message):
-        raise Refused("bad_signature")
+        raise Rejected("bad_signature")
 
 
 def prepare() -> None:
@@ -102,7 +102,7 @@ def _signature(text: str | None) -> bytes:
     except ValueError:
         signature = b""
     if len(signature) != SIGNATURE_BYTES:
-        raise Refused("unsigned")
+        raise Rejected("unsigned")
     return signature
 
 
@@ -128,12 +128,12 @@ def read(body: bytes, account: str) -> Webhook:
         leads = _leads(data.event_type)
         session = None if leads is None else _session(data.payload, leads.field)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise Refused("malformed") from None
-    sighting = None
+        raise Rejected("malformed") from None
+    notice = None
     if leads is not None and session is not None:
-        sighting = Sighting(SessionRef(account, leads.record_type, _checked(session)), leads.hint)
+        notice = SessionNotice(SessionRef(account, leads.record_type, _checked(session)), leads.hint)
     event_type = data.event_type if data.event_type in LEADS else OTHER
-    return Webhook(_checked(data.id), event_type, sighting)
+    return Webhook(_checked(data.id), event_type, notice)
 
 
 def _session(payload: Raw, field: str) -> str | None:
@@ -148,5 +148,5 @@ def _leads(event_type: str) -> Leads | None:
 
 def _checked(text: str) -> str:
     if not 1 <= len(text) <= ID_CHARACTERS_MAX or not text.isprintable() or text != text.strip():
-        raise Refused("malformed")
+        raise Rejected("malformed")
     return text

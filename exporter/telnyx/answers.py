@@ -12,7 +12,7 @@ from typing import NamedTuple
 import httpx
 import msgspec
 
-from exporter.core.errors import Denied, Gone, KeyRefused, PollError, Transient
+from exporter.core.errors import Denied, NotFound, PollError, Transient, Unauthorized
 
 ERROR_BODY_BYTES_MAX = 16_384
 """Telnyx's error bodies have a few hundred bytes; of a longer one nothing is quoted."""
@@ -29,9 +29,9 @@ class Verdict(NamedTuple):
 
 STATUSES: Mapping[int, Verdict] = {
     400: Verdict(Denied, "bad_request", again=False),
-    401: Verdict(KeyRefused, "key_refused", again=False, cure="check the API key of this account"),
+    401: Verdict(Unauthorized, "key_refused", again=False, cure="check the API key of this account"),
     403: Verdict(Denied, "forbidden", again=False),
-    404: Verdict(Gone, "not_found", again=False),
+    404: Verdict(NotFound, "not_found", again=False),
     408: Verdict(Transient, "timeout", again=True),
     409: Verdict(Transient, "conflict", again=True),
     429: Verdict(Transient, "throttled", again=True),

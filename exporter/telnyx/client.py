@@ -22,7 +22,7 @@ import msgspec
 
 from exporter import __version__
 from exporter.core.errors import ConfigError, Denied, PollError, Transient, TreeError
-from exporter.log import facts
+from exporter.log import fields
 from exporter.telnyx.answers import BREAKS, broken, plain, read, read_quietly, said, stream, verdict_on
 from exporter.telnyx.pacing import Pacer, retry_after_seconds
 
@@ -65,7 +65,7 @@ class Exchange(msgspec.Struct, frozen=True):
     """1, or more for the same request sent again."""
 
 
-class Limits(msgspec.Struct, frozen=True):
+class RequestLimits(msgspec.Struct, frozen=True):
     """What one answer may cost: decoded bytes, seconds per attempt, attempts."""
 
     body_bytes_max: int
@@ -90,7 +90,7 @@ class _Failure(NamedTuple):
     bytes: int = 0
 
 
-class Client:
+class TelnyxClient:
     """Asks for one account. Every argument that acts (transport, clock, sleep, chance, observer) is the caller's."""
 
     def __init__(
@@ -100,7 +100,7 @@ class Client:
         base_url: str,
         api_key: Callable[[], str],
         pacer: Pacer,
-        limits: Limits,
+        limits: RequestLimits,
         transport: httpx.AsyncBaseTransport,
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
@@ -123,7 +123,7 @@ class Client:
         self._watch: Callable[[Exchange], None] | None = None
         self._until = math.inf
 
-    def watched(self, watch: Callable[[Exchange], None], until: float) -> "Client":
+    def watched(self, watch: Callable[[Exchange], None], until: float) -> "TelnyxClient":
         """This client, with its pace and connections, for somebody in a hurry: `watch` is told of each request.
 
         It gives up, without taking a slot from anybody, where the pace would let a request leave only after `until`
@@ -237,7 +237,7 @@ class Client:
         held = self._pacer.held(now)
         self._pacer.saw(headers, status, now)
         if self._pacer.held(now) and not held:
-            log.warning("throttled: the account's requests wait", extra=facts(account=self._name))
+            log.warning("throttled: the account's requests wait", extra=fields(account=self._name))
 
     def _request(self, target: str) -> httpx.Request:
         """The target goes apart, as it is: to take a URL to pieces again and again costs more than the connection."""

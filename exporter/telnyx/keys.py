@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from exporter.config import Account, Secret, resolve_key, resolve_webhook_key
 from exporter.core.errors import ConfigError
-from exporter.log import facts
+from exporter.log import fields
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +62,14 @@ class FileKey(Generic[_Kind]):
         try:
             key = self._read(self._account, _NO_ENVIRONMENT)
             if key != self._key:
-                log.info("key file has another key", extra=facts(account=self._account.name, file=path.name))
+                log.info("key file has another key", extra=fields(account=self._account.name, file=path.name))
             self._key, self._good = key, True
         except ConfigError as error:
             self._good = False
             if self._seen != before:
                 log.warning(
                     "key file not read; the last good key stays in force",
-                    extra=facts(account=self._account.name, error=str(error)),
+                    extra=fields(account=self._account.name, error=str(error)),
                 )
                 self._failed()
 

@@ -8,20 +8,20 @@ references that the main thread swaps, so a scrape waits for no poll. Read `rout
 from exporter.web.pages import Pages
 from exporter.web.probe import ProbeRoute
 from exporter.web.reload import ReloadRoute
-from exporter.web.routes import Scraped, Status
-from exporter.web.server import Limits, WebServer
+from exporter.web.routes import HealthStatus, Scraped
+from exporter.web.server import ConnectionLimits, WebServer
 from exporter.web.sessions import SessionsRoute
-from exporter.web.webhooks import REASONS, Webhooks
+from exporter.web.webhooks import REASONS, WebhookRoutes
 
 __all__ = [
     "REASONS",
-    "Limits",
+    "ConnectionLimits",
+    "HealthStatus",
     "Pages",
     "ProbeRoute",
     "ReloadRoute",
     "Scraped",
     "SessionsRoute",
-    "Status",
     "WebServer",
-    "Webhooks",
+    "WebhookRoutes",
 ]

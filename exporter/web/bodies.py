@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from exporter.metrics.exposition import Format, Page
+from exporter.metrics.exposition import Format, MetricsPage
 from exporter.web.gzipped import Gzipped, Start
 
 
@@ -23,7 +23,7 @@ class Bodies:
         self._starts: dict[Format, tuple[int, Start]] = {}
         """The versions of the pages that were compressed last."""
 
-    async def body(self, page: Page, form: Format, *, gzip: bool) -> bytes:
+    async def body(self, page: MetricsPage, form: Format, *, gzip: bool) -> bytes:
         """The whole exposition in one format, compressed or not."""
         end = self._process_families(form)
         if not gzip:
@@ -35,7 +35,7 @@ class Bodies:
         generate = generate_openmetrics if form is Format.OPENMETRICS else generate_text
         return generate(self._registry)
 
-    async def _start(self, page: Page, form: Format) -> Start:
+    async def _start(self, page: MetricsPage, form: Format) -> Start:
         version, start = self._starts.get(form, (None, None))
         if start is None or version != page.version:
             start = await self._gzipped[form].start(page.parts(form))

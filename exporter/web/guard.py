@@ -16,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from exporter.core.errors import Refused
+from exporter.core.errors import Rejected
 from exporter.web import passwords
 from exporter.web.config import RateLimit, WebConfig
 from exporter.web.passwords import CROWDED, UNAUTHORIZED, Passwords
-from exporter.web.rate import Bucket
+from exporter.web.rate import TokenBucket
 from exporter.web.tls import Tls
 from exporter.web.webhooks import PATH as WEBHOOKS
 
@@ -80,7 +80,7 @@ class Guard:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._passwords = Passwords()
-        self._bucket = Bucket(RateLimit())
+        self._bucket = TokenBucket(RateLimit())
         self._headers: tuple[tuple[str, str], ...] = ()
         self.refusals = Counter[str]()
         """By reason; other threads may read it."""
@@ -94,12 +94,12 @@ class Guard:
         self._passwords.follow({name: hashed.reveal() for name, hashed in config.basic_auth_users})
         self._headers = tuple(config.http_server_config.headers.pairs())
         if config.rate_limit != self._bucket.limit:
-            self._bucket = Bucket(config.rate_limit)
+            self._bucket = TokenBucket(config.rate_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._admit(scope)
-        except Refused as error:
+        except Rejected as error:
             self.refused(error.reason)
             answer: ASGIApp = _answer(error.reason)
         else:
@@ -112,7 +112,7 @@ class Guard:
         if path in HEALTH:
             return
         if not self._bucket.take(asyncio.get_running_loop().time()):
-            raise Refused(RATE_LIMITED)
+            raise Rejected(RATE_LIMITED)
         if not self._passwords.required or path == WEBHOOKS or path.startswith(f"{WEBHOOKS}/"):
             return
         given = [value for name, value in scope["headers"] if name == b"authorization"]

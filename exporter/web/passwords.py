@@ -17,7 +17,7 @@ from typing import Final
 import bcrypt
 from msgspec import Struct
 
-from exporter.core.errors import Refused
+from exporter.core.errors import Rejected
 
 PASSWORD_BYTES_MAX = 72
 """Of a longer password bcrypt takes no more; the library wants it said."""
@@ -56,10 +56,10 @@ def read(header: bytes | None) -> Credentials:
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True) if scheme.lower() == b"basic" else b""
     except ValueError:
-        raise Refused(UNAUTHORIZED) from None
+        raise Rejected(UNAUTHORIZED) from None
     name, colon, password = decoded.partition(b":")
     if not colon:
-        raise Refused(UNAUTHORIZED)
+        raise Rejected(UNAUTHORIZED)
     return Credentials(name, password)
 
 
@@ -97,7 +97,7 @@ class Passwords:
         if digest in self._right:
             del self._right[digest]  # and at the end again
         elif not await self._checked(digest, credentials.password, hashed, client) or not known:
-            raise Refused(UNAUTHORIZED)
+            raise Rejected(UNAUTHORIZED)
         self._right[digest] = None
         if len(self._right) > REMEMBERED_MAX:
             del self._right[next(iter(self._right))]
@@ -107,7 +107,7 @@ class Passwords:
         task = self._under_way.get(digest)
         if task is None:
             if len(self._under_way) >= WAITING_MAX or self._clients[client] >= WAITING_PER_CLIENT_MAX:
-                raise Refused(CROWDED)
+                raise Rejected(CROWDED)
             task = self._under_way[digest] = asyncio.create_task(self._take_turn(password, hashed))
             self._clients[client] += 1
             task.add_done_callback(lambda _: self._done(digest, client))

@@ -21,12 +21,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter.config.read import read_record
-from exporter.config.rules import Row, Rule, choice, date_or_time, text
+from exporter.config.rules import Rule, SettingSpec, choice, date_or_time, text
 from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
 from exporter.core.privacy import Redactor
 from exporter.core.tree.walk import ID_MAX
-from exporter.explain import Look, Prober, Story, failure, page, story_text
+from exporter.explain import Explanation, Prober, ProbeResult, failure, page, story_text
 from exporter.metrics.exposition import Format, accepts_gzip, negotiate
 from exporter.web.gzipped import GZIP_LEVEL
 from exporter.web.routes import SCRAPER
@@ -51,20 +51,20 @@ def _id(value: object) -> str:
     return value
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class ProbeParameters(Struct, frozen=True, kw_only=True):
     """The parameters of a probe."""
 
-    account: Annotated[str | None, Row(text("an account's name", r"[a-zA-Z0-9_-]{1,64}"), "")] = None
-    record_type: Annotated[str, Row(text("a record type, such as call-session", r"[a-z0-9_-]{1,64}"), "")]
-    event_id: Annotated[str, Row(Rule("the id of the session's first event", _id), "")]
-    date_time: Annotated[str | None, Row(date_or_time(), "")] = None
-    debug: Annotated[str, Row(choice("true", "false"), "")] = "false"
+    account: Annotated[str | None, SettingSpec(text("an account's name", r"[a-zA-Z0-9_-]{1,64}"), "")] = None
+    record_type: Annotated[str, SettingSpec(text("a record type, such as call-session", r"[a-z0-9_-]{1,64}"), "")]
+    event_id: Annotated[str, SettingSpec(Rule("the id of the session's first event", _id), "")]
+    date_time: Annotated[str | None, SettingSpec(date_or_time(), "")] = None
+    debug: Annotated[str, SettingSpec(choice("true", "false"), "")] = "false"
 
 
 Content = tuple[str, bytes]
 """A body behind its Content-Type."""
 
-Answer = Callable[[Story | None, float], Content]
+Answer = Callable[[Explanation | None, float], Content]
 """What is made of a story (None: not told in time) that took so many seconds; CPU-heavy where there is one."""
 
 DEBUG_TYPE = "text/plain; charset=utf-8"
@@ -96,9 +96,9 @@ class ProbeRoute:
         answer = _story if question.debug == "true" else partial(_exposition, form)
         return await self._answer(request, ref, seconds, answer)
 
-    def _question(self, request: Request) -> tuple[Question, SessionRef]:
+    def _question(self, request: Request) -> tuple[ProbeParameters, SessionRef]:
         given = request.query_params.multi_items()
-        question = read_record(Question, dict(given))
+        question = read_record(ProbeParameters, dict(given))
         for name, times in Counter(name for name, _ in given).items():
             if times > 1:
                 raise ConfigError(name, "given twice; keep one")
@@ -114,7 +114,7 @@ class ProbeRoute:
         loop = asyncio.get_running_loop()
         started = loop.time()
 
-        def tell(look: Look) -> Content:
+        def tell(look: ProbeResult) -> Content:
             return answer(self._prober.tell(look), loop.time() - started)
 
         # A thread can't be stopped: a story that takes too long keeps its place until it is told to nobody.
@@ -125,7 +125,7 @@ class ProbeRoute:
         content = telling.result() if telling.done() else answer(None, loop.time() - started)
         return _response(request, content)
 
-    async def _tell(self, ref: SessionRef, seconds: float, tell: Callable[[Look], Content]) -> Content:
+    async def _tell(self, ref: SessionRef, seconds: float, tell: Callable[[ProbeResult], Content]) -> Content:
         look = await asyncio.wrap_future(self._prober.ask(ref, seconds))
         return await asyncio.to_thread(tell, look)
 
@@ -144,12 +144,12 @@ def _seconds(request: Request) -> float:
     return min(SECONDS_MAX, max(seconds - SLACK_SECONDS, seconds / 2))
 
 
-def _story(story: Story | None, seconds: float) -> Content:
+def _story(story: Explanation | None, seconds: float) -> Content:
     late = f"failed: the story could not be told within {seconds:.1f} s; try again with more time\n"
     return DEBUG_TYPE, (late if story is None else story_text(story)).encode()
 
 
-def _exposition(form: Format, story: Story | None, seconds: float) -> Content:
+def _exposition(form: Format, story: Explanation | None, seconds: float) -> Content:
     return form.value, failure(seconds, form) if story is None else page(story, seconds, form)
 
 

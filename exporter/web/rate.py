@@ -7,7 +7,7 @@ with exporter-toolkit, so it protects the exporter and no client from another.
 from exporter.web.config import RateLimit
 
 
-class Bucket:
+class TokenBucket:
     """Full at first; an interval of 0 means no limit."""
 
     def __init__(self, limit: RateLimit) -> None:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from exporter.metrics.exposition import Page, accepts_gzip, negotiate
+from exporter.metrics.exposition import MetricsPage, accepts_gzip, negotiate
 from exporter.web.bodies import Bodies
 from exporter.web.landing import NAME, landing_html
 from exporter.web.pages.style import HTML
@@ -30,7 +30,7 @@ Scraped = Callable[[int], None]
 """Told the version of a page before it, or a newer one, is sent to a scraper."""
 
 
-class Status(Struct, frozen=True):
+class HealthStatus(Struct, frozen=True):
     """How the exporter is: in each case None, or the problem in a few words."""
 
     healthy: str | None
@@ -43,7 +43,7 @@ class Surface:
     def __init__(
         self,
         *,
-        status: Callable[[], Status],
+        status: Callable[[], HealthStatus],
         scraped: Scraped,
         exposes: Callable[[int], bool] = lambda _: True,
         further: Sequence[BaseRoute] = (),
@@ -51,7 +51,7 @@ class Surface:
         """`exposes` says of a page's version whether the ledger may be shown as it is there; `further` routes take what
         sources send.
         """
-        self.page: Page | None = None
+        self.page: MetricsPage | None = None
         """Swapped by the main thread; None only before the first."""
         self._status = status
         self._scraped = scraped

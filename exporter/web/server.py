@@ -21,13 +21,13 @@ from starlette.routing import BaseRoute
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.core.errors import ConfigError
-from exporter.log import facts
-from exporter.metrics.exposition import Page
+from exporter.log import fields
+from exporter.metrics.exposition import MetricsPage
 from exporter.web.address import listen
 from exporter.web.config import Loaded, WebConfig, WebConfigFile
 from exporter.web.guard import DOOR, KNOWN, REASONS, Door, Guard
-from exporter.web.routes import Scraped, Status, Surface
-from exporter.web.tls_server import Server
+from exporter.web.routes import HealthStatus, Scraped, Surface
+from exporter.web.tls_server import ReloadableServer
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ STOP_SLACK_SECONDS = 2.0
 """The server looks for its end ten times a second, and closing takes a moment too."""
 
 
-class Limits(Struct, frozen=True):
+class ConnectionLimits(Struct, frozen=True):
     """What clients may take."""
 
     connections_max: int = 512
@@ -60,7 +60,7 @@ class Limits(Struct, frozen=True):
     """Longer than a scrape interval of a minute, so that a scraper's connection lives on from one to the next."""
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ConnectionLimits()
 
 RECEIVE_SECONDS = 15
 """From a request's first byte to its last, and from connecting to the first; whoever takes longer is cut off, so that a
@@ -77,11 +77,11 @@ class WebServer:
     def __init__(
         self,
         *addresses: str,
-        status: Callable[[], Status],
+        status: Callable[[], HealthStatus],
         scraped: Scraped,
         died: Callable[[BaseException], None],
         exposes: Callable[[int], bool] = lambda _: True,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: ConnectionLimits = DEFAULT_LIMITS,
         further: Sequence[BaseRoute] = (),
         web_config: Path | None = None,
         look_seconds: float = LOOK_SECONDS,
@@ -103,10 +103,10 @@ class WebServer:
         self._failures = 0
         self._loaded = Loaded(WebConfig(), None, ()) if self._file is None else self._file.load()
         self._follow(self._loaded)
-        self._server = Server(self._config, Door(self._loaded.tls, self._guard.refused))
+        self._server = ReloadableServer(self._config, Door(self._loaded.tls, self._guard.refused))
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
-    def publish(self, page: Page) -> None:
+    def publish(self, page: MetricsPage) -> None:
         """Serve this page from now on."""
         self._surface.page = page
 
@@ -161,7 +161,7 @@ class WebServer:
                     await self._change(found)
             except ConfigError as error:
                 self._failures += 1
-                log.error("web config not taken; the one before stays", extra=facts(error=str(error)))  # noqa: TRY400 - it says it all
+                log.error("web config not taken; the one before stays", extra=fields(error=str(error)))  # noqa: TRY400 - it says it all
             except Exception:
                 self._failures += 1
                 self._file.forget()
@@ -174,12 +174,12 @@ class WebServer:
         self._follow(found)
         log.info(
             "web config changed",
-            extra=facts(tls="on" if found.tls else "off", users=len(found.config.basic_auth_users)),
+            extra=fields(tls="on" if found.tls else "off", users=len(found.config.basic_auth_users)),
         )
 
     def _follow(self, loaded: Loaded) -> None:
         for remark in loaded.remarks:
-            log.warning("web config", extra=facts(remark=remark))
+            log.warning("web config", extra=fields(remark=remark))
         self._guard.follow(loaded.config)
         # uvicorn sets these on every answer, also on those that it makes itself; it takes them over once a second.
         configured = {name.lower() for name, _ in loaded.config.http_server_config.headers.pairs()}
@@ -240,7 +240,7 @@ class _Connection(H11Protocol):
             self._deadline = None
 
 
-def _settings(guard: Guard, limits: Limits) -> uvicorn.Config:
+def _settings(guard: Guard, limits: ConnectionLimits) -> uvicorn.Config:
     config = uvicorn.Config(
         guard,
         http=_Connection,

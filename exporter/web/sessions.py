@@ -23,7 +23,7 @@ from exporter.core.errors import ConfigError, LedgerError
 from exporter.core.model import SessionRef
 from exporter.sources.entries import json_entries
 from exporter.web.guard import is_authenticated
-from exporter.web.routes import Status
+from exporter.web.routes import HealthStatus
 
 PATH = "/api/v1/sessions"
 
@@ -53,7 +53,7 @@ class SessionsRoute:
     """The route and what it needs; lives on the web thread."""
 
     def __init__(
-        self, accounts: Sequence[str], status: Callable[[], Status], follow: Follow, failed: Callable[[], None]
+        self, accounts: Sequence[str], status: Callable[[], HealthStatus], follow: Follow, failed: Callable[[], None]
     ) -> None:
         """`status`, `follow` and `failed` are called on the web thread and must be cheap."""
         self._accounts: Sequence[str] | None = accounts

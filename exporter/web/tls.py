@@ -17,7 +17,7 @@ from msgspec import Struct
 from exporter.config.document import BYTES_MAX
 from exporter.config.secret import Secret
 from exporter.core.errors import ConfigError
-from exporter.web.config.settings import CURVES, IF_GIVEN, NO_CERTIFICATE, REQUESTED, SUITES, VERIFIED, TlsServer
+from exporter.web.config.settings import CURVES, IF_GIVEN, NO_CERTIFICATE, REQUESTED, SUITES, VERIFIED, TlsServerConfig
 
 _VERSIONS = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -38,7 +38,7 @@ _CLIENTS = {
 }
 
 
-class Material(Struct, frozen=True):
+class TlsMaterial(Struct, frozen=True):
     """PEM texts; all are Secrets, so that none is ever shown."""
 
     cert: tuple[str, Secret]
@@ -47,13 +47,13 @@ class Material(Struct, frozen=True):
     client_ca: tuple[str, Secret] | None
 
     @classmethod
-    def of(cls, tls: TlsServer, files: Mapping[str, bytes | str]) -> "Material":
+    def of(cls, tls: TlsServerConfig, files: Mapping[str, bytes | str]) -> "TlsMaterial":
         """Of the settings and the files that they name: their content, or why they can't be read."""
         cert, key = _text("cert", tls, files), _text("key", tls, files)
         return cls(cert, key, _text("client_ca", tls, files) if tls.has_client_ca else None)
 
 
-def _text(key: str, tls: TlsServer, files: Mapping[str, bytes | str]) -> tuple[str, Secret]:
+def _text(key: str, tls: TlsServerConfig, files: Mapping[str, bytes | str]) -> tuple[str, Secret]:
     inline: Secret | None = getattr(tls, key)
     if inline is not None:
         return key, inline
@@ -69,7 +69,7 @@ def _text(key: str, tls: TlsServer, files: Mapping[str, bytes | str]) -> tuple[s
 class Tls:
     """TLS as the web config file wants it."""
 
-    def __init__(self, settings: TlsServer, material: Material) -> None:
+    def __init__(self, settings: TlsServerConfig, material: TlsMaterial) -> None:
         """Raises ConfigError if OpenSSL can't use it."""
         self._settings = settings
         self._material = material
@@ -102,7 +102,7 @@ class Tls:
         return self._material.client_ca is not None or self._sans is not None
 
 
-def _context(tls: TlsServer, material: Material) -> ssl.SSLContext:
+def _context(tls: TlsServerConfig, material: TlsMaterial) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _set_versions(context, tls)
     _set_suites(context, tls)
@@ -119,7 +119,7 @@ def _context(tls: TlsServer, material: Material) -> ssl.SSLContext:
     return context
 
 
-def _set_versions(context: ssl.SSLContext, tls: TlsServer) -> None:
+def _set_versions(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
     only_13 = tls.cipher_suites and not _suites(tls)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # who asks for an old version has been told
@@ -127,11 +127,11 @@ def _set_versions(context: ssl.SSLContext, tls: TlsServer) -> None:
         context.maximum_version = _VERSIONS[tls.max_version]
 
 
-def _suites(tls: TlsServer) -> list[str]:
+def _suites(tls: TlsServerConfig) -> list[str]:
     return [SUITES[suite] for suite in tls.cipher_suites if suite in SUITES]
 
 
-def _set_suites(context: ssl.SSLContext, tls: TlsServer) -> None:
+def _set_suites(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
     chosen = ":".join(_suites(tls))
     if tls.min_version in _OLD:
         context.set_ciphers((chosen or _SUITES_WITH_OLD) + _LEAST_SECURITY)
@@ -143,7 +143,7 @@ def _set_suites(context: ssl.SSLContext, tls: TlsServer) -> None:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
 
 
-def _load_certificate(context: ssl.SSLContext, material: Material) -> None:
+def _load_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
     (cert_setting, cert), (key_setting, key) = material.cert, material.key
     _check_certificates(cert_setting, cert)
     _check_key(key_setting, key)

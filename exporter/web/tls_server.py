@@ -17,7 +17,7 @@ HANDSHAKE_SECONDS = 15.0
 """From connecting to the end of TLS's handshake; asyncio's own minute is long for a place that is held by silence."""
 
 
-class Server(uvicorn.Server):
+class ReloadableServer(uvicorn.Server):
     """uvicorn's server, but for how it listens."""
 
     def __init__(self, config: uvicorn.Config, door: Door) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 
-from exporter.core.errors import Refused
+from exporter.core.errors import Rejected
 
 _AT_ONCE_PAST = 0.0
 """A time long ago on any loop's clock."""
@@ -42,16 +42,16 @@ class Uploads:
         """The whole body; raises Refused: `too_large`, `slow` or `disconnected`."""
         length = request.headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._limits.bytes_max:
-            raise Refused("too_large")
+            raise Rejected("too_large")
         limit = asyncio.timeout(self._limits.seconds)
         try:
             async with limit:
                 self._admit(limit)
                 return await self._body(request)
         except TimeoutError:
-            raise Refused("slow") from None
+            raise Rejected("slow") from None
         except ClientDisconnect:
-            raise Refused("disconnected") from None
+            raise Rejected("disconnected") from None
         finally:
             self._under_way.pop(limit, None)
 
@@ -68,5 +68,5 @@ class Uploads:
         async for chunk in request.stream():
             body += chunk
             if len(body) > self._limits.bytes_max:
-                raise Refused("too_large")
+                raise Rejected("too_large")
         return bytes(body)

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from exporter.core.errors import LedgerError, Refused
+from exporter.core.errors import LedgerError, Rejected
 from exporter.core.model import UNKNOWN
-from exporter.log import facts
-from exporter.sources.replays import Place, Replays
+from exporter.log import fields
+from exporter.sources.replays import Place, ReplayWindow
 from exporter.sources.webhooks import Webhook, read, verify
 from exporter.web.uploads import DEFAULT_LIMITS, UploadLimits, Uploads
 
@@ -68,7 +68,7 @@ class _Open(Struct, frozen=True):
     insecure: bool
 
 
-class Webhooks:
+class WebhookRoutes:
     """The handlers."""
 
     def __init__(
@@ -87,7 +87,7 @@ class Webhooks:
         self._hand_over = hand_over
         self._refused = refused
         self._uploads = Uploads(limits)
-        self._replays = Replays()
+        self._replays = ReplayWindow()
         self._under_way: dict[Place, asyncio.Task[None]] = {}
         self._closed = False
         self.waiting = 0
@@ -112,39 +112,39 @@ class Webhooks:
         known = self._open
         taking = [name for name, key in known.keys.items() if known.insecure or key() is not None]
         if len(taking) != 1:
-            return self._answer(UNKNOWN, Refused("account_not_named"))
+            return self._answer(UNKNOWN, Rejected("account_not_named"))
         return await self._receive(taking[0], request)
 
     async def named(self, request: Request) -> Response:
         account = request.path_params["account"]
         if account not in self._open.keys:
-            return self._answer(UNKNOWN, Refused("no_such_account"))
+            return self._answer(UNKNOWN, Rejected("no_such_account"))
         return await self._receive(account, request)
 
     async def _receive(self, account: str, request: Request) -> Response:
         try:
             await self._take(account, request)
-        except Refused as error:
+        except Rejected as error:
             return self._answer(account, error)
         return Response(status_code=204)
 
-    def _answer(self, account: str, error: Refused) -> Response:
+    def _answer(self, account: str, error: Rejected) -> Response:
         status, text = ANSWERS[error.reason]
         self._refused(account, error.reason)
-        log.debug("webhook refused", extra=facts(account=account, reason=error.reason))
+        log.debug("webhook refused", extra=fields(account=account, reason=error.reason))
         return PlainTextResponse(f"{text}\n", status, _HEADERS.get(status))
 
     async def _take(self, account: str, request: Request) -> None:
         if self._closed:
-            raise Refused("unavailable")
+            raise Rejected("unavailable")
         known = self._open
         if account not in known.keys:
-            raise Refused("no_such_account")
+            raise Rejected("no_such_account")
         key = known.keys[account]()
         if key is None and not known.insecure:
-            raise Refused("no_key")
+            raise Rejected("no_key")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise Refused("content_type")
+            raise Rejected("content_type")
         body = await self._uploads.read(request)
         self.waiting += 1
         try:
@@ -171,7 +171,7 @@ class Webhooks:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await asyncio.shield(task)  # that a sender goes away is no reason to stop
         except TimeoutError:
-            raise Refused("unavailable") from None
+            raise Rejected("unavailable") from None
 
     async def _keep(self, place: Place, webhook: Webhook, now: float) -> None:
         """Remembered only once it is durable: what failed is taken when it is sent again."""
@@ -179,10 +179,10 @@ class Webhooks:
         try:
             await self._hand_over(account, webhook)
         except LedgerError:
-            raise Refused("unavailable") from None
+            raise Rejected("unavailable") from None
         except Exception as error:
-            log.exception("webhook not taken", extra=facts(account=account))
-            raise Refused("unavailable") from error
+            log.exception("webhook not taken", extra=fields(account=account))
+            raise Rejected("unavailable") from error
         else:
             self._replays.add(place, now)
         finally:

@@ -23,7 +23,7 @@ import yaml
 
 from exporter import __version__
 from exporter.ledger.engine.file_lock import FileLock
-from simulator import DOCUMENTED_ID, Running, Settings, running
+from simulator import DOCUMENTED_ID, Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened
 from tests.support.exporting import PATIENCE_SECONDS, SCRAPER
 
@@ -101,7 +101,7 @@ def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture(scope="module")
 def simulated() -> Iterator[Running]:
     """An API that knows the documented call, long rated, and wants the key."""
-    with running(Settings(speed=0.0, documented_example=True, api_key=KEY), time.monotonic) as simulator:
+    with running(SimulatorSettings(speed=0.0, documented_example=True, api_key=KEY), time.monotonic) as simulator:
         yield simulator
 
 
@@ -110,7 +110,7 @@ def configured(folder: Path, simulated: Running, file: str = "config.yaml") -> N
     settings = {
         "accounts": [{"name": "main", "base_url": simulated.url}],
         "sessions": [{"record_type": "call-session", "event_id": DOCUMENTED_ID}],
-        "metrics": {"birth_seconds": 0},
+        "metrics": {"new_series_zero_seconds": 0},
         "ledger": {"url": "sqlite:///ledger.sqlite"},
     }
     (folder / file).write_text(yaml.safe_dump(settings))

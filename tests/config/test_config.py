@@ -70,13 +70,15 @@ BAD_SETTINGS = {
     "polling: {min_interval_seconds: }": (
         "polling.min_interval_seconds: expected a number of at least 1, got nothing; remove the key to have its default"
     ),
-    "polling: {give_up_after_seconds: 1.0e+99}": (
-        "polling.give_up_after_seconds: expected a number of at most 315360000 (ten years), got 1.0E+99"
+    "polling: {not_found_timeout_seconds: 1.0e+99}": (
+        "polling.not_found_timeout_seconds: expected a number of at most 315360000 (ten years), got 1.0E+99"
     ),
     "polling: {attempts_max: 2.5}": "polling.attempts_max: expected a whole number from 1 to 10, got 2.5",
     "tree: {max_depth: 6}": "tree.max_depth: expected a whole number from 1 to 5, got 6",
     f"tree: {{max_depth: {'9' * 5000}}}": f"tree.max_depth: expected a whole number from 1 to 5, got {'9' * 200}...",
-    "metrics: {birth_seconds: -1}": "metrics.birth_seconds: expected a number from 0 to 3600, got -1",
+    "metrics: {new_series_zero_seconds: -1}": (
+        "metrics.new_series_zero_seconds: expected a number from 0 to 3600, got -1"
+    ),
     "metrics: {buckets: {session_cost: [0.0000000000001]}}": (
         "metrics.buckets.session_cost[0]: expected an amount from 0 to 1000000000 with at most 12 decimal places, "
         "got 1E-13"
@@ -178,14 +180,14 @@ BAD_SETTINGS = {
     "discovery: {detail_records: {first_lookback_seconds: -1}}": (
         "discovery.detail_records.first_lookback_seconds: expected a number of at least 0, got -1"
     ),
-    "discovery: {detail_records: {dialect: [{time_field: at}]}}": (
-        "discovery.detail_records.dialect[0].name: missing; expected a record type, such as call-control"
+    "discovery: {detail_records: {custom_types: [{time_field: at}]}}": (
+        "discovery.detail_records.custom_types[0].name: missing; expected a record type, such as call-control"
     ),
-    "discovery: {detail_records: {dialect: [{name: x, id_field: a.b}]}}": (
-        'discovery.detail_records.dialect[0].id_field: expected the name of a field, such as created_at, got "a.b"'
+    "discovery: {detail_records: {custom_types: [{name: x, id_field: a.b}]}}": (
+        'discovery.detail_records.custom_types[0].id_field: expected the name of a field, such as created_at, got "a.b"'
     ),
-    "discovery: {detail_records: {dialect: [{name: x, session: y}]}}": (
-        "discovery.detail_records.dialect[0].session: unknown key; did you mean session_field?"
+    "discovery: {detail_records: {custom_types: [{name: x, session: y}]}}": (
+        "discovery.detail_records.custom_types[0].session: unknown key; did you mean session_field?"
     ),
     "accounts: [{webhook_public_key_env: A, webhook_public_key_file: b}]": (
         "accounts[0].webhook_public_key_file: given beside webhook_public_key_env; keep one of the two"
@@ -200,10 +202,10 @@ BAD_SETTINGS = {
     "zzz: 1": f"zzz: unknown key; {TOP_KEYS}",
     "yes: 1": f"yes: unknown key; {TOP_KEYS}",
     '"a\\nb": 1': f'"a\\nb": unknown key; {TOP_KEYS}',
-    "polling: {<<: {tick_seconds: 2}}": (
-        "polling.<<: unknown key; known here are tick_seconds, min_interval_seconds, max_interval_seconds, "
-        "settle_after_seconds, recheck_after_seconds, give_up_after_seconds, hinted_interval_seconds, timeout_seconds, "
-        "attempts_max, configured_recheck_seconds"
+    "polling: {<<: {scheduler_interval_seconds: 2}}": (
+        "polling.<<: unknown key; known here are scheduler_interval_seconds, min_interval_seconds, "
+        "max_interval_seconds, settle_after_seconds, recheck_after_seconds, not_found_timeout_seconds, "
+        "reported_interval_seconds, timeout_seconds, attempts_max, configured_recheck_seconds"
     ),
     "sessions: [{event_id: a}]": "sessions[0].record_type: missing; expected a record type, such as call-session",
     "sessions: [call-session/a]": ('sessions[0]: expected settings below it (key: value), got "call-session/a"'),
@@ -246,7 +248,9 @@ def test_a_wrong_setting_gets_its_message(text: str, expected: str) -> None:
 
 
 BAD_DOCUMENTS: dict[str | bytes, str] = {
-    "polling:\n  tick_seconds: 1\n  tick_seconds: 2\n": "polling.tick_seconds: given twice, on lines 2 and 3; keep one",
+    "polling:\n  scheduler_interval_seconds: 1\n  scheduler_interval_seconds: 2\n": (
+        "polling.scheduler_interval_seconds: given twice, on lines 2 and 3; keep one"
+    ),
     "a: [": (
         "config.yaml, line 1, column 5: while parsing a flow node, expected the node content, but found '<stream end>'"
     ),
@@ -279,9 +283,9 @@ def test_a_broken_document_gets_its_line(text: str | bytes, expected: str) -> No
 
 def test_all_wrong_settings_are_reported_together() -> None:
     """Several wrong settings are one error with a line for each."""
-    assert message("tree: {max_depth: 9}\nledgr: {}\npolling: {tick_seconds: x}").splitlines() == [
+    assert message("tree: {max_depth: 9}\nledgr: {}\npolling: {scheduler_interval_seconds: x}").splitlines() == [
         "ledgr: unknown key; did you mean ledger?",
-        'polling.tick_seconds: expected a number from 0.05 to 60, got "x"',
+        'polling.scheduler_interval_seconds: expected a number from 0.05 to 60, got "x"',
         "tree.max_depth: expected a whole number from 1 to 5, got 9",
     ]
 
@@ -302,14 +306,14 @@ def test_values_are_kept_as_the_exporter_uses_them() -> None:
     """Seconds are floats, money is Decimal to the digit, lists are tuples, paths are paths, a URL has no last slash."""
     read = parse(
         "accounts: [{name: a, api_key_file: k, base_url: 'http://[::1]:8080/v2/'}]\n"
-        "polling: {tick_seconds: 2, recheck_after_seconds: []}\n"
+        "polling: {scheduler_interval_seconds: 2, recheck_after_seconds: []}\n"
         "metrics:\n  buckets: {session_cost: [-0.0, 0.10, 3]}\n"
         "  labels: [{name: team, field: t, from: event, values: [x]}]\n"
     )
     assert read.accounts == (
         Account(name="a", api_key_env=None, api_key_file=Path("k"), base_url="http://[::1]:8080/v2"),
     )
-    assert isinstance(read.polling.tick_seconds, float)
+    assert isinstance(read.polling.scheduler_interval_seconds, float)
     assert read.polling.recheck_after_seconds == ()
     assert list(map(str, read.metrics.buckets.session_cost)) == ["0", "0.10", "3"]
     assert read.metrics.labels == (config.Label(name="team", field="t", from_="event", values=("x",)),)
@@ -324,6 +328,6 @@ def test_configured_sessions_become_refs() -> None:
 @pytest.mark.parametrize("limit", ["0.05", "60"])
 def test_a_limit_itself_is_allowed(limit: str) -> None:
     """The bounds of a range belong to it, also where no float is the number that is written."""
-    assert config.parse(f"polling: {{tick_seconds: {limit}}}".encode(), "config.yaml").polling.tick_seconds == float(
-        limit
-    )
+    assert config.parse(
+        f"polling: {{scheduler_interval_seconds: {limit}}}".encode(), "config.yaml"
+    ).polling.scheduler_interval_seconds == float(limit)

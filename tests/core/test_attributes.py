@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import Label
-from exporter.core.attributes import NAMES, VALUE_MAX, Labeller, read_time
-from exporter.core.model import Event, Facts, Session, SessionRef
+from exporter.core.attributes import NAMES, VALUE_MAX, AttributeReader, read_time
+from exporter.core.model import Event, EventAttributes, Session, SessionRef
 
 REF = SessionRef("main", "call-session", "root")
 NOON = "2026-03-17T12:00:00Z"
@@ -38,20 +38,20 @@ def session(*events: Event) -> Session:
     return Session(REF, events, complete=True, mismatches=(), cuts=0, cuts_unresolved=0)
 
 
-def facts(record: Mapping[str, Any], record_type: str = "inference") -> Facts:
-    return Labeller().facts(session(event(record_type, record)))[0]
+def facts(record: Mapping[str, Any], record_type: str = "inference") -> EventAttributes:
+    return AttributeReader().facts(session(event(record_type, record)))[0]
 
 
 def tagged(value: object, **how: Any) -> str:
     """The value of a label `tag` that takes this field."""
-    labeller = Labeller([Label(name="tag", field="tag", **how)])
-    return dict(labeller.facts(session(event(record={"tag": value})))[0].labels)["tag"]
+    attribute_reader = AttributeReader([Label(name="tag", field="tag", **how)])
+    return dict(attribute_reader.facts(session(event(record={"tag": value})))[0].labels)["tag"]
 
 
 def test_label_order() -> None:
     """Labels are the account, the record type, the product, the model and then the user's own, in their order."""
-    labeller = Labeller([Label(name="z", field="zf"), Label(name="a", field="af")])
-    found = labeller.facts(session(event(record={"model": "m1", "zf": "1", "af": "2"})))
+    attribute_reader = AttributeReader([Label(name="z", field="zf"), Label(name="a", field="af")])
+    found = attribute_reader.facts(session(event(record={"model": "m1", "zf": "1", "af": "2"})))
     assert found[0].labels == (
         ("account", "main"),
         ("record_type", "inference"),
@@ -82,7 +82,7 @@ def test_model(record_type: str, record: Mapping[str, Any], model: str) -> None:
 
 def test_nameless_event() -> None:
     """An event without a product or record type has unknown ones: a label is never empty."""
-    found = Labeller().facts(session(event("", product=" ")))[0]
+    found = AttributeReader().facts(session(event("", product=" ")))[0]
     assert dict(found.labels) == {"account": "main", "record_type": "unknown", "product": "unknown", "model": "none"}
 
 
@@ -222,20 +222,20 @@ TREE = session(
 )
 def test_origin(origin: str, shown: list[str]) -> None:
     """A label comes from the event's own record, the nearest one upward that has a value, or the root's."""
-    labeller = Labeller([Label(name="tag", field="tag", from_=origin)])  # type: ignore[arg-type]  # a parameter's type is not narrowed to the literal
-    assert [dict(found.labels)["tag"] for found in labeller.facts(TREE)] == shown
+    attribute_reader = AttributeReader([Label(name="tag", field="tag", from_=origin)])  # type: ignore[arg-type]  # a parameter's type is not narrowed to the literal
+    assert [dict(found.labels)["tag"] for found in attribute_reader.facts(TREE)] == shown
 
 
 def test_allow_list_after_inheritance() -> None:
     """A value that isn't listed hides the ancestors' values: the event has one, and it is `other`."""
-    labeller = Labeller([Label(name="tag", field="tag", values=("root",))])
-    shown = [dict(found.labels)["tag"] for found in labeller.facts(TREE)]
+    attribute_reader = AttributeReader([Label(name="tag", field="tag", values=("root",))])
+    shown = [dict(found.labels)["tag"] for found in attribute_reader.facts(TREE)]
     assert shown == ["root", "root", "other", "other", "root"]
 
 
 def test_record_fields() -> None:
     """The fields to decode are the known names and those of the configured labels."""
-    assert Labeller([Label(name="tag", field="my field")]).record_fields == NAMES.all() | {"my field"}
+    assert AttributeReader([Label(name="tag", field="my field")]).record_fields == NAMES.all() | {"my field"}
 
 
 @given(st.dictionaries(st.sampled_from(sorted(NAMES.all())), FIELD_VALUES), st.sampled_from(["inference", "webrtc"]))
@@ -250,8 +250,8 @@ def test_any_record(record: Mapping[str, Any], record_type: str) -> None:
 
 def kind(*record_types: str) -> str:
     tree = session(*(event(each, id=each, parent=-1 if i == 0 else 0) for i, each in enumerate(record_types)))
-    labeller = Labeller()
-    return labeller.profile(tree, labeller.facts(tree)).session_kind
+    attribute_reader = AttributeReader()
+    return attribute_reader.session_attributes(tree, attribute_reader.facts(tree)).session_kind
 
 
 @pytest.mark.parametrize(
@@ -283,9 +283,13 @@ def test_distinct_events() -> None:
         event("inference", parent=0, id="i", ordinal=1),
         event("inference", parent=0, id=""),
     )
-    labeller = Labeller()
-    profile = labeller.profile(tree, labeller.facts(tree))
-    assert (profile.root_record_type, profile.events, profile.inference_turns) == ("call-session", 3, 2)
+    attribute_reader = AttributeReader()
+    session_attributes = attribute_reader.session_attributes(tree, attribute_reader.facts(tree))
+    assert (session_attributes.root_record_type, session_attributes.events, session_attributes.inference_turns) == (
+        "call-session",
+        3,
+        2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -300,5 +304,5 @@ def test_distinct_events() -> None:
 def test_duration(records: tuple[Mapping[str, Any], ...], seconds: float | None) -> None:
     """A session lasted as long as its root says, else as long as the longest of its events."""
     tree = session(*(event("webrtc", each, -1 if i == 0 else 0, id=str(i)) for i, each in enumerate(records)))
-    labeller = Labeller()
-    assert labeller.profile(tree, labeller.facts(tree)).duration_seconds == seconds
+    attribute_reader = AttributeReader()
+    assert attribute_reader.session_attributes(tree, attribute_reader.facts(tree)).duration_seconds == seconds

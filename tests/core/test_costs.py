@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.core.costs import Booked, Booking, Entry, book, net
-from exporter.core.model import Facts, Labels
+from exporter.core.costs import BookedEvent, Booking, LedgerEntry, book, net
+from exporter.core.model import EventAttributes, Labels
 
 LABELS: Labels = (("account", "a"), ("record_type", "inference"), ("product", "inference"), ("model", "m"))
-FACTS = Facts(LABELS)
+FACTS = EventAttributes(LABELS)
 USD, EUR = "USD", "EUR"
 
 prices = st.none() | st.decimals(min_value=-10, max_value=10**9, places=6)
-sightings = st.lists(st.tuples(prices, st.sampled_from([USD, EUR])), min_size=1, max_size=12)
+notices = st.lists(st.tuples(prices, st.sampled_from([USD, EUR])), min_size=1, max_size=12)
 
 
 def run(seen: list[tuple[Decimal | None, str]]) -> tuple[list[Booking], dict[str, Decimal]]:
     """All bookings of one event seen so, and the sum per family and further label."""
     bookings: list[Booking] = []
     sums: dict[str, Decimal] = defaultdict(Decimal)
-    before: Booked | None = None
+    before: BookedEvent | None = None
     for cost, currency in seen:
         booking = book(before, cost, currency, FACTS)
         for entry in booking.entries:
@@ -32,7 +32,7 @@ def run(seen: list[tuple[Decimal | None, str]]) -> tuple[list[Booking], dict[str
     return bookings, sums
 
 
-@given(sightings)
+@given(notices)
 def test_net_is_the_last_price_seen(seen: list[tuple[Decimal | None, str]]) -> None:
     """Costs minus credits are the last price in its currency and nothing in any other, whatever came before."""
     _, sums = run(seen)
@@ -43,7 +43,7 @@ def test_net_is_the_last_price_seen(seen: list[tuple[Decimal | None, str]]) -> N
             assert sums[f"{prefix}_cost_total/{currency}"] - sums[f"{prefix}_cost_credits_total/{currency}"] == amount
 
 
-@given(sightings)
+@given(notices)
 def test_no_counter_is_ever_decreased(seen: list[tuple[Decimal | None, str]]) -> None:
     """Every entry but that of the gauge is zero or more."""
     bookings, _ = run(seen)
@@ -51,7 +51,7 @@ def test_no_counter_is_ever_decreased(seen: list[tuple[Decimal | None, str]]) ->
     assert all(entry.amount >= 0 for entry in entries if entry.family != "telnyx_events_awaiting_price")
 
 
-@given(sightings)
+@given(notices)
 def test_seeing_the_same_again_books_nothing(seen: list[tuple[Decimal | None, str]]) -> None:
     """A second look at the last sighting yields neither entries nor a change."""
     last = run(seen)[0][-1].after
@@ -60,7 +60,7 @@ def test_seeing_the_same_again_books_nothing(seen: list[tuple[Decimal | None, st
     assert again.after == last
 
 
-@given(sightings)
+@given(notices)
 def test_an_event_is_counted_once_and_awaits_its_price_until_it_has_one(seen: list[tuple[Decimal | None, str]]) -> None:
     """One event, one turn; awaiting is 1 only while no price was ever seen."""
     _, sums = run(seen)
@@ -96,7 +96,7 @@ def test_a_price_of_zero_is_a_price() -> None:
 def test_a_late_price_is_counted_after_its_session_settled() -> None:
     """An event that settled unpriced and then gets a price counts as priced late, once."""
     unpriced = book(None, None, USD, FACTS).after
-    settled = Booked(unpriced.labels, settled_unpriced=True)
+    settled = BookedEvent(unpriced.labels, settled_unpriced=True)
     booking = book(settled, Decimal(1), USD, FACTS)
     assert "telnyx_events_priced_late_total" in [entry.family for entry in booking.entries]
     assert booking.after.settled_unpriced is False
@@ -104,9 +104,11 @@ def test_a_late_price_is_counted_after_its_session_settled() -> None:
 
 def test_costs_stay_under_the_labels_of_the_first_price() -> None:
     """An event is counted under the labels first seen and priced under those of its first price, for ever."""
-    first = book(None, None, USD, Facts((("account", "a"), ("record_type", "x"), ("team", "none")))).after
-    priced = book(first, Decimal(1), USD, Facts((("account", "a"), ("record_type", "x"), ("team", "blue"))))
-    later = book(priced.after, Decimal(3), USD, Facts((("account", "a"), ("record_type", "x"), ("team", "red"))))
+    first = book(None, None, USD, EventAttributes((("account", "a"), ("record_type", "x"), ("team", "none")))).after
+    priced = book(first, Decimal(1), USD, EventAttributes((("account", "a"), ("record_type", "x"), ("team", "blue"))))
+    later = book(
+        priced.after, Decimal(3), USD, EventAttributes((("account", "a"), ("record_type", "x"), ("team", "red")))
+    )
     assert [entry.labels[2][1] for entry in priced.entries] == ["none", "blue"]  # awaiting ends where it began
     assert [entry.labels[2][1] for entry in later.entries] == ["blue"]
 
@@ -119,7 +121,7 @@ def test_usage_is_booked_upward_only(seen: list[int | None], booked: int, failed
     """Tokens and billed seconds rise; a decrease fails the check usage_decreased and takes nothing back."""
     before, total, problems = None, Decimal(0), []
     for tokens in seen:
-        booking = book(before, None, USD, Facts(LABELS, input_tokens=tokens))
+        booking = book(before, None, USD, EventAttributes(LABELS, input_tokens=tokens))
         total += sum(entry.amount for entry in booking.entries if entry.family == "telnyx_inference_tokens_total")
         problems += [check for check, _ in booking.failed]
         before = booking.after
@@ -130,8 +132,8 @@ def test_usage_is_booked_upward_only(seen: list[int | None], booked: int, failed
 def test_net_signs_costs_and_credits() -> None:
     """Unsettled money moves up by costs and down by credits, by currency."""
     entries = (
-        Entry("telnyx_cost_total", LABELS, (("currency", USD),), Decimal(3)),
-        Entry("telnyx_cost_credits_total", LABELS, (("currency", EUR),), Decimal(2)),
-        Entry("telnyx_events_total", LABELS, (), Decimal(1)),
+        LedgerEntry("telnyx_cost_total", LABELS, (("currency", USD),), Decimal(3)),
+        LedgerEntry("telnyx_cost_credits_total", LABELS, (("currency", EUR),), Decimal(2)),
+        LedgerEntry("telnyx_events_total", LABELS, (), Decimal(1)),
     )
     assert net(entries) == [(USD, Decimal(3)), (EUR, Decimal(-2))]

@@ -9,27 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.core.lifecycle import JITTER, Outcome, Policy, Standing, hinted, kept, step
-from exporter.core.model import Hint
+from exporter.core.lifecycle import JITTER, Outcome, PollPolicy, SessionState, after_notice, next_state, remembered_kind
+from exporter.core.model import NoticeKind
 
-POLICY = Policy(
+POLICY = PollPolicy(
     min_interval=30,
     max_interval=3600,
     settle_after=21_600,
     recheck_after=(86_400, 604_800),
-    give_up_after=172_800,
+    not_found_timeout=172_800,
     configured_recheck=86_400,
 )
 OUTCOMES: list[Outcome] = ["changed", "unchanged", "incomplete", "gone", "denied", "failed"]
 
 
-def live(outcomes: Sequence[str], *, configured: bool = False) -> tuple[list[Standing], list[float | None]]:
+def live(outcomes: Sequence[str], *, configured: bool = False) -> tuple[list[SessionState], list[float | None]]:
     """A session that is polled whenever it is due, with these outcomes."""
-    standing, due = Standing(followed_at=0.0, configured=configured), 0.0
-    standings: list[Standing] = []
+    standing, due = SessionState(followed_at=0.0, configured=configured), 0.0
+    standings: list[SessionState] = []
     dues: list[float | None] = []
     for outcome in outcomes:
-        standing, next_due = step(standing, cast("Outcome", outcome), due, POLICY, 0)
+        standing, next_due = next_state(standing, cast("Outcome", outcome), due, POLICY, 0)
         standings.append(standing)
         dues.append(next_due)
         if next_due is None:
@@ -105,9 +105,9 @@ def test_no_session_is_due_in_the_past_nor_beyond_the_longest_interval(
     outcomes: list[Outcome], jitter: float, configured: bool
 ) -> None:
     """Whatever happens, the next look is later than now and no later than the policy's longest."""
-    standing, now = Standing(followed_at=0.0, configured=configured), 0.0
+    standing, now = SessionState(followed_at=0.0, configured=configured), 0.0
     for outcome in outcomes:
-        standing, due = step(standing, outcome, now, POLICY, jitter)
+        standing, due = next_state(standing, outcome, now, POLICY, jitter)
         if due is None:
             assert standing.state in {"settled", "missing", "denied"}
             break
@@ -118,11 +118,11 @@ def test_no_session_is_due_in_the_past_nor_beyond_the_longest_interval(
 # What sources say
 
 
-def told(*said: tuple[float, Hint]) -> list[float | None]:
+def told(*said: tuple[float, NoticeKind]) -> list[float | None]:
     """When a session, followed at 0, is due at the latest after each word; None: it was no news."""
-    standing, dues = Standing(followed_at=0.0), list[float | None]()
+    standing, dues = SessionState(followed_at=0.0), list[float | None]()
     for at, hint in said:
-        heard = hinted(standing, hint, at, POLICY)
+        heard = after_notice(standing, hint, at, POLICY)
         dues.append(None if heard is None else heard[1])
         standing = standing if heard is None else heard[0]
     return dues
@@ -135,9 +135,9 @@ def test_hints_make_a_session_due_when_there_is_something_to_see() -> None:
 
 def test_no_hint_puts_a_session_off_beyond_the_longest_interval() -> None:
     """Later than that means that the clock was set back; so no setting may lead there."""
-    policy = replace(POLICY, hinted_interval=100 * 86_400.0)
-    for before, hint in product(get_args(Hint), repeat=2):
-        heard = hinted(Standing(followed_at=0.0, hint=kept(before)), hint, 0.0, policy)
+    policy = replace(POLICY, reported_interval=100 * 86_400.0)
+    for before, hint in product(get_args(NoticeKind), repeat=2):
+        heard = after_notice(SessionState(followed_at=0.0, hint=remembered_kind(before)), hint, 0.0, policy)
         due_at = 0.0 if heard is None else heard[1]
         assert due_at is not None
         assert due_at <= policy.longest, (before, hint)
@@ -161,11 +161,11 @@ def test_a_record_of_one_event_is_news_where_nobody_else_tells_of_the_bill() -> 
 
 def test_a_rated_session_is_looked_at_twice_more() -> None:
     """After the rating it is seen once after two hours, and settles; an answer that lags is asked for again soon."""
-    standing, due = hinted(Standing(followed_at=0.0), "rated", 0.0, POLICY) or (Standing(0.0), None)
+    standing, due = after_notice(SessionState(followed_at=0.0), "rated", 0.0, POLICY) or (SessionState(0.0), None)
     dues = []
     for outcome in ("unchanged", "changed", "unchanged", "unchanged"):
         standing = replace(standing, changed_at=0.0) if standing.changed_at is None else standing
-        standing, due = step(standing, outcome, due or 0.0, POLICY, 0)
+        standing, due = next_state(standing, outcome, due or 0.0, POLICY, 0)
         dues.append(due)
     assert dues == [30, 30 + 7200, 30 + 21_600, 30 + 21_600 + 86_400]
     assert standing.state == "settled"
@@ -173,9 +173,9 @@ def test_a_rated_session_is_looked_at_twice_more() -> None:
 
 def test_an_ended_session_waits_longer_each_time_whatever_it_shows() -> None:
     """Between its end and its rating more and more appears; that is no reason to look sooner."""
-    standing, due = hinted(Standing(followed_at=0.0), "ended", 0.0, POLICY) or (Standing(0.0), None)
+    standing, due = after_notice(SessionState(followed_at=0.0), "ended", 0.0, POLICY) or (SessionState(0.0), None)
     dues = [due]
     for outcome in ("gone", "changed", "changed"):
-        standing, due = step(standing, outcome, due or 0.0, POLICY, 0)
+        standing, due = next_state(standing, outcome, due or 0.0, POLICY, 0)
         dues.append(due)
     assert dues == [30, 30 + 1800, 30 + 1800 + 5400, 30 + 1800 + 5400 + 16_200]

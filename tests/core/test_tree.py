@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.core.errors import TreeError
 from exporter.core.model import Event, Session
-from exporter.core.tree import Limits, Subtree, identity
+from exporter.core.tree import Subtree, TreeLimits, identity
 from tests.support.trees import answer, api, body, count, cut, node, read
 
 
@@ -229,12 +229,14 @@ def test_a_cycle_ends() -> None:
 def test_limits_bound_a_session() -> None:
     """Too many nodes or levels fail the poll by name; too many subtrees leave cuts unresolved."""
     wide = node("call-session:root", "0", *[node(f"recording:{n}", "1") for n in range(20)])
-    with pytest.raises(TreeError, match="nodes_max"):
-        read(answer(wide), limits=Limits(nodes_max=20))
-    with pytest.raises(TreeError, match="depth_max"):
-        read(answer(call()), limits=Limits(depth_max=3))
+    with pytest.raises(TreeError, match="max_nodes"):
+        read(answer(wide), limits=TreeLimits(max_nodes=20))
+    with pytest.raises(TreeError, match="max_levels"):
+        read(answer(call()), limits=TreeLimits(max_levels=3))
     cuts = node("call-session:root", "0", *[node(f"call-control:{n}", "1", node(f"amd:{n}a", "1")) for n in range(5)])
-    session = read(answer(cut(cuts, 2), event_count=11), api(cuts), max_depth=2, limits=Limits(subtrees_max=3))
+    session = read(
+        answer(cut(cuts, 2), event_count=11), api(cuts), max_depth=2, limits=TreeLimits(max_subtree_requests=3)
+    )
     assert (session.cuts, session.cuts_unresolved) == (5, 2)
 
 

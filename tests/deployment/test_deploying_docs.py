@@ -16,7 +16,7 @@ import yaml
 from exporter import config
 from exporter.core.catalog import BY_NAME
 from exporter.ledger.schema.version import SCHEMA_VERSION
-from simulator import Settings, running
+from simulator import SimulatorSettings, running
 from tests.deployment.test_sidecar import NOWHERE, beside, configured, samples, status
 from tests.monitoring.test_rules import ALERTS
 from tests.project.test_docs import examples
@@ -27,7 +27,7 @@ from tools.generate_docs import TOP
 PAGE = (TOP / "docs" / "deploying.md").read_text()
 LEDGER = "/data/ledger.sqlite"
 COPY = "/data/backup.sqlite"
-WORLD = Settings(speed=0.0, history_seconds=100_000.0, sessions_per_hour=2, sessions_max=40, api_key=KEY)
+WORLD = SimulatorSettings(speed=0.0, history_seconds=100_000.0, sessions_per_hour=2, sessions_max=40, api_key=KEY)
 
 
 def by_statement(ledger: Path, copy: Path) -> None:
@@ -55,7 +55,7 @@ def test_copies_of_a_ledger_in_use(tmp_path: Path, free_port: int) -> None:
     with running(WORLD, time.monotonic) as simulated:
         sessions = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
         truth = stated(httpx.get(f"{simulated.origin}/_truth").json())
-        changes = {"sessions": sessions, "metrics": {"birth_seconds": 0}}
+        changes = {"sessions": sessions, "metrics": {"new_series_zero_seconds": 0}}
         with beside(tmp_path, free_port, simulated.url, **changes) as process:
             process.until(lambda: status(process, "startup") == HTTPStatus.OK)
             process.until(lambda: any(net(samples(process)).values()))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.healthcheck import CLOSED, Unhealthy, place
-from exporter.web import Status
+from exporter.web import HealthStatus
 from tests.support.web_surface import running
 from tests.web.test_tls import HASH, IF_GIVEN, PLAIN, REQUIRED, SECURE, TLS, serving
 
@@ -50,14 +50,14 @@ def test_a_living_exporter_is_healthy(tmp_path: Path, text: str, said: str) -> N
 
 def test_an_unhealthy_exporter_is_not() -> None:
     """The reason is what /-/healthy says."""
-    with running(status=Status("the ledger's thread has ended", None)) as served:
+    with running(status=HealthStatus("the ledger's thread has ended", None)) as served:
         code, said = asked(f"--web.listen-address=:{served.server.port}")
     assert (code, said) == (1, "unhealthy: 503 the ledger's thread has ended\n")
 
 
 def test_an_unready_exporter_is_healthy() -> None:
     """Only what a new process would mend is for the supervisor."""
-    with running(status=Status(None, "ledger: the disk is full")) as served:
+    with running(status=HealthStatus(None, "ledger: the disk is full")) as served:
         assert asked(f"--web.listen-address=0.0.0.0:{served.server.port}") == (0, HEALTHY)
 
 

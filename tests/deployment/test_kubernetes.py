@@ -246,7 +246,11 @@ def test_no_pod_of_the_fleet_is_special() -> None:
         "type": "RollingUpdate",
         "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
     }
-    assert deployment["spec"]["minReadySeconds"] > settings("fleet").ledger.takeover_seconds >= 2 * SCRAPE_SECONDS
+    assert (
+        deployment["spec"]["minReadySeconds"]
+        > settings("fleet").ledger.exposition_handover_seconds
+        >= 2 * SCRAPE_SECONDS
+    )
     (budget,) = of_kind("fleet", "PodDisruptionBudget")
     assert budget["spec"]["maxUnavailable"] == 1
     labels = pod("fleet")["metadata"]["labels"].items()

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import yaml
 
-from simulator import Settings, running
+from simulator import SimulatorSettings, running
 from tests.deployment.test_kubernetes import exporter, settings
 from tests.polling.test_crash import COUNTERS
 from tests.support.exporting import PATIENCE_SECONDS, SCRAPER, Samples, net, read, same, stated
@@ -26,7 +26,7 @@ from tests.support.processes import KEY, Process
 from tests.support.waiting import until
 
 NOWHERE = "http://127.0.0.1:1/v2"
-WORLD = Settings(speed=0.0, history_seconds=200_000.0, sessions_per_hour=2, sessions_max=60, api_key=KEY)
+WORLD = SimulatorSettings(speed=0.0, history_seconds=200_000.0, sessions_per_hour=2, sessions_max=60, api_key=KEY)
 STARTED_SECONDS = 30.0
 """A second or two, on a machine that has nothing else to do."""
 MIB = 1 << 20
@@ -105,12 +105,17 @@ def test_it_starts_and_is_ready_without_an_api(tmp_path: Path, free_port: int, a
 
 def test_sigkill_right_after_sigterm_loses_nothing(tmp_path: Path, free_port: int) -> None:
     """Whatever a scrape has shown is shown by the next life too, API or none; in the end the money is exact."""
-    fast = {"min_interval_seconds": 1, "max_interval_seconds": 1, "tick_seconds": 0.05, "settle_after_seconds": 3600}
+    fast = {
+        "min_interval_seconds": 1,
+        "max_interval_seconds": 1,
+        "scheduler_interval_seconds": 0.05,
+        "settle_after_seconds": 3600,
+    }
     with running(WORLD, time.monotonic) as simulated:
         changes = {
             "sessions": [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()],
             "polling": fast,
-            "metrics": {"birth_seconds": 0},
+            "metrics": {"new_series_zero_seconds": 0},
         }
         with beside(tmp_path, free_port, simulated.url, **changes) as process:
             process.until(lambda: status(process, "startup") == HTTPStatus.OK)

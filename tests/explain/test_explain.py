@@ -16,15 +16,15 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from exporter.config import Budget, Config, Label, Metrics, Threshold, Web
-from exporter.core.attributes import Labeller
+from exporter.config import Budget, Config, Label, MetricsSettings, Threshold, WebSettings
+from exporter.core.attributes import AttributeReader
 from exporter.core.catalog import FAMILIES
-from exporter.core.lifecycle import Policy
+from exporter.core.lifecycle import PollPolicy
 from exporter.core.model import Session, SessionRef
-from exporter.explain import FORMS, Look, Story, story_text
+from exporter.explain import FORMS, Explanation, ProbeResult, story_text
 from exporter.explain.story import BOOKKEEPING
 from exporter.telnyx.client import Exchange
-from exporter.web.probe import Question
+from exporter.web.probe import ProbeParameters
 from tests.cli.test_cli import KEY, PROG, environment
 from tests.support import trees
 from tests.support.faulty_server import answer, serving
@@ -32,9 +32,9 @@ from tests.support.trees import body, node
 from tests.web.test_probe import EVERYWHERE, PHONE, harmless, hostile
 
 DOCS = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
-POLICY = Policy(30, 3600, 21_600, (86_400,), 172_800, 86_400)
+POLICY = PollPolicy(30, 3600, 21_600, (86_400,), 172_800, 86_400)
 NOW = 1_773_800_000.0
-METRICS = Metrics(
+METRICS = MetricsSettings(
     labels=(Label(name="assistant", field="assistant_id"), Label(name="who", field="caller_name", allow_personal=True)),
     thresholds=(Threshold(name="dear", cost=Decimal("0.01"), currency="USD"),),
 )
@@ -45,13 +45,15 @@ EXCHANGES = (
 )
 
 
-def story(content: object, config: Config = CONFIG, at: float = NOW) -> Story:
+def story(content: object, config: Config = CONFIG, at: float = NOW) -> Explanation:
     """The story of an answer of the API."""
-    labeller = Labeller(config.metrics.labels)
-    session: Session = trees.read(content, fields=tuple(labeller.record_fields))
-    facts = labeller.facts(session)
-    look = Look(session.ref, at, 0.75, EXCHANGES, session, facts, labeller.profile(session, facts))
-    return Story.of(look, config, POLICY)
+    attribute_reader = AttributeReader(config.metrics.labels)
+    session: Session = trees.read(content, fields=tuple(attribute_reader.record_fields))
+    facts = attribute_reader.facts(session)
+    look = ProbeResult(
+        session.ref, at, 0.75, EXCHANGES, session, facts, attribute_reader.session_attributes(session, facts)
+    )
+    return Explanation.of(look, config, POLICY)
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -200,7 +202,7 @@ def test_people_are_masked_except_where_nobody_asked_for_it() -> None:
         assert "Alice" not in shown
         assert PHONE[1:] not in shown
         assert "***23" in shown
-        assert PHONE in FORMS[form](story(content, replace(CONFIG, web=Web(redact_fields=()))))
+        assert PHONE in FORMS[form](story(content, replace(CONFIG, web=WebSettings(redact_fields=()))))
 
 
 @pytest.mark.parametrize("digits", range(1, 12))
@@ -224,8 +226,10 @@ def test_budgets_are_as_of_the_look() -> None:
 
 def test_a_failed_look_is_told_too() -> None:
     """Without a session the story says why, in text and in JSON, and has no samples."""
-    look = Look(SessionRef("main", "call-session", PHONE), NOW, 0.1, (), problem=f"main: GET /x/{PHONE}: 404\x1b[1m")
-    told = Story.of(look, CONFIG, POLICY)
+    look = ProbeResult(
+        SessionRef("main", "call-session", PHONE), NOW, 0.1, (), problem=f"main: GET /x/{PHONE}: 404\x1b[1m"
+    )
+    told = Explanation.of(look, CONFIG, POLICY)
     assert story_text(told).splitlines()[-1] == "failed: main: GET /x/***23: 404\\x1b[1m"
     document = json.loads(FORMS["json"](told))
     assert (document["success"], document["events"], document["samples"], document["rules"]) == (False, [], [], {})
@@ -321,4 +325,4 @@ def test_the_documented_scrape_config_works(promtool: Path, tmp_path: Path) -> N
 def test_every_form_and_parameter_is_documented() -> None:
     """docs/explain.md has a line for each."""
     lines: set[Any] = set(re.findall(r"(?m)^\| `(\w+)` \|", DOCS))
-    assert {*FORMS, *Question.__struct_fields__} <= lines
+    assert {*FORMS, *ProbeParameters.__struct_fields__} <= lines

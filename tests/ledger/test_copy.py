@@ -19,7 +19,7 @@ from exporter.core.errors import LedgerError
 from exporter.core.model import SessionRef
 from exporter.core.money import ZERO, add, amount_text
 from exporter.ledger import Ledger, open_ledger
-from exporter.ledger.copy import KEYS, WRITER, Copied, copy
+from exporter.ledger.copy import KEYS, WRITER, CopyReport, copy
 from exporter.ledger.copy_targets import columns, reading
 from exporter.ledger.schema.tables import metadata
 from tests.ledger.test_ledger import POLICY, SETTINGS, poll
@@ -98,7 +98,7 @@ def test_a_copy_holds_the_same(ends: tuple[str, str]) -> None:
     """Every table, the marks of what was shown, money to the last digit, the ledger's id."""
     source, target = ends
     fill(source)
-    told: list[Copied] = []
+    told: list[CopyReport] = []
     copy(source, target, told.append, 7)
     assert {each.table: each.rows for each in told}["sessions"] == 2 * SESSIONS
     assert state(target) == state(source)
@@ -131,7 +131,7 @@ def test_a_copy_goes_on(ends: tuple[str, str]) -> None:
 
 BY_ONE = dedent("""
     import sys
-    from exporter.ledger.copying import copy
+    from exporter.ledger.copy import copy
     copy(*sys.argv[1:], lambda table: print(table.table, flush=True), 1)
 """)
 
@@ -201,7 +201,7 @@ def test_no_exporter_runs_meanwhile(file: str, database: str) -> None:
     with closing(opened(file)), pytest.raises(LedgerError, match="in use by process"):
         copy(file, database, lambda _: None)
 
-    def refused(_: Copied) -> None:
+    def refused(_: CopyReport) -> None:
         for url in (file, database):
             with pytest.raises(LedgerError):
                 opened(url)
@@ -215,7 +215,7 @@ def test_a_server_that_is_copied_is_not_written_to(database: str, file: str, pos
     begun: list[Thread] = []
     waiting = "SELECT 1 FROM pg_locks WHERE relation = 'writers'::regclass AND NOT granted"
 
-    def begin(table: Copied) -> None:
+    def begin(table: CopyReport) -> None:
         if table.table == "label_sets":
             begun.append(Thread(target=lambda: opened(database).close()))
             begun[0].start()

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from exporter.config import Ledger
+from exporter.config import LedgerSettings
 from exporter.core.errors import LedgerError
-from simulator import Running, Settings, running
+from simulator import Running, SimulatorSettings, running
 from tests.ledger.test_ledger import ALL, CALL, book, opened, poll, ref
 from tests.ledger.test_ledger import net as booked
 from tests.support.exporting import Exporting, Samples, config, exporting, net, same, stated
@@ -101,14 +101,14 @@ def break_down(folder: Path) -> None:
 @asynccontextmanager
 async def following(folder: Path, simulated: Running) -> AsyncIterator[Exporting]:
     """An exporter of a live world with its ledger in this folder."""
-    settings = replace(config(simulated, folder), ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"))
+    settings = replace(config(simulated, folder), ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}"))
     async with exporting(settings, simulated) as exporter:
         yield exporter
 
 
 @pytest.fixture
 def simulated() -> Iterator[Running]:
-    with running(Settings(speed=0.0, sessions_per_hour=20, seed=9), time.monotonic) as world:
+    with running(SimulatorSettings(speed=0.0, sessions_per_hour=20, seed=9), time.monotonic) as world:
         yield world
 
 

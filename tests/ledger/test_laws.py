@@ -18,12 +18,12 @@ from msgspec.json import encode
 from msgspec.structs import replace
 
 from exporter.config import Config, Label
-from exporter.core.attributes import Labeller
+from exporter.core.attributes import AttributeReader
 from exporter.core.catalog import BY_NAME
-from exporter.core.lifecycle import Policy
+from exporter.core.lifecycle import PollPolicy
 from exporter.core.model import Claim, Poll, Session, SessionRef, Total
-from exporter.core.tree import Limits, Reader
-from exporter.ledger import Ledger, Settings, open_ledger
+from exporter.core.tree import TreeLimits, TreeReader
+from exporter.ledger import Ledger, TotalsSettings, open_ledger
 from tests.support.naive import (
     CHILDREN,
     GIVE_UP_AFTER,
@@ -50,15 +50,15 @@ LABELS = (
     Label(name="campaign", field="campaign", from_="session"),
     Label(name="direction", field="direction", from_="event"),
 )
-LABELLER = Labeller(LABELS)
-READER = Reader(LABELLER.record_fields, RECORD_TYPES, Limits())
-SETTINGS = replace(Settings.of(Config()), extra=tuple(label.name for label in LABELS))
-POLICY = Policy(
+ATTRIBUTE_READER = AttributeReader(LABELS)
+READER = TreeReader(ATTRIBUTE_READER.record_fields, RECORD_TYPES, TreeLimits())
+SETTINGS = replace(TotalsSettings.of(Config()), extra=tuple(label.name for label in LABELS))
+POLICY = PollPolicy(
     min_interval=30,
     max_interval=600,
     settle_after=SETTLE_AFTER,
     recheck_after=(DAY, 7 * DAY),
-    give_up_after=GIVE_UP_AFTER,
+    not_found_timeout=GIVE_UP_AFTER,
     configured_recheck=DAY,
 )
 
@@ -103,7 +103,7 @@ NETS = {
     "telnyx_inference_cost_credits_total": ("inference net", -1),
 }
 NOT_MODELLED = ("telnyx_discover", "telnyx_reconciliation_failures_total", "telnyx_unreconciled_sessions")
-"""How sources fare, and sums that the API states wrongly (tests/core/test_tree.py); by how the families' names begin."""
+"""How sources fare, and sums that the API states wrongly (tests/core/test_tree.py); by prefix."""
 
 
 def shown(totals: tuple[Total, ...]) -> dict[Row, Decimal]:
@@ -270,10 +270,17 @@ class Play:
         if outcome != "tree":
             return Poll(claim, self.now, outcome), Answer(ref, claim.number, self.now, outcome)
         session = stitched(self.telnyx, claim.ref, depth)
-        facts = LABELLER.facts(session)
+        facts = ATTRIBUTE_READER.facts(session)
         fingerprint = None if session.cuts else READER.fingerprint(encode(session), depth)
         poll = Poll(
-            claim, self.now, "tree", "", session, facts, LABELLER.profile(session, facts), fingerprint=fingerprint
+            claim,
+            self.now,
+            "tree",
+            "",
+            session,
+            facts,
+            ATTRIBUTE_READER.session_attributes(session, facts),
+            fingerprint=fingerprint,
         )
         if fingerprint is not None and fingerprint == claim.fingerprint:
             poll = Poll(claim, self.now, "same", fingerprint=fingerprint, read=partial(replace, poll))
@@ -342,9 +349,9 @@ class Play:
         for ref, session in self.truth.sessions.items():
             hidden = ref in self.telnyx.hidden
             assert session.state == "settled" or (hidden and session.state == "missing")
-            for key, sight in () if hidden else look(self.telnyx, ref, 0, 0.0, 9).events.items():
+            for key, report in () if hidden else look(self.telnyx, ref, 0, 0.0, 9).events.items():
                 known = self.truth.events[key].cost
-                assert known == (None if sight.price is None else (sight.price, sight.currency))
+                assert known == (None if report.price is None else (report.price, report.currency))
 
 
 Act = Callable[[Play, int, int], object]

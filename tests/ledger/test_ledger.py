@@ -15,20 +15,20 @@ from msgspec.structs import replace
 
 from exporter.config import Config
 from exporter.core.errors import LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
-from exporter.core.lifecycle import Policy
-from exporter.core.model import Claim, Facts, Poll, Profile, Receipt, Session, SessionRef
-from exporter.ledger import Ledger, Settings, open_ledger
+from exporter.core.lifecycle import PollPolicy
+from exporter.core.model import Claim, EventAttributes, Poll, Receipt, Session, SessionAttributes, SessionRef
+from exporter.ledger import Ledger, TotalsSettings, open_ledger
 from tests.support.trees import answer, node, read
 
-POLICY = Policy(
+POLICY = PollPolicy(
     min_interval=30,
     max_interval=600,
     settle_after=3600,
     recheck_after=(86_400,),
-    give_up_after=7200,
+    not_found_timeout=7200,
     configured_recheck=86_400,
 )
-SETTINGS = Settings.of(Config())
+SETTINGS = TotalsSettings.of(Config())
 ALL = {"main": 100}
 
 
@@ -36,7 +36,7 @@ def ref(event_id: str) -> SessionRef:
     return SessionRef("main", "call-session", event_id)
 
 
-def opened(place: Path | str, settings: Settings = SETTINGS) -> Ledger:
+def opened(place: Path | str, settings: TotalsSettings = SETTINGS) -> Ledger:
     """A file's path, or any ledger's URL."""
     return open_ledger(f"sqlite:///{place}" if isinstance(place, Path) else place, POLICY, settings)
 
@@ -54,12 +54,14 @@ def poll(claim: Claim, tree: dict[str, Any] | None, at: float, **stated: Any) ->
     session = read(answer(tree, **stated))
     session = Session(claim.ref, session.events, session.complete, session.mismatches, session.cuts, 0)
     facts = tuple(
-        Facts((("account", "main"), ("record_type", e.record_type), ("product", e.product), ("model", "none")))
+        EventAttributes(
+            (("account", "main"), ("record_type", e.record_type), ("product", e.product), ("model", "none"))
+        )
         for e in session.events
     )
     turns = sum(e.record_type == "inference" for e in session.events)
-    profile = Profile(session.events[0].record_type, "voice", len(session.events), turns, 12.5)
-    return Poll(claim, at, "tree", "", session, facts, profile)
+    session_attributes = SessionAttributes(session.events[0].record_type, "voice", len(session.events), turns, 12.5)
+    return Poll(claim, at, "tree", "", session, facts, session_attributes)
 
 
 def values(ledger: Ledger, family: str, *wanted: str) -> dict[tuple[str, ...], Decimal]:
@@ -255,8 +257,8 @@ def test_a_vanished_event_keeps_its_money_and_is_said(ledger: Ledger) -> None:
     book(ledger, CALL, 0.0)
     bare = node("call-session:s", "0")
     first, again = book(ledger, bare, 100.0), book(ledger, bare, 200.0)
-    assert [notice.what for notice in first.notices] == ["vanished_event"]
-    assert again.notices == ()
+    assert [failed_check.what for failed_check in first.failed_checks] == ["vanished_event"]
+    assert again.failed_checks == ()
     assert sum(net(ledger).values()) == Decimal("0.1852")
     assert values(ledger, "telnyx_reconciliation_failures_total", "check") == {("vanished_event",): Decimal(1)}
     assert values(ledger, "telnyx_unreconciled_sessions", "check") == {("vanished_event",): Decimal(1)}
@@ -280,7 +282,7 @@ def test_one_account_takes_no_place_from_another(ledger: Ledger) -> None:
 
 def test_series_past_the_budget_fold_and_sums_stay_right(ledger_url: str) -> None:
     """A label set past series_max becomes `other`, is counted, and no cent is lost."""
-    tight = Settings(extra=(), values_max={}, series_max=12, bounds=SETTINGS.bounds)
+    tight = TotalsSettings(extra=(), values_max={}, series_max=12, bounds=SETTINGS.bounds)
     ledger = opened(ledger_url, tight)
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, node("call-session:s", "0", *[node(f"type{n}:{n}", "0.1") for n in range(20)]), 0.0)
@@ -292,7 +294,7 @@ def test_series_past_the_budget_fold_and_sums_stay_right(ledger_url: str) -> Non
 
 def test_types_of_session_past_the_budget_fold_too(ledger_url: str) -> None:
     """Sessions of ever new root types don't grow the page for ever; each is still counted."""
-    ledger = opened(ledger_url, Settings(extra=(), values_max={}, series_max=50, bounds=SETTINGS.bounds))
+    ledger = opened(ledger_url, TotalsSettings(extra=(), values_max={}, series_max=50, bounds=SETTINGS.bounds))
     refs = [SessionRef("main", f"type{n}", f"{n}") for n in range(40)]
     ledger.follow(refs, "file", 0.0)
     for now in (0.0, 3601.0):

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.ledgers import build
 from exporter.config import Config
-from exporter.ledger import Ledger, Settings, open_ledger
-from exporter.ledger.queue.sessions import PORTION, START, Place
+from exporter.ledger import Ledger, TotalsSettings, open_ledger
+from exporter.ledger.queue.sessions import PORTION, START, QueuePosition
 from exporter.runtime.plan import policy
 
 LIVE = 2 * PORTION + 10
@@ -35,16 +35,16 @@ def change(path: Path, statement: str) -> None:
 
 @pytest.fixture
 def ledger(path: Path) -> Iterator[Ledger]:
-    with closing(open_ledger(f"sqlite:///{path}", policy(Config()), Settings.of(Config()))) as opened:
+    with closing(open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config()))) as opened:
         yield opened
 
 
 def test_live_sessions_are_hastened_in_portions(ledger: Ledger) -> None:
     """Each call makes one portion due and says where to go on; after the last, all live ones are due, and no other."""
-    place: Place | None = START
+    place: QueuePosition | None = START
     due = []
     while place is not None:
-        place = ledger.hasten(NOW, place)
+        place = ledger.clamp_due(NOW, place)
         due.append(ledger.due(NOW, ["main"]))
     assert due == [PORTION, 2 * PORTION, LIVE]
 
@@ -53,7 +53,7 @@ def test_given_up_sessions_are_tried_again_in_portions(path: Path) -> None:
     """So are sessions that are missing or denied, whether they were due later or never, and each once."""
     change(path, "UPDATE sessions SET state = 'missing', rechecks = 3, due_at = NULL WHERE id % 2 AND state = 'active'")
     change(path, "UPDATE sessions SET state = 'denied', rechecks = 3 WHERE state = 'active'")
-    with closing(open_ledger(f"sqlite:///{path}", policy(Config()), Settings.of(Config()))) as ledger:
+    with closing(open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config()))) as ledger:
         more = [ledger.retry(NOW) for _ in range(4)]
         assert more == [True, True, False, False]
         assert ledger.due(NOW, ["main"]) == LIVE
@@ -64,7 +64,7 @@ def test_given_up_sessions_are_tried_again_in_portions(path: Path) -> None:
 
 def test_claimed_sessions_are_not_due(ledger: Ledger) -> None:
     """What is being polled is no part of the backlog, though it is counted by an index that has no claims."""
-    ledger.hasten(NOW, START)
+    ledger.clamp_due(NOW, START)
     claims = ledger.claim(NOW, {"main": 7})
     assert ledger.due(NOW, ["main"]) == PORTION - len(claims)
     assert ledger.due(NOW, ["other"]) == 0

@@ -13,8 +13,8 @@ import pytest
 from exporter.core.errors import LedgerAway, LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
 from exporter.core.model import SessionRef
 from exporter.ledger import open_existing, snapshot
-from exporter.ledger.sharing.leases import Answer
-from exporter.ledger.views.listing import Query
+from exporter.ledger.sharing.leases import LeaseAnswer
+from exporter.ledger.views.listing import SessionQuery
 from tests.ledger.test_ledger import ALL, CALL, POLICY, SETTINGS, net, opened, poll, ref
 from tests.ledger.test_writers import Village, comes_to_rest, live_together, rising, run_out
 from tests.support.postgres import Bouncer, Postgres, running
@@ -172,11 +172,11 @@ def test_a_lock_that_nobody_gives_back_is_said(postgres: Postgres, database: str
 def test_who_stands_still_while_it_asks_for_a_lease_keeps_nobody_waiting(database: str) -> None:
     """Others have no answer then, at once, and ask again later; whoever holds the lease still does."""
     with closing(opened(database)) as ledger, psycopg.connect(database) as other:
-        assert ledger.take_lease("exposition", 20.0) == Answer(held=True, first=True)
+        assert ledger.take_lease("exposition", 20.0) == LeaseAnswer(held=True, first=True)
         other.execute("SELECT 1 FROM leases WHERE name = 'exposition' FOR UPDATE")
         assert ledger.take_lease("exposition", 20.0) is None
         other.rollback()
-        assert ledger.take_lease("exposition", 20.0) == Answer(held=True)
+        assert ledger.take_lease("exposition", 20.0) == LeaseAnswer(held=True)
 
 
 def test_what_no_text_of_the_server_can_hold_is_booked_nonetheless(database: str) -> None:
@@ -191,7 +191,7 @@ def test_what_no_text_of_the_server_can_hold_is_booked_nonetheless(database: str
         assert sum(net(ledger).values()) == Decimal("1.5")
         assert ledger.check() == []
     with snapshot(database) as view:
-        assert [row.ref.event_id for row in view.sessions(Query()).rows] == ["a\ufffdb"]
+        assert [row.ref.event_id for row in view.sessions(SessionQuery()).rows] == ["a\ufffdb"]
 
 
 def test_a_database_of_something_else_is_left_alone(postgres: Postgres, database: str) -> None:
@@ -233,9 +233,9 @@ def test_claims_of_a_stopped_exporter_are_free_at_once(postgres: Postgres, datab
     with closing(opened(database)) as first, closing(opened(database)) as second:
         first.follow([ref("a"), ref("b")], "file", 0.0)
         claims = first.claim(0.0, ALL)
-        first.put_back(claims[:1])
+        first.release_claims(claims[:1])
         (again,) = second.claim(0.0, ALL)
-        first.put_back(claims)
+        first.release_claims(claims)
         assert [claim.ref for claim in first.claim(0.0, ALL)] == [claims[1].ref]
         second.record([poll(again, CALL, 0.0)])
         run_out(postgres, database)

@@ -8,10 +8,10 @@ import pytest
 
 from benchmarks import ledgers
 from exporter.config import Config
-from exporter.core.model import DetailRecord, SessionRef, Sighting
-from exporter.ledger import Ledger, Settings, open_ledger, snapshot
+from exporter.core.model import DetailRecord, SessionNotice, SessionRef
+from exporter.ledger import Ledger, TotalsSettings, open_ledger, snapshot
 from exporter.ledger.copy import copy
-from exporter.ledger.views.listing import Query
+from exporter.ledger.views.listing import SessionQuery
 from exporter.ledger.views.snapshot import Snapshot
 from exporter.runtime.plan import policy
 from tests.support.postgres import Postgres
@@ -63,7 +63,7 @@ def refs(*numbers: int) -> list[SessionRef]:
 def known(number: int) -> DetailRecord:
     """A detail record of a session that is followed."""
     ref = refs(number)[0]
-    return DetailRecord(ref.record_type, ref.event_id, NOW, None, "USD", Sighting(ref))
+    return DetailRecord(ref.record_type, ref.event_id, NOW, None, "USD", SessionNotice(ref))
 
 
 def poll_due(ledger: Ledger) -> None:
@@ -78,7 +78,7 @@ def poll_due(ledger: Ledger) -> None:
     ledger.record(
         [ledgers.poll(claim, ledgers.session(numbers[claim.ref.event_id], day), NOW + 3600) for claim in claims[1:]]
     )
-    ledger.put_off(claims[0], NOW)
+    ledger.defer(claims[0], NOW)
 
 
 DOINGS: dict[str, Callable[[Ledger], object]] = {
@@ -93,7 +93,7 @@ DOINGS: dict[str, Callable[[Ledger], object]] = {
     "summing up": lambda ledger: ledger.sum_up(NOW),
     "writers": lambda ledger: (ledger.fold(), ledger.alive(), ledger.take_lease("exposition", 10.0)),
     "showing": lambda ledger: (ledger.changes(), ledger.totals(), ledger.size_bytes()),
-    "hasten": lambda ledger: ledger.hasten(NOW),
+    "hasten": lambda ledger: ledger.clamp_due(NOW),
 }
 
 
@@ -101,7 +101,7 @@ DOINGS: dict[str, Callable[[Ledger], object]] = {
 def test_a_running_exporter_reads_no_large_table(explained: str, postgres: Postgres, doing: str) -> None:
     """Whatever it does once a second or an hour is found by an index."""
     since = len(postgres.log())
-    with closing(open_ledger(explained, policy(Config()), Settings.of(Config()))) as ledger:
+    with closing(open_ledger(explained, policy(Config()), TotalsSettings.of(Config()))) as ledger:
         DOINGS[doing](ledger)
     assert "Query Text:" in postgres.log()[since:]
     found = scans(postgres, since)
@@ -109,11 +109,11 @@ def test_a_running_exporter_reads_no_large_table(explained: str, postgres: Postg
 
 
 LOOKS: dict[str, Callable[[Snapshot], object]] = {
-    "by time": lambda view: view.sessions(Query()),
-    "by cost": lambda view: view.sessions(Query(sort="cost", order="asc", currency="USD")),
-    "by events, of a state": lambda view: view.sessions(Query(sort="events", state="settled")),
-    "of an id's beginning": lambda view: view.sessions(Query(text=ledgers.event_id(1)[:6])),
-    "of a failed check": lambda view: view.sessions(Query(check="event_sum")),
+    "by time": lambda view: view.sessions(SessionQuery()),
+    "by cost": lambda view: view.sessions(SessionQuery(sort="cost", order="asc", currency="USD")),
+    "by events, of a state": lambda view: view.sessions(SessionQuery(sort="events", state="settled")),
+    "of an id's beginning": lambda view: view.sessions(SessionQuery(text=ledgers.event_id(1)[:6])),
+    "of a failed check": lambda view: view.sessions(SessionQuery(check="event_sum")),
     "one": lambda view: (view.story(refs(3)[0]), view.by_id(ledgers.event_id(2))),
     "failures": lambda view: view.failures(50),
     "figures": lambda view: (view.states(), view.facets(), view.currencies()),

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from exporter.config import Budget, Config, Threshold
 from exporter.core.errors import LedgerError
 from exporter.core.model import Poll
-from exporter.ledger import Ledger, Settings
+from exporter.ledger import Ledger, TotalsSettings
 from exporter.ledger.schema.version import SCHEMA_VERSION
 from tests.ledger.test_ledger import ALL, CALL, SETTINGS, book, net, opened, poll, ref, state, values
 from tests.support.trees import node
@@ -31,7 +31,7 @@ def book_at(ledger: Ledger, tree: dict[str, Any], now: float, *times: float | No
     ledger.record([dated(poll(claim, tree, now), *times)])
 
 
-def settled(path: Path | str, settings: Settings = SETTINGS) -> Ledger:
+def settled(path: Path | str, settings: TotalsSettings = SETTINGS) -> Ledger:
     """A ledger with CALL booked and settled, all of it at NOON."""
     ledger = opened(path, settings)
     ledger.follow([ref("s")], "file", NOON)
@@ -154,7 +154,7 @@ def test_a_portion_is_forgotten_whole_and_nothing_else(ledger_url: str) -> None:
 
 
 BUDGET = Budget(name="calls", amount=Decimal(10), window="day", match=(("record_type", "call-control"),))
-WATCHED = Settings.of(Config(budgets=(BUDGET, Budget(name="all", amount=Decimal(100), window=3600))))
+WATCHED = TotalsSettings.of(Config(budgets=(BUDGET, Budget(name="all", amount=Decimal(100), window=3600))))
 
 
 def spent(ledger: Ledger) -> dict[str, Decimal]:
@@ -204,7 +204,7 @@ def test_a_threshold_counts_a_live_session_once(ledger_url: str) -> None:
     """Each session once per threshold it goes over, however far; a settled one no more."""
     thresholds = (Threshold(name="dear", cost=Decimal("0.1")), Threshold(name="long", turns=2))
     plain = Config()
-    settings = Settings.of(replace(plain, metrics=replace(plain.metrics, thresholds=thresholds)))
+    settings = TotalsSettings.of(replace(plain, metrics=replace(plain.metrics, thresholds=thresholds)))
     ledger = opened(ledger_url, settings)
     ledger.follow([ref("s")], "file", 0.0)
     turns = [node(f"inference:{n}", "0.05") for n in range(5)]

@@ -8,9 +8,9 @@ import pytest
 
 from exporter.core.errors import LedgerError
 from exporter.ledger import Ledger
-from exporter.ledger.engine.errors import Address
-from exporter.ledger.engine.postgres import Server
-from exporter.ledger.engine.timeouts import Patience
+from exporter.ledger.engine.errors import ServerAddress
+from exporter.ledger.engine.postgres import PostgresEngine
+from exporter.ledger.engine.timeouts import ServerTimeouts
 from tests.ledger.test_ledger import POLICY, SETTINGS
 from tests.support.postgres import running
 
@@ -18,8 +18,8 @@ from tests.support.postgres import running
 def test_a_server_that_stands_still_is_given_up() -> None:
     """Each try ends, with what is the matter; once the server goes on, so does the ledger."""
     with running() as postgres:
-        address = Address.of(postgres.url())
-        with closing(Ledger(lambda image: Server(address, image, 0.5), POLICY, SETTINGS)) as ledger:
+        address = ServerAddress.of(postgres.url())
+        with closing(Ledger(lambda image: PostgresEngine(address, image, 0.5), POLICY, SETTINGS)) as ledger:
             ledger.keep("before", "1")
             still = postgres.pids
             try:
@@ -38,7 +38,7 @@ def test_a_server_that_stands_still_is_given_up() -> None:
 def test_what_is_answered_is_not_cut() -> None:
     """However often something is awaited, as long as each answer comes in time."""
     left, right = os.pipe()
-    patience = Patience(0.2)
+    patience = ServerTimeouts(0.2)
     try:
         for _ in range(1000):
             with patience.waiting(left):

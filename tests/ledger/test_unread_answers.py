@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from exporter.core.model import Claim, Poll
 from exporter.core.record_types import RecordTypes
-from exporter.core.tree import Limits, Reader
+from exporter.core.tree import TreeLimits, TreeReader
 from exporter.ledger import Ledger
 from tests.core.test_record_types import metadata
 from tests.ledger.test_ledger import ALL, CALL, POLICY, net, opened, poll, ref, state, values
@@ -43,7 +43,7 @@ class Answers:
         return seen
 
 
-READER = Reader((), RecordTypes.documented(), Limits())
+READER = TreeReader((), RecordTypes.documented(), TreeLimits())
 
 
 def test_the_last_answer_again_is_not_read(ledger: Ledger) -> None:
@@ -124,15 +124,15 @@ def test_an_answer_in_several_parts_has_no_fingerprint(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        lambda: Reader(("model",), RecordTypes.documented(), Limits()),
-        lambda: Reader((), RecordTypes.documented(), Limits(nodes_max=10)),
-        lambda: Reader((), RecordTypes.documented().extended(metadata({"record_type": "new"})), Limits()),
+        lambda: TreeReader(("model",), RecordTypes.documented(), TreeLimits()),
+        lambda: TreeReader((), RecordTypes.documented(), TreeLimits(max_nodes=10)),
+        lambda: TreeReader((), RecordTypes.documented().extended(metadata({"record_type": "new"})), TreeLimits()),
     ],
     ids=["fields", "limits", "record types"],
 )
-def test_whoever_reads_otherwise_reads_it_again(other: Callable[[], Reader]) -> None:
+def test_whoever_reads_otherwise_reads_it_again(other: Callable[[], TreeReader]) -> None:
     """A fingerprint is worth nothing to a reader that may see something else in the same bytes."""
     text = body(answer(CALL))
-    same = Reader((), RecordTypes.documented(), Limits())
+    same = TreeReader((), RecordTypes.documented(), TreeLimits())
     assert READER.fingerprint(text, 5) == same.fingerprint(text, 5) != same.fingerprint(text, 4)
     assert READER.fingerprint(text, 5) != other().fingerprint(text, 5)

@@ -15,8 +15,8 @@ from exporter.core.model import Claim, Poll, SessionRef
 from exporter.ledger import Ledger, snapshot
 from exporter.ledger.schema.ranks import rank
 from exporter.ledger.views.failures import PER_REASON_MAX
-from exporter.ledger.views.listing import Order, Query, Sort
-from exporter.ledger.views.models import Row
+from exporter.ledger.views.listing import Order, SessionQuery, Sort
+from exporter.ledger.views.models import SessionListRow
 from tests.support.looking import CALL, follow, ledger_in, look
 from tests.support.postgres import Postgres
 
@@ -74,9 +74,9 @@ def fill(ledger: Ledger) -> None:
     ledger.close()
 
 
-def walk(url: str, query: Query) -> list[Row]:
+def walk(url: str, query: SessionQuery) -> list[SessionListRow]:
     """All rows of a list, page by page."""
-    rows: list[Row] = []
+    rows: list[SessionListRow] = []
     with snapshot(url) as ledger:
         while True:
             page = ledger.sessions(query)
@@ -84,16 +84,18 @@ def walk(url: str, query: Query) -> list[Row]:
             assert len(page.rows) <= query.limit
             if page.next is None:
                 return rows
-            query = Query(**{name: getattr(query, name) for name in query.__struct_fields__} | {"after": page.next})
+            query = SessionQuery(
+                **{name: getattr(query, name) for name in query.__struct_fields__} | {"after": page.next}
+            )
 
 
 SORTS: tuple[Sort, ...] = ("changed", "events", "cost")
 
 
-def in_order(rows: list[Row], sort: Sort, *, down: bool) -> list[Row]:
+def in_order(rows: list[SessionListRow], sort: Sort, *, down: bool) -> list[SessionListRow]:
     """By the exact value and the number; those without one last."""
 
-    def value(row: Row) -> Decimal | float | None:
+    def value(row: SessionListRow) -> Decimal | float | None:
         if sort == "events":
             return row.events
         changed = row.followed_at if row.changed_at is None else row.changed_at
@@ -107,7 +109,7 @@ def in_order(rows: list[Row], sort: Sort, *, down: bool) -> list[Row]:
 @pytest.mark.parametrize("limit", [1, 3, 200])
 def test_lists_are_whole_and_in_exact_order(listed: str, limit: int) -> None:
     """Whatever the order, filter and size of a page: each session once, in the order of exact values."""
-    everything = walk(listed, Query(limit=200))
+    everything = walk(listed, SessionQuery(limit=200))
     assert len(everything) == len(COSTS) + 2
     orders: tuple[Order, ...] = ("desc", "asc")
     accounts, kinds, states = (None, "main"), (None, "message"), (None, "active", "discovered", "denied")
@@ -123,7 +125,7 @@ def test_lists_are_whole_and_in_exact_order(listed: str, limit: int) -> None:
         if text and not wanted:
             continue  # then the text is looked for in record types
         for sort in SORTS:
-            found = walk(listed, Query(text, account, kind, state, None, sort, order, "USD", (), None, limit))
+            found = walk(listed, SessionQuery(text, account, kind, state, None, sort, order, "USD", (), None, limit))
             assert found == in_order(wanted, sort, down=order == "desc")
 
 
@@ -131,9 +133,9 @@ def test_a_list_by_cost_is_of_one_currency(listed: str) -> None:
     """Without a choice it is the account's own; a session with costs in two currencies stands in both lists."""
     with snapshot(listed) as ledger:
         assert ledger.currencies() == ("EUR", "USD")
-        assert ledger.sessions(Query(sort="cost", preferred=("USD",))).currency == "USD"
-        assert ledger.sessions(Query(sort="cost", preferred=("CHF",))).currency == "EUR"
-        (first, *rest) = ledger.sessions(Query(sort="cost", currency="EUR")).rows
+        assert ledger.sessions(SessionQuery(sort="cost", preferred=("USD",))).currency == "USD"
+        assert ledger.sessions(SessionQuery(sort="cost", preferred=("CHF",))).currency == "EUR"
+        (first, *rest) = ledger.sessions(SessionQuery(sort="cost", currency="EUR")).rows
     assert (first.ref.event_id, dict(first.costs)["EUR"]) == ("s3", Decimal(7))
     assert [row.costs for row in rest] == [(), ()]
 
@@ -154,7 +156,7 @@ def test_a_list_by_cost_is_of_one_currency(listed: str) -> None:
 )
 def test_what_is_typed_finds_ids_and_words(listed: str, text: str, found: list[str]) -> None:
     """The beginning of an id, an account, a record type, a state, or a part of one; wildcards are plain text."""
-    assert sorted(row.ref.event_id for row in walk(listed, Query(text, limit=2))) == found
+    assert sorted(row.ref.event_id for row in walk(listed, SessionQuery(text, limit=2))) == found
 
 
 @given(st.lists(st.decimals(-(10**15), 10**15, places=12), min_size=2, max_size=10))
@@ -169,14 +171,14 @@ def test_a_snapshot_sees_only_what_was_committed_and_blocks_nobody(tmp_path: Pat
     ledger = ledger_in(tmp_path)
     follow(ledger, SessionRef("main", "call-session", "a"))
     with snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as old:
-        assert len(old.sessions(Query()).rows) == 1
+        assert len(old.sessions(SessionQuery()).rows) == 1
         follow(ledger, SessionRef("main", "call-session", "b"))
-        assert len(old.sessions(Query()).rows) == 1
+        assert len(old.sessions(SessionQuery()).rows) == 1
     writer = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("DELETE FROM listed")
     with snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as new:
-        assert len(new.sessions(Query()).rows) == 2
+        assert len(new.sessions(SessionQuery()).rows) == 2
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             new._connection.execute("DELETE FROM sessions")  # noqa: SLF001 - that it can't is the fact
     writer.close()
@@ -250,10 +252,10 @@ def test_pruned_sessions_leave_the_lists(ledger_url: str) -> None:
     look(ledger, 0.0, {"root": CALL}, failed={"gone": failure("bad_request", "denied")})
     assert ledger.rename_account("main", "renamed") == 2
     with snapshot(ledger_url) as reading:
-        assert {row.ref.account for row in reading.sessions(Query(sort="cost")).rows} == {"renamed"}
+        assert {row.ref.account for row in reading.sessions(SessionQuery(sort="cost")).rows} == {"renamed"}
     assert ledger.prune(1e6, 10)[0] == 1
     with snapshot(ledger_url) as reading:
-        assert [row.ref.event_id for row in reading.sessions(Query()).rows] == ["root"]
+        assert [row.ref.event_id for row in reading.sessions(SessionQuery()).rows] == ["root"]
         assert reading.failures(10) == ()
     ledger.close()
 
@@ -267,7 +269,7 @@ def test_sessions_are_found_by_the_check_they_fail(ledger_url: str) -> None:
 
     def found(**asked: str) -> list[str]:
         with snapshot(ledger_url) as reading:
-            return [row.ref.event_id for row in reading.sessions(Query(**asked)).rows]  # type: ignore[arg-type]
+            return [row.ref.event_id for row in reading.sessions(SessionQuery(**asked)).rows]  # type: ignore[arg-type]
 
     assert found(check="any") == ["s2", "s0"]
     assert found(check="event_sum") == found(check="currency") == ["s0"]
@@ -320,7 +322,8 @@ def test_a_migrated_ledger_has_the_same_lists(listed_file: Path, tmp_path: Path)
 
     def lists(path: Path) -> list[list[object]]:
         query = {
-            sort: walk(f"sqlite:///{path}", Query(sort=sort, currency="USD")) for sort in ("changed", "events", "cost")
+            sort: walk(f"sqlite:///{path}", SessionQuery(sort=sort, currency="USD"))
+            for sort in ("changed", "events", "cost")
         }
         return [[row.ref for row in rows] for rows in query.values()]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.ledger import Ledger
-from exporter.ledger.worker import LedgerThread
+from exporter.ledger.worker import LedgerWorker
 from tests.ledger.test_ledger import opened
 
 
@@ -16,9 +16,9 @@ def noting(order: list[Any], what: Any) -> Callable[[Ledger], None]:
     return lambda _: order.append(what)
 
 
-def with_thread(tmp_path: Path, scene: Callable[[LedgerThread], Any]) -> None:
+def with_thread(tmp_path: Path, scene: Callable[[LedgerWorker], Any]) -> None:
     async def play() -> None:
-        thread = LedgerThread()
+        thread = LedgerWorker()
         await thread.open(lambda: opened(tmp_path / "l.sqlite"))
         try:
             await scene(thread)
@@ -31,7 +31,7 @@ def with_thread(tmp_path: Path, scene: Callable[[LedgerThread], Any]) -> None:
 def test_sightings_go_before_whatever_waits(tmp_path: Path) -> None:
     """While one call is under way others queue up; the urgent ones run first, and each kind in its order."""
 
-    async def scene(thread: LedgerThread) -> None:
+    async def scene(thread: LedgerWorker) -> None:
         order, hold = list[str](), threading.Event()
         held = asyncio.create_task(thread.run(lambda _: hold.wait(30)))
         calls = [
@@ -54,7 +54,7 @@ def test_results_are_shown_in_the_order_of_the_commits(tmp_path: Path) -> None:
         committed.append(len(committed))
         return committed[-1]
 
-    async def scene(thread: LedgerThread) -> None:
+    async def scene(thread: LedgerWorker) -> None:
         async def elsewhere() -> None:
             for _ in range(300):
                 await thread.run_next(lambda ledger: thread.tell(shown.append, commit(ledger)))
@@ -75,7 +75,7 @@ def test_results_are_shown_in_the_order_of_the_commits(tmp_path: Path) -> None:
 def test_a_failing_call_fails_alone(tmp_path: Path) -> None:
     """Whoever called hears of the error, and the thread goes on; one who has gone is passed over."""
 
-    async def scene(thread: LedgerThread) -> None:
+    async def scene(thread: LedgerWorker) -> None:
         outcomes = await asyncio.gather(thread.run(lambda _: 1 // 0), thread.run(lambda _: 5), return_exceptions=True)
         assert (type(outcomes[0]), outcomes[1]) == (ZeroDivisionError, 5)
         hold, ran = threading.Event(), list[int]()
@@ -95,7 +95,7 @@ def test_a_failing_call_fails_alone(tmp_path: Path) -> None:
 def test_closing_finishes_what_waits(tmp_path: Path) -> None:
     """What was asked for before the end is done before the ledger is closed."""
 
-    async def scene(thread: LedgerThread) -> None:
+    async def scene(thread: LedgerWorker) -> None:
         done = list[int]()
         waiting = [asyncio.create_task(thread.run(noting(done, n))) for n in range(5)]
         await asyncio.sleep(0)
@@ -108,4 +108,4 @@ def test_closing_finishes_what_waits(tmp_path: Path) -> None:
 
 def test_closing_without_having_opened() -> None:
     """A thread that was never started needs no end."""
-    asyncio.run(LedgerThread().close())
+    asyncio.run(LedgerWorker().close())

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from exporter.config import Budget
 from exporter.core.errors import LedgerAway, LedgerError
-from exporter.core.model import Claim, DetailRecord, Poll, Sighting
+from exporter.core.model import Claim, DetailRecord, Poll, SessionNotice
 from exporter.ledger import Ledger
 from exporter.ledger.sharing.writers import DEAD_SECONDS
 from tests.ledger.test_ledger import ALL, CALL, SETTINGS, net, opened, poll, ref, state, values
@@ -407,7 +407,7 @@ def test_a_record_that_two_list_at_once_is_counted_once(database: str) -> None:
     rounds = 20
     with writers(database, 2) as ledgers:
         for number in range(rounds):
-            named = Sighting(ref(f"s{number}"), "listed")
+            named = SessionNotice(ref(f"s{number}"), "listed")
             cost = Decimal("0.25")
             records = [DetailRecord(f"r{number}", "call-control", 5.0, cost, "USD", named)]
             together(*[partial(ledger.list_records, "main", records, 10.0) for ledger in ledgers])

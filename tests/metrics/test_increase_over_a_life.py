@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from exporter.config import Budget, Label
 from exporter.ledger import Ledger
-from simulator import Bills, Settings, running
+from simulator import Bills, SimulatorSettings, running
 from tests.support.exporting import SCRAPER, Exporting, config, exporting, net, same, stated
 from tests.support.programs import make_blocks, prometheus_of
 
@@ -130,7 +130,7 @@ class Life(Struct):
 
 async def played(folder: Path) -> Life:
     """Live for ten hours."""
-    world = Settings(
+    world = SimulatorSettings(
         speed=0.0,
         sessions_per_hour=20,
         seed=4,
@@ -142,8 +142,8 @@ async def played(folder: Path) -> Life:
         plain = config(simulated, folder)
         before = replace(
             plain,
-            polling=replace(plain.polling, tick_seconds=60.0, settle_after_seconds=48.0 * HOUR),
-            metrics=replace(plain.metrics, birth_seconds=150.0),
+            polling=replace(plain.polling, scheduler_interval_seconds=60.0, settle_after_seconds=48.0 * HOUR),
+            metrics=replace(plain.metrics, new_series_zero_seconds=150.0),
             budgets=(Budget(name="all", amount=Decimal(100)),),
         )
         label = Label(name="connection", field="connection_name")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.core.catalog import Family
-from exporter.metrics.block import Block
+from exporter.metrics.block import FamilyBlock
 from exporter.metrics.lines import PART_LINES, Lines
 
 MANY = 3 * PART_LINES
@@ -69,7 +69,7 @@ def test_holes_are_filled() -> None:
 
 def test_values_of_labels_with_spaces() -> None:
     """A label value may have spaces, backslashes and what looks like a value; only the value is swapped."""
-    block = Block(Family("telnyx_x", "gauge", "process", ("model",), "Help."), ("model",))
+    block = FamilyBlock(Family("telnyx_x", "gauge", "process", ("model",), "Help."), ("model",))
     for value in (1, 2.5, 3):
         block.put(('a b" 7} 8\n',), value)
         text, openmetrics = block.finished()

@@ -11,8 +11,7 @@ from msgspec.structs import replace
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.config import Buckets, Label
-from exporter.config import Metrics as Settings
+from exporter.config import Buckets, Label, MetricsSettings
 from exporter.core.catalog import FAMILIES
 from exporter.core.model import Exemplar, Labels, Receipt, Total
 from exporter.metrics import Metrics
@@ -26,9 +25,9 @@ EVENT_BOUNDS = (1.0, 10.0, 100.0)
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def settings(*extra: str, **how: Any) -> Settings:
+def settings(*extra: str, **how: Any) -> MetricsSettings:
     labels = tuple(Label(name=name, field=name) for name in extra)
-    return Settings(labels=labels, **({"buckets": Buckets(session_events=EVENT_BOUNDS)} | how))
+    return MetricsSettings(labels=labels, **({"buckets": Buckets(session_events=EVENT_BOUNDS)} | how))
 
 
 def loaded(totals: Iterable[Total], *extra: str, **how: Any) -> Metrics:
@@ -153,8 +152,8 @@ def test_number_of_what_was_never_committed() -> None:
     metrics.load([counter(1, "5", other), counter(2, "3", other, CREDITS, released=False)])
     found = samples(metrics)
     assert (shown(found, COST), shown(found, COST, currency="EUR"), shown(found, CREDITS)) == (5, 5, 0)
-    assert shown(found, "telnyx_unreleased_cost", currency="USD") == 0
-    assert shown(found, "telnyx_unreleased_cost", currency="EUR") == -3
+    assert shown(found, "telnyx_pending_cost", currency="USD") == 0
+    assert shown(found, "telnyx_pending_cost", currency="EUR") == -3
 
 
 # Projection
@@ -199,7 +198,7 @@ def test_projection_keeps_sums(drawn: list[tuple[Decimal, str, str, bool]], conf
     """Whatever labels are configured, the shown costs and the unreleased ones add up to what was booked."""
     rows = rows_of(drawn)
     found = samples(loaded(rows, *configured))
-    together = (shown(found, COST) or 0) + (shown(found, "telnyx_unreleased_cost") or 0)
+    together = (shown(found, COST) or 0) + (shown(found, "telnyx_pending_cost") or 0)
     assert together == pytest.approx(float(sum(row.value for row in rows)))
 
 
@@ -226,7 +225,7 @@ def test_release_only_adds(drawn: list[tuple[Decimal, str, str, bool]], configur
         metrics.apply(Receipt((replace(row, released=True),)))
         before, found = found, samples(metrics) if not row.released and row.value else found
         assert all(found[key] >= value for key, value in before.items() if key[0] == COST)
-    assert (shown(found, "telnyx_unreleased_cost") or 0) == 0
+    assert (shown(found, "telnyx_pending_cost") or 0) == 0
 
 
 # Histograms
@@ -276,12 +275,12 @@ def test_rebucketing(booked: set[float], data: st.DataObject) -> None:
 
 
 def test_birth() -> None:
-    """A new series shows 0 until it stood on a page for birth_seconds and was scraped."""
-    metrics = loaded([counter(1, "1", released=False)], birth_seconds=150)
+    """A new series shows 0 until it stood on a page for new_series_zero_seconds and was scraped."""
+    metrics = loaded([counter(1, "1", released=False)], new_series_zero_seconds=150)
     assert metrics.ripe(0) == []
     found = samples(metrics)
     assert shown(found, COST) == 0
-    assert shown(found, "telnyx_unreleased_cost", account="main", currency="USD") == 1
+    assert shown(found, "telnyx_pending_cost", account="main", currency="USD") == 1
     metrics.scraped(5)
     assert metrics.ripe(10) == []
     assert metrics.ripe(400) == [], "the scrape was before the birth"
@@ -291,13 +290,13 @@ def test_birth() -> None:
     metrics.apply(Receipt((counter(1, "1"),)))
     found = samples(metrics)
     assert shown(found, COST) == 1
-    assert shown(found, "telnyx_unreleased_cost") == 0
+    assert shown(found, "telnyx_pending_cost") == 0
     assert metrics.ripe(1000) == []
 
 
 def test_birth_before_page() -> None:
     """A scrape of a page that doesn't have the series yet begins no birth, however long the series waits."""
-    metrics = loaded([], birth_seconds=10)
+    metrics = loaded([], new_series_zero_seconds=10)
     metrics.page()
     metrics.apply(Receipt((counter(1, "1", released=False),)))
     metrics.ripe(0)
@@ -364,8 +363,8 @@ def test_birth_in_a_known_series() -> None:
 
 
 def test_no_births() -> None:
-    """With birth_seconds 0 a total is ripe at once, scraped or not."""
-    metrics = loaded([counter(1, "1", released=False)], birth_seconds=0)
+    """With new_series_zero_seconds 0 a total is ripe at once, scraped or not."""
+    metrics = loaded([counter(1, "1", released=False)], new_series_zero_seconds=0)
     assert metrics.ripe(0) == [1]
 
 
@@ -379,14 +378,14 @@ def test_unreleased_is_net() -> None:
         counter(4, "9", COST_LABELS, EVENTS, released=False),
     ]
     found = samples(loaded(rows))
-    assert shown(found, "telnyx_unreleased_cost", currency="USD") == 1.25
-    assert shown(found, "telnyx_unreleased_cost", currency="EUR") == 0
+    assert shown(found, "telnyx_pending_cost", currency="USD") == 1.25
+    assert shown(found, "telnyx_pending_cost", currency="EUR") == 0
 
 
 def test_gauges_are_not_born() -> None:
     """A gauge shows its value from its first line."""
     state = (("account", "main"), ("state", "active"))
-    metrics = loaded([counter(1, "3", state, "telnyx_sessions", released=False)], birth_seconds=0)
+    metrics = loaded([counter(1, "3", state, "telnyx_sessions", released=False)], new_series_zero_seconds=0)
     assert shown(samples(metrics), "telnyx_sessions") == 3
     assert metrics.ripe(0) == []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 from msgspec.structs import replace
 
-from simulator import AcceleratedClock, Settings, running
+from simulator import AcceleratedClock, SimulatorSettings, running
 from tests.support.exporting import Exporting, config, exporting, same, stated
 
 DAY_SECONDS = 86_400.0
@@ -72,10 +72,10 @@ def test_prometheus_holds_the_truth_after_a_simulated_day(tmp_path: Path, promet
     """Scraped every second while a day passes; then paused and drained, net cost by PromQL is /_truth to 6 places."""
 
     async def day() -> None:
-        world = Settings(speed=DAY_SECONDS / REAL_SECONDS, sessions_per_hour=15, seed=11)
+        world = SimulatorSettings(speed=DAY_SECONDS / REAL_SECONDS, sessions_per_hour=15, seed=11)
         with running(world, time.monotonic) as simulated:
             plain = config(simulated, tmp_path)
-            settings = replace(plain, metrics=replace(plain.metrics, birth_seconds=3.0))
+            settings = replace(plain, metrics=replace(plain.metrics, new_series_zero_seconds=3.0))
             own = AcceleratedClock(world.start, world.speed, time.monotonic)
             async with (
                 exporting(settings, simulated, own) as exporter,
@@ -100,9 +100,9 @@ def test_prometheus_holds_the_truth_after_a_simulated_day(tmp_path: Path, promet
         async def equal() -> bool:
             found.clear()
             found.update(await query(exporter.http, origin, NET))
-            unreleased = await query(exporter.http, origin, "sum(telnyx_unreleased_cost)")
+            pending_cost = await query(exporter.http, origin, "sum(telnyx_pending_cost)")
             due = await query(exporter.http, origin, "sum(telnyx_due_sessions)")
-            quiet = exporter.app.poller.idle and {*unreleased.values(), *due.values()} == {Decimal(0)}
+            quiet = exporter.app.poller.idle and {*pending_cost.values(), *due.values()} == {Decimal(0)}
             return quiet and same(found, stated(truth))
 
         try:
@@ -123,7 +123,9 @@ def test_promtool_accepts_the_whole_page(tmp_path: Path, promtool: Path) -> None
     """`promtool check metrics` has not a word to say about a page full of everything."""
 
     async def scenario() -> str:
-        world = Settings(speed=0.0, sessions_per_hour=30, history_seconds=6 * 3600.0, seed=2, currencies=("USD", "EUR"))
+        world = SimulatorSettings(
+            speed=0.0, sessions_per_hour=30, history_seconds=6 * 3600.0, seed=2, currencies=("USD", "EUR")
+        )
         with running(world, time.monotonic) as simulated:
             async with exporting(config(simulated, tmp_path), simulated) as exporter:
                 await exporter.follow_begun()

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import Metrics as Settings
-from exporter.core.model import Followed, SessionRef
+from exporter.config import MetricsSettings
+from exporter.core.model import SessionGauges, SessionRef
 from exporter.metrics import Metrics
 from exporter.metrics.top_sessions import (
     CHANGED_WITHIN_SECONDS,
     CHOSEN_SECONDS,
     KNOWN_PER_PLACE,
     PLACE_KEPT_SECONDS,
-    Places,
+    TopSessions,
 )
 
 NOW = 1_790_000_000.0
@@ -22,18 +22,18 @@ NOW = 1_790_000_000.0
 
 def session(
     name: str, cost: str = "0", turns: int = 0, at: float = NOW, *, configured: bool = False, currency: str = "USD"
-) -> Followed:
+) -> SessionGauges:
     costs = (("inference", currency, Decimal(cost)),)
-    return Followed(SessionRef("main", "call-session", name), 11, turns, at, costs, configured)
+    return SessionGauges(SessionRef("main", "call-session", name), 11, turns, at, costs, configured)
 
 
-def chosen(places: Places) -> set[str]:
+def chosen(places: TopSessions) -> set[str]:
     return {each.ref.event_id for each in places.choose()}
 
 
 def test_halves() -> None:
     """Half of the places go to the dearest sessions, half to those with the most turns."""
-    places = Places(4)
+    places = TopSessions(4)
     dear = [session(f"dear{i}", cost=str(10 + i)) for i in range(5)]
     long = [session(f"long{i}", turns=10 + i) for i in range(5)]
     places.follow([*dear, *long], NOW)
@@ -42,7 +42,7 @@ def test_halves() -> None:
 
 def test_configured_first() -> None:
     """Configured sessions have their places whatever the others cost, also long after their last change."""
-    places = Places(2)
+    places = TopSessions(2)
     places.follow(
         [session("dear", cost="99"), session("mine", at=NOW - 10 * CHANGED_WITHIN_SECONDS, configured=True)], NOW
     )
@@ -53,7 +53,7 @@ def test_configured_first() -> None:
 
 def test_place_kept() -> None:
     """Who has a place keeps it for 15 minutes, then the dearer session gets it."""
-    places = Places(1)
+    places = TopSessions(1)
     places.follow([session("first", cost="1")], NOW)
     assert chosen(places) == {"first"}
     places.follow([session("dearer", cost="2")], NOW + PLACE_KEPT_SECONDS - 1)
@@ -64,7 +64,7 @@ def test_place_kept() -> None:
 
 def test_six_hours() -> None:
     """A session without a change for six hours loses its place."""
-    places = Places(1)
+    places = TopSessions(1)
     places.follow([session("quiet")], NOW)
     places.follow([], NOW + CHANGED_WITHIN_SECONDS)
     assert chosen(places) == {"quiet"}
@@ -74,18 +74,18 @@ def test_six_hours() -> None:
 
 def test_no_places() -> None:
     """With a bound of 0 no session has series of its own."""
-    places = Places(0)
+    places = TopSessions(0)
     places.follow([session("mine", configured=True)], NOW)
     assert chosen(places) == set()
 
 
 def test_currencies_do_not_add_up() -> None:
     """A session that cost 3 in each of two currencies is no dearer than one that cost 4 in one."""
-    both = Followed(
+    both = SessionGauges(
         SessionRef("main", "call-session", "both"),
         *(1, 0, NOW, (("p", "USD", Decimal(3)), ("p", "EUR", Decimal(3))), False),
     )
-    places = Places(1)
+    places = TopSessions(1)
     places.follow([both, session("one", cost="4")], NOW)
     assert chosen(places) == {"one"}
 
@@ -101,10 +101,10 @@ SESSIONS = st.builds(
 
 
 @given(st.lists(st.lists(SESSIONS, max_size=20), max_size=5), st.integers(0, 4))
-def test_bound(rounds: list[list[Followed]], bound: int) -> None:
+def test_bound(rounds: list[list[SessionGauges]], bound: int) -> None:
     """There are never more places than the bound, and none stays empty while a session could have it."""
-    places = Places(bound)
-    known: dict[str, Followed] = {}
+    places = TopSessions(bound)
+    known: dict[str, SessionGauges] = {}
     for number, followed in enumerate(rounds):
         now = NOW + 60 * number
         known |= {each.ref.event_id: each for each in followed}
@@ -117,7 +117,7 @@ def test_bound(rounds: list[list[Followed]], bound: int) -> None:
 
 def test_memory() -> None:
     """Only so many candidates are remembered, the best by each measure among them."""
-    places = Places(2)
+    places = TopSessions(2)
     crowd = [session(f"s{i}", cost=str(i), turns=1000 - i) for i in range(10 * KNOWN_PER_PLACE)]
     places.follow(crowd, NOW)
     places.choose()
@@ -138,7 +138,7 @@ def lines(metrics: Metrics) -> dict[tuple[str, str], float]:
 
 def test_series() -> None:
     """A session with a place has its four families; when it loses the place its series end."""
-    metrics = Metrics(Settings(followed_sessions_max=1))
+    metrics = Metrics(MetricsSettings(session_series_max=1))
     metrics.follow([session("one", cost="0.2128", turns=5)], NOW)
     assert lines(metrics) == {
         ("telnyx_followed_session_cost", "oneinference"): 0.2128,
@@ -152,7 +152,7 @@ def test_series() -> None:
 
 def test_due() -> None:
     """The choice is made anew when a session changed or a minute has gone by, also backwards; not at each commit."""
-    places = Places(1)
+    places = TopSessions(1)
     for news, now, due in (
         ([session("first")], NOW, True),
         ([], NOW + CHOSEN_SECONDS - 1, False),

@@ -11,7 +11,7 @@ import yaml
 from msgspec.structs import replace
 
 from exporter.config import Label
-from simulator import Settings, running
+from simulator import SimulatorSettings, running
 from tests.metrics.test_prometheus import NET, query, ready, scraping
 from tests.support.exporting import Exporting, config, exporting, same, stated
 
@@ -66,9 +66,9 @@ def test_a_live_prometheus_sees_the_first_cent_and_no_history_twice(tmp_path: Pa
 
     async def play() -> None:
         exporter_port, port = free_ports()
-        with running(Settings(speed=0.0, sessions_per_hour=30, seed=4), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_per_hour=30, seed=4), time.monotonic) as simulated:
             plain = config(simulated, tmp_path)
-            before = replace(plain, metrics=replace(plain.metrics, birth_seconds=3.0))
+            before = replace(plain, metrics=replace(plain.metrics, new_series_zero_seconds=3.0))
             label = Label(name="connection", field="connection_name")
             after = replace(before, metrics=replace(before.metrics, labels=(label,)))
             async with scraping(prometheus, tmp_path, exporter_port, port) as origin:

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from exporter.config import Budget, Threshold
-from simulator import Settings, running
+from simulator import SimulatorSettings, running
 from tests.metrics.test_zero_start_in_prometheus import free_ports
 from tests.monitoring.test_rules import ALERTS, RULES
 from tests.support.alerting import Receiver, alertmanager
@@ -36,7 +36,7 @@ scrape_configs:
 def test_who_overspends_is_told(tmp_path: Path, prometheus: Path, alertmanager_program: Path) -> None:
     """Two hours of calls cost more than the day's budget: three alerts arrive, with all that readers need."""
     exporter_port, port = free_ports()
-    world = Settings(speed=0.0, sessions_per_hour=60, seed=4)
+    world = SimulatorSettings(speed=0.0, sessions_per_hour=60, seed=4)
     with (
         running(world, time.monotonic) as simulated,
         Receiver().listening() as receiver,
@@ -51,7 +51,9 @@ def test_who_overspends_is_told(tmp_path: Path, prometheus: Path, alertmanager_p
         settings = replace(
             plain,
             metrics=replace(
-                plain.metrics, birth_seconds=3.0, thresholds=(Threshold(name="runaway", cost=Decimal("0.05")),)
+                plain.metrics,
+                new_series_zero_seconds=3.0,
+                thresholds=(Threshold(name="runaway", cost=Decimal("0.05")),),
             ),
             budgets=(Budget(name="voice", amount=Decimal("0.5"), window="day"),),
         )

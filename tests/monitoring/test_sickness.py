@@ -1,8 +1,8 @@
 """What must be empty when all is well, and isn't when it is not: panels and alerts asked of a day of ailments.
 
 `EMPTY` lists the queries of panels that have nothing to show on a sound day, with what they show on a bad one. The list
-is exact: who stands there is empty in the sound past of tests/support/history.py and shows something here; who doesn't stand
-there has shown something in that past. Alerts are held to it as well, with the time that each waits.
+is exact: who stands there is empty in the sound past of tests/support/history.py and shows something here; who doesn't
+stand there has shown something in that past. Alerts are held to it as well, with the time that each waits.
 """
 
 from collections.abc import Mapping

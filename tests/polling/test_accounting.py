@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from exporter.config import Config, Ledger
+from exporter.config import Config, LedgerSettings
 from exporter.core.catalog import FAMILIES
 from exporter.core.model import SessionRef
-from simulator import Bills, Faults, Running, Settings, running
+from simulator import Bills, Faults, Running, SimulatorSettings, running
 from tests.support.exporting import Exporting, Samples, config, exporting
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -32,7 +32,7 @@ BILLS = Bills(
     overlapping_share=0.4,
 )
 FAULTS = Faults(error_share=0.3, slow_body_seconds=0.05, latency_seconds=0.01, retry_after_seconds=0)
-WORLD = Settings(speed=0.0, sessions_per_hour=1, sessions_max=70, currencies=("USD", "USD", "GBP"))
+WORLD = SimulatorSettings(speed=0.0, sessions_per_hour=1, sessions_max=70, currencies=("USD", "USD", "GBP"))
 """Sessions begin for not quite three days; what becomes of their bills takes some more."""
 
 SEEDS = range(11, 21) if os.environ.get("FULL") == "1" else (11,)
@@ -43,7 +43,7 @@ Sums = dict[tuple[str, ...], Decimal]
 
 def paced(simulated: Running, url: str) -> Config:
     """Settled sessions are looked at twice a day: often enough for the world's own promise."""
-    plain = config(simulated, Path(), ledger=Ledger(url=url, takeover_seconds=0))
+    plain = config(simulated, Path(), ledger=LedgerSettings(url=url, exposition_handover_seconds=0))
     rechecks = tuple(DAY / 2 * (place + 1) for place in range(20))
     return replace(
         plain,
@@ -142,7 +142,7 @@ async def live(simulated: Running, url: str, witness: Witness, *, days: float, r
                 await witness.look(exporter)
 
 
-async def played(url: str, settings: Settings) -> tuple[Witness, Samples, dict[str, Any]]:
+async def played(url: str, settings: SimulatorSettings) -> tuple[Witness, Samples, dict[str, Any]]:
     """Three days of traffic under faults and restarts, then until every bill has ended; the API is well at last."""
     witness = Witness()
     with running(settings, time.monotonic) as simulated:
@@ -177,7 +177,9 @@ def test_overlapping_roots_are_counted_as_one_session(ledger_url: str, *, outer_
     """A leg that is followed beside its call is absorbed: one session started, one settled, one observation."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+        with running(
+            SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic
+        ) as simulated:
             async with exporting(paced(simulated, ledger_url), simulated) as exporter:
                 (call,) = simulated.world.refs()
                 tree = simulated.world.find((call.record_type,), uuid.UUID(call.event_id))

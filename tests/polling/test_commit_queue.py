@@ -8,30 +8,30 @@ from typing import Any
 from exporter.config import Config
 from exporter.core.errors import LedgerError
 from exporter.ledger import Ledger
-from exporter.ledger.worker import LedgerThread
+from exporter.ledger.worker import LedgerWorker
 from exporter.metrics import Metrics
-from exporter.polling.commit_queue import Booker
+from exporter.polling.commit_queue import CommitQueue
 from exporter.runtime.app import SystemClock
 from tests.ledger.test_ledger import ALL, CALL, net, opened, poll, ref
 from tests.support.exporting import PATIENCE_SECONDS
 
 
-class Unlucky(LedgerThread):
+class Unlucky(LedgerWorker):
     """While a commit is under way another call fails, once, as one does whose connection broke."""
 
-    booker: Booker | None = None
+    commit_queue: CommitQueue | None = None
 
     async def run(self, method: Any, *args: Any, **kwargs: Any) -> Any:
-        if method is Ledger.record and self.booker is not None:
-            self.booker.failed(LedgerError("a lease could not be taken"))
-            self.booker = None
+        if method is Ledger.record and self.commit_queue is not None:
+            self.commit_queue.failed(LedgerError("a lease could not be taken"))
+            self.commit_queue = None
         return await super().run(method, *args, **kwargs)
 
 
-async def recovered(booker: Booker) -> None:
+async def recovered(commit_queue: CommitQueue) -> None:
     """Until the ledger is said to work again, after it was said to have failed."""
-    assert booker.failing == "a lease could not be taken"
-    while booker.failing is not None:  # noqa: ASYNC110 - it has no event, only a state that is shown
+    assert commit_queue.failing == "a lease could not be taken"
+    while commit_queue.failing is not None:  # noqa: ASYNC110 - it has no event, only a state that is shown
         await asyncio.sleep(0.01)
 
 
@@ -41,15 +41,15 @@ def test_a_failure_beside_a_commit_that_succeeds_is_got_over(tmp_path: Path) -> 
     async def play() -> None:
         thread = Unlucky()
         await thread.open(lambda: opened(tmp_path / "l.sqlite"))
-        booker = Booker(thread, Metrics(Config().metrics), SystemClock())
-        running = asyncio.create_task(booker.run())
+        commit_queue = CommitQueue(thread, Metrics(Config().metrics), SystemClock())
+        running = asyncio.create_task(commit_queue.run())
         try:
             await thread.run(Ledger.follow, [ref("s")], "file", 0.0)
             (claim,) = await thread.run(Ledger.claim, 0.0, ALL)
-            thread.booker = booker
-            await booker.book(poll(claim, CALL, 0.0))
+            thread.commit_queue = commit_queue
+            await commit_queue.book(poll(claim, CALL, 0.0))
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await recovered(booker)
+                await recovered(commit_queue)
             assert sum((await thread.run(net)).values()) == Decimal("0.1852")
         finally:
             running.cancel()

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from exporter.core.catalog import FAMILIES
-from simulator import Faults, Running, Settings, running
+from simulator import Faults, Running, SimulatorSettings, running
 from tests.support.exporting import SCRAPER, Samples, net, read, same, stated
 
 KILLS = 1000 if os.environ.get("FULL") == "1" else 50
@@ -81,7 +81,7 @@ def write_config(simulated: Running, folder: Path) -> Path:
         "accounts": [{"name": "main", "base_url": simulated.url, "api_key_env": "CRASH_TEST_KEY"}],
         "sessions": [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()],
         "polling": {
-            "tick_seconds": 0.05,
+            "scheduler_interval_seconds": 0.05,
             "timeout_seconds": 1,
             "attempts_max": 2,
             "min_interval_seconds": 1,
@@ -90,7 +90,7 @@ def write_config(simulated: Running, folder: Path) -> Path:
             "recheck_after_seconds": rechecks,
             "configured_recheck_seconds": 5,
         },
-        "metrics": {"birth_seconds": 0.5},
+        "metrics": {"new_series_zero_seconds": 0.5},
         "ledger": {"url": f"sqlite:///{folder / 'ledger.sqlite'}"},
     }
     config["accounts"][0] |= {"requests_per_second": 1000, "max_in_flight": 20}  # type: ignore[index]  # a list of dicts
@@ -105,7 +105,7 @@ def test_kills_cost_nothing(tmp_path: Path, free_port: int, error_share: float) 
     """SIGKILL at random moments under full polling: every counter only rises, and in the end all is exact."""
     chance = random.Random(SEED)
     faults = Faults(error_share=error_share, slow_body_seconds=0.1, retry_after_seconds=1)
-    world = Settings(
+    world = SimulatorSettings(
         faults=faults, speed=SPEED, history_seconds=100_000.0, sessions_per_hour=6, sessions_max=150, seed=SEED
     )
 
@@ -157,6 +157,6 @@ async def settle(exporter: Process, http: httpx.AsyncClient, simulated: Running)
 
 def settled(samples: Samples) -> bool:
     states = {dict(labels)["state"]: v for (name, labels), v in samples.items() if name == "telnyx_sessions"}
-    held = sum(v for (name, _), v in samples.items() if name == "telnyx_unreleased_cost")
+    held = sum(v for (name, _), v in samples.items() if name == "telnyx_pending_cost")
     live = sum(states.get(state, Decimal(1)) for state in ("discovered", "active"))
     return bool(states) and live == 0 and held == 0

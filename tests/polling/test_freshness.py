@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.following import Sources, measure
-from simulator import Settings, running
+from simulator import SimulatorSettings, running
 
 STEP_SECONDS = 20.0
-WORLD = Settings(speed=0.0, sessions_per_hour=30, sessions_max=20)
+WORLD = SimulatorSettings(speed=0.0, sessions_per_hour=30, sessions_max=20)
 """None of its trees is deeper than the API shows at once; one that is takes one more request each time."""
 
 

@@ -16,8 +16,8 @@ import pytest
 from benchmarks import growth, keeping, memory, start
 from benchmarks.ledgers import ACCOUNT, build, day_before, poll, session
 from exporter.config import Budget, Config
-from exporter.core.model import DetailRecord, SessionRef, Sighting
-from exporter.ledger import Ledger, Settings, open_ledger
+from exporter.core.model import DetailRecord, SessionNotice, SessionRef
+from exporter.ledger import Ledger, TotalsSettings, open_ledger
 from exporter.ledger.queue.sessions import START
 from exporter.runtime.plan import policy
 
@@ -27,7 +27,7 @@ CONFIG = Config(budgets=(Budget(name="all", amount=Decimal(100), currency="USD",
 
 @contextmanager
 def opened(path: Path) -> Iterator[Ledger]:
-    with closing(open_ledger(f"sqlite:///{path}", policy(CONFIG), Settings.of(CONFIG))) as ledger:
+    with closing(open_ledger(f"sqlite:///{path}", policy(CONFIG), TotalsSettings.of(CONFIG))) as ledger:
         yield ledger
 
 
@@ -104,19 +104,19 @@ def everything(ledger: Ledger, now: float) -> None:
     """What a running exporter asks of its ledger again and again, and what it asks at a start and a reload."""
     ref = SessionRef(ACCOUNT, "message", "new")
     ledger.configure([ref], now)
-    ledger.sight([Sighting(ref, "begun"), Sighting(ref, "rated")], "webhooks", now)
-    record = DetailRecord("r1", "message", now, Decimal("0.01"), "USD", Sighting(ref, "listed"))
+    ledger.report([SessionNotice(ref, "begun"), SessionNotice(ref, "rated")], "webhooks", now)
+    record = DetailRecord("r1", "message", now, Decimal("0.01"), "USD", SessionNotice(ref, "listed"))
     ledger.list_records(ACCOUNT, [record], now)
     ledger.forget_records(ACCOUNT, now - 86_400)
     ledger.succeeded("files", [ACCOUNT], now)
     day = day_before(now)
     for claim in ledger.claim(now, {ACCOUNT: 10}):
         if claim.ref.record_type == ref.record_type:
-            ledger.put_off(claim, now)
+            ledger.defer(claim, now)
         else:
             ledger.record([poll(claim, session(int(claim.ref.event_id[:8], 16), day), now)])
     ledger.due(now, [ACCOUNT])
-    ledger.hasten(now, START)
+    ledger.clamp_due(now, START)
     ledger.retry(now)
     ledger.sum_up(now)
     ledger.release(total.row for total in ledger.totals())
@@ -124,5 +124,5 @@ def everything(ledger: Ledger, now: float) -> None:
     ledger.newest()
     ledger.probe(now)
     ledger.followed(now - 3600, 1000)
-    ledger.reconfigure(policy(CONFIG), Settings.of(CONFIG), [ref], [], now)
+    ledger.reconfigure(policy(CONFIG), TotalsSettings.of(CONFIG), [ref], [], now)
     ledger.prune(now, 10)

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 
 from exporter.config import ConfiguredSession, Secret, dump, load
 from exporter.core.errors import ConfigError, PollError
-from exporter.log import facts
+from exporter.log import fields
 from exporter.runtime.reload import Origin
 from simulator import running
 from tests.runtime.test_exporter import EXAMPLE
@@ -37,7 +37,7 @@ def log_exception() -> None:
 
 
 LEAKS: dict[str, Callable[[], object]] = {
-    "a fact at debug": lambda: log.debug("m", extra=facts(error=f"for {KEY}")),
+    "a fact at debug": lambda: log.debug("m", extra=fields(error=f"for {KEY}")),
     "a traceback": log_exception,
     "a page": lambda: PlainTextResponse(f'telnyx_cost_total{{account="{KEY}"}} 1\n'),
     "a header": lambda: PlainTextResponse("", headers={"Location": f"/?password={PASSWORD}"}),

@@ -52,7 +52,7 @@ def test_a_session_is_worth_a_transaction_behind_the_pooler(postgres: Postgres, 
 
 MAKER = dedent("""
     import signal
-    from tests.postgres import running
+    from tests.support.postgres import running
     with running() as server:
         print(server.data, flush=True)
         signal.pause()

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from prometheus_client import Metric
 from prometheus_client.openmetrics import parser
 
-from exporter.config import ConfiguredSession, Tree
+from exporter.config import ConfiguredSession, TreeSettings
 from exporter.core.errors import ConfigError, LedgerError, LedgerLocked
 from exporter.runtime.app import App
-from simulator import DOCUMENTED_ID, Running, Settings, running
+from simulator import DOCUMENTED_ID, Running, SimulatorSettings, running
 from tests.support.exporting import Exporting, Samples, config, exporting, net, same, stated
 from tests.support.faulty_server import Answer, answer, serving, then_close, then_reset, then_silence
 from tests.support.trees import answer as tree
@@ -25,7 +25,7 @@ from tests.support.trees import body, node
 HOUR = 3600.0
 LONGEST_SECONDS = 1.1 * HOUR + 1
 """After so long every live session is due, whatever its jitter."""
-EXAMPLE = Settings(speed=0.0, sessions_max=0, documented_example=True)
+EXAMPLE = SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True)
 GOLDEN = Path(__file__).parents[1] / "data" / "documented-metrics.txt"
 MEASURED = re.compile(
     r"process_|python_|telnyx_(exporter_build_info|ledger_size_bytes|api_quota_remaining|api_requests_total|polls_total"
@@ -34,7 +34,9 @@ MEASURED = re.compile(
 """Samples that differ from run to run: times, sizes, and how often something was looked at."""
 
 
-def run(scenario: Callable[[Exporting], Awaitable[None]], settings: Settings, folder: Path, *followed: str) -> None:
+def run(
+    scenario: Callable[[Exporting], Awaitable[None]], settings: SimulatorSettings, folder: Path, *followed: str
+) -> None:
     """One scenario with a fresh simulator and an exporter that has these call-sessions configured."""
 
     async def play() -> None:
@@ -118,14 +120,14 @@ def test_a_simulated_day_is_booked_to_the_last_digit(tmp_path: Path) -> None:
         assert value(samples, "telnyx_events_total") == truth["events"]
         assert value(samples, "telnyx_unreconciled_sessions") == 0
 
-    run(scenario, Settings(speed=0.0, sessions_per_hour=6, seed=3), tmp_path)
+    run(scenario, SimulatorSettings(speed=0.0, sessions_per_hour=6, seed=3), tmp_path)
 
 
 def test_a_restart_continues_where_it_was(tmp_path: Path) -> None:
     """No ledger counter goes back to zero, none counts twice, and what changed meanwhile is booked."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_per_hour=10, seed=5), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=5), time.monotonic) as simulated:
             before: Samples = {}
             for _ in range(4):
                 async with exporting(config(simulated, tmp_path), simulated) as exporter:
@@ -172,7 +174,7 @@ def test_a_bad_answer_fails_its_own_poll_only(tmp_path: Path, what: str, bad: An
                     plain,
                     accounts=(account,),
                     sessions=sessions,
-                    tree=Tree(body_bytes_max=90_000),
+                    tree=TreeSettings(body_bytes_max=90_000),
                     polling=replace(plain.polling, timeout_seconds=0.5),
                 )
                 async with exporting(settings, simulated) as exporter:
@@ -219,7 +221,7 @@ def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds:
     """What is rated after the exporter's clock was set back or forward is booked, once."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_per_hour=10, seed=6), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=6), time.monotonic) as simulated:
             own = SteppedClock(simulated.clock.now())
             async with exporting(config(simulated, tmp_path), simulated, own) as exporter:
                 for step in (0.0, step_seconds, 0.0):
@@ -238,18 +240,18 @@ def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds:
 
 
 def test_births_show_zero_first(tmp_path: Path) -> None:
-    """A new series is 0 on the first pages, and its value comes after birth_seconds and a scrape of Prometheus."""
+    """A new series is 0 at first; its value comes after new_series_zero_seconds and a scrape of Prometheus."""
 
     async def play() -> None:
         with running(EXAMPLE, time.monotonic) as simulated:
             plain = config(simulated, tmp_path)
             session = ConfiguredSession(record_type="call-session", event_id=DOCUMENTED_ID)
-            settings = replace(plain, sessions=(session,), metrics=replace(plain.metrics, birth_seconds=0.4))
+            settings = replace(plain, sessions=(session,), metrics=replace(plain.metrics, new_series_zero_seconds=0.4))
             async with exporting(settings, simulated) as exporter:
 
                 async def held() -> bool:
                     page = (await exporter.get("/metrics")).text  # a look with curl is no scrape
-                    return 'telnyx_unreleased_cost{account="main",currency="USD"} 0.2128' in page
+                    return 'telnyx_pending_cost{account="main",currency="USD"} 0.2128' in page
 
                 await exporter.until(held)
                 seen = [value(await exporter.samples(), "telnyx_cost_total")]
@@ -257,7 +259,7 @@ def test_births_show_zero_first(tmp_path: Path) -> None:
                 async def shown() -> bool:
                     samples = await exporter.samples()
                     seen.append(value(samples, "telnyx_cost_total"))
-                    assert seen[-1] + value(samples, "telnyx_unreleased_cost") == Decimal("0.2128")
+                    assert seen[-1] + value(samples, "telnyx_pending_cost") == Decimal("0.2128")
                     return seen[-1] == Decimal("0.2128")
 
                 await exporter.until(shown)
@@ -270,7 +272,7 @@ def test_births_show_zero_first(tmp_path: Path) -> None:
 # Starting
 
 
-def start(settings: Settings, folder: Path, change: Callable[[Running], dict[str, object]]) -> None:
+def start(settings: SimulatorSettings, folder: Path, change: Callable[[Running], dict[str, object]]) -> None:
     async def play() -> None:
         with running(settings, time.monotonic) as simulated:
             async with exporting(config(simulated, folder, **change(simulated)), simulated):

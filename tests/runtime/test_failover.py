@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import pytest
 
-from simulator import Settings, running
+from simulator import SimulatorSettings, running
 from tests.polling.test_crash import settled
 from tests.support.cluster import PATIENCE_SECONDS, Cluster
 from tests.support.exporting import net, same, stated
@@ -70,13 +70,13 @@ def test_a_committed_row_survives_the_death_of_the_primary(cluster: Cluster) -> 
 SESSIONS = 2000 if os.environ.get("FULL") == "1" else 150
 DEATHS = ("server", "machine", "server") if os.environ.get("FULL") == "1" else ("server",)
 SEED = 20261126
-WORLD = Settings(
+WORLD = SimulatorSettings(
     speed=1200.0, history_seconds=100_000.0, sessions_per_hour=SESSIONS / 25, sessions_max=SESSIONS, seed=SEED
 )
 
 
 POLLING = {
-    "tick_seconds": 0.05,
+    "scheduler_interval_seconds": 0.05,
     "timeout_seconds": 2,
     "attempts_max": 2,
     "min_interval_seconds": 1,
@@ -97,44 +97,44 @@ def test_exporters_outlive_the_death_of_the_primary(
     with running(WORLD, time.monotonic) as simulated:
         refs = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
         config = write_config(simulated, tmp_path, cluster.url("ledger"), sessions=refs, polling=POLLING)
-        fleet = Fleet(config, [free_port(), free_port()])
-        for replica in fleet.replicas:
+        sharing = Fleet(config, [free_port(), free_port()])
+        for replica in sharing.replicas:
             replica.start()
         try:
-            scraped(fleet, lambda: counted(fleet, "telnyx_events_total") > SESSIONS)
-            told = [die(cluster, fleet, how) for how in DEATHS]
+            scraped(sharing, lambda: counted(sharing, "telnyx_events_total") > SESSIONS)
+            told = [die(cluster, sharing, how) for how in DEATHS]
             simulated.clock.pause()
-            exact(fleet, httpx.get(f"{simulated.origin}/_truth").json())
+            exact(sharing, httpx.get(f"{simulated.origin}/_truth").json())
         finally:
-            fleet.end()
+            sharing.end()
     with capsys.disabled():
         sys.stdout.write("".join(f"\n{line}" for line in told))
 
 
-def scraped(fleet: Fleet, condition: Callable[[], bool]) -> None:
+def scraped(sharing: Fleet, condition: Callable[[], bool]) -> None:
     """Scrape until what was scraped is so."""
 
     def holds() -> bool:
-        fleet.scrape()
+        sharing.scrape()
         return condition()
 
-    until(holds, fleet.log, PATIENCE_SECONDS)
+    until(holds, sharing.log, PATIENCE_SECONDS)
 
 
-def counted(fleet: Fleet, name: str) -> Decimal:
+def counted(sharing: Fleet, name: str) -> Decimal:
     """The sum of a counter as it was last shown."""
-    return sum((value for (sample, _), value in fleet.last.items() if sample == name), Decimal(0))
+    return sum((value for (sample, _), value in sharing.last.items() if sample == name), Decimal(0))
 
 
-def exact(fleet: Fleet, truth: dict[str, Any]) -> None:
+def exact(sharing: Fleet, truth: dict[str, Any]) -> None:
     """The truth stands still now: every session comes to rest, every series is born, and what is shown is true."""
-    scraped(fleet, lambda: settled(fleet.last) and same(net(fleet.last), stated(truth)))
-    assert counted(fleet, "telnyx_events_total") == truth["events"]
-    assert counted(fleet, "telnyx_inference_turns_total") == truth["inference_turns"]
-    assert counted(fleet, "telnyx_session_events_count") == counted(fleet, "telnyx_sessions_settled_total")
+    scraped(sharing, lambda: settled(sharing.last) and same(net(sharing.last), stated(truth)))
+    assert counted(sharing, "telnyx_events_total") == truth["events"]
+    assert counted(sharing, "telnyx_inference_turns_total") == truth["inference_turns"]
+    assert counted(sharing, "telnyx_session_events_count") == counted(sharing, "telnyx_sessions_settled_total")
 
 
-def die(cluster: Cluster, fleet: Fleet, how: str) -> str:
+def die(cluster: Cluster, sharing: Fleet, how: str) -> str:
     """The primary dies; how long it took until another could be written, and until the exporters polled again."""
     polls = "SELECT last_value FROM claims"
     before, begun = cluster.primary(), time.monotonic()
@@ -149,7 +149,7 @@ def die(cluster: Cluster, fleet: Fleet, how: str) -> str:
             return bool(cluster.execute(polls, "ledger")[0][0] > last)
         return False
 
-    scraped(fleet, polled)
+    scraped(sharing, polled)
     polling = time.monotonic() - begun
     if how == "machine":
         before.start()

@@ -133,7 +133,7 @@ def with_api(play: Callable[[Api], None], *, silent: bool) -> None:
 
 def started(folder: Path, port: int, url: str) -> Process:
     account = {"name": "main", "api_key_env": "MAIN_KEY", "base_url": url, "balance_interval_seconds": 0}
-    polling = {"tick_seconds": 0.05, "timeout_seconds": 600}
+    polling = {"scheduler_interval_seconds": 0.05, "timeout_seconds": 600}
     write(folder, accounts=[account], sessions=[SESSION], discovery=INSECURE, polling=polling)
     process = Process(folder, port)
     process.until(process.ready)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import Secret
-from exporter.log import FORMATS, LEVELS, QUIET, configure, facts
+from exporter.log import FORMATS, LEVELS, QUIET, configure, fields
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 log = logging.getLogger("exporter.polling.poller")
@@ -43,7 +43,7 @@ def logging_to_text(level: str = "info", format_: str = "logfmt") -> Iterator[io
 def test_logfmt() -> None:
     """A line is ts, level, logger and msg, then the facts in their order; only what needs quotes has them."""
     with logging_to_text() as stream:
-        log.warning("bill moved", extra=facts(account="default", cost=Decimal("0.2128"), turns=5, why="a b", at=None))
+        log.warning("bill moved", extra=fields(account="default", cost=Decimal("0.2128"), turns=5, why="a b", at=None))
     line = stream.getvalue()
     assert re.match(STAMP, line.removeprefix("ts="))
     assert line.partition(" ")[2] == (
@@ -54,7 +54,7 @@ def test_logfmt() -> None:
 def test_json() -> None:
     """In JSON the same fields are one object; money is text, other numbers are numbers."""
     with logging_to_text(format_="json") as stream:
-        log.info("bill moved", extra=facts(cost=Decimal("0.20"), turns=5, lag=0.5, final=False, rate=float("nan")))
+        log.info("bill moved", extra=fields(cost=Decimal("0.20"), turns=5, lag=0.5, final=False, rate=float("nan")))
     line = json.loads(stream.getvalue())
     assert re.fullmatch(STAMP, line.pop("ts"))
     assert line == {
@@ -80,7 +80,7 @@ def test_time_is_utc() -> None:
 def test_no_value_forges_a_line(message: str, value: str, format_: str) -> None:
     """Whatever a message or a fact holds, one call writes one line of printable ASCII, and JSON gives the text back."""
     with logging_to_text(format_=format_) as stream:
-        log.info("%s", message, extra=facts(value=value))
+        log.info("%s", message, extra=fields(value=value))
     line = stream.getvalue()
     assert line.endswith("\n")
     assert all(" " <= character <= "~" for character in line[:-1])
@@ -92,7 +92,7 @@ def test_no_value_forges_a_line(message: str, value: str, format_: str) -> None:
 def test_logfmt_keeps_its_fields_apart(value: str) -> None:
     """A value cannot end its field: what stands before the next one, read back, is the value."""
     with logging_to_text() as stream:
-        log.info("m", extra=facts(value=value, last=1))
+        log.info("m", extra=fields(value=value, last=1))
     written = stream.getvalue().partition(" msg=m value=")[2].removesuffix(" last=1\n")
     assert (json.loads(written) if written.startswith('"') else written) == value
 
@@ -110,7 +110,7 @@ def test_secret(format_: str) -> None:
 def test_facts_replace_no_field() -> None:
     """A fact named like one of the line's own fields doesn't replace it."""
     with logging_to_text(format_="json") as stream:
-        log.info("true", extra=facts(msg="false", level="false"))
+        log.info("true", extra=fields(msg="false", level="false"))
     assert {name: json.loads(stream.getvalue())[name] for name in ("msg", "level")} == {"msg": "true", "level": "info"}
 
 

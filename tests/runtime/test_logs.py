@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from exporter.config import ConfiguredSession, Ledger
+from exporter.config import ConfiguredSession, LedgerSettings
 from exporter.core.catalog import BY_NAME
 from exporter.log import FORMATS
-from simulator import DOCUMENTED_ID, Settings, running
+from simulator import DOCUMENTED_ID, SimulatorSettings, running
 from tests.runtime.test_exporter import EXAMPLE, HOUR, LONGEST_SECONDS, run, value
 from tests.support.exporting import Exporting, config, exporting
 from tests.support.faulty_server import Answer, answer, serving
@@ -37,7 +37,7 @@ COUNTED = {
         "telnyx_discovery_failures_total",
     ],
     "ledger failed; polling waits until it can be written": ["telnyx_ledger_commit_failures_total"],
-    "ledger file was removed while in use; it was written again, complete": ["telnyx_ledger_rescues_total"],
+    "ledger file was removed while in use; it was written again, complete": ["telnyx_ledger_restores_total"],
     "metadata not fetched": ["telnyx_exporter_task_failures_total"],
     "page not made": ["telnyx_exporter_task_failures_total"],
     "poll could not be booked": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
@@ -190,21 +190,21 @@ def test_what_is_pruned_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.INFO, "exporter")
 
     async def act() -> None:
-        with running(Settings(speed=0.0, sessions_per_hour=6, sessions_max=5), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_per_hour=6, sessions_max=5), time.monotonic) as simulated:
             plain = config(simulated, tmp_path)
             polling = replace(plain.polling, recheck_after_seconds=())
-            ledger = Ledger(url=plain.ledger.url, retention_days=1)
+            ledger = LedgerSettings(url=plain.ledger.url, retention_days=1)
             async with exporting(replace(plain, polling=polling, ledger=ledger), simulated) as exporter:
                 for _ in range(3):
                     simulated.clock.step(LONGEST_SECONDS)
                     await exporter.follow_begun()
                     await exporter.drained()
-                await exporter.app.upkeep.keep()
+                await exporter.app.maintenance.keep()
                 assert told(caplog, "sessions pruned") == []
                 for _ in range(3):
                     simulated.clock.step(DAY)
                     await exporter.drained()
-                await exporter.app.upkeep.keep()
+                await exporter.app.maintenance.keep()
 
     asyncio.run(act())
     assert [line["sessions"] for line in told(caplog, "sessions pruned")] == [5]
@@ -220,7 +220,7 @@ def test_nothing_of_callers_is_logged(tmp_path: Path, caplog: pytest.LogCaptureF
             await exporter.follow_begun()
             await exporter.drained()
 
-    run(scenario, Settings(speed=0.0, sessions_per_hour=10, seed=3), tmp_path)
+    run(scenario, SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=3), tmp_path)
     lines = [FORMATS[name]().format(record) for name in FORMATS for record in caplog.records]
     assert any("session discovered" in line for line in lines)
     assert [line for line in lines if re.search(r"\+\d{8,}|sip:|@|KEY-", line)] == []

@@ -22,7 +22,7 @@ from exporter.config import load
 from exporter.core.model import SessionRef
 from exporter.ledger import Ledger
 from exporter.runtime.reload import Origin
-from simulator import DOCUMENTED_ID, Running, Settings, running
+from simulator import DOCUMENTED_ID, Running, SimulatorSettings, running
 from tests.runtime.test_exporter import EXAMPLE, HOUR, value
 from tests.support.exporting import Exporting, Samples, exporting
 from tests.support.faulty_server import answer, serving, together
@@ -74,7 +74,9 @@ class Reloaded:
 Scene = Callable[[Reloaded], Awaitable[None]]
 
 
-def play(folder: Path, scene: Scene, settings: Settings = EXAMPLE, *, lifecycle: bool = True, **changes: Any) -> None:
+def play(
+    folder: Path, scene: Scene, settings: SimulatorSettings = EXAMPLE, *, lifecycle: bool = True, **changes: Any
+) -> None:
     """A scene with an exporter whose file has these changes at the start."""
 
     async def act(simulated: Running) -> None:
@@ -87,8 +89,8 @@ def play(folder: Path, scene: Scene, settings: Settings = EXAMPLE, *, lifecycle:
         }
         plain = {
             "accounts": [account],
-            "polling": {"tick_seconds": 0.05, "timeout_seconds": 5, "attempts_max": 1},
-            "metrics": {"birth_seconds": 0},
+            "polling": {"scheduler_interval_seconds": 0.05, "timeout_seconds": 5, "attempts_max": 1},
+            "metrics": {"new_series_zero_seconds": 0},
             "discovery": {"detail_records": {"record_types": []}},
             "ledger": {"url": f"sqlite:///{folder / 'ledger.sqlite'}"},
         }
@@ -127,14 +129,15 @@ def test_the_answer_says_what_changed_and_what_needs_a_restart(tmp_path: Path) -
         said = await hands.reload(
             accounts=[hands.account(requests_per_second=500), hands.account("other", api_key_env="OTHER_KEY")],
             budgets=[{"name": "all", "amount": 5}],
-            metrics={"birth_seconds": 1, "labels": [{"name": "model_used", "field": "model"}]},
+            metrics={"new_series_zero_seconds": 1, "labels": [{"name": "model_used", "field": "model"}]},
         )
         assert said == (
-            "reloaded; in effect: accounts[main].requests_per_second, accounts[other] (added), metrics.birth_seconds, "
-            "budgets[all] (added); needs a restart: metrics.labels[model_used] (added)\n"
+            "reloaded; in effect: accounts[main].requests_per_second, accounts[other] (added), "
+            "metrics.new_series_zero_seconds, budgets[all] (added); "
+            "needs a restart: metrics.labels[model_used] (added)\n"
         )
         said = await hands.reload(
-            metrics={"birth_seconds": 0, "buckets": {"session_cost": [1, 2]}},
+            metrics={"new_series_zero_seconds": 0, "buckets": {"session_cost": [1, 2]}},
             ledger={"url": f"sqlite:///{tmp_path / 'another.sqlite'}", "retention_days": 50, "lease_seconds": 30},
         )
         assert said.endswith("; needs a restart: metrics.buckets.session_cost, ledger.url, ledger.lease_seconds\n")
@@ -148,7 +151,7 @@ def test_the_answer_says_what_changed_and_what_needs_a_restart(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("broken", "path"),
     [
-        ("polling: {tick_seconds: never}", "polling.tick_seconds: expected a number"),
+        ("polling: {scheduler_interval_seconds: never}", "polling.scheduler_interval_seconds: expected a number"),
         ("accounts: [{name: main, api_key_env: NOT_SET}]", "accounts[0].api_key_env: the environment variable NOT_SET"),
         ("accounts: [{name: a, api_key_env: KEY-k3pt-s3cret}]", "accounts[0].api_key_env: expected the name"),
         ("accounts: [", "config.yaml"),
@@ -323,9 +326,11 @@ def test_a_budget_that_takes_the_number_of_another_shows_its_own(tmp_path: Path)
     async def scene(hands: Reloaded) -> None:
         one = {"name": "all", "amount": 5, "window": 31_536_000}
         other = one | {"name": "turns", "match": {"record_type": "inference"}}
-        await hands.reload(sessions=[DOCUMENTED], budgets=[one, other], metrics={"birth_seconds": 0})
+        await hands.reload(sessions=[DOCUMENTED], budgets=[one, other], metrics={"new_series_zero_seconds": 0})
         for budgets in ([], [one], [other]):
-            samples = await hands.reload_and_show(sessions=[DOCUMENTED], budgets=budgets, metrics={"birth_seconds": 0})
+            samples = await hands.reload_and_show(
+                sessions=[DOCUMENTED], budgets=budgets, metrics={"new_series_zero_seconds": 0}
+            )
         spent = {labels: amount for (name, labels), amount in samples.items() if name == "telnyx_budget_spent"}
         assert spent == {(("budget", "turns"), ("currency", "USD")): Decimal("0.0121")}
 
@@ -338,7 +343,7 @@ def test_a_budget_that_comes_finds_its_window_filled_and_its_counter_at_zero(tmp
     async def scene(hands: Reloaded) -> None:
         await hands.shown()
         budget = {"name": "all", "amount": 5, "window": 31_536_000}
-        await hands.reload(sessions=[DOCUMENTED], budgets=[budget], metrics={"birth_seconds": 0})
+        await hands.reload(sessions=[DOCUMENTED], budgets=[budget], metrics={"new_series_zero_seconds": 0})
         hands.exporter.publish()
         samples = await hands.exporter.samples()
         assert value(samples, "telnyx_budget_spent", budget="all") == Decimal("0.2128")
@@ -367,7 +372,12 @@ def test_given_up_sessions_are_tried_again_at_each_reload(tmp_path: Path) -> Non
         async with serving(answer(404), by_id={"denied": answer(400)}) as api:
             sessions = [{"record_type": "message", "event_id": name} for name in ("missing", "denied")]
             accounts = [hands.account(base_url=f"http://127.0.0.1:{api.port}/v2")]
-            polling = {"tick_seconds": 0.05, "give_up_after_seconds": 1, "attempts_max": 1, "timeout_seconds": 5}
+            polling = {
+                "scheduler_interval_seconds": 0.05,
+                "not_found_timeout_seconds": 1,
+                "attempts_max": 1,
+                "timeout_seconds": 5,
+            }
             await hands.reload(accounts=accounts, sessions=sessions, polling=polling)
             await hands.shown()
             hands.exporter.simulated.clock.step(2 * HOUR)
@@ -400,12 +410,12 @@ def test_configured_sessions_have_their_series_at_once(tmp_path: Path) -> None:
     """A session that is configured, or no longer, is shown as such without another poll; the bound moves too."""
 
     async def scene(hands: Reloaded) -> None:
-        settings = {"birth_seconds": 0, "followed_sessions_max": 1}
+        settings = {"new_series_zero_seconds": 0, "session_series_max": 1}
         await hands.reload(sessions=[DOCUMENTED])
         hands.exporter.simulated.clock.step(12 * HOUR)
         samples = await hands.shown()
         assert value(samples, "telnyx_followed_session_events") == 11
-        await hands.reload(metrics=settings | {"followed_sessions_max": 0}, sessions=[DOCUMENTED])
+        await hands.reload(metrics=settings | {"session_series_max": 0}, sessions=[DOCUMENTED])
         assert value(await hands.exporter.samples(), "telnyx_followed_session_events") == 0
         await hands.reload(metrics=settings, sessions=[DOCUMENTED])
         assert value(await hands.exporter.samples(), "telnyx_followed_session_events") == 11
@@ -417,10 +427,12 @@ def test_series_limit_and_tick_are_those_of_the_file(tmp_path: Path) -> None:
     """The bound of the series and the pace of the ticks change with the file."""
 
     async def scene(hands: Reloaded) -> None:
-        await hands.reload(metrics={"birth_seconds": 0, "series_max": 1234}, polling={"tick_seconds": 60})
+        await hands.reload(
+            metrics={"new_series_zero_seconds": 0, "series_max": 1234}, polling={"scheduler_interval_seconds": 60}
+        )
         assert value(await hands.exporter.samples(), "telnyx_series_limit") == 1234
         ticked = hands.exporter.app.poller.ticked_at
-        await hands.reload(polling={"tick_seconds": 0.05})
+        await hands.reload(polling={"scheduler_interval_seconds": 0.05})
 
         async def ticks() -> bool:
             return hands.exporter.app.poller.ticked_at != ticked

@@ -16,7 +16,7 @@ import yaml
 
 from exporter.config import load
 from exporter.runtime.reload import Origin
-from simulator import Running, Settings, running
+from simulator import Running, SimulatorSettings, running
 from simulator.world import Ref
 from tests.runtime.test_exporter import LONGEST_SECONDS
 from tests.support.exporting import Exporting, Samples, exporting, net, same, stated
@@ -27,7 +27,7 @@ SECRETS = {"MAIN_KEY": "KEY-of-main-k3pt-s3cret", "OTHER_KEY": "KEY-of-other-k3p
 RESTING_DAYS, DAY_SECONDS = 12, 86_400.0
 BROKEN = (
     b"accounts: [",
-    b"polling: {tick_seconds: never}",
+    b"polling: {scheduler_interval_seconds: never}",
     b"accounts: [{name: main, api_key_env: NOT_SET}]",
     b"sessions: [{record_type: message, event_id: x, account: nobody}]",
     b"accounts: [{name: main, api_key_env: MAIN_KEY, ca_file: /nonexistent.pem}]",
@@ -66,7 +66,7 @@ class Files:
             "accounts": accounts,
             "sessions": list(map(_named, named if settle else self._chance.sample(named, len(named) // 2))),
             "polling": {
-                "tick_seconds": pick([0.05, 0.1]),
+                "scheduler_interval_seconds": pick([0.05, 0.1]),
                 "min_interval_seconds": pick([300, 600]),
                 "max_interval_seconds": 3600,
                 "settle_after_seconds": pick([10_000, 21_600]),
@@ -74,7 +74,7 @@ class Files:
                 "attempts_max": pick([1, 2]),
             },
             "tree": {"max_depth": pick([4, 5])},
-            "metrics": {"birth_seconds": 0, "followed_sessions_max": pick([10, 50])},
+            "metrics": {"new_series_zero_seconds": 0, "session_series_max": pick([10, 50])},
             "discovery": {
                 "detail_records": {"record_types": []},
                 "files": [str(self._folder / "other*.json")] if settle or often() < 0.8 else [],
@@ -149,7 +149,7 @@ def test_a_hundred_reloads_under_load_lose_and_double_nothing(tmp_path: Path) ->
             assert succeeded_at == Decimal(repr(reloaded_at))
 
     worlds = [
-        Settings(speed=0.0, sessions_per_hour=6, sessions_max=50, seed=SEED + number, api_key=key)
+        SimulatorSettings(speed=0.0, sessions_per_hour=6, sessions_max=50, seed=SEED + number, api_key=key)
         for number, key in enumerate(SECRETS.values())
     ]
     with running(worlds[0], time.monotonic) as main, running(worlds[1], time.monotonic) as other:

@@ -14,15 +14,14 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from exporter.config import Config, DetailRecords, Discovery, Ledger
+from exporter.config import Config, DetailRecordSettings, DiscoverySettings, LedgerSettings
 from exporter.core.catalog import FAMILIES
 from exporter.core.model import SessionRef
-from exporter.ledger import Settings as LedgerSettings
-from exporter.ledger import open_ledger
-from exporter.ledger.sharing.leases import Answer, Lease
+from exporter.ledger import TotalsSettings, open_ledger
+from exporter.ledger.sharing.leases import Lease, LeaseAnswer
 from exporter.runtime.plan import policy
 from exporter.runtime.replicas import LEASE_SECONDS
-from simulator import Running, Settings, running
+from simulator import Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened
 from tests.sources.test_detail_records import HOUR, discovering
 from tests.support.exporting import Exporting, Samples, config, exporting, net, same, stated, visible
@@ -42,13 +41,13 @@ def test_a_lease_is_over_by_the_clock_of_whoever_holds_it() -> None:
     """It counts from before it was asked for, so it ends no later than at the server; a refusal ends it at once."""
     lease = Lease(20.0)
     assert not lease.held(0.0)
-    lease.answered(100.0, 108.0, Answer(held=True, first=True))
+    lease.answered(100.0, 108.0, LeaseAnswer(held=True, first=True))
     assert (lease.held(119.9), lease.held(120.0), lease.since, lease.first) == (True, False, 108.0, True)
-    lease.answered(110.0, 111.0, Answer(held=True))
+    lease.answered(110.0, 111.0, LeaseAnswer(held=True))
     assert (lease.held(129.9), lease.since, lease.first) == (True, 108.0, True)
-    lease.answered(131.0, 132.0, Answer(held=True))
+    lease.answered(131.0, 132.0, LeaseAnswer(held=True))
     assert (lease.since, lease.first) == (132.0, False)
-    lease.answered(140.0, 141.0, Answer(held=False))
+    lease.answered(140.0, 141.0, LeaseAnswer(held=False))
     assert not lease.held(141.0)
 
 
@@ -71,7 +70,7 @@ def shows_ledger(samples: Samples) -> bool:
 
 
 def settings(simulated: Running, url: str, takeover: float = TAKEOVER) -> Config:
-    return config(simulated, Path(), ledger=Ledger(url=url, takeover_seconds=takeover))
+    return config(simulated, Path(), ledger=LedgerSettings(url=url, exposition_handover_seconds=takeover))
 
 
 @asynccontextmanager
@@ -95,10 +94,12 @@ def test_one_exposes_what_both_have_booked(database: str) -> None:
     """Sums over both writers, by the first that came; the other shows what is its own, and is ready."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+        with running(
+            SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic
+        ) as simulated:
             async with two(simulated, database) as (first, second, *_):
                 await booked(second)
-                await first.app.fleet.expose()
+                await first.app.sharing.expose()
                 await first.drained()
                 assert same(net(await first.samples()), stated(await first.truth()))
                 shown = await second.samples()
@@ -114,14 +115,16 @@ def test_an_exporter_that_was_stopped_exposes_nothing_of_before(database: str) -
     """SIGSTOP, a long pause, SIGCONT: the first scrape after it, before anything else ran, shows no ledger."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+        with running(
+            SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic
+        ) as simulated:
             async with two(simulated, database) as (first, _, clock, _):
                 await booked(first)
                 assert shows_ledger(await first.samples())
                 clock.jumped += LEASE_SECONDS + 1
-                assert not first.app.fleet.exposes(10**9)
+                assert not first.app.sharing.exposes(10**9)
                 clock.jumped -= LEASE_SECONDS + 1
-                assert first.app.fleet.exposing
+                assert first.app.sharing.exposing
 
     asyncio.run(play())
 
@@ -130,7 +133,9 @@ def test_whoever_takes_over_waits_until_nobody_can_show_the_same(database: str) 
     """The first ends; the second has the lease at once, and exposes all that was booked after a scrape interval."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+        with running(
+            SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic
+        ) as simulated:
             clock = Clock(simulated)
             async with AsyncExitStack() as stack:
                 async with exporting(settings(simulated, database), simulated, Clock(simulated)) as first:
@@ -138,13 +143,13 @@ def test_whoever_takes_over_waits_until_nobody_can_show_the_same(database: str) 
                     before = await first.samples()
                     assert shows_ledger(before)
                     second = await stack.enter_async_context(exporting(settings(simulated, database), simulated, clock))
-                    await second.app.fleet.expose()
+                    await second.app.sharing.expose()
                     assert not shows_ledger(await second.samples())
-                await second.app.fleet.expose()
+                await second.app.sharing.expose()
                 while clock.jumped < TAKEOVER:
-                    assert not second.app.fleet.exposing
+                    assert not second.app.sharing.exposing
                     clock.jumped += LEASE_SECONDS / 2
-                    await second.app.fleet.expose()
+                    await second.app.sharing.expose()
                 second.publish()
                 after = await second.samples()
                 assert same(net(after), stated(await second.truth()))
@@ -158,19 +163,19 @@ def test_the_rate_is_shared(database: str, replicas: int) -> None:
     """Each of several may ask its part of the account's rate; when one is gone, the others have its part."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
             plain = settings(simulated, database)
             slow = replace(plain, accounts=(replace(plain.accounts[0], requests_per_second=12.0, max_in_flight=100),))
             async with AsyncExitStack() as stack:
-                fleet = [await stack.enter_async_context(exporting(slow, simulated)) for _ in range(replicas)]
-                for exporter in fleet:
-                    await exporter.app.fleet.beat()
+                sharing = [await stack.enter_async_context(exporting(slow, simulated)) for _ in range(replicas)]
+                for exporter in sharing:
+                    await exporter.app.sharing.beat()
                     assert exporter.app.plan.pacers["main"].burst == 12 // replicas
                 async with exporting(slow, simulated):
-                    await fleet[0].app.fleet.beat()
-                    assert fleet[0].app.fleet.replicas == replicas + 1
-                await fleet[0].app.fleet.beat()
-                assert fleet[0].app.fleet.replicas == replicas
+                    await sharing[0].app.sharing.beat()
+                    assert sharing[0].app.sharing.replicas == replicas + 1
+                await sharing[0].app.sharing.beat()
+                assert sharing[0].app.sharing.replicas == replicas
 
     asyncio.run(play())
 
@@ -179,16 +184,16 @@ def test_one_asks_the_sources_of_an_account(database: str) -> None:
     """Detail records and the balance are asked for by one; another does when that one is gone."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
             async with AsyncExitStack() as stack:
                 names = ["detail_records/main", "balance/main", "pruning"]
                 async with exporting(settings(simulated, database), simulated) as first:
                     second = await stack.enter_async_context(exporting(settings(simulated, database), simulated))
-                    await second.app.fleet.beat()
-                    assert [first.app.fleet.holds(name) for name in names] == [True] * 3
-                    assert [second.app.fleet.holds(name) for name in names] == [False] * 3
-                await second.app.fleet.beat()
-                assert [second.app.fleet.holds(name) for name in names] == [True] * 3
+                    await second.app.sharing.beat()
+                    assert [first.app.sharing.holds(name) for name in names] == [True] * 3
+                    assert [second.app.sharing.holds(name) for name in names] == [False] * 3
+                await second.app.sharing.beat()
+                assert [second.app.sharing.holds(name) for name in names] == [True] * 3
 
     asyncio.run(play())
 
@@ -203,24 +208,24 @@ def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
         postgres.execute(dead, database.rpartition("/")[2])
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_per_hour=60, sessions_max=20), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=20), time.monotonic) as simulated:
             simulated.clock.step(30 * HOUR)
             plain = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
-            metrics = replace(plain.metrics, birth_seconds=3600)
-            looking = replace(plain, metrics=metrics, ledger=Ledger(url=database))
+            metrics = replace(plain.metrics, new_series_zero_seconds=3600)
+            looking = replace(plain, metrics=metrics, ledger=LedgerSettings(url=database))
             async with exporting(looking, simulated, shown=False) as exporter:
 
                 async def shown() -> bool:
                     return exporter.app.shown.is_set()
 
                 await exporter.until(shown)
-                await exporter.app.fleet.expose()
+                await exporter.app.sharing.expose()
                 exporter.publish()
                 samples = await exporter.samples()
                 _, sums = visible(simulated, lambda ref: ref.detail_records)
                 assert sum(sums.values()) > 0
                 assert same(net(samples), sums)
-                assert [value for key, value in samples.items() if key[0] == "telnyx_unreleased_cost"] == [0]
+                assert [value for key, value in samples.items() if key[0] == "telnyx_pending_cost"] == [0]
 
     asyncio.run(play())
 
@@ -229,15 +234,15 @@ def test_accounts_that_different_exporters_ask_are_looked_back_by_one(database: 
     """Whoever asks the first account looks back for all of them; nobody waits for another who waits as well."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_per_hour=60, sessions_max=5), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=5), time.monotonic) as simulated:
             simulated.clock.step(7200.0)
             plain = settings(simulated, database)
             both = replace(
                 plain,
                 accounts=(plain.accounts[0], replace(plain.accounts[0], name="second")),
-                discovery=Discovery(detail_records=DetailRecords(first_lookback_seconds=8000.0)),
+                discovery=DiscoverySettings(detail_records=DetailRecordSettings(first_lookback_seconds=8000.0)),
             )
-            open_ledger(database, policy(both), LedgerSettings.of(both)).close()
+            open_ledger(database, policy(both), TotalsSettings.of(both)).close()
             with psycopg.connect(database) as connection:
                 connection.execute("INSERT INTO leases VALUES ('detail_records/second', 999, 'infinity')")
             async with exporting(both, simulated) as exporter:
@@ -262,7 +267,7 @@ def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, datab
         writer.write(answered(200, body))
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
             plain = settings(simulated, database)
             async with serving_api(slowly) as api:
                 apis.append(api)
@@ -273,7 +278,7 @@ def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, datab
                     await asked.wait()
                     lost = "UPDATE leases SET holder = 0, until = 'infinity' WHERE name = 'balance/main'"
                     postgres.execute(lost, database.rpartition("/")[2])
-                    await exporter.app.fleet.beat()
+                    await exporter.app.sharing.beat()
                     await exporter.app.discover()
                     told.set()
 
@@ -293,11 +298,16 @@ def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
     """An exporter alone with its ledger exposes it, prunes it and asks everything, and has no lease."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
             async with exporting(config(simulated, tmp_path), simulated) as exporter:
-                fleet = exporter.app.fleet
-                assert (fleet.shared, fleet.exposing, fleet.holds("pruning"), fleet.jobs()) == (False, True, True, ())
-                assert Decimal(fleet.replicas) == 1
+                sharing = exporter.app.sharing
+                assert (sharing.shared, sharing.exposing, sharing.holds("pruning"), sharing.jobs()) == (
+                    False,
+                    True,
+                    True,
+                    (),
+                )
+                assert Decimal(sharing.replicas) == 1
 
     asyncio.run(play())
 
@@ -307,19 +317,19 @@ def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Pat
     gate = threading.Event()
 
     async def due(exporter: Exporting) -> Decimal:
-        await exporter.app.upkeep.gauges()
+        await exporter.app.maintenance.gauges()
         exporter.publish()
         return (await exporter.samples())["telnyx_due_sessions", ()]
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
             plain, clock = config(simulated, tmp_path), Clock(simulated)
-            idle = replace(plain, polling=replace(plain.polling, tick_seconds=3600.0))
+            idle = replace(plain, polling=replace(plain.polling, scheduler_interval_seconds=3600.0))
             async with exporting(idle, simulated, clock) as exporter:
                 assert await due(exporter) == 0
                 clock.jumped += 3600
                 waiting = asyncio.create_task(exporter.app.ledger.run(lambda _: gate.wait()))
-                counting = asyncio.create_task(exporter.app.upkeep.gauges())
+                counting = asyncio.create_task(exporter.app.maintenance.gauges())
                 await asyncio.sleep(0)
                 clock.jumped += 30
                 gate.set()
@@ -338,11 +348,11 @@ def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
     """
     discovery = {"detail_records": {"record_types": []}, "webhooks": {"insecure": True}}
     counted = 'telnyx_webhook_failures_total{account="main",reason="unavailable"} 2'
-    with serving() as postgres, running(Settings(sessions_max=5), time.monotonic) as simulated:
+    with serving() as postgres, running(SimulatorSettings(sessions_max=5), time.monotonic) as simulated:
         url = postgres.url(postgres.create_database())
         postgres.stop()
-        fleet = Fleet(write_config(simulated, tmp_path, url, discovery=discovery), [free_port()])
-        (replica,) = fleet.replicas
+        sharing = Fleet(write_config(simulated, tmp_path, url, discovery=discovery), [free_port()])
+        (replica,) = sharing.replicas
         replica.start()
         try:
             until(lambda: answer(replica, "/-/ready").startswith("503 starting: ledger: "), replica.log)
@@ -357,7 +367,7 @@ def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
             until(lambda: counted in answer(replica, "/metrics"), replica.log)
             assert "Traceback" not in replica.log()
         finally:
-            fleet.end()
+            sharing.end()
 
 
 def answer(replica: Replica, path: str) -> str:

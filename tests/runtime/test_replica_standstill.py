@@ -11,14 +11,14 @@ import httpx
 import psycopg
 
 from exporter.runtime.replicas import LEASE_SECONDS
-from simulator import Bills, Running, Settings, running
+from simulator import Bills, Running, SimulatorSettings, running
 from tests.runtime.test_replica_exposition import answer, shows_ledger
 from tests.support.exporting import SCRAPER, read
 from tests.support.postgres import Postgres, free_port
 from tests.support.replicas import MARK, Fleet, Replica, write_config
 from tests.support.waiting import until
 
-WORLD = Settings(
+WORLD = SimulatorSettings(
     speed=600.0,
     history_seconds=100_000.0,
     sessions_per_hour=1,
@@ -26,7 +26,12 @@ WORLD = Settings(
     bills=Bills(amended_share=0.3, late_share=0.3),
     seed=20261126,
 )
-POLLING = {"tick_seconds": 0.2, "min_interval_seconds": 2, "max_interval_seconds": 2, "settle_after_seconds": 600}
+POLLING = {
+    "scheduler_interval_seconds": 0.2,
+    "min_interval_seconds": 2,
+    "max_interval_seconds": 2,
+    "settle_after_seconds": 600,
+}
 TAKEOVER_SECONDS, SLACK_SECONDS = 3, 10
 """As tests/support/replicas.py configures it; what a loaded machine may take longer."""
 GATE = """
@@ -46,26 +51,26 @@ def pair(simulated: Running, folder: Path, url: str) -> Iterator[Fleet]:
         (folder / name).mkdir()
         place = f"{url}?application_name={name}"
         configs.append(write_config(simulated, folder / name, place, polling=POLLING, sessions=sessions))
-    fleet = Fleet(configs[0], [free_port()])
-    fleet.replicas[0].start()
+    sharing = Fleet(configs[0], [free_port()])
+    sharing.replicas[0].start()
     try:
-        scraped(fleet, lambda: fleet.exposed > 0)
-        fleet.replicas.append(Replica(configs[1], free_port()))
-        fleet.replicas[1].start()
-        until(lambda: answer(fleet.replicas[1], "/-/ready").startswith("200"), fleet.log)
-        yield fleet
+        scraped(sharing, lambda: sharing.exposed > 0)
+        sharing.replicas.append(Replica(configs[1], free_port()))
+        sharing.replicas[1].start()
+        until(lambda: answer(sharing.replicas[1], "/-/ready").startswith("200"), sharing.log)
+        yield sharing
     finally:
-        fleet.end()
+        sharing.end()
 
 
-def scraped(fleet: Fleet, condition: Callable[[], bool]) -> None:
+def scraped(sharing: Fleet, condition: Callable[[], bool]) -> None:
     """Scrape until it is so."""
 
     def holds() -> bool:
-        fleet.scrape()
+        sharing.scrape()
         return condition()
 
-    until(holds, fleet.log)
+    until(holds, sharing.log)
 
 
 def state(postgres: Postgres, name: str) -> set[tuple[Any, ...]]:
@@ -97,17 +102,17 @@ def test_another_takes_over_from_one_that_stands_still(postgres: Postgres, datab
 
     In no round of scrapes, before, meanwhile and after, do two show it, and no counter falls.
     """
-    with running(WORLD, time.monotonic) as simulated, pair(simulated, tmp_path, database) as fleet:
-        first, second = fleet.replicas
+    with running(WORLD, time.monotonic) as simulated, pair(simulated, tmp_path, database) as sharing:
+        first, second = sharing.replicas
         stop_within_a_transaction(first, postgres, database)
-        stopped, exposed = time.monotonic(), fleet.exposed
-        scraped(fleet, lambda: fleet.exposed > exposed)
+        stopped, exposed = time.monotonic(), sharing.exposed
+        scraped(sharing, lambda: sharing.exposed > exposed)
         waited = time.monotonic() - stopped
         page = read(first_scrape(first))
         assert not shows_ledger(page)
         assert any(name == "telnyx_polls_total" for name, _ in page)
-        rounds, polls = fleet.rounds, polled(first)
-        scraped(fleet, lambda: fleet.rounds > rounds + 10 and polled(first) > polls)
+        rounds, polls = sharing.rounds, polled(first)
+        scraped(sharing, lambda: sharing.rounds > rounds + 10 and polled(first) > polls)
         assert MARK in answer(second, "/metrics")
         assert waited <= LEASE_SECONDS + TAKEOVER_SECONDS + SLACK_SECONDS, f"{waited:.1f} s"
 

@@ -16,10 +16,9 @@ import pytest
 
 from exporter.config import Config
 from exporter.core.model import SessionRef
-from exporter.ledger import Settings as LedgerSettings
-from exporter.ledger import open_ledger
+from exporter.ledger import TotalsSettings, open_ledger
 from exporter.runtime.plan import policy
-from simulator import Bills, Running, Settings, running
+from simulator import Bills, Running, SimulatorSettings, running
 from tests.support.exporting import net, same, stated
 from tests.support.postgres import Postgres, free_port
 from tests.support.postgres import running as serving
@@ -38,7 +37,7 @@ ALONE = 300
 """So many sessions are given to one exporter, for comparison."""
 LEASE, LEFT = 10, 15
 """Seconds; the latter until an exporter asks again, whose server was away, on a machine that others use as well."""
-WORLD = Settings(
+WORLD = SimulatorSettings(
     speed=600.0,
     history_seconds=400_000.0,
     sessions_per_hour=SESSIONS // 150,
@@ -48,7 +47,7 @@ WORLD = Settings(
     seed=SEED,
 )
 POLLING = {
-    "tick_seconds": 0.2,
+    "scheduler_interval_seconds": 0.2,
     "timeout_seconds": 5,
     "attempts_max": 2,
     "min_interval_seconds": INTERVAL,
@@ -114,7 +113,7 @@ class Watch:
 class Play(NamedTuple):
     """Exporters, what their server says of the queue, and the URL of their ledger."""
 
-    fleet: Fleet
+    sharing: Fleet
     watch: Watch
     url: str
 
@@ -124,65 +123,65 @@ def begun(simulated: Running, folder: Path, postgres: Postgres, replicas: int, e
     """Exporters at work on the sessions of the world, or on one of so many."""
     name = postgres.create_database()
     url = postgres.url(name)
-    with closing(open_ledger(url, policy(Config()), LedgerSettings.of(Config()))) as ledger:
+    with closing(open_ledger(url, policy(Config()), TotalsSettings.of(Config()))) as ledger:
         refs = [SessionRef("main", ref.record_type, ref.event_id) for ref in simulated.world.refs()][::every]
         now = time.time()
         for place in range(0, len(refs), 100):  # due one after the other, as sessions are that began at all times
             ledger.follow(refs[place : place + 100], "file", now + INTERVAL * place / SESSIONS)
     postgres.execute(COUNTED, name)
-    fleet = Fleet(write_config(simulated, folder, url, polling=POLLING), [free_port() for _ in range(replicas)])
-    for replica in fleet.replicas:
+    sharing = Fleet(write_config(simulated, folder, url, polling=POLLING), [free_port() for _ in range(replicas)])
+    for replica in sharing.replicas:
         replica.start()
     try:
-        yield Play(fleet, Watch(postgres, name), url)
+        yield Play(sharing, Watch(postgres, name), url)
     finally:
-        fleet.end()
+        sharing.end()
 
 
-def work(fleet: Fleet, simulated: Running, requests: int) -> None:
+def work(sharing: Fleet, simulated: Running, requests: int) -> None:
     """Scrape again and again while the API is asked so often."""
     end = simulated.requests + requests
     while (left := end - simulated.requests) > 0:
-        fleet.scrape()
-        answered(fleet, simulated, min(left, ROUND))
+        sharing.scrape()
+        answered(sharing, simulated, min(left, ROUND))
 
 
-def answered(fleet: Fleet, simulated: Running, requests: int) -> None:
+def answered(sharing: Fleet, simulated: Running, requests: int) -> None:
     """Wait for so many requests more."""
     end = simulated.requests + requests
-    until(lambda: simulated.requests >= end, lambda: f"seed {SEED}\n{fleet.log()}")
+    until(lambda: simulated.requests >= end, lambda: f"seed {SEED}\n{sharing.log()}")
 
 
-def disturb(fleet: Fleet, simulated: Running, postgres: Postgres) -> None:
+def disturb(sharing: Fleet, simulated: Running, postgres: Postgres) -> None:
     """Kill one after the other, each at a random place of the work, and the server twice in between."""
     chance = random.Random(SEED)
     for life in range(KILLS):
-        work(fleet, simulated, chance.randint(*WORK))
+        work(sharing, simulated, chance.randint(*WORK))
         if life in {KILLS // 3, 2 * KILLS // 3}:
             postgres.stop("fast" if life == KILLS // 3 else "immediate")
-            fleet.scrape()
+            sharing.scrape()
             postgres.start()
-        replica = chance.choice(fleet.replicas)
+        replica = chance.choice(sharing.replicas)
         replica.end(chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
         replica.start()
 
 
-def come_to_rest(fleet: Fleet, simulated: Running, watch: Watch, truth: Sums) -> None:
+def come_to_rest(sharing: Fleet, simulated: Running, watch: Watch, truth: Sums) -> None:
     """Every session was looked at since now, and one exposes all of it, with no money held back."""
     before = f"SELECT count(*) FROM sessions WHERE (polls::json->-1->>0)::float < {time.time()}"
 
     def rests() -> bool:
-        work(fleet, simulated, ROUND)
-        held = sum(value for (name, _), value in fleet.last.items() if name == "telnyx_unreleased_cost")
-        return watch.ask(before) == 0 and not held and same(net(fleet.last), truth)
+        work(sharing, simulated, ROUND)
+        held = sum(value for (name, _), value in sharing.last.items() if name == "telnyx_pending_cost")
+        return watch.ask(before) == 0 and not held and same(net(sharing.last), truth)
 
-    until(rests, lambda: f"seed {SEED}\n{fleet.log()}", seconds=4 * INTERVAL + 60)
+    until(rests, lambda: f"seed {SEED}\n{sharing.log()}", seconds=4 * INTERVAL + 60)
 
 
 def booked_net(url: str) -> Sums:
     """Net cost by record type and currency, exactly, of a ledger that agrees with itself."""
     found: Sums = {}
-    with closing(open_ledger(url, policy(Config()), LedgerSettings.of(Config()))) as ledger:
+    with closing(open_ledger(url, policy(Config()), TotalsSettings.of(Config()))) as ledger:
         assert ledger.check() == []
         for total in ledger.totals():
             sign = {"telnyx_cost_total": 1, "telnyx_cost_credits_total": -1}.get(total.family)
@@ -204,8 +203,8 @@ def asked_by_one(simulated: Running, folder: Path, postgres: Postgres) -> tuple[
     """
     folder.mkdir()
     before = simulated.requests
-    with begun(simulated, folder, postgres, replicas=1, every=SESSIONS // ALONE) as (fleet, watch, _):
-        until(lambda: simulated.requests - before > ALONE and watch.booked >= ALONE, fleet.log)
+    with begun(simulated, folder, postgres, replicas=1, every=SESSIONS // ALONE) as (sharing, watch, _):
+        until(lambda: simulated.requests - before > ALONE and watch.booked >= ALONE, sharing.log)
     return simulated.requests - before, watch.booked
 
 
@@ -218,16 +217,18 @@ def test_four_exporters_are_as_exact_as_one(tmp_path: Path, capsys: pytest.Captu
     scrape sum is ever doubled.
     """
     with serving(fsync=True) as postgres, running(WORLD, time.monotonic) as simulated:
-        with begun(simulated, tmp_path, postgres, replicas=4) as (fleet, watch, url):
-            disturb(fleet, simulated, postgres)
+        with begun(simulated, tmp_path, postgres, replicas=4) as (sharing, watch, url):
+            disturb(sharing, simulated, postgres)
             simulated.clock.pause()
             truth = stated(httpx.get(f"{simulated.origin}/_truth").json())
-            come_to_rest(fleet, simulated, watch, truth)
+            come_to_rest(sharing, simulated, watch, truth)
             gaps, left = watch.gaps(), float(watch.ask("SELECT coalesce(max(seconds), 0) FROM taken"))
         requests, booked = simulated.requests, watch.booked
         alone = asked_by_one(simulated, tmp_path / "alone", postgres)
         told = f"seed {SEED}: {requests} requests for {booked} polls, {alone[0]} for {alone[1]} by one alone; "
-        told += f"a lost claim taken after {left:.1f} s; {fleet.exposed} of {fleet.rounds} rounds showed the ledger; "
+        told += (
+            f"a lost claim taken after {left:.1f} s; {sharing.exposed} of {sharing.rounds} rounds showed the ledger; "
+        )
         told += f"longest without a poll: {', '.join(f'{gap:.1f} s {name} {key}' for gap, name, key in gaps)}"
         with capsys.disabled():
             sys.stdout.write(f"\n{told}\n")

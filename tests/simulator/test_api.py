@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from exporter.core.record_types import RecordTypes
-from simulator import DOCUMENTED_ID, Bills, Settings, Simulator
+from simulator import DOCUMENTED_ID, Bills, Simulator, SimulatorSettings
 
 AUTHORIZED = {"authorization": "Bearer KEY-test", "accept-encoding": "identity"}
 DOCUMENTED = f"/v2/session_analysis/call-session/{DOCUMENTED_ID}"
@@ -27,7 +27,7 @@ class Api:
         self.seconds = 0.0
         self.headers = dict(AUTHORIZED)
         usual: dict[str, Any] = {"sessions_per_hour": 60.0, "speed": 0.0, "documented_example": True}
-        self.simulator = Simulator(Settings(**usual | chosen, api_key="KEY-test"), lambda: self.seconds)
+        self.simulator = Simulator(SimulatorSettings(**usual | chosen, api_key="KEY-test"), lambda: self.seconds)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.send("GET", path, **options)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.core.record_types import RecordTypes
-from simulator import DOCUMENTED_ID, AcceleratedClock, Bills, Settings, World
+from simulator import DOCUMENTED_ID, AcceleratedClock, Bills, SimulatorSettings, World
 from simulator.bills import INNER_ROOTS, VANISHES_AFTER_SECONDS
-from simulator.events import Event, Session
+from simulator.events import SimulatedEvent, SimulatedSession
 from simulator.tree import View, tree
 
 DAY = 86_400.0
@@ -34,12 +34,12 @@ Node = dict[str, Any]
 
 
 def build(bills: Bills, sessions: int = 60, seed: int = 1, **chosen: Any) -> tuple[World, AcceleratedClock]:
-    settings_ = Settings(seed=seed, sessions_per_hour=600.0, sessions_max=sessions, bills=bills, **chosen)
+    settings_ = SimulatorSettings(seed=seed, sessions_per_hour=600.0, sessions_max=sessions, bills=bills, **chosen)
     clock = AcceleratedClock(settings_.start, 0.0, float)
     return World(settings_, clock), clock
 
 
-def drawn(bills: Bills, sessions: int = 60) -> list[Session]:
+def drawn(bills: Bills, sessions: int = 60) -> list[SimulatedSession]:
     """The sessions themselves, each once."""
     world, clock = build(bills, sessions)
     clock.step(2 * DAY)
@@ -47,7 +47,7 @@ def drawn(bills: Bills, sessions: int = 60) -> list[Session]:
     return list({each.session.begun: each.session for each in found if each}.values())
 
 
-def events_of(bills: Bills, sessions: int = 60) -> list[Event]:
+def events_of(bills: Bills, sessions: int = 60) -> list[SimulatedEvent]:
     return [event for session in drawn(bills, sessions) for event in session.events]
 
 

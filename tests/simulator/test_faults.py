@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from simulator import DOCUMENTED_ID, FAULT_KINDS, Faults, Running, Settings, running
+from simulator import DOCUMENTED_ID, FAULT_KINDS, Faults, Running, SimulatorSettings, running
 from simulator.faults import Misbehaving
 
 PATH = f"/v2/session_analysis/call-session/{DOCUMENTED_ID}?max_depth=5"
@@ -18,7 +18,7 @@ PATH = f"/v2/session_analysis/call-session/{DOCUMENTED_ID}?max_depth=5"
 
 @pytest.fixture(scope="module")
 def simulated() -> Iterator[Running]:
-    with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulator:
+    with running(SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulator:
         yield simulator
 
 
@@ -172,7 +172,7 @@ def test_latency_is_added_to_right_answers(simulated: Running, right: bytes) -> 
 
 def test_faults_are_set_at_the_start_too() -> None:
     """A simulator can be unwell from its first request on, until it is told otherwise."""
-    settings = Settings(
+    settings = SimulatorSettings(
         speed=0.0, sessions_max=0, documented_example=True, faults=Faults(error_share=1.0, kinds=("503",))
     )
     with running(settings, time.monotonic) as simulated:

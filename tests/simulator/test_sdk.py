@@ -11,7 +11,7 @@ from telnyx import AuthenticationError, BadRequestError, NotFoundError, Telnyx
 from telnyx.types.event_node import EventNode
 
 from exporter.core.record_types import RecordTypes
-from simulator import DOCUMENTED_ID, Running, Settings, Signer, Webhooks, running
+from simulator import DOCUMENTED_ID, Running, Signer, SimulatedWebhooks, SimulatorSettings, running
 from simulator.records import DIALECT
 from tests.simulator.test_webhooks import receiving, sent
 
@@ -20,7 +20,7 @@ SESSIONS = 200
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Running]:
-    settings = Settings(
+    settings = SimulatorSettings(
         seed=20260317,
         speed=0.0,
         sessions_per_hour=3600.0,
@@ -141,7 +141,9 @@ def test_the_sdk_reads_the_balance(simulator: Running, sdk: Telnyx) -> None:
 def test_the_sdk_accepts_the_webhooks() -> None:
     """Each one's signature holds, and its content is that of the SDK's type; with one byte changed it doesn't."""
     with receiving() as receiver:
-        settings = Settings(speed=0.0, sessions_max=30, sessions_per_hour=3600.0, webhooks=Webhooks(url=receiver.url))
+        settings = SimulatorSettings(
+            speed=0.0, sessions_max=30, sessions_per_hour=3600.0, webhooks=SimulatedWebhooks(url=receiver.url)
+        )
         with running(settings, time.monotonic, wall=time.time) as simulator:
             simulator.clock.step(86_400.0)
             sent(simulator)

@@ -9,9 +9,9 @@ import time
 import httpx
 import pytest
 
-from simulator import DOCUMENTED_ID, Settings, running, serve
+from simulator import DOCUMENTED_ID, SimulatorSettings, running, serve
 
-SETTINGS = Settings(speed=0.0, documented_example=True, sessions_max=0)
+SETTINGS = SimulatorSettings(speed=0.0, documented_example=True, sessions_max=0)
 
 PROGRAM = """
 import sys, time

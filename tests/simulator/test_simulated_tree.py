@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator import DOCUMENTED_ID, AcceleratedClock, Settings, World
+from simulator import DOCUMENTED_ID, AcceleratedClock, SimulatorSettings, World
 from simulator.tree import View, tree
 from simulator.world import Found
 
 DOCUMENTED_EXAMPLE = Path(__file__).parents[1] / "data" / "documented-example.json"
 
-SETTINGS = Settings(sessions_per_hour=600.0, sessions_max=400, documented_example=True)
+SETTINGS = SimulatorSettings(sessions_per_hour=600.0, sessions_max=400, documented_example=True)
 CLOCK = AcceleratedClock(SETTINGS.start, 0.0, float)
 WORLD = World(SETTINGS, CLOCK)
 CLOCK.step(4 * 3600.0)  # some events are rated by now, others not

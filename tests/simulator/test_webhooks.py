@@ -17,7 +17,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from simulator import DOCUMENTED_ID, Bills, Running, Settings, Webhooks, running
+from simulator import DOCUMENTED_ID, Bills, Running, SimulatedWebhooks, SimulatorSettings, running
 from tests.simulator.test_api import Api
 from tests.support.exporting import PATIENCE_SECONDS
 
@@ -95,7 +95,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def simulating(**chosen: Any) -> Any:
-    return running(Settings(**MANY | chosen), time.monotonic, wall=time.time)
+    return running(SimulatorSettings(**MANY | chosen), time.monotonic, wall=time.time)
 
 
 def ask(simulated: Running, **change: Any) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def tree_of(simulated: Running, call: str) -> dict[str, Any]:
 
 def test_every_call_and_message_tells_its_life(receiver: Receiver) -> None:
     """The sessions flagged so send all their webhooks, each once, in the shape that the API has; no other does."""
-    with simulating(webhooks=Webhooks(url=receiver.url), documented_example=True) as simulated:
+    with simulating(webhooks=SimulatedWebhooks(url=receiver.url), documented_example=True) as simulated:
         simulated.clock.step(DAY)
         counts = sent(simulated)
         refs = simulated.world.refs()
@@ -162,7 +162,7 @@ def test_every_call_and_message_tells_its_life(receiver: Receiver) -> None:
 
 def test_the_documented_call_says_what_it_cost(receiver: Receiver) -> None:
     """Its webhooks come in the order of its life; hang-up, conversation and cost carry what the guide shows."""
-    with simulating(sessions_max=0, documented_example=True, webhooks=Webhooks(url=receiver.url)) as simulated:
+    with simulating(sessions_max=0, documented_example=True, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         sent(simulated)
     said = {
         each.data["event_type"]: each.payload for each in sorted(receiver.posted, key=lambda e: e.data["occurred_at"])
@@ -188,7 +188,7 @@ def test_the_documented_call_says_what_it_cost(receiver: Receiver) -> None:
 
 def test_a_webhook_comes_at_its_time_and_the_cost_when_all_is_rated(receiver: Receiver) -> None:
     """Nothing is told before it happened, nor later than the next look; with `call.cost` the tree is complete."""
-    with simulating(sessions_max=20, webhooks=Webhooks(url=receiver.url)) as simulated:
+    with simulating(sessions_max=20, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         seen, counts = 0, {}
         for _ in range(40):
             before = simulated.clock.now()
@@ -208,7 +208,7 @@ def test_a_webhook_comes_at_its_time_and_the_cost_when_all_is_rated(receiver: Re
 
 def test_a_bill_without_a_price_is_an_error_of_the_cost(receiver: Receiver) -> None:
     """`call.cost` says `error` when an event of the call has no price; the parts are what has one."""
-    with simulating(bills=Bills(never_priced_share=1.0), webhooks=Webhooks(url=receiver.url)) as simulated:
+    with simulating(bills=Bills(never_priced_share=1.0), webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         simulated.clock.step(DAY)
         sent(simulated)
     costs = [each.payload for each in receiver.posted if each.data["event_type"] == "call.cost"]
@@ -224,12 +224,12 @@ def test_what_came_due_before_there_was_a_receiver_is_told_then(receiver: Receiv
         assert (kept["delivered"], receiver.posted) == (0, [])
         counts = sent(simulated, url=receiver.url)
         assert counts["delivered"] == kept["due"] == len(receiver.posted)
-        assert simulated.world.refs()[0].begun < Settings().start
+        assert simulated.world.refs()[0].begun < SimulatorSettings().start
 
 
 def test_an_accelerated_world_tells_as_it_goes(receiver: Receiver) -> None:
     """With a running clock webhooks come by themselves."""
-    with simulating(speed=36_000.0, webhooks=Webhooks(url=receiver.url)) as simulated:
+    with simulating(speed=36_000.0, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not {"call.cost", "message.finalized"} <= {each.data["event_type"] for each in list(receiver.posted)}:
             assert time.monotonic() < deadline
@@ -239,7 +239,7 @@ def test_an_accelerated_world_tells_as_it_goes(receiver: Receiver) -> None:
 
 def test_some_are_lost_some_come_twice_as_the_seed_decides(receiver: Receiver) -> None:
     """Shares of all; the lost never come, a duplicate is the same body once more; the same seed, the same webhooks."""
-    chosen = Webhooks(url=receiver.url, lost_share=0.3, duplicated_share=0.5)
+    chosen = SimulatedWebhooks(url=receiver.url, lost_share=0.3, duplicated_share=0.5)
     runs = []
     for _ in range(2):
         receiver.posted.clear()
@@ -259,7 +259,7 @@ def test_some_are_lost_some_come_twice_as_the_seed_decides(receiver: Receiver) -
 
 def test_delayed_webhooks_overtake_each_other(receiver: Receiver) -> None:
     """Each comes within the delay after its time; a hang-up may come before its call was initiated."""
-    with simulating(webhooks=Webhooks(url=receiver.url, delay_seconds=1800.0)) as simulated:
+    with simulating(webhooks=SimulatedWebhooks(url=receiver.url, delay_seconds=1800.0)) as simulated:
         for _ in range(30):
             simulated.clock.step(120.0)
             sent(simulated)
@@ -278,7 +278,7 @@ def test_a_refused_webhook_is_tried_again_and_given_up_after_three(receiver: Rec
     """A status other than 2xx is asked again with the next attempt's number; some never get through."""
     stubborn = "call.hangup"
     receiver.answer = lambda each: 503 if each.data["event_type"] == stubborn or each.meta["attempt"] == 1 else 204
-    with simulating(sessions_max=10, webhooks=Webhooks(url=receiver.url, retry_seconds=0.01)) as simulated:
+    with simulating(sessions_max=10, webhooks=SimulatedWebhooks(url=receiver.url, retry_seconds=0.01)) as simulated:
         simulated.clock.step(DAY)
         counts = sent(simulated)
     attempts: dict[tuple[str, str], list[int]] = {}
@@ -293,7 +293,7 @@ def test_a_refused_webhook_is_tried_again_and_given_up_after_three(receiver: Rec
 
 def test_a_receiver_that_is_not_there_loses_what_it_misses(free_port: int, receiver: Receiver) -> None:
     """A refused connection counts as an attempt; when the address is mended, what comes later arrives."""
-    nowhere = Webhooks(url=f"http://127.0.0.1:{free_port}/", retry_seconds=0.01)
+    nowhere = SimulatedWebhooks(url=f"http://127.0.0.1:{free_port}/", retry_seconds=0.01)
     with simulating(webhooks=nowhere) as simulated:
         simulated.clock.step(120.0)
         assert sent(simulated)["failed"] > 0
@@ -318,7 +318,7 @@ def test_no_more_than_a_bound_is_under_way(receiver: Receiver) -> None:
         return 200
 
     receiver.answer = held
-    with simulating(webhooks=Webhooks(url=receiver.url, in_flight_max=full)) as simulated:
+    with simulating(webhooks=SimulatedWebhooks(url=receiver.url, in_flight_max=full)) as simulated:
         simulated.clock.step(DAY)
         with changed:
             assert changed.wait_for(lambda: inside >= full, PATIENCE_SECONDS)
@@ -334,7 +334,7 @@ def test_no_more_than_a_bound_is_under_way(receiver: Receiver) -> None:
 def test_each_is_signed_now_with_the_key_that_is_shown(receiver: Receiver) -> None:
     """The signature is over time and bytes, by the public key; the time is the wall's, whatever session time is."""
     secret = base64.b64encode(bytes(range(32))).decode()
-    with simulating(webhooks=Webhooks(url=receiver.url, signing_key=secret)) as simulated:
+    with simulating(webhooks=SimulatedWebhooks(url=receiver.url, signing_key=secret)) as simulated:
         simulated.clock.step(3600.0)
         assert sent(simulated)["public_key"] == simulated.public_key
     expected = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().public_bytes_raw()
@@ -376,7 +376,7 @@ def test_a_wrong_change_changes_nothing(body: bytes, says: str) -> None:
 
 def test_what_a_change_leaves_out_stays(receiver: Receiver) -> None:
     """An address alone keeps the shares; null ends the sending, and what comes due is kept again."""
-    with simulating(webhooks=Webhooks(lost_share=1.0)) as simulated:
+    with simulating(webhooks=SimulatedWebhooks(lost_share=1.0)) as simulated:
         simulated.clock.step(DAY / 24)
         counts = sent(simulated, url=receiver.url)
         assert (counts["delivered"], counts["lost"] > 0) == (0, True)
@@ -404,4 +404,4 @@ def test_what_a_change_leaves_out_stays(receiver: Receiver) -> None:
 def test_a_setting_out_of_its_range_is_refused(chosen: dict[str, Any]) -> None:
     """The message names the setting and what was expected."""
     with pytest.raises(ValueError, match=f"{next(iter(chosen))}: expected"):
-        Webhooks(**chosen)
+        SimulatedWebhooks(**chosen)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.core.record_types import RecordTypes
-from simulator import DOCUMENTED_ID, AcceleratedClock, Settings, World
-from simulator.events import Session
+from simulator import DOCUMENTED_ID, AcceleratedClock, SimulatorSettings, World
+from simulator.events import SimulatedSession
 from simulator.identity import Ids
 from simulator.tree import View, tree
 
@@ -24,12 +24,12 @@ TYPES = RecordTypes.documented()
 def build(**chosen: Any) -> tuple[World, AcceleratedClock]:
     """A world whose time moves only when its clock is stepped."""
     chosen = {"sessions_per_hour": 600.0, "sessions_max": 150} | chosen
-    settings_ = Settings(**chosen)
+    settings_ = SimulatorSettings(**chosen)
     clock = AcceleratedClock(settings_.start, 0.0, float)
     return World(settings_, clock), clock
 
 
-def session_of(world: World, record_type: str, event_id: str) -> Session:
+def session_of(world: World, record_type: str, event_id: str) -> SimulatedSession:
     found = world.find((record_type,), uuid.UUID(event_id))
     assert found is not None
     return found.session
@@ -276,7 +276,7 @@ def test_with_no_delay_events_exist_when_they_end() -> None:
 def test_settings_that_make_no_world_are_refused(chosen: dict[str, Any]) -> None:
     """A setting out of its range is named, with what was expected."""
     with pytest.raises(ValueError, match=f"{next(iter(chosen))}: expected"):
-        Settings(**chosen)
+        SimulatorSettings(**chosen)
 
 
 @given(st.integers(-(2**63), 2**63), st.integers(0, 2**40), st.integers(0, 10_000))

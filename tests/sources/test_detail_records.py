@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.config import Config, DetailRecords, Dialect, Discovery
+from exporter.config import Config, CustomType, DetailRecordSettings, DiscoverySettings
 from exporter.core.errors import TreeError
-from exporter.core.model import DetailRecord, SessionRef, Sighting
+from exporter.core.model import DetailRecord, SessionNotice, SessionRef
 from exporter.ledger import Ledger
-from exporter.sources.record_kinds import KINDS, Kind, kinds
-from exporter.sources.record_pages import PAGE_SIZE, Listing
-from simulator import Bills, Running, Settings, running
+from exporter.sources.record_kinds import KINDS, RecordKind, kinds
+from exporter.sources.record_pages import PAGE_SIZE, RecordPages
+from simulator import Bills, Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened, values
 from tests.support.exporting import Exporting, config, exporting, followed, net, same, visible
 
@@ -52,7 +52,7 @@ class Listed:
 
 
 def read_all(listed: Listed, since: float, until: float) -> list[str]:
-    listing, found = Listing("main", CALLS, "started_at", since, until), []
+    listing, found = RecordPages("main", CALLS, "started_at", since, until), []
     while not listing.ended:
         found += [record.id for record in listing.take(listed.page(listing.params()))]
     return found
@@ -66,7 +66,7 @@ def test_nothing_is_skipped_while_the_list_moves(offsets: list[int], random: Any
     """Records that come and go between two pages shift the others: every one that stays is read, and the look ends."""
     listed = Listed([NOON + offset for offset in offsets])
     staying = {name for _, name in listed.records}
-    listing, found = Listing("main", CALLS, "started_at", NOON, NOON + 100), set()
+    listing, found = RecordPages("main", CALLS, "started_at", NOON, NOON + 100), set()
     while not listing.ended:
         found |= {record.id for record in listing.take(listed.page(listing.params()))}
         for _ in range(random.randint(0, 3)):
@@ -77,7 +77,7 @@ def test_nothing_is_skipped_while_the_list_moves(offsets: list[int], random: Any
 def test_a_list_that_grows_as_it_is_read_comes_to_an_end() -> None:
     """A look ends at the time when it began; what is newer is for the next one."""
     listed = Listed([NOON + place for place in range(PAGE_SIZE)])
-    listing = Listing("main", CALLS, "started_at", NOON, NOON + 1000)
+    listing = RecordPages("main", CALLS, "started_at", NOON, NOON + 1000)
     while not listing.ended:
         listing.take(listed.page(listing.params()))
         last = max(listed.records)[0]
@@ -95,7 +95,7 @@ def test_many_records_of_one_moment_are_paged_through() -> None:
 def test_what_is_no_page_fails_the_look(body: bytes) -> None:
     """Whatever else a 200 may hold is an error, not an empty list."""
     with pytest.raises(TreeError):
-        Listing("main", CALLS, "started_at", NOON, NOON).take(body)
+        RecordPages("main", CALLS, "started_at", NOON, NOON).take(body)
 
 
 def test_a_bad_record_costs_only_itself() -> None:
@@ -111,7 +111,7 @@ def test_a_bad_record_costs_only_itself() -> None:
         {"id": "a\nb"},
         {"id": "ok", "cost": "NaN"},
     ]
-    listing = Listing("main", CALLS, "started_at", NOON, NOON)
+    listing = RecordPages("main", CALLS, "started_at", NOON, NOON)
     records = listing.take(json.dumps({"data": odd}).encode())
     assert [(record.id, record.cost, record.currency) for record in records] == [("ok", None, "unknown")]
     assert listing.unreadable == len(odd) - 1
@@ -132,26 +132,26 @@ LEADS = {
 def test_what_a_record_leads_to(said: tuple[str, str | None], expected: tuple[str, str | None]) -> None:
     """Records of a call lead to it, and fall back to themselves; the others are sessions of their own."""
     name, field = said
-    kind = KINDS.get(name) or Kind(name, name)
+    kind = KINDS.get(name) or RecordKind(name, name)
     record = {kind.id_fields[0]: "R"} | ({field: "S"} if field else {})
     found = kind.read("main", record, "created_at")
     assert found is not None
-    sighting = found.sighting
-    fallback = sighting.fallback and f"{sighting.fallback.record_type}/{sighting.fallback.event_id}"
-    assert (f"{sighting.ref.record_type}/{sighting.ref.event_id}", fallback) == expected
+    notice = found.notice
+    substitute = notice.substitute and f"{notice.substitute.record_type}/{notice.substitute.event_id}"
+    assert (f"{notice.ref.record_type}/{notice.ref.event_id}", substitute) == expected
 
 
 def test_the_configuration_extends_the_dialect() -> None:
     """A type that this version doesn't know is read as the configuration says; one it knows, otherwise than it does."""
-    dialect = (
-        Dialect(name="agent", record_type="ai-agent", time_field="began_at", id_field="key", session_field="call"),
-        Dialect(name="messaging", id_field="message_id"),
+    custom_types = (
+        CustomType(name="agent", record_type="ai-agent", time_field="began_at", id_field="key", session_field="call"),
+        CustomType(name="messaging", id_field="message_id"),
     )
-    agent, message = kinds(DetailRecords(record_types=("agent", "messaging"), dialect=dialect))
+    agent, message = kinds(DetailRecordSettings(record_types=("agent", "messaging"), custom_types=custom_types))
     found = agent.read("main", {"key": "k", "call": "s", "began_at": "2026-03-17T12:00:00Z"}, agent.time_fields[0])
     assert found is not None
-    assert (found.at, found.sighting.ref.event_id) == (NOON, "s")
-    assert found.sighting.fallback == SessionRef("main", "ai-agent", "k")
+    assert (found.at, found.notice.ref.event_id) == (NOON, "s")
+    assert found.notice.substitute == SessionRef("main", "ai-agent", "k")
     assert (message.record_type, message.id_fields, message.time_fields[0]) == (
         "message",
         ("message_id",),
@@ -164,7 +164,7 @@ def test_the_configuration_extends_the_dialect() -> None:
 
 def discovering(simulated: Running, folder: Path, **settings: Any) -> Config:
     plain = config(simulated, folder)
-    return replace(plain, discovery=Discovery(detail_records=DetailRecords(**settings)))
+    return replace(plain, discovery=DiscoverySettings(detail_records=DetailRecordSettings(**settings)))
 
 
 async def pass_hours(exporter: Exporting, hours: int) -> None:
@@ -176,7 +176,7 @@ async def pass_hours(exporter: Exporting, hours: int) -> None:
 
 def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) -> None:
     """Up to two hours late and out of order, with bills still moving and restarts between: each is followed once."""
-    world = Settings(
+    world = SimulatorSettings(
         speed=0.0,
         sessions_per_hour=100,
         sessions_max=300,
@@ -214,15 +214,17 @@ def test_a_session_that_the_api_does_not_know_falls_back_to_its_events(tmp_path:
     """Records that name a call that nobody can get lead to themselves."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+        with running(
+            SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic
+        ) as simulated:
             async with exporting(config(simulated, tmp_path), simulated) as exporter:
                 (call,) = simulated.world.refs()
                 tree = simulated.world.find((call.record_type,), uuid.UUID(call.event_id))
                 assert tree is not None
                 leg = next(event for event in tree.session.events if event.record_type == "call-control")
                 nowhere, own = str(uuid.UUID(int=7)), SessionRef("main", "call-control", leg.id)
-                sighting = Sighting(SessionRef("main", "call-session", nowhere), "rated", own)
-                record = DetailRecord(leg.id, "call-control", None, Decimal("0.0052"), "USD", sighting)
+                notice = SessionNotice(SessionRef("main", "call-session", nowhere), "rated", own)
+                record = DetailRecord(leg.id, "call-control", None, Decimal("0.0052"), "USD", notice)
                 receipt = await exporter.app.ledger.run(Ledger.list_records, "main", [record], 0.0)
                 exporter.app.metrics.apply(receipt)
                 await exporter.drained()
@@ -242,7 +244,9 @@ def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
     """A session is due for a record only if its event costs something else than when its session was last seen."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic) as simulated:
+        with running(
+            SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True), time.monotonic
+        ) as simulated:
             async with exporting(config(simulated, tmp_path), simulated) as exporter:
                 (call,) = simulated.world.refs()
                 ref = SessionRef("main", call.record_type, call.event_id)
@@ -257,7 +261,7 @@ def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
                     None,
                     None if cost is None else Decimal(cost),
                     currency,
-                    Sighting(ref, "listed", SessionRef("main", "call-control", leg.id)),
+                    SessionNotice(ref, "listed", SessionRef("main", "call-control", leg.id)),
                 )
                 await exporter.app.poller.stop(1.0)
                 await exporter.app.ledger.run(Ledger.list_records, "main", [record], simulated.clock.now())
@@ -270,7 +274,7 @@ def test_a_failing_type_is_counted_and_stops_no_other(tmp_path: Path) -> None:
     """One type that the API refuses: the others are read, the failure counts, and no success is claimed."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_per_hour=100, sessions_max=50), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_per_hour=100, sessions_max=50), time.monotonic) as simulated:
             settings = discovering(simulated, tmp_path, record_types=("no-such-type", "messaging"))
             async with exporting(settings, simulated) as exporter:
                 await pass_hours(exporter, 2)
@@ -289,7 +293,7 @@ def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
 
     def record(cost: str | None) -> DetailRecord:
         amount = Decimal(cost) if cost is not None else None
-        return DetailRecord("m", "message", NOON, amount, "USD", Sighting(ref, "rated"))
+        return DetailRecord("m", "message", NOON, amount, "USD", SessionNotice(ref, "rated"))
 
     ledger = opened(tmp_path / "l.sqlite")
     for cost in (None, "0.2", "0.2", "0.1", "0.5", None):
@@ -303,10 +307,10 @@ def test_a_first_look_back_is_history(tmp_path: Path) -> None:
     """What was before the ledger is on the first page with its value; what comes after is born at 0."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_per_hour=60, sessions_max=60), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60), time.monotonic) as simulated:
             simulated.clock.step(30 * HOUR)
             settings = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
-            settings = replace(settings, metrics=replace(settings.metrics, birth_seconds=3600))
+            settings = replace(settings, metrics=replace(settings.metrics, new_series_zero_seconds=3600))
             async with exporting(settings, simulated, shown=False) as exporter:
                 early = await exporter.get("/metrics")
                 assert (early.status_code, (await exporter.get("/-/ready")).status_code) == (503, 503)
@@ -319,7 +323,7 @@ def test_a_first_look_back_is_history(tmp_path: Path) -> None:
                 _, sums = visible(simulated, lambda ref: ref.detail_records)
                 assert sum(sums.values()) > 0
                 assert same(net(samples), sums)
-                assert [value for key, value in samples.items() if key[0] == "telnyx_unreleased_cost"] == [0]
+                assert [value for key, value in samples.items() if key[0] == "telnyx_pending_cost"] == [0]
                 assert (await exporter.get("/-/ready")).status_code == httpx.codes.OK
 
     asyncio.run(play())

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from exporter.config import Config, Discovery
-from simulator import Running, Settings, Webhooks, running
+from exporter.config import Config, DiscoverySettings
+from simulator import Running, SimulatedWebhooks, SimulatorSettings, running
 from tests.metrics.test_zero_start_in_prometheus import free_ports
 from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, followed, net, same, visible
 
 HOUR = 3600.0
 SESSIONS = 5000 if os.environ.get("FULL") == "1" else 1000
-LOSSY = Webhooks(lost_share=0.2, duplicated_share=0.1, delay_seconds=900.0)
-WORLD = Settings(
+LOSSY = SimulatedWebhooks(lost_share=0.2, duplicated_share=0.1, delay_seconds=900.0)
+WORLD = SimulatorSettings(
     speed=0.0, sessions_per_hour=100, sessions_max=SESSIONS, detail_records_late_seconds=2 * HOUR, webhooks=LOSSY
 )
 POLICY_DAYS = 37
 """Past the last recheck."""
 
 
-def taking_webhooks(simulated: Running, folder: Path, discovery: Discovery) -> Config:
+def taking_webhooks(simulated: Running, folder: Path, discovery: DiscoverySettings) -> Config:
     plain = config(simulated, folder, discovery=discovery)
     key = base64.b64decode(simulated.public_key)
     return replace(plain, accounts=(replace(plain.accounts[0], webhook_key=key, requests_per_second=1000),))
@@ -43,7 +43,7 @@ async def step(exporter: Exporting, seconds: float) -> None:
     await exporter.drained()
 
 
-async def live(folder: Path, simulated: Running, discovery: Discovery) -> tuple[dict[Any, int], Any]:
+async def live(folder: Path, simulated: Running, discovery: DiscoverySettings) -> tuple[dict[Any, int], Any]:
     """All the sessions, with restarts, then every recheck; how often each is followed, and the last page."""
     port, _ = free_ports()
     hours = round(SESSIONS / WORLD.sessions_per_hour)
@@ -61,8 +61,8 @@ async def live(folder: Path, simulated: Running, discovery: Discovery) -> tuple[
 
 
 SOURCES = {
-    "webhooks and detail records": (Discovery(), lambda ref: ref.webhooks or ref.detail_records, 900),
-    "webhooks alone": (Discovery(detail_records=NO_RECORDS), lambda ref: ref.webhooks, 800),
+    "webhooks and detail records": (DiscoverySettings(), lambda ref: ref.webhooks or ref.detail_records, 900),
+    "webhooks alone": (DiscoverySettings(detail_records=NO_RECORDS), lambda ref: ref.webhooks, 800),
 }
 
 

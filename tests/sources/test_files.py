@@ -16,20 +16,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from exporter import config as configuration
-from exporter.config import Account, Discovery
+from exporter.config import Account, DiscoverySettings
 from exporter.core.catalog import FILES
 from exporter.core.errors import ConfigError
 from exporter.ledger import Ledger
 from exporter.sources.files import BYTES_TOTAL_MAX, FILES_MAX, STAMP_SECONDS, FileSource
-from simulator import Running, Settings, running
+from simulator import Running, SimulatorSettings, running
 from tests.ledger.test_durability import busy
 from tests.runtime.test_exporter import LONGEST_SECONDS, value
 from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, net, same, stated
 
-QUIET = Settings(speed=0.0, sessions_max=0)
+QUIET = SimulatorSettings(speed=0.0, sessions_max=0)
 """A world without sessions: what the files name is unknown to it, and followed all the same."""
 
-NO_FILES = Discovery(detail_records=NO_RECORDS)
+NO_FILES = DiscoverySettings(detail_records=NO_RECORDS)
 
 FAILURES, FOUND = "telnyx_discovery_failures_total", "telnyx_discovered_sessions_total"
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
@@ -51,7 +51,7 @@ def with_files(simulated: Running, folder: Path, *patterns: str, **changes: Any)
     """An exporter with these patterns, its ledger in the folder; the lists go to `lists` in it."""
     (folder / "lists").mkdir(exist_ok=True)
     files = tuple(str(folder / "lists" / pattern) for pattern in patterns)
-    return config(simulated, folder, discovery=Discovery(files=files, detail_records=NO_RECORDS), **changes)
+    return config(simulated, folder, discovery=DiscoverySettings(files=files, detail_records=NO_RECORDS), **changes)
 
 
 def run(scenario: Callable[[Exporting, Path], Awaitable[None]], folder: Path, *patterns: str, **changes: Any) -> None:
@@ -214,7 +214,7 @@ def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) ->
         with running(QUIET, time.monotonic) as simulated:
             settings, clock = with_files(simulated, folder, "*.json"), Stopped()
             async with exporting(replace(settings, discovery=NO_FILES), simulated) as exporter:
-                source = FileSource(exporter.app.intake, exporter.app.metrics, clock)
+                source = FileSource(exporter.app.ingest, exporter.app.metrics, clock)
                 source.adopt(settings)
                 put(file := folder / "lists" / "a.json", "1")
                 with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as memory:
@@ -393,7 +393,7 @@ def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path
     """Every session that files name is followed exactly once, also across a restart: /metrics equals the truth."""
 
     async def play() -> None:
-        with running(Settings(speed=0.0, sessions_per_hour=10, seed=11), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=11), time.monotonic) as simulated:
             settings = with_files(simulated, tmp_path, "*.json", "*.yaml")
             begun = 0.0
             for part in range(3):

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from starlette.applications import Starlette
 
-from exporter.config import Discovery, Http
+from exporter.config import DiscoverySettings, HttpSettings
 from exporter.core.catalog import HTTP
 from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
 from exporter.ledger import Ledger
 from exporter.sources.entries import json_entries
-from exporter.web import SessionsRoute, Status, WebServer
-from simulator import Settings, running
+from exporter.web import HealthStatus, SessionsRoute, WebServer
+from simulator import SimulatorSettings, running
 from tests.ledger.test_durability import busy
 from tests.runtime.test_exporter import LONGEST_SECONDS, value
 from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, net, read, same, stated
@@ -35,7 +35,7 @@ JSON = {"Content-Type": "application/json"}
 GOOD = {"record_type": "message", "event_id": "a"}
 FAILURES, FOUND = "telnyx_discovery_failures_total", "telnyx_discovered_sessions_total"
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
-ENABLED = Discovery(http=Http(enabled=True), detail_records=NO_RECORDS)
+ENABLED = DiscoverySettings(http=HttpSettings(enabled=True), detail_records=NO_RECORDS)
 
 
 class Posting(Struct, frozen=True):
@@ -61,7 +61,7 @@ class Posting(Struct, frozen=True):
 
 
 @contextmanager
-def posting(folder: Path, settings: Settings, **changes: Any) -> Iterator[Posting]:
+def posting(folder: Path, settings: SimulatorSettings, **changes: Any) -> Iterator[Posting]:
     """The exporter runs as long as the block."""
     begun: Future[tuple[Exporting, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
@@ -88,7 +88,7 @@ def posting(folder: Path, settings: Settings, **changes: Any) -> Iterator[Postin
 @pytest.fixture(scope="module")
 def posted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Posting]:
     """An exporter of a world without sessions, for the tests in which it follows nothing."""
-    with posting(tmp_path_factory.mktemp("posted"), Settings(speed=0.0, sessions_max=0)) as started:
+    with posting(tmp_path_factory.mktemp("posted"), SimulatorSettings(speed=0.0, sessions_max=0)) as started:
         yield started
 
 
@@ -103,7 +103,7 @@ def counts(samples: dict[Any, Any]) -> tuple[int, int, int]:
 
 def test_a_list_is_followed_when_it_is_answered(tmp_path: Path) -> None:
     """The answer 200 counts the sessions of the list; they are followed, each once, also if they come again."""
-    with posting(tmp_path, Settings(speed=0.0, sessions_max=0)) as exporter:
+    with posting(tmp_path, SimulatorSettings(speed=0.0, sessions_max=0)) as exporter:
         assert counts(exporter.samples()) == (0, 0, 0)
         assert value(exporter.samples(), LAST_SUCCESS, source=HTTP) == 0
         for _ in range(2):
@@ -116,7 +116,7 @@ def test_a_list_is_followed_when_it_is_answered(tmp_path: Path) -> None:
 def test_a_world_that_is_posted_is_booked_to_the_last_digit(tmp_path: Path) -> None:
     """Sessions handed over over HTTP are followed exactly once, also across a restart: /metrics equals the truth."""
     folder = tmp_path
-    settings = Settings(speed=0.0, sessions_per_hour=20, seed=12)
+    settings = SimulatorSettings(speed=0.0, sessions_per_hour=20, seed=12)
 
     async def play() -> None:
         with running(settings, time.monotonic) as simulated:
@@ -140,7 +140,7 @@ def test_a_world_that_is_posted_is_booked_to_the_last_digit(tmp_path: Path) -> N
 def test_the_largest_list_is_taken(tmp_path: Path) -> None:
     """10,000 sessions in one list are taken; one more is refused, and none of those."""
     entries = [{"record_type": "message", "event_id": f"m{number}"} for number in range(10_001)]
-    with posting(tmp_path, Settings(speed=0.0, sessions_max=0)) as exporter:
+    with posting(tmp_path, SimulatorSettings(speed=0.0, sessions_max=0)) as exporter:
         answer = exporter.post(entries)
         assert (answer.status_code, answer.json()) == (400, {"error": "expected 0 to 10000 entries, got 10001"})
         answer = exporter.post(entries[1:])
@@ -151,7 +151,7 @@ def test_the_largest_list_is_taken(tmp_path: Path) -> None:
 def test_without_the_setting_no_list_is_taken(tmp_path: Path) -> None:
     """By default nothing takes a list, and no family has a series of it."""
     with posting(
-        tmp_path, Settings(speed=0.0, sessions_max=0), discovery=Discovery(detail_records=NO_RECORDS)
+        tmp_path, SimulatorSettings(speed=0.0, sessions_max=0), discovery=DiscoverySettings(detail_records=NO_RECORDS)
     ) as exporter:
         assert exporter.post([GOOD]).status_code == 404
         assert not [labels for _, labels in exporter.samples() if ("source", HTTP) in labels]
@@ -226,7 +226,7 @@ def test_nothing_but_post_and_get_is_taken(posted: Posting) -> None:
         assert posted.http.request(method, posted.exporter.origin + PATH).status_code == 405
 
 
-def route(followed: list[SessionRef], status: Status = FINE) -> SessionsRoute:
+def route(followed: list[SessionRef], status: HealthStatus = FINE) -> SessionsRoute:
     """A route whose main thread has followed at once."""
 
     def follow(refs: Sequence[SessionRef]) -> Future[None]:
@@ -286,7 +286,7 @@ def test_before_it_is_ready_the_exporter_says_when_to_come_again() -> None:
     followed: list[SessionRef] = []
 
     async def play() -> httpx.Response:
-        app = Starlette(routes=[route(followed, Status(healthy=None, ready="stopping")).route()])
+        app = Starlette(routes=[route(followed, HealthStatus(healthy=None, ready="stopping")).route()])
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 50_000))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             return await http.post(PATH, json=[GOOD])
@@ -298,7 +298,7 @@ def test_before_it_is_ready_the_exporter_says_when_to_come_again() -> None:
 
 def test_a_ledger_that_fails_is_said(tmp_path: Path) -> None:
     """What can't be made durable is answered with 503 and Retry-After, and is followed when it comes again."""
-    with posting(tmp_path, Settings(speed=0.0, sessions_max=0)) as exporter:
+    with posting(tmp_path, SimulatorSettings(speed=0.0, sessions_max=0)) as exporter:
         with busy(tmp_path):
             answer = exporter.post([GOOD])
         assert answer.status_code == 503
@@ -331,7 +331,7 @@ def test_what_was_answered_survives_a_stop(tmp_path: Path) -> None:
                 else:
                     assert answer.status_code == 503
 
-    settings = Settings(speed=0.0, sessions_max=0)
+    settings = SimulatorSettings(speed=0.0, sessions_max=0)
     with ThreadPoolExecutor(4) as pool:
         with posting(tmp_path, settings) as exporter:
             senders = [pool.submit(flood, exporter, sender) for sender in range(4)]

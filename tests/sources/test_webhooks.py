@@ -19,15 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.config import Discovery, Secret, Webhooks
-from exporter.core.errors import Refused
-from exporter.core.model import Hint, SessionRef, Sighting
+from exporter.config import DiscoverySettings, Secret, WebhookSettings
+from exporter.core.errors import Rejected
+from exporter.core.model import NoticeKind, SessionNotice, SessionRef
 from exporter.runtime.app import App
-from exporter.sources.replays import KEPT_SECONDS, Replays
+from exporter.sources.replays import KEPT_SECONDS, ReplayWindow
 from exporter.sources.webhooks import EVENT_TYPES, Webhook, check_signature, read, verify
-from exporter.web.webhooks import ANSWERS, REASONS
-from exporter.web.webhooks import Webhooks as WebhookRoutes
-from simulator import Settings, running
+from exporter.web.webhooks import ANSWERS, REASONS, WebhookRoutes
+from simulator import SimulatorSettings, running
 from tests.ledger.test_durability import busy
 from tests.support.exporting import Exporting, Samples, config, exporting
 
@@ -96,7 +95,7 @@ def test_signatures_are_those_of_the_standard(name: str) -> None:
     key, message, signed = map(bytes.fromhex, RFC_8032[name])
     check_signature(key, signed, message)
     for changed in (signed[:-1] + bytes([signed[-1] ^ 1]), bytes([signed[0] ^ 128]) + signed[1:]):
-        with pytest.raises(Refused, match="bad_signature"):
+        with pytest.raises(Rejected, match="bad_signature"):
             check_signature(key, changed, message)
 
 
@@ -195,14 +194,14 @@ def at_present(given_: dict[str, Any]) -> dict[str, Any]:
 def verdict(key: bytes, signature: str | None, timestamp: str | None, body: bytes, now: float) -> str | None:
     try:
         verify(key, signature, timestamp, body, now)
-    except Refused as error:
+    except Rejected as error:
         return error.reason
     return None
 
 
 # What it tells
 
-_CALLS: tuple[tuple[str, str, Hint], ...] = (
+_CALLS: tuple[tuple[str, str, NoticeKind], ...] = (
     ("call.initiated", "call.initiated", "begun"),
     ("call.answered", "call.answered", "begun"),
     ("call.bridged", "call.bridged", "begun"),
@@ -212,18 +211,22 @@ _CALLS: tuple[tuple[str, str, Hint], ...] = (
     ("call.cost", "call.cost", "rated"),
     ("call.of.the.future", "other", "begun"),
 )
-LEADS: dict[str, tuple[dict[str, Any], str, Sighting | None]] = {
+LEADS: dict[str, tuple[dict[str, Any], str, SessionNotice | None]] = {
     **{
         event_type: (
             {"call_session_id": "s1", "call_leg_id": "l1"},
             label,
-            Sighting(SessionRef("main", "call-session", "s1"), hint),
+            SessionNotice(SessionRef("main", "call-session", "s1"), hint),
         )
         for event_type, label, hint in _CALLS
     },
-    "message.sent": ({"id": "m1"}, "message.sent", Sighting(SessionRef("main", "message", "m1"), "begun")),
-    "message.received": ({"id": "m1"}, "message.received", Sighting(SessionRef("main", "message", "m1"), "ended")),
-    "message.finalized": ({"id": "m1"}, "message.finalized", Sighting(SessionRef("main", "message", "m1"), "ended")),
+    "message.sent": ({"id": "m1"}, "message.sent", SessionNotice(SessionRef("main", "message", "m1"), "begun")),
+    "message.received": ({"id": "m1"}, "message.received", SessionNotice(SessionRef("main", "message", "m1"), "ended")),
+    "message.finalized": (
+        {"id": "m1"},
+        "message.finalized",
+        SessionNotice(SessionRef("main", "message", "m1"), "ended"),
+    ),
     "message.link_click": ({"id": "m1"}, "other", None),
     "fax.delivered": ({"fax_id": "f1", "id": 5}, "other", None),
     "callx": ({"call_session_id": "s1"}, "other", None),
@@ -235,10 +238,10 @@ LEADS: dict[str, tuple[dict[str, Any], str, Sighting | None]] = {
 @pytest.mark.parametrize("event_type", LEADS)
 def test_where_an_event_leads(event_type: str) -> None:
     """Each type of event leads to a session with a hint, or nowhere; only known types have a label of their own."""
-    payload, label, sighting = LEADS[event_type]
+    payload, label, notice = LEADS[event_type]
     data = {"event_type": event_type, "id": "e1", "payload": payload, "occurred_at": "2026-03-17T12:00:00Z"}
     body = json.dumps({"data": data, "meta": {"attempt": 1}}).encode()
-    assert read(body, "main") == Webhook("e1", label, sighting)
+    assert read(body, "main") == Webhook("e1", label, notice)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,7 @@ BAD_BODIES: dict[str, bytes] = {
 @pytest.mark.parametrize("name", BAD_BODIES)
 def test_what_is_no_webhook(name: str) -> None:
     """What can't be read is refused as malformed, however deep it is."""
-    with pytest.raises(Refused, match="malformed"):
+    with pytest.raises(Rejected, match="malformed"):
         read(BAD_BODIES[name], "main")
 
 
@@ -293,7 +296,7 @@ def test_nothing_else_comes_out(body: bytes) -> None:
     """Whatever is sent is read or refused."""
     try:
         assert read(body, "main").event_type in EVENT_TYPES
-    except Refused as error:
+    except Rejected as error:
         assert error.reason == "malformed"  # noqa: PT017 - both outcomes are right
 
 
@@ -302,7 +305,7 @@ def test_nothing_else_comes_out(body: bytes) -> None:
 
 def test_an_id_is_known_for_as_long_as_its_signature_may_pass() -> None:
     """An id is remembered for its account until no signature of its time passes any more."""
-    replays = Replays()
+    replays = ReplayWindow()
     replays.add(("main", "e"), 1000.0)
     assert replays.knows(("main", "e"), 1000.0 + KEPT_SECONDS)
     assert not replays.knows(("backup", "e"), 1000.0)
@@ -312,7 +315,7 @@ def test_an_id_is_known_for_as_long_as_its_signature_may_pass() -> None:
 
 def test_remembered_ids_are_bounded() -> None:
     """Past the bound the oldest id is forgotten."""
-    replays = Replays(kept_max=3)
+    replays = ReplayWindow(kept_max=3)
     for number in range(10):
         replays.add(("main", str(number)), 1000.0)
     assert [number for number in range(10) if replays.knows(("main", str(number)), 1000.0)] == [7, 8, 9]
@@ -355,13 +358,15 @@ async def listening(
     folder: Path, *, insecure: bool = False, keys: Mapping[str, Any] | None = None
 ) -> AsyncIterator[Telnyx]:
     """An exporter that takes webhooks for `main`, unless other keys are given by account."""
-    with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+    with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
         plain = config(simulated, folder)
         accounts = tuple(
             replace(plain.accounts[0], name=name, key=Secret(f"{simulated.api_key}{number or ''}"), **settings)
             for number, (name, settings) in enumerate((keys or {"main": {"webhook_key": public(KEY)}}).items())
         )
-        settings = replace(plain, accounts=accounts, discovery=Discovery(webhooks=Webhooks(insecure=insecure)))
+        settings = replace(
+            plain, accounts=accounts, discovery=DiscoverySettings(webhooks=WebhookSettings(insecure=insecure))
+        )
         async with exporting(settings, simulated, wall=lambda: float(NOW)) as exporter:
             yield Telnyx(exporter)
 
@@ -410,7 +415,7 @@ def test_the_simulators_webhooks_lead_to_its_sessions(tmp_path: Path) -> None:
     """An exporter that knows nothing but webhooks follows every call and message that the simulator has."""
 
     async def scene() -> None:
-        chosen = Settings(speed=0.0, sessions_per_hour=60, sessions_max=20, seed=3)
+        chosen = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=20, seed=3)
         with running(chosen, time.monotonic, wall=time.time) as simulated:
             plain = config(simulated, tmp_path)
             accounts = (replace(plain.accounts[0], webhook_key=base64.b64decode(simulated.public_key)),)
@@ -708,7 +713,7 @@ def test_slow_senders_keep_nobody_waiting(tmp_path: Path) -> None:
 
 def taking(app: App) -> WebhookRoutes:
     """Who takes the app's webhooks, and knows how many senders wait."""
-    return app._reception._webhooks  # noqa: SLF001 - what polls look at, and nobody shows
+    return app._webhook_ingest._webhooks  # noqa: SLF001 - what polls look at, and nobody shows
 
 
 def test_polls_go_on_while_webhooks_wait(tmp_path: Path) -> None:

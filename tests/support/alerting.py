@@ -21,13 +21,13 @@ class Receiver:
     """A webhook receiver that keeps what it is sent, by path."""
 
     def __init__(self) -> None:
-        self.notices: list[tuple[str, dict[str, Any]]] = []
+        self.failed_checks: list[tuple[str, dict[str, Any]]] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.notices.append((self.path, json.loads(body)))
+                receiver.failed_checks.append((self.path, json.loads(body)))
                 self.send_response(200)
                 self.end_headers()
 
@@ -41,8 +41,8 @@ class Receiver:
         """The alerts of that name, with the path that they came to."""
         return [
             (path, alert)
-            for path, notice in tuple(self.notices)
-            for alert in notice["alerts"]
+            for path, failed_check in tuple(self.failed_checks)
+            for alert in failed_check["alerts"]
             if alert["labels"]["alertname"] == name
         ]
 

@@ -14,8 +14,16 @@ import httpx
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import Account, Config, DetailRecords, Discovery, Metrics, Polling, Secret
-from exporter.config import Ledger as LedgerSettings
+from exporter.config import (
+    Account,
+    Config,
+    DetailRecordSettings,
+    DiscoverySettings,
+    LedgerSettings,
+    MetricsSettings,
+    PollingSettings,
+    Secret,
+)
 from exporter.core.clock import Clock
 from exporter.core.model import SessionRef
 from exporter.ledger import Ledger
@@ -28,7 +36,7 @@ PATIENCE_SECONDS = 60.0
 """A test that waits longer for something that must come has failed; what it waits for takes milliseconds."""
 
 SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
-NO_RECORDS = DetailRecords(record_types=())
+NO_RECORDS = DetailRecordSettings(record_types=())
 """Detail records are not asked for: what is not named by the test is not followed."""
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
 
@@ -45,9 +53,11 @@ def config(simulated: Running, folder: Path, **changes: Any) -> Config:
     )
     plain = Config(
         accounts=(account,),
-        polling=Polling(tick_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1),
-        metrics=Metrics(birth_seconds=0),
-        discovery=Discovery(detail_records=NO_RECORDS),
+        polling=PollingSettings(
+            scheduler_interval_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1
+        ),
+        metrics=MetricsSettings(new_series_zero_seconds=0),
+        discovery=DiscoverySettings(detail_records=NO_RECORDS),
         ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
     return replace(plain, **changes)
@@ -87,7 +97,7 @@ class Exporting:
         """Until nothing is due, nothing under way, nothing held back, and the page shows all of it."""
         for _ in range(2):  # with a server what is new is only held back once it was read there
             await self.until(self._idle)
-            await self.app.fleet.expose()
+            await self.app.sharing.expose()
         self.publish()
 
     def publish(self) -> None:
@@ -98,7 +108,7 @@ class Exporting:
 
     async def claiming(self) -> bool:
         """The first sessions were claimed, the last thing that a start waits for; or only the test itself ticks."""
-        return self.app.poller.claimed_once or self.app.config.polling.tick_seconds > PATIENCE_SECONDS
+        return self.app.poller.claimed_once or self.app.config.polling.scheduler_interval_seconds > PATIENCE_SECONDS
 
     async def _idle(self) -> bool:
         due = await self.app.ledger.run(Ledger.due, self.app.clock.now(), ["main"])

@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 
 from exporter.core.errors import PollError
-from exporter.telnyx.client import Answered, Client, Limits
+from exporter.telnyx.client import Answered, RequestLimits, TelnyxClient
 from exporter.telnyx.pacing import Pacer
 from exporter.telnyx.transport import CurlTransport
 
@@ -194,7 +194,7 @@ def then_silence(sent: bytes) -> Answer:
 
 KEY = "KEY018F-distinctive_0xC0FFEE"
 
-LIMITS = Limits(body_bytes_max=100_000, timeout_seconds=10.0)
+LIMITS = RequestLimits(body_bytes_max=100_000, timeout_seconds=10.0)
 
 
 @dataclass
@@ -210,9 +210,9 @@ class Bench:
     observed: list[Answered] = field(default_factory=list)
 
     def client(
-        self, *, limits: Limits = LIMITS, transport: httpx.AsyncBaseTransport | None = None, scheme: str = "http"
-    ) -> Client:
-        return Client(
+        self, *, limits: RequestLimits = LIMITS, transport: httpx.AsyncBaseTransport | None = None, scheme: str = "http"
+    ) -> TelnyxClient:
+        return TelnyxClient(
             name="main",
             base_url=f"{scheme}://127.0.0.1:{self.server.port}/v2/",
             api_key=lambda: self.keys.pop(0) if len(self.keys) > 1 else self.keys[0],
@@ -235,7 +235,7 @@ class Bench:
         return [answered.code for answered in self.observed]
 
 
-async def ask(client: Client, event_id: str = "call-123") -> bytes:
+async def ask(client: TelnyxClient, event_id: str = "call-123") -> bytes:
     """One tree, then the client is closed."""
     try:
         return await client.tree("call-session", event_id, max_depth=5, expand=True, date_time=None)
@@ -244,7 +244,7 @@ async def ask(client: Client, event_id: str = "call-123") -> bytes:
 
 
 def asked(
-    *answers: Answer, event_id: str = "call-123", pacer: Pacer | None = None, limits: Limits = LIMITS
+    *answers: Answer, event_id: str = "call-123", pacer: Pacer | None = None, limits: RequestLimits = LIMITS
 ) -> tuple[Bench, bytes | PollError]:
     """One tree is asked for; the bench tells how it went."""
 

@@ -1,10 +1,10 @@
 """35 days of an exporter in a real Prometheus, made in minutes: what dashboards and rules are asked about.
 
-Two accounts in two currencies, sessions found through detail records, amended and late bills, an API that fails now and
-then, budgets, thresholds, and a second replica that takes the ledger over. The clock is stepped from scrape to scrape
-(tests/support/stepped.py); every page is written down with its time, and `promtool` makes blocks of them. Each making gives the
-same history, to the sample. Run as a program it keeps the Prometheus for as long as one likes to look: `python -m
-tests.support.history`.
+Two accounts in two currencies, sessions found through detail records, amended and late bills, an API that fails now
+and then, budgets, thresholds, and a second replica that takes the ledger over. The clock is stepped from scrape to
+scrape (tests/support/stepped.py); every page is written down with its time, and `promtool` makes blocks of them. Each
+making gives the same history, to the sample. Run as a program it keeps the Prometheus for as long as one likes to
+look: `python -m tests.support.history`.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from msgspec.structs import replace
 from exporter.config import (
     Budget,
     Config,
-    DetailRecords,
-    Discovery,
-    Ledger,
-    Metrics,
-    Polling,
+    DetailRecordSettings,
+    DiscoverySettings,
+    LedgerSettings,
+    MetricsSettings,
+    PollingSettings,
     Threshold,
 )
-from simulator import Bills, Faults, Running, Settings, running
+from simulator import Bills, Faults, Running, SimulatorSettings, running
 from tests.support.exporting import exporting
 from tests.support.programs import Past, make_blocks, prometheus_of
 from tests.support.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
@@ -71,27 +71,29 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
             account("main", main, currencies=("USD",), balance_interval_seconds=7200),
             account("emea", emea, currencies=("EUR",), balance_interval_seconds=7200),
         ),
-        polling=Polling(
-            tick_seconds=TICK_SECONDS,
+        polling=PollingSettings(
+            scheduler_interval_seconds=TICK_SECONDS,
             min_interval_seconds=3600.0,
             max_interval_seconds=4 * 3600.0,
-            hinted_interval_seconds=7200.0,
+            reported_interval_seconds=7200.0,
             recheck_after_seconds=(86_400.0, 604_800.0, 3_024_000.0),
             timeout_seconds=10.0,
             attempts_max=1,
         ),
-        metrics=Metrics(
-            followed_sessions_max=200,  # at the bound, which of two equal ones is shown depends on who was found first
+        metrics=MetricsSettings(
+            session_series_max=200,  # at the bound, which of two equal ones is shown depends on who was found first
             thresholds=(
                 Threshold(name="dear", cost=Decimal("0.5"), currency="USD"),
                 Threshold(name="dear-eur", cost=Decimal("0.5"), currency="EUR"),
                 Threshold(name="long", turns=25),
             ),
         ),
-        discovery=Discovery(
-            detail_records=DetailRecords(record_types=_RECORD_TYPES, interval_seconds=5400.0, lookback_seconds=43_200.0)
+        discovery=DiscoverySettings(
+            detail_records=DetailRecordSettings(
+                record_types=_RECORD_TYPES, interval_seconds=5400.0, lookback_seconds=43_200.0
+            )
         ),
-        ledger=Ledger(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
+        ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
         budgets=(
             Budget(name="everything", amount=Decimal(180), window="month"),
             Budget(name="voice-ai", amount=Decimal(4), window="day", match=(("record_type", "ai-voice-assistant"),)),
@@ -105,7 +107,9 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
 def _simulators(error_share: float) -> Iterator[tuple[Running, Running]]:
     bills = Bills(amended_share=0.05, late_share=0.03, never_priced_share=0.001)
     faults = Faults(error_share=error_share, kinds=("500", "503", "reset", "truncated"))
-    settings = Settings(speed=0.0, start=float(START), seed=11, sessions_per_hour=1.3, bills=bills, faults=faults)
+    settings = SimulatorSettings(
+        speed=0.0, start=float(START), seed=11, sessions_per_hour=1.3, bills=bills, faults=faults
+    )
     other = replace(settings, seed=12, sessions_per_hour=0.6, currencies=("EUR",), balance="300.00")
     with running(settings, time.monotonic) as main, running(other, time.monotonic) as emea:
         yield main, emea

@@ -8,9 +8,8 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from exporter.config import Account, Config, ConfiguredSession, Secret
-from exporter.config import Ledger as LedgerSettings
-from exporter.core.model import Event, Facts, Mismatch, Poll, Profile, Session, SessionRef
+from exporter.config import Account, Config, ConfiguredSession, LedgerSettings, Secret
+from exporter.core.model import Event, EventAttributes, Mismatch, Poll, Session, SessionAttributes, SessionRef
 from exporter.ledger import Ledger
 from exporter.web import Pages, WebServer
 from tests.ledger.test_ledger import opened
@@ -80,11 +79,11 @@ def _seen(poll: Poll, tree: Tree, failing: Sequence[str]) -> Poll:
         for kind, name, parent, cost, currency in tree
     )
     labels = [(("account", ref.account), ("record_type", e.record_type), ("product", e.product)) for e in events]
-    facts = tuple(Facts((*of_event, ("model", "none"))) for of_event in labels)
+    facts = tuple(EventAttributes((*of_event, ("model", "none"))) for of_event in labels)
     session = Session(ref, events, True, tuple(Mismatch(check, "off by 1") for check in failing), 0, 0)
     turns = sum(event.record_type == "inference" for event in events)
-    profile = Profile(events[0].record_type, "voice", len(events), turns, None)
-    return replace(poll, session=session, facts=facts, profile=profile)
+    session_attributes = SessionAttributes(events[0].record_type, "voice", len(events), turns, None)
+    return replace(poll, session=session, facts=facts, session_attributes=session_attributes)
 
 
 @contextmanager

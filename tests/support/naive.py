@@ -233,14 +233,14 @@ class Known:
     @property
     def cost(self) -> tuple[Decimal, str] | None:
         """What the answer says that was asked for last."""
-        priced = [number for number, sight in self.sights.items() if sight.price is not None]
+        priced = [number for number, report in self.sights.items() if report.price is not None]
         last = self.sights[max(priced)] if priced else None
         return None if last is None or last.price is None else (last.price, last.currency)
 
     @property
     def usage(self) -> tuple[int, int, int]:
         """The most that was seen of each."""
-        inputs, outputs, seconds = zip(*(sight.usage for sight in self.sights.values()), strict=True)
+        inputs, outputs, seconds = zip(*(report.usage for report in self.sights.values()), strict=True)
         return max(inputs), max(outputs), max(seconds)
 
 
@@ -297,17 +297,17 @@ class Bookkeeper:
         for answer in current:
             session = self.sessions[answer.ref]
             session.claim = 0
-            changed = [key for key, sight in answer.events.items() if self._see(key, sight, answer, session)]
+            changed = [key for key, report in answer.events.items() if self._see(key, report, answer, session)]
             session.move(answer, changed=bool(changed))
             if answer.outcome == "tree":
                 self._count_session(session, answer)
 
-    def _see(self, key: Key, sight: Sight, answer: Answer, session: Followed) -> bool:
-        event = self.events.setdefault(key, Known(answer.ref, sight.labels))
+    def _see(self, key: Key, report: Sight, answer: Answer, session: Followed) -> bool:
+        event = self.events.setdefault(key, Known(answer.ref, report.labels))
         before = (event.cost, event.usage) if event.sights else None
-        event.sights[answer.number] = sight
+        event.sights[answer.number] = report
         if event.cost is not None:
-            event.cost_labels = event.cost_labels or sight.labels
+            event.cost_labels = event.cost_labels or report.labels
             if event.settled_unpriced:
                 event.settled_unpriced = False
                 self._add("telnyx_events_priced_late_total", event.labels, "account record_type product")
@@ -354,9 +354,9 @@ class Bookkeeper:
         without_root = {name: root[name] for name in ("account", "session_kind")}
         observe("telnyx_session_settling_seconds", without_root, Decimal(str(session.settled_at - session.followed_at)))
         costs: dict[str, Decimal] = defaultdict(Decimal)
-        for sight in answer.events.values():
-            if sight.price is not None:
-                costs[sight.currency] += sight.price
+        for report in answer.events.values():
+            if report.price is not None:
+                costs[report.currency] += report.price
         for currency, cost in costs.items():
             observe("telnyx_session_cost", {**root, "currency": currency}, max(cost, Decimal(0)))
 

@@ -143,9 +143,9 @@ def write_config(simulated: Running, folder: Path, url: str, **changes: Any) -> 
             }
         ],
         "discovery": {"detail_records": {"record_types": []}},
-        "metrics": {"birth_seconds": 0.5},
+        "metrics": {"new_series_zero_seconds": 0.5},
         # Simulated sessions are months old; none is to be forgotten.
-        "ledger": {"url": url, "takeover_seconds": 3, "lease_seconds": 10, "retention_days": 3650},
+        "ledger": {"url": url, "exposition_handover_seconds": 3, "lease_seconds": 10, "retention_days": 3650},
     } | changes
     os.environ["FLEET_TEST_KEY"] = simulated.api_key
     path = folder / "config.yaml"

@@ -1,8 +1,8 @@
 """A day on which everything goes wrong, in a real Prometheus: what dashboards and alerts show that are empty otherwise.
 
-One exporter against a simulator, scraped every two minutes, by the clock of tests/support/stepped.py. One ailment after the
-other befalls it (`_AILMENTS`), each by its real cause: an API that fails, a folder that is gone, a key that was taken
-back. Where the exporter can't be brought to it, the reason stands there.
+One exporter against a simulator, scraped every two minutes, by the clock of tests/support/stepped.py. One ailment
+after the other befalls it (`_AILMENTS`), each by its real cause: an API that fails, a folder that is gone, a key that
+was taken back. Where the exporter can't be brought to it, the reason stands there.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ from msgspec.structs import replace
 from exporter.config import (
     Budget,
     Config,
-    DetailRecords,
-    Discovery,
+    DetailRecordSettings,
+    DiscoverySettings,
     Label,
-    Ledger,
-    Metrics,
-    Polling,
+    LedgerSettings,
+    MetricsSettings,
+    PollingSettings,
     Secret,
     Threshold,
-    Tree,
+    TreeSettings,
 )
 from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
 from exporter.runtime.reload import Origin
-from simulator import Bills, Running, Settings, running
+from simulator import Bills, Running, SimulatorSettings, running
 from tests.support.exporting import exporting
 from tests.support.programs import Past, make_blocks, prometheus_of
 from tests.support.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
@@ -48,10 +48,10 @@ START = 1_774_339_200
 _RECORD_TYPES = ("ai-voice-assistant", "call-control", "messaging")
 
 
-def _world() -> Settings:
+def _world() -> SimulatorSettings:
     bills = Bills(amended_share=0.1, never_priced_share=0.05, currency_changed_share=0.2)
     # With the credit of 100 there are 30 dollars to spend, for a part of the day.
-    return Settings(
+    return SimulatorSettings(
         speed=0.0,
         start=float(START),
         seed=21,
@@ -66,20 +66,22 @@ def _configuration(simulated: Running, folder: Path) -> Config:
     key = base64.b64decode(simulated.public_key)
     return Config(
         accounts=(account("main", simulated, webhook_key=key),),
-        polling=Polling(
-            tick_seconds=TICK_SECONDS,
+        polling=PollingSettings(
+            scheduler_interval_seconds=TICK_SECONDS,
             min_interval_seconds=600.0,
             max_interval_seconds=1800.0,
             settle_after_seconds=HOUR,
-            give_up_after_seconds=HOUR,
+            not_found_timeout_seconds=HOUR,
             attempts_max=1,
         ),
-        tree=Tree(max_depth=2),
-        metrics=Metrics(
+        tree=TreeSettings(max_depth=2),
+        metrics=MetricsSettings(
             thresholds=(Threshold(name="dear", cost=Decimal("0.05")), Threshold(name="long", turns=5)),
         ),
-        discovery=Discovery(detail_records=DetailRecords(record_types=_RECORD_TYPES, interval_seconds=600.0)),
-        ledger=Ledger(url=f"sqlite:///{folder / 'ledger' / 'ledger.sqlite'}"),
+        discovery=DiscoverySettings(
+            detail_records=DetailRecordSettings(record_types=_RECORD_TYPES, interval_seconds=600.0)
+        ),
+        ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger' / 'ledger.sqlite'}"),
         budgets=(Budget(name="day", amount=Decimal(2), window="day"),),
     )
 
@@ -193,7 +195,7 @@ def _bad_file() -> Config:
 async def _reload_fails(day: Day) -> None:
     """The file is bad, and stays so. The other replica doesn't answer meanwhile."""
     with pytest.raises(ConfigError):
-        await day.stepped.app.reloading.reload()
+        await day.stepped.app.reloader.reload()
     await day.pass_by(24, second=0)
 
 

@@ -121,10 +121,10 @@ class Stepped:
 
     async def scrape(self) -> str:
         """The page as a scrape at this time gets it."""
-        await self.app.upkeep.keep()
-        await self.app.upkeep.gauges()
+        await self.app.maintenance.keep()
+        await self.app.maintenance.gauges()
         self._publish()  # what is new is on a page now, whenever the exporter made its last one: births begin here
-        await self.app.upkeep.release()
+        await self.app.maintenance.release()
         self._publish()
         return (await self.exporter.get("/metrics", **SCRAPER, **{"Accept-Encoding": "identity"})).text
 

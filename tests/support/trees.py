@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter.core.model import Session, SessionRef
 from exporter.core.record_types import RecordTypes
-from exporter.core.tree import Limits, Reader, Subtree
+from exporter.core.tree import Subtree, TreeLimits, TreeReader
 
 RECORD_TYPES = RecordTypes.documented()
 REF = SessionRef("main", "call-session", "root")
@@ -85,14 +85,14 @@ def read(
     ask: Callable[[Subtree], bytes | None] = lambda _: None,
     *,
     max_depth: int = 5,
-    limits: Limits | None = None,
+    limits: TreeLimits | None = None,
     fields: tuple[str, ...] = (),
 ) -> Session:
     """The session in an answer; `ask` stands for the API where the tree was cut."""
     data = content if isinstance(content, bytes) else body(content)
-    stitching: Generator[Subtree, bytes | None, Session] = Reader(fields, RECORD_TYPES, limits or Limits()).session(
-        REF, data, max_depth
-    )
+    stitching: Generator[Subtree, bytes | None, Session] = TreeReader(
+        fields, RECORD_TYPES, limits or TreeLimits()
+    ).session(REF, data, max_depth)
     try:
         subtree = next(stitching)
         while True:

@@ -7,20 +7,20 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from exporter.core.catalog import Family
-from exporter.metrics.exposition import Page, head, prefix, sample
-from exporter.web import Limits, Status, WebServer
+from exporter.metrics.exposition import MetricsPage, head, prefix, sample
+from exporter.web import ConnectionLimits, HealthStatus, WebServer
 
-FINE = Status(healthy=None, ready=None)
+FINE = HealthStatus(healthy=None, ready=None)
 
 LOOPBACK = "127.0.0.1:0"
 
 FAMILY = Family("telnyx_cost_total", "counter", "ledger", ("model",), "Costs.")
 
 
-def page(version: int, lines: int = 3) -> Page:
+def page(version: int, lines: int = 3) -> MetricsPage:
     """A page on which every value is its version."""
     series = b"".join(sample(prefix(FAMILY.name, [("model", f"m{n}")]), version) for n in range(lines))
-    return Page(version, (head(FAMILY, openmetrics=False), series), (head(FAMILY, openmetrics=True), series))
+    return MetricsPage(version, (head(FAMILY, openmetrics=False), series), (head(FAMILY, openmetrics=True), series))
 
 
 class Heard(Struct, frozen=True):
@@ -40,7 +40,10 @@ class Running(Struct, frozen=True):
 
 @contextmanager
 def running(
-    *addresses: str, status: Status = FINE, published: Page | None = None, limits: Limits | None = None
+    *addresses: str,
+    status: HealthStatus = FINE,
+    published: MetricsPage | None = None,
+    limits: ConnectionLimits | None = None,
 ) -> Iterator[Running]:
     heard = Heard(queue.SimpleQueue(), queue.SimpleQueue())
     server = WebServer(
@@ -48,7 +51,7 @@ def running(
         status=lambda: status,
         scraped=heard.scraped.put,
         died=heard.died.put,
-        limits=limits or Limits(),
+        limits=limits or ConnectionLimits(),
     )
     if published is not None:
         server.publish(published)

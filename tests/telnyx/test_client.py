@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter import __version__
-from exporter.core.errors import Denied, Gone, KeyRefused, PollError, Transient
+from exporter.core.errors import Denied, NotFound, PollError, Transient, Unauthorized
 from exporter.telnyx.answers import REASONS
 from exporter.telnyx.client import Answered
 from exporter.telnyx.pacing import Pacer
@@ -105,9 +105,9 @@ def test_endless_id() -> None:
     ("status", "kind", "reason", "attempts"),
     [
         (400, Denied, "bad_request", 1),
-        (401, KeyRefused, "key_refused", 1),
+        (401, Unauthorized, "key_refused", 1),
         (403, Denied, "forbidden", 1),
-        (404, Gone, "not_found", 1),
+        (404, NotFound, "not_found", 1),
         (408, Transient, "timeout", 5),
         (409, Transient, "conflict", 5),
         (429, Transient, "throttled", 5),
@@ -200,7 +200,7 @@ def test_kept_alive() -> None:
             for _ in range(5):
                 try:
                     await client.metadata()
-                except Gone:
+                except NotFound:
                     continue
             await client.aclose()
             return server.connections

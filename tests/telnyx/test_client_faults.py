@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from exporter.core.errors import PollError, Transient, TreeError
 from exporter.telnyx.answers import BREAKS, REASONS
-from exporter.telnyx.client import Limits
+from exporter.telnyx.client import RequestLimits
 from exporter.telnyx.pacing import Pacer
 from tests.support.faulty_server import (
     LIMITS,
@@ -36,14 +36,14 @@ from tests.support.faulty_server import (
 BODY = b'{"root": {}}'
 GOOD = answer(200, BODY)
 GZIP = gzip.compress(BODY, mtime=0)
-HURRIED = Limits(body_bytes_max=1000, timeout_seconds=0.2, attempts_max=1)
+HURRIED = RequestLimits(body_bytes_max=1000, timeout_seconds=0.2, attempts_max=1)
 
 
 def zipped(body: bytes) -> bytes:
     return answer(200, body, {"Content-Encoding": "gzip"})
 
 
-def met(fault: Answer, limits: Limits = HURRIED) -> tuple[Bench, bytes | PollError]:
+def met(fault: Answer, limits: RequestLimits = HURRIED) -> tuple[Bench, bytes | PollError]:
     return asked(fault, limits=limits)
 
 
@@ -184,7 +184,7 @@ def test_body_limit_counts_decoded_bytes() -> None:
 
 def test_long_body() -> None:
     """What comes in many parts is one body, and one that is cut off late is as broken as a short one."""
-    body, roomy = bytes(range(256)) * 8_000, Limits(body_bytes_max=10**7, timeout_seconds=10, attempts_max=1)
+    body, roomy = bytes(range(256)) * 8_000, RequestLimits(body_bytes_max=10**7, timeout_seconds=10, attempts_max=1)
     assert met(answer(200, body), roomy)[1] == body
     bench, error = met(then_close(answer(200, body)[:-1]), roomy)
     assert isinstance(error, Transient)
@@ -206,7 +206,7 @@ def test_faults_side_by_side() -> None:
 
     async def run() -> set[tuple[str, str]]:
         async with serving(GOOD, by_id={name: fault for name, (fault, _) in fates.items()}) as server:
-            limits = Limits(body_bytes_max=len(long), timeout_seconds=0.5, attempts_max=1)
+            limits = RequestLimits(body_bytes_max=len(long), timeout_seconds=0.5, attempts_max=1)
             client = Bench(server).client(limits=limits)
 
             async def fate(name: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import certifi
 import pytest
 
 from exporter.core.errors import ConfigError, PollError, Transient
-from exporter.telnyx.client import Limits
+from exporter.telnyx.client import RequestLimits
 from exporter.telnyx.transport import open_transport
 from tests.support.faulty_server import ROOT_PEM, SERVER_PEM, Bench, FaultyServer, answer, ask, serving
 
@@ -15,7 +15,7 @@ BODY = b'{"root": {}}'
 GOOD = answer(200, BODY)
 ROOT_HASH = "729cd28f.0"
 """The name under which OpenSSL looks for the root."""
-ONCE = Limits(body_bytes_max=1000, timeout_seconds=10, attempts_max=1)
+ONCE = RequestLimits(body_bytes_max=1000, timeout_seconds=10, attempts_max=1)
 
 
 def trusting(root: Path | None, directory: Path) -> bytes | PollError:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from exporter.core.errors import Refused
+from exporter.core.errors import Rejected
 from exporter.web import WebServer
 from exporter.web.config import RateLimit
 from exporter.web.passwords import (
@@ -30,7 +30,7 @@ from exporter.web.passwords import (
     Passwords,
     read,
 )
-from exporter.web.rate import Bucket
+from exporter.web.rate import TokenBucket
 from tests.support.web_surface import FINE, LOOPBACK, page
 
 COST = 4
@@ -168,7 +168,7 @@ def test_right_credentials(guarded: httpx.Client, content: str) -> None:
 @given(st.binary(max_size=60))
 def test_any_header(content: bytes) -> None:
     """Any bytes in the header are credentials or a refusal; what is encoded is read as it was."""
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(Rejected):
         read(content)
     name, _, password = content.partition(b":")
     assert read(b"Basic " + base64.b64encode(name + b":" + password)) == Credentials(name, password)
@@ -193,7 +193,7 @@ class Counting(Passwords):
     async def outcome(self, name: str, password: str, client: str = "a") -> str:
         try:
             await self.check(Credentials(name.encode(), password.encode()), client)
-        except Refused as error:
+        except Rejected as error:
             return error.reason
         return "in"
 
@@ -307,7 +307,7 @@ def test_scrapes_go_on_while_somebody_guesses(tmp_path: Path) -> None:
 
 def test_bucket() -> None:
     """As many at once as the burst, then one per interval; what is saved up is bounded by the burst."""
-    bucket = Bucket(RateLimit(interval=2.0, burst=3))
+    bucket = TokenBucket(RateLimit(interval=2.0, burst=3))
     assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
     assert [bucket.take(now) for now in (101.9, 102.0, 102.1)] == [False, True, False]
     assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
@@ -315,7 +315,7 @@ def test_bucket() -> None:
 
 def test_no_limit() -> None:
     """An interval of 0 limits nothing."""
-    bucket = Bucket(RateLimit())
+    bucket = TokenBucket(RateLimit())
     assert all(bucket.take(0.0) for _ in range(1000))
 
 

@@ -17,13 +17,13 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from exporter.config import Budget, ConfiguredSession, Label, Metrics, Threshold
+from exporter.config import Budget, ConfiguredSession, Label, MetricsSettings, Threshold
 from exporter.core.catalog import BY_NAME
 from exporter.explain.story import BOOKKEEPING
 from exporter.ledger import Ledger
 from exporter.runtime.plan import policy
 from exporter.web.probe import PROBES_MAX
-from simulator import DOCUMENTED_ID, Settings, running
+from simulator import DOCUMENTED_ID, SimulatorSettings, running
 from tests.runtime.test_exporter import families
 from tests.support.exporting import SCRAPER, Exporting, config, exporting, read
 from tests.support.faulty_server import Answer, FaultyServer, answer, serving, then_silence, together
@@ -32,12 +32,12 @@ from tests.support.trees import body, node
 
 DAY = 86_400.0
 PROBE = {"account": "main", "record_type": "call-session", "event_id": DOCUMENTED_ID}
-EXAMPLE = Settings(speed=0.0, sessions_max=0, documented_example=True)
+EXAMPLE = SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True)
 OWN = ("probe_success", "probe_duration_seconds")
 PHONE = "+13125550123"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-METRICS = Metrics(
-    birth_seconds=0,
+METRICS = MetricsSettings(
+    new_series_zero_seconds=0,
     labels=(Label(name="assistant", field="assistant_id"), Label(name="connection", field="connection_name")),
     thresholds=(Threshold(name="long", turns=3), Threshold(name="dear", cost=Decimal("0.01"), currency="USD")),
 )
@@ -70,7 +70,7 @@ def family(line: str) -> str:
 
 @asynccontextmanager
 async def facing(
-    folder: Path, api: FaultyServer, *, metrics: Metrics = METRICS, attempts_max: int = 1, **changes: Any
+    folder: Path, api: FaultyServer, *, metrics: MetricsSettings = METRICS, attempts_max: int = 1, **changes: Any
 ) -> AsyncIterator[Exporting]:
     """An exporter of a server that misbehaves; `changes` are the account's."""
     with running(EXAMPLE, time.monotonic) as simulated:
@@ -105,7 +105,9 @@ def test_a_probe_equals_the_exporters_own_page(tmp_path: Path) -> None:
     """Of each kind of session: its samples are those on /metrics of an exporter that follows it, no more, no less."""
 
     async def play() -> None:
-        settings = Settings(speed=0.0, sessions_per_hour=4, seed=1, history_seconds=DAY, documented_example=True)
+        settings = SimulatorSettings(
+            speed=0.0, sessions_per_hour=4, seed=1, history_seconds=DAY, documented_example=True
+        )
         with running(settings, time.monotonic) as simulated:
             simulated.clock.step(2 * DAY)  # all is rated
             begun = [
@@ -444,7 +446,7 @@ def test_probes_leave_the_polls_their_pace(tmp_path: Path) -> None:
 
     async def play() -> None:
         with running(
-            Settings(speed=0.0, sessions_per_hour=5, seed=4, documented_example=True), time.monotonic
+            SimulatorSettings(speed=0.0, sessions_per_hour=5, seed=4, documented_example=True), time.monotonic
         ) as simulated:
             made = config(simulated, tmp_path)
             paced = replace(made.accounts[0], requests_per_second=200, max_in_flight=4)
@@ -618,7 +620,7 @@ def test_a_personal_label_is_masked_for_people(tmp_path: Path) -> None:
         root = node("call-session:root", "0.1", node("call-control:leg", "0.2") | {"record": {"caller_name": "Alice"}})
         label = Label(name="caller", field="caller_name", allow_personal=True)
         async with serving(answer(404), by_id={"root": answer(200, body(tree(root)))}) as api:
-            metrics = Metrics(birth_seconds=0, labels=(label,))
+            metrics = MetricsSettings(new_series_zero_seconds=0, labels=(label,))
             async with facing(tmp_path, api, metrics=metrics) as exporter:
                 params = PROBE | {"event_id": "root"}
                 assert 'caller="Alice"' in (await probe(exporter, params)).text

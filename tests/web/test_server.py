@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from exporter.core.errors import ConfigError
-from exporter.web import Limits, Status, WebServer
+from exporter.web import ConnectionLimits, HealthStatus, WebServer
 from exporter.web.address import listen
 from tests.support.web_surface import FINE, LOOPBACK, page, running
 
@@ -154,9 +154,9 @@ def test_a_dead_thread_is_told() -> None:
 
 def test_a_failing_answer_is_no_dead_thread(caplog: pytest.LogCaptureFixture) -> None:
     """A failure while answering is a 500 that tells nothing, an error in the log, and the next request is answered."""
-    outcomes: list[Status | None] = [None, FINE]
+    outcomes: list[HealthStatus | None] = [None, FINE]
 
-    def status() -> Status:
+    def status() -> HealthStatus:
         outcome = outcomes.pop(0)
         if outcome is None:
             raise LookupError("the cause")
@@ -179,7 +179,7 @@ def test_a_failing_answer_is_no_dead_thread(caplog: pytest.LogCaptureFixture) ->
 
 def test_connections_are_bounded() -> None:
     """Beyond the bound a connection is told 503 and closed; those before it go on."""
-    with running(limits=Limits(connections_max=3)) as exporter:
+    with running(limits=ConnectionLimits(connections_max=3)) as exporter:
         held = [httpx.Client(base_url=exporter.url) for _ in range(2)]
         assert [client.get("/-/healthy").status_code for client in held] == [200, 200]
         refused = httpx.get(f"{exporter.url}/-/healthy")
@@ -192,7 +192,7 @@ def test_connections_are_bounded() -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nX-Slow: "])
 def test_who_asks_nothing_is_cut(sent: bytes) -> None:
     """A connection whose first request doesn't come in time is closed without a word."""
-    with running(limits=Limits(idle_seconds=1)) as exporter, connect(exporter.server) as client:
+    with running(limits=ConnectionLimits(idle_seconds=1)) as exporter, connect(exporter.server) as client:
         client.sendall(sent)
         assert read_all(client) == b""
 

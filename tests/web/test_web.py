@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter import __version__
 from exporter.metrics.exposition import Format
-from exporter.web import Status, WebServer
+from exporter.web import HealthStatus, WebServer
 from tests.support.web_surface import FAMILY, FINE, LOOPBACK, Running, page, running
 
 OPENMETRICS = {"Accept": "application/openmetrics-text"}
@@ -152,15 +152,15 @@ def test_pages_are_swapped_whole() -> None:
 @pytest.mark.parametrize(
     ("path", "status", "code", "text"),
     [
-        ("/-/healthy", Status(None, "starting"), 200, "telnyx-session-exporter is healthy.\n"),
-        ("/-/ready", Status(None, "starting"), 503, "starting\n"),
-        ("/-/healthy", Status("stuck", None), 503, "stuck\n"),
-        ("/-/ready", Status("stuck", None), 200, "telnyx-session-exporter is ready.\n"),
-        ("/metrics/", Status(None, None), 404, "Not Found"),
-        ("/favicon.ico", Status(None, None), 404, "Not Found"),
+        ("/-/healthy", HealthStatus(None, "starting"), 200, "telnyx-session-exporter is healthy.\n"),
+        ("/-/ready", HealthStatus(None, "starting"), 503, "starting\n"),
+        ("/-/healthy", HealthStatus("stuck", None), 503, "stuck\n"),
+        ("/-/ready", HealthStatus("stuck", None), 200, "telnyx-session-exporter is ready.\n"),
+        ("/metrics/", HealthStatus(None, None), 404, "Not Found"),
+        ("/favicon.ico", HealthStatus(None, None), 404, "Not Found"),
     ],
 )
-def test_plain_answers(path: str, status: Status, code: int, text: str) -> None:
+def test_plain_answers(path: str, status: HealthStatus, code: int, text: str) -> None:
     """Healthy and ready are two questions, each answered with its reason; an unknown path is no redirect."""
     with running(status=status) as exporter:
         answer = httpx.get(f"{exporter.url}{path}")

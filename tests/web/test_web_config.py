@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from exporter.config.read import settings_of
 from exporter.config.rules import Section
 from exporter.core.errors import ConfigError
-from exporter.web.config import Headers, HttpServer, Loaded, RateLimit, TlsServer, WebConfig, WebConfigFile, load
+from exporter.web.config import (
+    Headers,
+    HttpServerConfig,
+    Loaded,
+    RateLimit,
+    TlsServerConfig,
+    WebConfig,
+    WebConfigFile,
+    load,
+)
 from exporter.web.config.settings import ANY, CURVES, IF_GIVEN, NO_CERTIFICATE, REQUESTED, VERSIONS
 from exporter.web.guard import REASONS
 from tests.support.certificates import Pair, authority, server_of
@@ -369,7 +378,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "web-config.md").read_text()
 
 def test_the_page_names_every_key() -> None:
     """docs/web-config.md has every key, and every value of those that have a few."""
-    records = (WebConfig, TlsServer, HttpServer, Headers, RateLimit)
+    records = (WebConfig, TlsServerConfig, HttpServerConfig, Headers, RateLimit)
     keys = [
         setting.key
         for record in records

@@ -13,8 +13,8 @@ import bcrypt
 import httpx
 import pytest
 
-from exporter.config import Discovery, Http
-from simulator import Settings, running
+from exporter.config import DiscoverySettings, HttpSettings
+from simulator import SimulatorSettings, running
 from tests.metrics.test_prometheus import query, ready
 from tests.runtime.test_exporter import value
 from tests.support.certificates import authority, issued, server_of
@@ -58,8 +58,10 @@ def files(folder: Path, text: str) -> Path:
 @asynccontextmanager
 async def guarded(folder: Path, text: str) -> AsyncIterator[Exporting]:
     """An exporter with this web config, which also takes lists of sessions."""
-    with running(Settings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
-        settings = config(simulated, folder, discovery=Discovery(http=Http(enabled=True), detail_records=NO_RECORDS))
+    with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+        settings = config(
+            simulated, folder, discovery=DiscoverySettings(http=HttpSettings(enabled=True), detail_records=NO_RECORDS)
+        )
         async with exporting(settings, simulated, web_config=files(folder, text)) as exporter:
             yield exporter
 
@@ -148,7 +150,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
             (tmp_path / "web.yml").write_text("basic_auth_users: []")
 
             async def both() -> bool:
-                await exporter.app.upkeep.gauges()
+                await exporter.app.maintenance.gauges()
                 await exporter.drained()
                 return (await counted(FAILURES), await counted(REFUSALS, reason="unauthorized")) == (1, 1)
 

@@ -96,7 +96,7 @@ def _finality() -> list[Panel]:
             "Money held back",
             "Booked but not yet shown, since a new series must be scraped at 0 first. It returns to 0 within minutes; "
             "if it doesn't, Prometheus isn't scraping this exporter.",
-            {"{{currency}}": gauge("telnyx_unreleased_cost", "currency")},
+            {"{{currency}}": gauge("telnyx_pending_cost", "currency")},
             MONEY,
         ),
     ]

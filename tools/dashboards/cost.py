@@ -183,7 +183,7 @@ def _settling() -> list[Panel]:
             {
                 "settled {{currency}}": f"{booked} - {unsettled}",
                 "unsettled {{currency}}": unsettled,
-                "not yet shown {{currency}}": gauge("telnyx_unreleased_cost", "currency"),
+                "not yet shown {{currency}}": gauge("telnyx_pending_cost", "currency"),
             },
             MONEY,
             width=8,

@@ -24,7 +24,7 @@ _NO_RECORD: Mapping[str, object] = MappingProxyType({})
 _Record = TypeVar("_Record")
 
 
-class Cost(Struct, gc=False):
+class NodeCost(Struct, gc=False):
     event_cost: Any = None
     cumulative_cost: Any = None
     currency: Any = None
@@ -35,27 +35,27 @@ class Links(Struct, gc=False):
     own: Any = msgspec.field(name="self", default=None)
 
 
-class Node(Struct, Generic[_Record], gc=False):
+class ResponseNode(Struct, Generic[_Record], gc=False):
     """An EventNode of the API's OpenAPI description, with the fields that are used."""
 
     id: Any = None
     product: Any = None
     event_name: Any = None
-    cost: Cost | None = None
+    cost: NodeCost | None = None
     links: Links | None = None
     record: _Record | None = None
-    children: "list[Node[_Record]] | None" = None
+    children: "list[ResponseNode[_Record]] | None" = None
 
 
 class Meta(Struct, gc=False):
     event_count: Any = None
 
 
-class Answer(Struct, Generic[_Record], gc=False):
+class TreeResponse(Struct, Generic[_Record], gc=False):
     """A SessionAnalysisResponse."""
 
-    root: Node[_Record]
-    cost: Cost | None = None
+    root: ResponseNode[_Record]
+    cost: NodeCost | None = None
     meta: Meta | None = None
 
     @property
@@ -72,10 +72,10 @@ class Decoder:
         self._names = tuple(sorted(set(record_fields)))
         attributes = {f"f{i}": name for i, name in enumerate(self._names)}
         record = msgspec.defstruct("Record", [(attribute, Any, None) for attribute in attributes], rename=attributes)
-        self._answer = Answer[record]  # type: ignore[valid-type]  # made of what the configuration asks for
+        self._answer = TreeResponse[record]  # type: ignore[valid-type]  # made of what the configuration asks for
         self._answers = msgspec.json.Decoder(self._answer, float_hook=read_decimal)
 
-    def answer(self, body: bytes) -> Answer[Any]:
+    def answer(self, body: bytes) -> TreeResponse[Any]:
         try:
             return self._answers.decode(body)
         except RecursionError:
@@ -83,13 +83,13 @@ class Decoder:
         except (msgspec.DecodeError, UnicodeDecodeError):  # also half a surrogate pair, wherever it stands
             return self._what_fits(body)
 
-    def record(self, node: Node[Any]) -> Mapping[str, object]:
+    def record(self, node: ResponseNode[Any]) -> Mapping[str, object]:
         """The wanted fields that the node's record has."""
         if node.record is None:
             return _NO_RECORD
         return {name: value for name, value in zip(self._names, astuple(node.record), strict=True) if value is not None}
 
-    def _what_fits(self, body: bytes) -> Answer[Any]:
+    def _what_fits(self, body: bytes) -> TreeResponse[Any]:
         """Some part is other than documented: leave out that part, keep the rest."""
         try:
             answer = json.loads(body, parse_float=read_decimal, parse_int=_integer, parse_constant=lambda _: None)

@@ -17,9 +17,9 @@ from exporter.core.errors import TreeError
 from exporter.core.model import Event, Session, SessionRef
 from exporter.core.money import ZERO, read_amount
 from exporter.core.record_types import RecordTypes
-from exporter.core.tree.decode import Answer, Decoder, Node
+from exporter.core.tree.decode import Decoder, ResponseNode, TreeResponse
 from exporter.core.tree.rollup import Identified, Stated, identify, verify
-from exporter.core.tree.walk import Flat, Limits, flatten
+from exporter.core.tree.walk import Flat, TreeLimits, flatten
 
 
 class Subtree(Struct, frozen=True):
@@ -34,10 +34,10 @@ Stitching = Generator[Subtree, bytes | None, Session]
 """Yields the subtrees to ask for, is sent each answer (None: it could not be had), returns the session."""
 
 
-class Reader:
+class TreeReader:
     """Reads the answers of one configuration: its record fields, the known record types, its limits."""
 
-    def __init__(self, record_fields: Iterable[str], record_types: RecordTypes, limits: Limits) -> None:
+    def __init__(self, record_fields: Iterable[str], record_types: RecordTypes, limits: TreeLimits) -> None:
         self.record_types = record_types
         self._decoder = Decoder(fields := sorted(set(record_fields)))
         self.limits = limits
@@ -68,10 +68,10 @@ class Reader:
             cuts_unresolved=stitch.unresolved,
         )
 
-    def rows(self, root: Node[Any]) -> list[Flat]:
+    def rows(self, root: ResponseNode[Any]) -> list[Flat]:
         return flatten(root, self.record_types, self.limits)
 
-    def answer(self, body: bytes) -> Answer[Any]:
+    def answer(self, body: bytes) -> TreeResponse[Any]:
         return self._decoder.answer(body)
 
     def _events(self, rows: list[Flat], identified: Identified) -> tuple[Event, ...]:
@@ -109,7 +109,7 @@ class _Edge(Struct, frozen=True):
 class _Stitch:
     """The work on one answer: `rows` is the tree so far; `cuts` were found, `unresolved` of them stayed open."""
 
-    def __init__(self, reader: Reader, answer: Answer[Any], max_depth: int) -> None:
+    def __init__(self, reader: TreeReader, answer: TreeResponse[Any], max_depth: int) -> None:
         self._reader = reader
         self._max_depth = max_depth
         self._event_count = answer.event_count or 0
@@ -153,7 +153,7 @@ class _Stitch:
         subtree = Subtree(edge.leaf.record_type, edge.leaf.id, self._max_depth)
         key = (subtree.record_type, subtree.event_id)
         askable = subtree.event_id and key not in edge.path
-        if askable and subtree not in self._bodies and len(self._bodies) < self._reader.limits.subtrees_max:
+        if askable and subtree not in self._bodies and len(self._bodies) < self._reader.limits.max_subtree_requests:
             self._bodies[subtree] = yield subtree
         body = self._bodies.get(subtree) if askable else None
         if body is None or not self._attach(edge, body, edge.path | {key}):

@@ -14,7 +14,7 @@ from exporter.core.errors import TreeError
 from exporter.core.model import UNKNOWN
 from exporter.core.money import read_amount
 from exporter.core.record_types import RecordTypes
-from exporter.core.tree.decode import Cost, Node
+from exporter.core.tree.decode import NodeCost, ResponseNode
 
 ID_MAX = 500
 """Longest id that is booked; Telnyx's are UUIDs, and an id is kept with every event."""
@@ -24,28 +24,28 @@ NAME_MAX = 100
 
 CALL_SESSION = "call-session"
 
-_UNPRICED = Cost()
+_UNPRICED = NodeCost()
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class Limits(Struct, frozen=True):
+class TreeLimits(Struct, frozen=True):
     """Bounds of one session; reaching one fails that poll or leaves a cut unresolved."""
 
-    nodes_max: int = 20_000
-    subtrees_max: int = 200
-    depth_max: int = 64
+    max_nodes: int = 20_000
+    max_subtree_requests: int = 200
+    max_levels: int = 64
 
     def check(self, nodes: int, depth: int = 0) -> None:
-        if depth > self.depth_max:
-            raise TreeError("too_deep", f"the tree is deeper than tree.depth_max ({self.depth_max})")
-        if nodes > self.nodes_max:
-            raise TreeError("too_many_nodes", f"the tree has more nodes than tree.nodes_max ({self.nodes_max})")
+        if depth > self.max_levels:
+            raise TreeError("too_deep", f"the tree is deeper than tree.max_levels ({self.max_levels})")
+        if nodes > self.max_nodes:
+            raise TreeError("too_many_nodes", f"the tree has more nodes than tree.max_nodes ({self.max_nodes})")
 
 
 class Flat(Struct, frozen=True, gc=False):
     """One node of the flat tree."""
 
-    node: Node[Any]
+    node: ResponseNode[Any]
     product: str
     event_name: str
     id: str
@@ -73,7 +73,7 @@ def identity(record_type: str, product: str, event_name: str, id: str) -> tuple[
     return (CALL_SESSION if record_type == CALL_SESSION else product, event_name, id)
 
 
-def flatten(root: Node[Any], record_types: RecordTypes, limits: Limits) -> list[Flat]:
+def flatten(root: ResponseNode[Any], record_types: RecordTypes, limits: TreeLimits) -> list[Flat]:
     """All nodes below `root`, parents before children; `parent` is an index into the list, -1 at the root."""
     rows: list[Flat] = []
     waiting = [(root, -1)]
@@ -88,7 +88,7 @@ def flatten(root: Node[Any], record_types: RecordTypes, limits: Limits) -> list[
     return rows
 
 
-def _flat(node: Node[Any], parent: int, above: Flat | None, record_types: RecordTypes) -> Flat:
+def _flat(node: ResponseNode[Any], parent: int, above: Flat | None, record_types: RecordTypes) -> Flat:
     cost = node.cost or _UNPRICED
     product, event_name, identifier = _name(node.product), _name(node.event_name), _identifier(node.id)
     record_type = record_types.canonical(product, event_name, _link(node))
@@ -126,6 +126,6 @@ def _is_text(value: str, longest: int) -> bool:
     return len(value) <= longest and (value.isascii() or not _SURROGATE.search(value))
 
 
-def _link(node: Node[Any]) -> str | None:
+def _link(node: ResponseNode[Any]) -> str | None:
     link = node.links.own if node.links is not None else None
     return link if isinstance(link, str) else None

@@ -12,7 +12,7 @@ from decimal import Decimal
 from exporter.core.costs import AWAITING, COST, CREDITS, EVENTS
 from exporter.core.model import Labels, Total
 from exporter.core.money import ZERO, add, amount_text, subtract
-from exporter.ledger.accounting.retention import horizon
+from exporter.ledger.accounting.retention import watermark
 from exporter.ledger.database import Connection
 from exporter.ledger.totals.totals import Totals
 from exporter.ledger.views.index import misplaced
@@ -26,7 +26,7 @@ _ONE = Decimal(1)
 def differences(connection: Connection, totals: Totals, all_totals: Iterable[Total]) -> Iterator[str]:
     """A line for each total that is not what events and sessions add up to."""
     yield from misplaced(connection)
-    forgot = horizon(connection) > float("-inf")
+    forgot = watermark(connection) > float("-inf")
     booked, counted = _booked(all_totals), _recounted(connection, totals)
     for key in sorted(booked.keys() | counted.keys()):
         total, recount = booked.get(key, ZERO), counted.get(key, ZERO)

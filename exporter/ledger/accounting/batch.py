@@ -15,21 +15,21 @@ from msgspec.structs import replace
 
 from exporter.core import costs, lifecycle
 from exporter.core.attributes import read_time
-from exporter.core.model import Event, Facts, Followed, Notice, Poll, Receipt, Session
+from exporter.core.model import Event, EventAttributes, FailedCheck, Poll, Receipt, Session, SessionGauges
 from exporter.core.money import ZERO, add, amount_text
 from exporter.core.tree import identity
-from exporter.ledger.accounting.retention import horizon
-from exporter.ledger.accounting.sessions import Counting
-from exporter.ledger.accounting.working_set import Books
-from exporter.ledger.database import Connection, Overtaken
-from exporter.ledger.queue.sessions import Following
+from exporter.ledger.accounting.retention import watermark
+from exporter.ledger.accounting.sessions import SessionStats
+from exporter.ledger.accounting.working_set import WorkingSet
+from exporter.ledger.database import Connection, TransactionConflict
+from exporter.ledger.queue.sessions import SessionQueue
 from exporter.ledger.schema.rows import EventRow, SessionRow, read_owners, read_sessions
 from exporter.ledger.totals.accounts import seeds
-from exporter.ledger.totals.budget_spend import Spend
-from exporter.ledger.totals.totals import Settings, Totals
+from exporter.ledger.totals.budget_spend import BudgetSpend
+from exporter.ledger.totals.totals import Totals, TotalsSettings
 from exporter.ledger.views.amendments import amend
 from exporter.ledger.views.failures import history, remember
-from exporter.ledger.views.index import Facets
+from exporter.ledger.views.index import SessionIndex
 from exporter.ledger.views.trees import write_tree
 
 _ONE = Decimal(1)
@@ -44,28 +44,33 @@ def event_key(seed: str, event: Event) -> bytes:
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-Seen = dict[bytes, tuple[Event, Facts]]
+Seen = dict[bytes, tuple[Event, EventAttributes]]
 """A tree's events by key, each once, with what the records say of them."""
 
 
-class Batch:
+class BatchWriter:
     """One batch of polls being booked; used once."""
 
     def __init__(
-        self, connection: Connection, totals: Totals, spend: Spend, policy: lifecycle.Policy, settings: Settings
+        self,
+        connection: Connection,
+        totals: Totals,
+        spend: BudgetSpend,
+        policy: lifecycle.PollPolicy,
+        settings: TotalsSettings,
     ) -> None:
         self._connection = connection
         self._totals = totals
         self._policy = policy
         self._horizon = float("-inf")
         self._spend = spend
-        self._books = Books(connection, totals)
-        self._counting = Counting(connection, totals, self._books, settings)
-        self._following = Following(connection, totals, policy)
-        self._facets = Facets(connection)
+        self._books = WorkingSet(connection, totals)
+        self._counting = SessionStats(connection, totals, self._books, settings)
+        self._following = SessionQueue(connection, totals, policy)
+        self._facets = SessionIndex(connection)
         self._seeds = seeds(connection)
-        self._followed: list[Followed] = []
-        self._notices: list[Notice] = []
+        self._followed: list[SessionGauges] = []
+        self._notices: list[FailedCheck] = []
 
     def book(self, polls: Iterable[Poll]) -> Receipt:
         """Book all polls whose claim is still theirs, in the order of their claims."""
@@ -74,9 +79,9 @@ class Batch:
         before = dict(self._books.sessions)
         held = [(poll, events) for poll, events in seen if self._holds(poll)]
         if any(self._needs_reading(poll, before) for poll, _ in held):
-            raise Overtaken("something was booked on the events of an answer that wasn't read")
+            raise TransactionConflict("something was booked on the events of an answer that wasn't read")
         self._books.lock_events(_keys(held))
-        self._horizon = horizon(self._connection)  # after the events: one that is pruned meanwhile is behind it
+        self._horizon = watermark(self._connection)  # after the events: one that is pruned meanwhile is behind it
         self._counting.below = {key for _, events in held for key in list(events)[1:]}
         for poll, events in held:
             self._book_poll(poll, events)
@@ -112,7 +117,7 @@ class Batch:
         row = rows.get(poll.claim.session)
         if poll.read is None or row is None:
             return False
-        standing, _ = lifecycle.step(row.standing, "unchanged", poll.at, self._policy, 0.0)
+        standing, _ = lifecycle.next_state(row.standing, "unchanged", poll.at, self._policy, 0.0)
         rests = standing.state != row.standing.state or (standing.state == "settled" and not row.observed)
         return rests or row.fingerprint != poll.fingerprint
 
@@ -142,13 +147,13 @@ class Batch:
             "unchanged" if poll.outcome == "tree" or poll.outcome == "same" else poll.outcome  # noqa: PLR1714 - narrows the type
         )
         root = None
-        if poll.session is not None and poll.profile is not None:
+        if poll.session is not None and poll.session_attributes is not None:
             root = self._key(row.ref.account, poll.session.events[0])
             row, outcome = self._book_tree(row, poll, poll.session, events, root)
         jitter = (poll.claim.number * 2654435761 % 2**32) / 2**31 - 1  # spread evenly, and the same in every run
-        standing, due_at = lifecycle.step(row.standing, outcome, poll.at, self._policy, jitter)
-        if row.hinted_due is not None:
-            due_at = row.hinted_due if due_at is None else min(due_at, row.hinted_due)
+        standing, due_at = lifecycle.next_state(row.standing, outcome, poll.at, self._policy, jitter)
+        if row.notice_due is not None:
+            due_at = row.notice_due if due_at is None else min(due_at, row.notice_due)
         polls = history(row.polls, poll.at, outcome, poll.reason)
         row = replace(row, standing=standing, due_at=due_at, claim=0, polls=polls)
         self._books.sessions[row.id] = row
@@ -203,14 +208,16 @@ class Batch:
         outcome: lifecycle.Outcome = "changed" if changed else "unchanged"
         return row, outcome if changed or session.complete else "incomplete"
 
-    def _book_new(self, row: SessionRow, poll: Poll, key: bytes, event: Event, facts: Facts, *, nested: bool) -> None:
+    def _book_new(
+        self, row: SessionRow, poll: Poll, key: bytes, event: Event, facts: EventAttributes, *, nested: bool
+    ) -> None:
         booking = costs.book(None, event.cost, event.currency, self._placed(facts, row, poll))
         self._totals.enter(booking.entries)
         self._books.begin(key, booking.after, row.id, poll.claim.number, nested=nested)
         self._move_money(row.ref.account, booking, settled=self._books.settled(row.id))
 
     def _book_known(
-        self, row: SessionRow, poll: Poll, known: EventRow, event: Event, facts: Facts
+        self, row: SessionRow, poll: Poll, known: EventRow, event: Event, facts: EventAttributes
     ) -> tuple[bool, list[tuple[str, str]]]:
         """Whether it changed anything, and the checks that it fails."""
         if known.claim > poll.claim.number:
@@ -235,13 +242,13 @@ class Batch:
         failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
         return bool(booking.entries), failed
 
-    def _placed(self, facts: Facts, row: SessionRow, poll: Poll) -> Facts:
+    def _placed(self, facts: EventAttributes, row: SessionRow, poll: Poll) -> EventAttributes:
         """The facts under their label set, folded if need be, and with a time: money is always spent some time."""
         labels = self._totals.labels(self._totals.intern(facts.labels))
         at = facts.at
         if at is None:
             at = poll.at if row.latest_at is None else row.latest_at
-        return Facts(labels, facts.input_tokens, facts.output_tokens, facts.billed_seconds, at)
+        return EventAttributes(labels, facts.input_tokens, facts.output_tokens, facts.billed_seconds, at)
 
     def _forgotten(self, events: Seen, latest: float | None) -> set[bytes]:
         """New events that are older than what was pruned: they may have been booked already."""
@@ -273,7 +280,7 @@ class Batch:
         account = row.ref.account
         for check in sorted(now - before):
             self._totals.add("telnyx_reconciliation_failures_total", (("account", account), ("check", check)), _ONE)
-            self._notices += [Notice(row.ref, check, detail) for name, detail in failed if name == check][:1]
+            self._notices += [FailedCheck(row.ref, check, detail) for name, detail in failed if name == check][:1]
         for check in sorted(now ^ before):
             change = _ONE if check in now else -_ONE
             self._totals.add("telnyx_unreconciled_sessions", (("account", account), ("check", check)), change)
@@ -288,9 +295,13 @@ class Batch:
                 place = (event.product, event.currency)
                 nets[place] = add(nets[place], event.cost)
         spent = tuple((product, currency, amount) for (product, currency), amount in sorted(nets.items()))
-        profile = poll.profile
-        turns, count = (profile.inference_turns, profile.events) if profile is not None else (0, 0)
-        self._followed.append(Followed(row.ref, count, turns, poll.at, spent, row.standing.configured))
+        session_attributes = poll.session_attributes
+        turns, count = (
+            (session_attributes.inference_turns, session_attributes.events)
+            if session_attributes is not None
+            else (0, 0)
+        )
+        self._followed.append(SessionGauges(row.ref, count, turns, poll.at, spent, row.standing.configured))
         summary = {"events": count, "turns": turns, "costs": [(p, c, amount_text(a)) for p, c, a in spent]}
         write_tree(self._connection, row.id, session)
         self._facets.root(row.id, row.ref, session.events[0].id)

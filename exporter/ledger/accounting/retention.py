@@ -8,7 +8,7 @@ one; the horizon, which never moves back, is what keeps it from being booked a s
 from collections.abc import Sequence
 from decimal import Decimal
 
-from exporter.core.costs import AWAITING, Entry
+from exporter.core.costs import AWAITING, LedgerEntry
 from exporter.core.money import ZERO
 from exporter.ledger.database import Connection
 from exporter.ledger.totals.totals import Totals
@@ -18,7 +18,7 @@ OF_A_SESSION = ("fallbacks", "trees", "amendments", "listed", "listed_costs", "r
 _ONE = Decimal(1)
 
 
-def horizon(connection: Connection) -> float:
+def watermark(connection: Connection) -> float:
     """Events before this may have been forgotten; minus infinity as long as none was."""
     row = connection.execute("SELECT value FROM meta WHERE key = 'horizon'").fetchone()
     return float(row[0]) if row else float("-inf")
@@ -28,7 +28,7 @@ def prune(connection: Connection, totals: Totals, before: float, limit: int) -> 
     """Delete at most `limit` sessions at rest that ended before; returns how many. Runs in the caller's transaction."""
     found = [*_at_rest("latest_at", "", connection, before, limit)]
     if found:
-        _move_horizon(connection, before)
+        _advance_watermark(connection, before)
     found += _at_rest("followed_at", "summary IS NULL AND ", connection, before, limit - len(found))
     for session, account, state, failing in found:
         if state != "settled":
@@ -69,7 +69,7 @@ def _forget(connection: Connection, totals: Totals, sessions: Sequence[int]) -> 
     those = f"IN ({', '.join('?' * len(sessions))})"
     unpriced = connection.execute(f"SELECT labels FROM events WHERE owner {those} AND cost IS NULL", sessions)  # noqa: S608 - marks
     for (number,) in unpriced.fetchall():
-        totals.enter([Entry(AWAITING, totals.labels(number), (), -_ONE)])
+        totals.enter([LedgerEntry(AWAITING, totals.labels(number), (), -_ONE)])
     deleted = connection.execute(f"DELETE FROM events WHERE owner {those}", sessions).rowcount  # noqa: S608 - marks
     totals.add("telnyx_ledger_events", (), Decimal(-deleted) if deleted else ZERO)
     for table in OF_A_SESSION:
@@ -77,7 +77,7 @@ def _forget(connection: Connection, totals: Totals, sessions: Sequence[int]) -> 
     connection.write(f"DELETE FROM sessions WHERE id {those}", sessions)  # noqa: S608 - marks
 
 
-def _move_horizon(connection: Connection, before: float) -> None:
+def _advance_watermark(connection: Connection, before: float) -> None:
     connection.execute(
         "INSERT INTO meta (key, value) VALUES ('horizon', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
         " WHERE CAST(meta.value AS FLOAT) < CAST(excluded.value AS FLOAT)",

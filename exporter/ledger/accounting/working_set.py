@@ -11,13 +11,13 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from exporter.core.costs import Booked
+from exporter.core.costs import BookedEvent
 from exporter.core.money import ZERO, add
-from exporter.ledger.database import Connection, Overtaken
+from exporter.ledger.database import Connection, TransactionConflict
 from exporter.ledger.schema.rows import (
     EventRow,
     SessionRow,
-    forget_fingerprints,
+    invalidate_fingerprints,
     read_events,
     read_owners,
     read_sessions,
@@ -27,7 +27,7 @@ from exporter.ledger.schema.rows import (
 from exporter.ledger.totals.totals import Totals
 
 
-class Books:
+class WorkingSet:
     """Sessions by number, events by key."""
 
     def __init__(self, connection: Connection, totals: Totals) -> None:
@@ -59,7 +59,7 @@ class Books:
         self.events = read_events(self._connection, keys)
         owners = {row.owner for row in self.events.values()} - self.sessions.keys()
         if owners and self._connection.shared and read_sessions(self._connection, owners, lock=False):
-            raise Overtaken("an event of this batch has got another owner")
+            raise TransactionConflict("an event of this batch has got another owner")
         self.sessions |= read_sessions(self._connection, owners)
 
     def write(self, sessions: Sequence[SessionRow]) -> None:
@@ -68,7 +68,7 @@ class Books:
         for (account, currency), amount in self._unsettled.items():
             self._totals.add("telnyx_unsettled_cost", (("account", account), ("currency", currency)), amount)
         write_sessions(self._connection, sessions)
-        forget_fingerprints(self._connection, self._disturbed - {row.id for row in sessions})
+        invalidate_fingerprints(self._connection, self._disturbed - {row.id for row in sessions})
 
     def flush(self) -> None:
         """Have the table of events be as they are here."""
@@ -78,9 +78,9 @@ class Books:
 
     # Events
 
-    def booked(self, row: EventRow) -> Booked:
+    def booked(self, row: EventRow) -> BookedEvent:
         cost_labels = self._totals.labels(row.cost_labels) if row.cost_labels is not None else None
-        return Booked(
+        return BookedEvent(
             self._totals.labels(row.labels),
             cost_labels,
             row.cost,
@@ -92,12 +92,12 @@ class Books:
             row.settled_unpriced,
         )
 
-    def begin(self, key: bytes, booked: Booked, owner: int, claim: int, *, nested: bool) -> None:
+    def begin(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
         """An event that is booked for the first time."""
         self._new.add(key)
         self.put(key, booked, owner, claim, nested=nested)
 
-    def put(self, key: bytes, booked: Booked, owner: int, claim: int, *, nested: bool) -> None:
+    def put(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
         cost_labels = self._totals.intern(booked.cost_labels) if booked.cost_labels is not None else None
         self.events[key] = EventRow(
             key,

@@ -67,7 +67,7 @@ _DEFECTS = ("21", "22", "23", "54")
 """Of what was to be written, rather than of the server."""
 
 
-class Address(Struct, frozen=True):
+class ServerAddress(Struct, frozen=True):
     """Where the server is."""
 
     place: str
@@ -75,7 +75,7 @@ class Address(Struct, frozen=True):
     password_file: Path | None = None
 
     @classmethod
-    def of(cls, url: str, password_file: Path | None = None) -> "Address":
+    def of(cls, url: str, password_file: Path | None = None) -> "ServerAddress":
         """Raises LedgerError if libpq can't read it."""
         try:
             parameters = _PARAMETERS | conninfo_to_dict(url)
@@ -101,7 +101,7 @@ class Address(Struct, frozen=True):
         return text
 
 
-def translated(error: BaseException, address: Address) -> BaseException:
+def translated(error: BaseException, address: ServerAddress) -> BaseException:
     """A LedgerError that says what, where and how to cure it; a defect of the data is given back."""
     state = (error.sqlstate if isinstance(error, psycopg.Error) else None) or ""
     if isinstance(error, psycopg.DataError) or state.startswith(_DEFECTS):

@@ -18,11 +18,11 @@ import psycopg
 from psycopg import errors
 
 from exporter.core.errors import LedgerAway, LedgerError
-from exporter.ledger.database import Connection, Image, Overtaken
-from exporter.ledger.engine.errors import Address, translated
-from exporter.ledger.engine.timeouts import Patience
+from exporter.ledger.database import Connection, Image, TransactionConflict
+from exporter.ledger.engine.errors import ServerAddress, translated
+from exporter.ledger.engine.timeouts import ServerTimeouts
 from exporter.ledger.schema.postgres import create, ready
-from exporter.log import facts
+from exporter.log import fields
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _LIMITS = (
     f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS}; SET LOCAL lock_timeout = {LOCK_MILLISECONDS};"
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_MILLISECONDS}"
 )
-_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, Overtaken)
+_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, TransactionConflict)
 _RELATIONS = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c"
     " WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'meta'::regclass) AND c.relkind = 'r'"
@@ -53,13 +53,13 @@ _RELATIONS = (
 _Result = TypeVar("_Result")
 
 
-class ServerConnection:
+class PostgresConnection:
     """psycopg's connection as the ledger's modules speak to one."""
 
     shared = True
     locked = " FOR UPDATE"
 
-    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], patience: Patience | None = None) -> None:
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], patience: ServerTimeouts | None = None) -> None:
         """With `patience`, no answer is awaited for longer than it lasts."""
         self.driver = connection
         self._patience = patience
@@ -111,25 +111,25 @@ class ServerConnection:
         self.execute("SELECT 1 FROM leases WHERE name = ? FOR UPDATE", (what,))
 
 
-class Fenced(Exception):
+class WriterFenced(Exception):
     """This writer was taken for dead, and what it wrote has been added to another's."""
 
     def __init__(self) -> None:
         super().__init__("this exporter was taken for dead, and goes on as a new one")
 
 
-class Server:
+class PostgresEngine:
     """An open ledger in PostgreSQL."""
 
     shared = True
     rescues = 0
 
-    def __init__(self, address: Address, image: Image, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, address: ServerAddress, image: Image, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._address = address
-        self._patience = Patience(patience_seconds)
+        self._patience = ServerTimeouts(patience_seconds)
         self._image = image
-        self._connection: ServerConnection | None = None
-        self._aside: ServerConnection | None = None
+        self._connection: PostgresConnection | None = None
+        self._aside: PostgresConnection | None = None
         self._writer: int | None = None
         self._stale = True
         self.repeats = 0
@@ -167,9 +167,9 @@ class Server:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._within("READ COMMITTED", work, writes=True)
-            except (Fenced, *_AGAIN) as error:
+            except (WriterFenced, *_AGAIN) as error:
                 self.repeats += 1
-                log.info("transaction is begun again", extra=facts(why=" ".join(str(error).split())))
+                log.info("transaction is begun again", extra=fields(why=" ".join(str(error).split())))
                 if attempt == ATTEMPTS:
                     raise translated(error, self._address) from error
             except psycopg.Error as error:
@@ -220,14 +220,14 @@ class Server:
             self._stale = True
             with suppress(psycopg.Error):
                 connection.roll_back()
-            if isinstance(error, Fenced):
+            if isinstance(error, WriterFenced):
                 self._writer = None
             if connection.driver.closed:
                 self._drop()
             raise
         return result
 
-    def _commit(self, connection: ServerConnection) -> None:
+    def _commit(self, connection: PostgresConnection) -> None:
         try:
             done = connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
@@ -240,7 +240,7 @@ class Server:
         if done != "COMMIT":
             raise LedgerError(f"{self.place}: the server said {done} to COMMIT")
 
-    def _prepare(self) -> ServerConnection:
+    def _prepare(self) -> PostgresConnection:
         """A connection, a place among the writers, and an image that is true."""
         self._connection = _usable(self._connection) or connect(self._address, self._patience)
         if self._writer is None:
@@ -253,7 +253,7 @@ class Server:
             self._stale = False
         return self._connection
 
-    def _begin(self, connection: ServerConnection, isolation: str, *, writes: bool) -> None:
+    def _begin(self, connection: PostgresConnection, isolation: str, *, writes: bool) -> None:
         """In one go; whoever writes is alive, and locks its place, so that nobody takes it for dead meanwhile."""
         statement = f"BEGIN ISOLATION LEVEL {isolation}; {_LIMITS}"
         if writes:
@@ -263,7 +263,7 @@ class Server:
         while cursor.nextset():
             pass
         if writes and cursor.rowcount != 1:
-            raise Fenced
+            raise WriterFenced
 
     def _create(self) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -294,13 +294,13 @@ def _pause(attempt: int) -> None:
     time.sleep(secrets.randbelow(PAUSE_MILLISECONDS * attempt) / 1000)
 
 
-def connect(address: Address, patience: Patience | None = None) -> ServerConnection:
+def connect(address: ServerAddress, patience: ServerTimeouts | None = None) -> PostgresConnection:
     """Each statement is a transaction of its own until there is a BEGIN, and no session of the server is relied on."""
     driver = psycopg.connect(**address.with_password(), autocommit=True, prepare_threshold=None)
-    return ServerConnection(driver, patience)
+    return PostgresConnection(driver, patience)
 
 
-def _usable(connection: ServerConnection | None) -> ServerConnection | None:
+def _usable(connection: PostgresConnection | None) -> PostgresConnection | None:
     return None if connection is None or connection.driver.closed else connection
 
 

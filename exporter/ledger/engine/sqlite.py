@@ -29,7 +29,7 @@ BUSY_SECONDS = 5.0
 _Result = TypeVar("_Result")
 
 
-class LedgerFile:
+class SqliteEngine:
     """An open ledger; `image` is called whenever what is kept in memory must be read anew."""
 
     shared = False
@@ -147,7 +147,7 @@ class LedgerFile:
         self._closed = self._stale = False
 
 
-class MemoryFile(LedgerFile):
+class MemoryEngine(SqliteEngine):
     """A ledger without a file, for what nobody is to keep: it ends with its connection, and locks nobody out."""
 
     def __init__(self, image: Image) -> None:

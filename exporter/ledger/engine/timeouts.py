@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
-class Patience:
+class ServerTimeouts:
     """One connection's; used by one thread at a time."""
 
     def __init__(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ among several a claim is good for as long as its lease, by the server's clock, u
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from exporter.core.lifecycle import Policy
+from exporter.core.lifecycle import PollPolicy
 from exporter.core.model import Claim, SessionRef
 from exporter.ledger.database import Connection
 
@@ -20,7 +20,7 @@ _LEASE = "clock_timestamp() + ? * interval '1 second'"
 
 
 def claim(
-    connection: Connection, policy: Policy, now: float, limits: Mapping[str, int], lease_seconds: float
+    connection: Connection, policy: PollPolicy, now: float, limits: Mapping[str, int], lease_seconds: float
 ) -> list[Claim]:
     """Due sessions, the longest due first: at most as many of an account as its limit."""
     found: list[tuple[str, tuple[Any, ...]]] = []
@@ -56,7 +56,7 @@ def free_claims(connection: Connection) -> None:
         connection.execute("UPDATE sessions SET claim = 0 WHERE claim <> 0")
 
 
-def put_back(connection: Connection, claims: Iterable[Claim]) -> None:
+def release(connection: Connection, claims: Iterable[Claim]) -> None:
     """Of polls that came to nothing: their sessions are as due as they were."""
     connection.executemany(
         "UPDATE sessions SET claim = 0 WHERE id = ? AND claim = ?",

@@ -11,9 +11,9 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from exporter.core.model import DetailRecord, Sighting
+from exporter.core.model import DetailRecord, SessionNotice
 from exporter.core.money import ZERO, amount_text, subtract
-from exporter.ledger.database import Connection, Overtaken
+from exporter.ledger.database import Connection, TransactionConflict
 from exporter.ledger.totals.accounts import seeds
 from exporter.ledger.totals.totals import Totals
 from exporter.ledger.views.trees import read_tree
@@ -21,7 +21,7 @@ from exporter.ledger.views.trees import read_tree
 COST = "telnyx_detail_record_cost_total"
 
 
-class Records:
+class DetailRecordTable:
     """The records of one account."""
 
     def __init__(self, connection: Connection, totals: Totals, account: str) -> None:
@@ -34,12 +34,12 @@ class Records:
         """The records that were not seen before, or cost more than when they were; all costs are counted."""
         return [record for record in records if self._count(record, now)]
 
-    def word(self, record: DetailRecord) -> Sighting:
+    def word(self, record: DetailRecord) -> SessionNotice:
         """What the record tells of its session: nothing to look at, if its event is known at this cost already."""
-        return replace(record.sighting, hint="") if self._is_known(record) else record.sighting
+        return replace(record.notice, hint="") if self._is_known(record) else record.notice
 
     def _is_known(self, record: DetailRecord) -> bool:
-        ref = record.sighting.ref
+        ref = record.notice.ref
         query = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"
         session = self._connection.execute(query, (ref.account, ref.record_type, ref.event_id)).fetchone()
         if session is None:
@@ -69,7 +69,7 @@ class Records:
             else "INSERT INTO records (account, at, cost, key) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
         )
         if self._connection.execute(change, (self._account, at, text, key)).rowcount != 1:
-            raise Overtaken("another process has just listed the same record")
+            raise TransactionConflict("another process has just listed the same record")
         if cost is not None and cost > (before or ZERO):
             labels = (("account", self._account), ("record_type", record.record_type), ("currency", record.currency))
             self._totals.add(COST, labels, subtract(cost, before or ZERO))

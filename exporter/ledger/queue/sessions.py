@@ -9,49 +9,49 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from exporter.core.catalog import DETAIL_RECORDS
-from exporter.core.lifecycle import JITTER, Policy, first_wait, hinted, kept
-from exporter.core.model import Move, SessionRef, Sighting
-from exporter.ledger.database import Connection, Overtaken
+from exporter.core.lifecycle import JITTER, PollPolicy, after_notice, first_wait, remembered_kind
+from exporter.core.model import SessionNotice, SessionRef, StateChange
+from exporter.ledger.database import Connection, TransactionConflict
 from exporter.ledger.schema.rows import SessionRow, read_sessions
 from exporter.ledger.schema.version import GIVEN_UP, LIVE
 from exporter.ledger.totals.totals import Totals
-from exporter.ledger.views.index import Facets
+from exporter.ledger.views.index import SessionIndex
 
 CONFIGURED = "config"
 """The source of sessions that the configuration names."""
 
-Place = tuple[str, str, int]
+QueuePosition = tuple[str, str, int]
 """Of a live session: its account, record type and number, in the order in which all are looked through."""
-START: Place = ("", "", 0)
+START: QueuePosition = ("", "", 0)
 PORTION = 2000
 """Sessions that are looked through in one transaction, some 10 ms: a webhook waits for one at most."""
 
 _ONE = Decimal(1)
 
 
-class Following:
+class SessionQueue:
     """What a transaction does to the queue of sessions."""
 
-    def __init__(self, connection: Connection, totals: Totals, policy: Policy) -> None:
+    def __init__(self, connection: Connection, totals: Totals, policy: PollPolicy) -> None:
         self._connection = connection
         self._totals = totals
         self._policy = policy
-        self.moves: list[Move] = []
+        self.moves: list[StateChange] = []
         """Sessions that are new."""
-        self._facets = Facets(connection)
+        self._facets = SessionIndex(connection)
 
-    def follow(self, sightings: Iterable[Sighting], source: str, now: float) -> None:
+    def follow(self, notices: Iterable[SessionNotice], source: str, now: float) -> None:
         """Remember sessions that are new, and look sooner at those of which something is said."""
-        for sighting in sightings:
-            if not self._insert(sighting, source, now) and sighting.hint:
-                self._hasten(sighting, now)
-            if sighting.fallback is not None:
-                self._keep_fallback(sighting.ref, sighting.fallback)
+        for notice in notices:
+            if not self._insert(notice, source, now) and notice.hint:
+                self._hasten(notice, now)
+            if notice.substitute is not None:
+                self._keep_substitute(notice.ref, notice.substitute)
 
     def configure(self, refs: Sequence[SessionRef], now: float) -> None:
         """Look daily at these sessions and no others."""
         self._connection.execute("UPDATE sessions SET configured = 0 WHERE configured = 1")
-        self.follow(map(Sighting, refs), CONFIGURED, now)
+        self.follow(map(SessionNotice, refs), CONFIGURED, now)
         daily = now + self._policy.configured_recheck
         self._connection.executemany(
             "UPDATE sessions SET configured = 1, due_at = CASE WHEN due_at IS NULL THEN ? WHEN due_at > ? THEN ?"
@@ -59,7 +59,7 @@ class Following:
             [(min(now, daily), daily, daily, ref.account, ref.record_type, ref.event_id) for ref in refs],
         )
 
-    def hasten(self, now: float, after: Place) -> Place | None:
+    def clamp_due(self, now: float, after: QueuePosition) -> QueuePosition | None:
         """Live sessions are due no later than their longest interval from now: some of those that come after a place.
 
         The place to go on from; None at the end.
@@ -96,40 +96,40 @@ class Following:
             query = "SELECT record_type, event_id FROM fallbacks WHERE session = ?"
             found = self._connection.execute(query, (row.id,)).fetchall()
             refs = [SessionRef(row.ref.account, record_type, event_id) for record_type, event_id in found]
-            self.follow(map(Sighting, refs), DETAIL_RECORDS, now)
+            self.follow(map(SessionNotice, refs), DETAIL_RECORDS, now)
             self.forget_fallbacks(row.id)
 
     def forget_fallbacks(self, session: int) -> None:
         self._connection.write("DELETE FROM fallbacks WHERE session = ?", (session,))
 
-    def _insert(self, sighting: Sighting, source: str, now: float) -> bool:
-        ref, due_at = sighting.ref, now + first_wait(sighting.hint, self._policy)
+    def _insert(self, notice: SessionNotice, source: str, now: float) -> bool:
+        ref, due_at = notice.ref, now + first_wait(notice.hint, self._policy)
         named = (ref.account, ref.record_type, ref.event_id, ref.date_time)
         cursor = self._connection.execute(
             "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
             " state, interval, followed_at, rechecks, observed, owned, failing, polls, hint)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?) ON CONFLICT DO NOTHING"
             " RETURNING id",
-            (*named, source, int(source == CONFIGURED), due_at, now, kept(sighting.hint)),
+            (*named, source, int(source == CONFIGURED), due_at, now, remembered_kind(notice.hint)),
         )
         inserted = cursor.fetchall()
         for (number,) in inserted:
             self._facets.begin(number, ref, now)
-            self.moves.append(Move(ref, "", "discovered", source))
+            self.moves.append(StateChange(ref, "", "discovered", source))
             account = ("account", ref.account)
             self._totals.add("telnyx_sessions", (account, ("state", "discovered")), _ONE)
             self._totals.add("telnyx_discovered_sessions_total", (account, ("source", source)), _ONE)
         return bool(inserted)
 
-    def _hasten(self, sighting: Sighting, now: float) -> None:
-        ref = sighting.ref
+    def _hasten(self, notice: SessionNotice, now: float) -> None:
+        ref = notice.ref
         query = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"
         found = self._connection.execute(query, (ref.account, ref.record_type, ref.event_id)).fetchall()
         rows = read_sessions(self._connection, [number for (number,) in found])
         if not rows:
-            raise Overtaken("a session was forgotten as it was named again")
+            raise TransactionConflict("a session was forgotten as it was named again")
         ((number, row),) = rows.items()
-        step = hinted(row.standing, sighting.hint, now, self._policy)
+        step = after_notice(row.standing, notice.hint, now, self._policy)
         if step is not None:
             standing, due_at = step
             self._connection.write(
@@ -138,9 +138,9 @@ class Following:
                 (standing.hint, standing.interval, due_at, due_at, due_at, due_at, number),
             )
 
-    def _keep_fallback(self, ref: SessionRef, fallback: SessionRef) -> None:
+    def _keep_substitute(self, ref: SessionRef, substitute: SessionRef) -> None:
         self._connection.write(
             "INSERT INTO fallbacks SELECT id, ?, ? FROM sessions"
             " WHERE account = ? AND record_type = ? AND event_id = ? AND first_tree_at IS NULL ON CONFLICT DO NOTHING",
-            (fallback.record_type, fallback.event_id, ref.account, ref.record_type, ref.event_id),
+            (substitute.record_type, substitute.event_id, ref.account, ref.record_type, ref.event_id),
         )

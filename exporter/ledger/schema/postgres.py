@@ -10,7 +10,7 @@ from importlib.resources import files
 from psycopg import errors
 
 from exporter.core.errors import LedgerCorrupt, LedgerError, LedgerTooNew
-from exporter.ledger.database import Connection, Overtaken
+from exporter.ledger.database import Connection, TransactionConflict
 from exporter.ledger.schema.version import SCHEMA_VERSION
 
 VERSION_MIN = 130_000
@@ -57,6 +57,6 @@ def create(connection: Connection) -> None:
         for statement in script.split(";\n")[:-1]:
             connection.execute(statement)
     except _MEANWHILE as error:
-        raise Overtaken from error
+        raise TransactionConflict from error
     values = {"schema_version": str(SCHEMA_VERSION), "ledger_id": uuid.uuid4().hex}
     connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", list(values.items()))

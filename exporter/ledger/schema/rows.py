@@ -10,10 +10,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from exporter.core.lifecycle import Standing
+from exporter.core.lifecycle import SessionState
 from exporter.core.model import SessionRef
 from exporter.core.money import amount_text
-from exporter.ledger.database import Connection, Overtaken
+from exporter.ledger.database import Connection, TransactionConflict
 
 _CHUNK = 500
 """Keys per SELECT: SQLite allows 32,766 variables, and longer lists are not faster."""
@@ -42,7 +42,7 @@ class SessionRow(Struct, frozen=True):
 
     id: int
     ref: SessionRef
-    standing: Standing
+    standing: SessionState
     due_at: float | None
     claim: int
     observed: int
@@ -52,7 +52,7 @@ class SessionRow(Struct, frozen=True):
     failing: str
     polls: str
     summary: str | None
-    hinted_due: float | None
+    notice_due: float | None
     fingerprint: bytes | None
 
 
@@ -103,7 +103,7 @@ def write_events(connection: Connection, rows: Sequence[EventRow], new: Collecti
     if inserted:
         done = connection.executemany(f"INSERT {_INTO_EVENTS} ON CONFLICT DO NOTHING", inserted).rowcount
         if done != len(inserted):
-            raise Overtaken("another transaction booked an event of this batch for the first time")
+            raise TransactionConflict("another transaction booked an event of this batch for the first time")
     known = [_event_values(row) for row in rows if row.key not in new]
     connection.write(f"INSERT {_INTO_EVENTS} ON CONFLICT (key) DO UPDATE SET {_EVENT_SET}", *known)
 
@@ -117,7 +117,7 @@ def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
     )
 
 
-def forget_fingerprints(connection: Connection, sessions: Iterable[int]) -> None:
+def invalidate_fingerprints(connection: Connection, sessions: Iterable[int]) -> None:
     """Have the next answers of these sessions be read, whatever they are."""
     connection.write("UPDATE sessions SET fingerprint = NULL WHERE id = ?", *[(session,) for session in sessions])
 
@@ -161,11 +161,11 @@ def _event_values(row: EventRow) -> tuple[object, ...]:
 def _session(row: tuple[Any, ...]) -> SessionRow:
     number, account, record_type, event_id, date_time, followed_at, state, configured, interval = row[:9]
     first_tree_at, changed_at, rested_at, rechecks, due_at, claim, observed, owned = row[9:17]
-    latest_at, crossed, failing, polls, summary, hint, hinted_due, fingerprint = row[17:]
+    latest_at, crossed, failing, polls, summary, hint, notice_due, fingerprint = row[17:]
     times = (first_tree_at, changed_at, rested_at, rechecks)
-    standing = Standing(followed_at, state, bool(configured), interval, hint, *times)
+    standing = SessionState(followed_at, state, bool(configured), interval, hint, *times)
     ref = SessionRef(account, record_type, event_id, date_time)
-    booked = (observed, owned, latest_at, crossed, failing, polls, summary, hinted_due, fingerprint)
+    booked = (observed, owned, latest_at, crossed, failing, polls, summary, notice_due, fingerprint)
     return SessionRow(number, ref, standing, due_at, claim, *booked)
 
 

@@ -163,7 +163,7 @@ spend = Table(
 )
 """Net money by when it was spent rather than when it was booked: time zones are whole quarters of an hour apart."""
 
-fallbacks = Table(
+substitutes = Table(
     "fallbacks",
     metadata,
     Column("session", Integer, primary_key=True),

@@ -19,7 +19,7 @@ def of_account(account: str, what: str) -> str:
     return f"{what}/{account}"
 
 
-class Answer(Struct, frozen=True):
+class LeaseAnswer(Struct, frozen=True):
     """What became of a question for a lease."""
 
     held: bool
@@ -27,7 +27,7 @@ class Answer(Struct, frozen=True):
     """Nobody ever had it before."""
 
 
-def take(connection: Connection, name: str, holder: int, seconds: float) -> Answer | None:
+def take(connection: Connection, name: str, holder: int, seconds: float) -> LeaseAnswer | None:
     """Have the lease for so long from now, unless it is somebody else's; within the caller's transaction.
 
     None, at once, while another asks for it: who stands still in the middle of that keeps nobody from other work.
@@ -44,7 +44,7 @@ def take(connection: Connection, name: str, holder: int, seconds: float) -> Answ
         " WHERE name = ? AND (holder = ? OR until < clock_timestamp())",
         (holder, seconds, name, holder),
     )
-    return Answer(taken.rowcount == 1, first=before[0] == 0)
+    return LeaseAnswer(taken.rowcount == 1, first=before[0] == 0)
 
 
 class Lease:
@@ -59,7 +59,7 @@ class Lease:
         self.first = False
         """Nobody ever had it before."""
 
-    def answered(self, asked_at: float, now: float, answer: Answer) -> None:
+    def answered(self, asked_at: float, now: float, answer: LeaseAnswer) -> None:
         """Take note of the answer to a question that was asked at `asked_at`."""
         if not answer.held:
             self.until, self.since = -math.inf, math.inf

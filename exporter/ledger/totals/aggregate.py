@@ -21,7 +21,7 @@ _BEGINNING = "0"
 """Before the first transaction."""
 
 
-class Reading(Struct, frozen=True):
+class TotalsReading(Struct, frozen=True):
     """What changed since the reading before."""
 
     totals: tuple[Total, ...]
@@ -29,7 +29,7 @@ class Reading(Struct, frozen=True):
     """These are all; a series that is not among them has ended."""
 
 
-class Sums:
+class TotalsAggregate:
     """The totals as they were last read."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Sums:
         """By series and writer."""
         self._writers: set[int] = set()
 
-    def read(self, connection: Connection) -> Reading:
+    def read(self, connection: Connection) -> TotalsReading:
         """Within a transaction that sees one state; after an error the next reading is whole."""
         try:
             return self._read(connection)
@@ -54,7 +54,7 @@ class Sums:
             self._forget("", None)
             raise
 
-    def _read(self, connection: Connection) -> Reading:
+    def _read(self, connection: Connection) -> TotalsReading:
         query = "SELECT coalesce(max(value), '') FROM meta WHERE key = ?"
         generation = connection.execute(query, (GENERATION,)).fetchone()[0]
         if generation != self._generation or connection is not self._connection:
@@ -62,7 +62,7 @@ class Sums:
         whole = self._since == _BEGINNING
         changed = self._read_series(connection) | self._read_parts(connection) | self._drop_parts(connection)
         self._since = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()[0]
-        return Reading(tuple(self._sum(number) for number in sorted(changed) if number in self._series), whole)
+        return TotalsReading(tuple(self._sum(number) for number in sorted(changed) if number in self._series), whole)
 
     def _read_series(self, connection: Connection) -> set[int]:
         query = "SELECT id, family, labels, bounds, released FROM series WHERE changed >= ?::xid8"

@@ -23,7 +23,7 @@ _WRITE = (
 )
 
 
-class Spend:
+class BudgetSpend:
     """The money of one transaction on its way into the table, and the windows that were last summed up."""
 
     def __init__(self, connection: Connection, totals: Totals, budgets: tuple[Budget, ...]) -> None:

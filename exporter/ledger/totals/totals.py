@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from exporter.config import Budget, Config, Threshold
 from exporter.core.catalog import BORN_TOGETHER, BY_NAME, labels_of
-from exporter.core.costs import Entry
+from exporter.core.costs import LedgerEntry
 from exporter.core.model import NONE, OTHER, Exemplar, Labels, Total
 from exporter.core.money import add
 from exporter.core.record_types import RecordTypes
@@ -40,7 +40,7 @@ GENERATION = "generation"
 """In meta: changes when series end or are renamed, which those that follow the totals can't see from what is left."""
 
 
-class Settings(Struct, frozen=True):
+class TotalsSettings(Struct, frozen=True):
     """What of the configuration shapes the totals."""
 
     extra: tuple[str, ...]
@@ -55,7 +55,7 @@ class Settings(Struct, frozen=True):
     """Record types whose events may stand below others: a root of such a type may turn out to be no outermost one."""
 
     @classmethod
-    def of(cls, config: Config) -> "Settings":
+    def of(cls, config: Config) -> "TotalsSettings":
         metrics = config.metrics
         return cls(
             thresholds=metrics.thresholds,
@@ -72,7 +72,7 @@ class Settings(Struct, frozen=True):
 class Totals:
     """All series and label sets of one ledger, with what this writer adds to them."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: TotalsSettings) -> None:
         self._connection = connection = engine.connection
         self._engine = engine
         self._settings = settings
@@ -177,7 +177,7 @@ class Totals:
 
     # Values
 
-    def enter(self, entries: Iterable[Entry]) -> None:
+    def enter(self, entries: Iterable[LedgerEntry]) -> None:
         """Add what one event adds; its totals are born now, and summed up with those of others."""
         for entry in entries:
             place = (self.intern(entry.labels), entry.family, entry.further)

@@ -25,7 +25,7 @@ def costs_of(summary: str | None) -> dict[str, Decimal]:
     return costs
 
 
-class Facets:
+class SessionIndex:
     """The lists as one transaction writes them."""
 
     def __init__(self, connection: Connection) -> None:

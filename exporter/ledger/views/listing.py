@@ -27,7 +27,7 @@ NUMBER_MAX = 2**62
 ANY_CHECK = "any"
 
 
-class Facet(Struct, frozen=True, order=True):
+class SessionGroup(Struct, frozen=True, order=True):
     """One combination of what sessions are filtered by."""
 
     number: int
@@ -36,7 +36,7 @@ class Facet(Struct, frozen=True, order=True):
     state: str
 
 
-class Query(Struct, frozen=True):
+class SessionQuery(Struct, frozen=True):
     """Which sessions, in which order; None is any."""
 
     text: str = ""
@@ -56,7 +56,7 @@ class Query(Struct, frozen=True):
     limit: int = 50
 
 
-def matching(facets: Iterable[Facet], query: Query) -> list[Facet]:
+def matching(facets: Iterable[SessionGroup], query: SessionQuery) -> list[SessionGroup]:
     """Those that the filters let through; the text aside."""
     wanted = (query.account, query.record_type, query.state)
     return [
@@ -64,16 +64,16 @@ def matching(facets: Iterable[Facet], query: Query) -> list[Facet]:
     ]
 
 
-def named(facets: Iterable[Facet], text: str) -> list[Facet]:
+def named(facets: Iterable[SessionGroup], text: str) -> list[SessionGroup]:
     """Those whose account, record type or state is the text."""
     return [facet for facet in facets if text.lower() in map(str.lower, _words(facet))]
 
 
-def partly_named(facets: Iterable[Facet], text: str) -> list[Facet]:
+def partly_named(facets: Iterable[SessionGroup], text: str) -> list[SessionGroup]:
     return [facet for facet in facets if any(text.lower() in word.lower() for word in _words(facet))]
 
 
-def _words(facet: Facet) -> tuple[str, str, str]:
+def _words(facet: SessionGroup) -> tuple[str, str, str]:
     return facet.account, facet.record_type, facet.state
 
 
@@ -114,7 +114,7 @@ def read_place(text: str | None, sort: Sort) -> Key | None:
     return readers[sort](written), int(number)
 
 
-def ordered(keys: Iterable[Key], query: Query) -> list[Key]:
+def ordered(keys: Iterable[Key], query: SessionQuery) -> list[Key]:
     """Keys at hand in the order that the query asks for, behind its place; None always comes last."""
     down = query.order == "desc"
 
@@ -136,7 +136,7 @@ def ordered(keys: Iterable[Key], query: Query) -> list[Key]:
 class Ranges:
     """One list, read from the indexes."""
 
-    def __init__(self, connection: Connection, query: Query, currency: str | None) -> None:
+    def __init__(self, connection: Connection, query: SessionQuery, currency: str | None) -> None:
         """`currency` is that of a list by cost."""
         self._connection = connection
         self._query = query
@@ -144,7 +144,7 @@ class Ranges:
         self._down = query.order == "desc"
         self._direction, self._beyond = ("DESC", "<") if self._down else ("ASC", ">")
 
-    def keys(self, facets: Iterable[Facet]) -> Iterator[Key]:
+    def keys(self, facets: Iterable[SessionGroup]) -> Iterator[Key]:
         """The keys behind the query's place, one more than its limit of each kind; ValueError if that is none."""
         after = read_place(self._query.after, self._query.sort)
         numbers = [facet.number for facet in facets]

@@ -9,10 +9,10 @@ from decimal import Decimal
 from msgspec import Struct
 
 from exporter.core.model import SessionRef
-from exporter.ledger.views.trees import Node
+from exporter.ledger.views.trees import StoredNode
 
 
-class Row(Struct, frozen=True):
+class SessionListRow(Struct, frozen=True):
     """A session in a list."""
 
     number: int
@@ -28,10 +28,10 @@ class Row(Struct, frozen=True):
     """Checks that its last tree fails."""
 
 
-class Listing(Struct, frozen=True):
+class SessionList(Struct, frozen=True):
     """One page of a list."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[SessionListRow, ...]
     next: str | None
     currency: str | None
     """The one that a list by cost is sorted by."""
@@ -56,10 +56,10 @@ class Amendment(Struct, frozen=True):
     currency: str
 
 
-class Story(Struct, frozen=True):
+class SessionHistory(Struct, frozen=True):
     """Everything that the ledger knows of one session."""
 
-    row: Row
+    row: SessionListRow
     source: str
     configured: bool
     due_at: float | None
@@ -69,7 +69,7 @@ class Story(Struct, frozen=True):
     crossed: tuple[str, ...]
     polls: tuple[PastPoll, ...]
     amendments: tuple[Amendment, ...]
-    nodes: tuple[Node, ...]
+    nodes: tuple[StoredNode, ...]
 
 
 class Failure(Struct, frozen=True):

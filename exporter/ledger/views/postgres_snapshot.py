@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from exporter.ledger.engine.errors import Address, translated
+from exporter.ledger.engine.errors import ServerAddress, translated
 from exporter.ledger.engine.postgres import connect
 from exporter.ledger.views.snapshot import Snapshot
 
@@ -19,7 +19,7 @@ VIEW_MILLISECONDS = 5_000
 
 
 @contextmanager
-def server_snapshot(address: Address) -> Iterator[Snapshot]:
+def server_snapshot(address: ServerAddress) -> Iterator[Snapshot]:
     """The ledger as it is now, for as long as the block takes; LedgerError if it can't be read."""
     try:
         connection = connect(address)

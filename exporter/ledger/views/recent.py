@@ -10,7 +10,7 @@ from decimal import Decimal
 from heapq import nlargest
 from typing import Any
 
-from exporter.core.model import Followed, SessionRef
+from exporter.core.model import SessionGauges, SessionRef
 from exporter.ledger.database import Connection
 
 _COLUMNS = "account, record_type, event_id, configured, sessions.changed_at, summary"
@@ -25,7 +25,7 @@ _CHANGED = (
 _CHANGED_AT = 4
 
 
-def recent(connection: Connection, since: float, limit: int) -> tuple[Followed, ...]:
+def recent(connection: Connection, since: float, limit: int) -> tuple[SessionGauges, ...]:
     """At most so many, configured ones first, then by when they changed."""
     configured = connection.execute(_CONFIGURED, (limit,)).fetchall()
     changed = nlargest(limit - len(configured), _changed(connection, since, limit), key=lambda row: row[_CHANGED_AT])
@@ -39,9 +39,9 @@ def _changed(connection: Connection, since: float, limit: int) -> Iterator[tuple
         yield from connection.execute(query, (facet, since, limit))
 
 
-def _followed(row: tuple[Any, ...]) -> Followed:
+def _followed(row: tuple[Any, ...]) -> SessionGauges:
     account, record_type, event_id, configured, at, summary = row
     known = json.loads(summary)
     costs = tuple((product, currency, Decimal(amount)) for product, currency, amount in known["costs"])
     ref = SessionRef(account, record_type, event_id)
-    return Followed(ref, known["events"], known["turns"], at or 0.0, costs, bool(configured))
+    return SessionGauges(ref, known["events"], known["turns"], at or 0.0, costs, bool(configured))

@@ -19,17 +19,17 @@ from exporter.ledger.views.index import costs_of
 from exporter.ledger.views.listing import (
     ANY_CHECK,
     NUMBER_MAX,
-    Facet,
     Key,
-    Query,
     Ranges,
+    SessionGroup,
+    SessionQuery,
     matching,
     named,
     ordered,
     partly_named,
     place,
 )
-from exporter.ledger.views.models import Amendment, Failure, Listing, PastPoll, Row, Story
+from exporter.ledger.views.models import Amendment, Failure, PastPoll, SessionHistory, SessionList, SessionListRow
 from exporter.ledger.views.trees import read_tree
 
 IDS_MAX = 1000
@@ -56,10 +56,10 @@ class Snapshot:
                 f"the ledger has schema {version}, and this version of the exporter reads {SCHEMA_VERSION}"
             )
 
-    def facets(self) -> tuple[Facet, ...]:
+    def facets(self) -> tuple[SessionGroup, ...]:
         """What sessions can be filtered by."""
         rows = self._connection.execute("SELECT id, account, record_type, state FROM facets ORDER BY 2, 3, 4")
-        return tuple(Facet(*row) for row in rows)
+        return tuple(SessionGroup(*row) for row in rows)
 
     def currencies(self) -> tuple[str, ...]:
         """Those in which some session has a cost."""
@@ -71,7 +71,7 @@ class Snapshot:
                 currency = self._next_currency(facet, currency)
         return tuple(sorted(found))
 
-    def _next_currency(self, facet: Facet, last: str) -> str | None:
+    def _next_currency(self, facet: SessionGroup, last: str) -> str | None:
         """From the index, which is not read through."""
         query = "SELECT min(currency) FROM listed_costs WHERE facet = ? AND currency > ?"
         currency: str | None = self._connection.execute(query, (facet.number, last)).fetchone()[0]
@@ -89,7 +89,7 @@ class Snapshot:
 
     # Lists
 
-    def sessions(self, query: Query) -> Listing:
+    def sessions(self, query: SessionQuery) -> SessionList:
         """A page of a list; ValueError if `query.after` is no place of it."""
         facets, text = matching(self.facets(), query), query.text.strip()
         currency = self._currency(query) if query.sort == "cost" else None
@@ -105,13 +105,13 @@ class Snapshot:
         keys = Ranges(self._connection, query, currency).keys(facets)
         return self._page(query, list(islice(keys, query.limit + 1)), currency)
 
-    def _currency(self, query: Query) -> str | None:
+    def _currency(self, query: SessionQuery) -> str | None:
         if query.currency is not None:
             return query.currency
         known = self.currencies()
         return next((currency for currency in (*query.preferred, *known) if currency in known), None)
 
-    def _beginning(self, text: str, facets: Iterable[Facet]) -> list[int]:
+    def _beginning(self, text: str, facets: Iterable[SessionGroup]) -> list[int]:
         """Numbers of sessions whose ids begin with the text, as it is written or in small letters."""
         statement = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id >= ? AND event_id < ?"
         found: list[int] = []
@@ -134,7 +134,9 @@ class Snapshot:
         found = self._connection.execute(query, (wanted, wanted, IDS_MAX + 1 if within is None else NUMBER_MAX))
         return [number for (number,) in found if within is None or number in within]
 
-    def _small_list(self, query: Query, found: list[int], facets: Iterable[Facet], currency: str | None) -> Listing:
+    def _small_list(
+        self, query: SessionQuery, found: list[int], facets: Iterable[SessionGroup], currency: str | None
+    ) -> SessionList:
         """Few sessions: sorted here, by the same keys that the indexes have."""
         numbers, within = found[:IDS_MAX], {facet.number for facet in facets}
         marks = _marks(numbers)
@@ -149,22 +151,22 @@ class Snapshot:
             values = {session: ranks.get(session) for session in values}
         keys = ordered(((value, session) for session, value in values.items()), query)
         listing = self._page(query, keys, currency)
-        return Listing(listing.rows, listing.next, currency, truncated=len(found) > IDS_MAX)
+        return SessionList(listing.rows, listing.next, currency, truncated=len(found) > IDS_MAX)
 
-    def _page(self, query: Query, keys: list[Key], currency: str | None) -> Listing:
+    def _page(self, query: SessionQuery, keys: list[Key], currency: str | None) -> SessionList:
         shown = keys[: query.limit]
         rows = self._rows([session for _, session in shown])
         more = place(shown[-1], query.sort) if len(keys) > query.limit else None
-        return Listing(tuple(rows[session] for _, session in shown if session in rows), more, currency)
+        return SessionList(tuple(rows[session] for _, session in shown if session in rows), more, currency)
 
-    def _rows(self, numbers: list[int]) -> dict[int, Row]:
+    def _rows(self, numbers: list[int]) -> dict[int, SessionListRow]:
         marks = _marks(numbers)
         found = self._connection.execute(f"SELECT {_ROW} FROM sessions WHERE id IN ({marks})", numbers)  # noqa: S608 - literals of this module
         return {row[0]: _row(row) for row in found}
 
     # Single sessions
 
-    def by_id(self, event_id: str) -> tuple[Row, ...]:
+    def by_id(self, event_id: str) -> tuple[SessionListRow, ...]:
         """Sessions that have this id, or whose root event has it, of whatever account and record type."""
         places = sorted({(facet.account, facet.record_type) for facet in self.facets()})
         named = [self._named(SessionRef(account, record_type, event_id)) for account, record_type in places]
@@ -172,13 +174,13 @@ class Snapshot:
         found = self._connection.execute("SELECT session FROM roots WHERE event_id = ? LIMIT ?", (event_id, IDS_MAX))
         return tuple((rows | self._rows([session for (session,) in found])).values())
 
-    def story(self, ref: SessionRef) -> Story | None:
+    def story(self, ref: SessionRef) -> SessionHistory | None:
         """The session of this name; None if the ledger has none."""
         row = self._named(ref)
         if row is None:
             return None
         source, configured, due_at, first_tree_at, rested_at, latest_at, crossed, polls = row[10:]
-        return Story(
+        return SessionHistory(
             _row(row),
             source,
             bool(configured),
@@ -192,7 +194,7 @@ class Snapshot:
             read_tree(self._connection, row[0]),
         )
 
-    def numbered(self, number: int | None) -> Story | None:
+    def numbered(self, number: int | None) -> SessionHistory | None:
         """The session of this number."""
         query = "SELECT account, record_type, event_id FROM sessions WHERE id = ?"
         row = self._connection.execute(query, (number,)).fetchone()
@@ -232,10 +234,10 @@ def _marks(numbers: list[int]) -> str:
     return ",".join("?" * len(numbers)) or "NULL"
 
 
-def _row(row: tuple[Any, ...]) -> Row:
+def _row(row: tuple[Any, ...]) -> SessionListRow:
     number, account, record_type, event_id, date_time, state, followed_at, changed_at, summary, failing = row[:10]
     counts = json.loads(summary) if summary is not None else {"events": 0, "turns": 0}
-    return Row(
+    return SessionListRow(
         number,
         SessionRef(account, record_type, event_id, date_time),
         state,

@@ -15,7 +15,7 @@ from exporter.core.money import amount_text
 from exporter.ledger.database import Connection
 
 
-class Node(Struct, frozen=True):
+class StoredNode(Struct, frozen=True):
     """One event of a tree; amounts are None where the API said none."""
 
     id: str
@@ -36,7 +36,7 @@ def write_tree(connection: Connection, session: int, tree: Session) -> None:
     )
 
 
-def read_tree(connection: Connection, session: int) -> tuple[Node, ...]:
+def read_tree(connection: Connection, session: int) -> tuple[StoredNode, ...]:
     """Root first; empty if none was seen."""
     row = connection.execute("SELECT body FROM trees WHERE session = ?", (session,)).fetchone()
     return () if row is None else tuple(map(_node, decode(zlib.decompress(row[0]))))
@@ -47,9 +47,9 @@ def _written(event: Event) -> tuple[str | int | None, ...]:
     return (event.id, event.parent, event.record_type, *amounts, event.currency)
 
 
-def _node(written: list[str]) -> Node:
+def _node(written: list[str]) -> StoredNode:
     event_id, parent, record_type, cost, cumulative, currency = written
-    return Node(event_id, int(parent), record_type, _amount(cost), _amount(cumulative), currency)
+    return StoredNode(event_id, int(parent), record_type, _amount(cost), _amount(cumulative), currency)
 
 
 def _text(amount: Decimal | None) -> str | None:

@@ -6,6 +6,15 @@ file is a good one, and means plain HTTP for everybody, which is why a change is
 """
 
 from exporter.web.config.load import Loaded, WebConfigFile, load
-from exporter.web.config.settings import Headers, HttpServer, RateLimit, TlsServer, WebConfig
+from exporter.web.config.settings import Headers, HttpServerConfig, RateLimit, TlsServerConfig, WebConfig
 
-__all__ = ["Headers", "HttpServer", "Loaded", "RateLimit", "TlsServer", "WebConfig", "WebConfigFile", "load"]
+__all__ = [
+    "Headers",
+    "HttpServerConfig",
+    "Loaded",
+    "RateLimit",
+    "TlsServerConfig",
+    "WebConfig",
+    "WebConfigFile",
+    "load",
+]

@@ -17,7 +17,7 @@ from exporter.web.config.settings import (
     SUITES_13,
     VERIFIED,
     VERSIONS,
-    TlsServer,
+    TlsServerConfig,
     WebConfig,
 )
 
@@ -109,11 +109,11 @@ def remarks(config: WebConfig) -> Iterator[str]:
     tls = config.tls_server_config
     if tls.is_enabled:
         yield from _remarks_on(tls)
-    elif tls != TlsServer():
+    elif tls != TlsServerConfig():
         yield f"{_TLS} is without effect: it names no certificate, so plain HTTP is served"
 
 
-def _remarks_on(tls: TlsServer) -> Iterator[str]:
+def _remarks_on(tls: TlsServerConfig) -> Iterator[str]:
     if tls.client_auth_type == REQUESTED:
         yield f"{_TLS}.client_auth_type {REQUESTED} is as {NO_CERTIFICATE}: clients are not asked for certificates"
     if set(tls.cipher_suites) & set(SUITES_13):

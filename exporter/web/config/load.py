@@ -15,7 +15,7 @@ from exporter.config.read import raise_problems, read_record
 from exporter.core.errors import ConfigError
 from exporter.web.config.checks import problems_between, remarks
 from exporter.web.config.settings import WebConfig
-from exporter.web.tls import Material, Tls
+from exporter.web.tls import Tls, TlsMaterial
 
 _FILES = ("cert_file", "key_file", "client_ca_file")
 
@@ -42,7 +42,7 @@ def _loaded(path: Path, content: Content, named: Sequence[Content]) -> Loaded:
     try:
         config = _parsed(path, content)
         tls = config.tls_server_config
-        material = Material.of(tls, dict(zip(_keys(config), named, strict=True))) if tls.is_enabled else None
+        material = TlsMaterial.of(tls, dict(zip(_keys(config), named, strict=True))) if tls.is_enabled else None
         found = None if material is None else Tls(tls, material)
     except ConfigError as error:
         raise _of_file(path, error) from None

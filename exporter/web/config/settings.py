@@ -11,7 +11,7 @@ from typing import Annotated
 
 from msgspec import Struct, field
 
-from exporter.config.rules import Each, Row, Section, choice, file_path, printable, switch, whole
+from exporter.config.rules import ListOf, Section, SettingSpec, choice, file_path, printable, switch, whole
 from exporter.config.secret import Secret
 from exporter.web.config.rules import Users, duration, header, optional, pem, users
 
@@ -56,32 +56,38 @@ _PATH = optional(file_path())
 _VERSION = choice(*VERSIONS)
 
 
-class TlsServer(Struct, frozen=True, kw_only=True):
-    cert_file: Annotated[Path | None, Row(_PATH, "The server's certificate and its chain.")] = None
-    key_file: Annotated[Path | None, Row(_PATH, "Its private key.")] = None
-    cert: Annotated[Secret | None, Row(optional(pem("certificates")), "The certificate itself.")] = None
-    key: Annotated[Secret | None, Row(optional(pem("a private key")), "The key itself.")] = None
+class TlsServerConfig(Struct, frozen=True, kw_only=True):
+    cert_file: Annotated[Path | None, SettingSpec(_PATH, "The server's certificate and its chain.")] = None
+    key_file: Annotated[Path | None, SettingSpec(_PATH, "Its private key.")] = None
+    cert: Annotated[Secret | None, SettingSpec(optional(pem("certificates")), "The certificate itself.")] = None
+    key: Annotated[Secret | None, SettingSpec(optional(pem("a private key")), "The key itself.")] = None
     client_auth_type: Annotated[
         str,
-        Row(
+        SettingSpec(
             optional(choice(NO_CERTIFICATE, REQUESTED, *ANY, IF_GIVEN, VERIFIED), NO_CERTIFICATE),
             "Whether clients need a certificate.",
         ),
     ] = NO_CERTIFICATE
-    client_ca_file: Annotated[Path | None, Row(_PATH, "Whose certificates clients may have.")] = None
-    client_ca: Annotated[Secret | None, Row(optional(pem("certificates")), "The same, itself.")] = None
+    client_ca_file: Annotated[Path | None, SettingSpec(_PATH, "Whose certificates clients may have.")] = None
+    client_ca: Annotated[Secret | None, SettingSpec(optional(pem("certificates")), "The same, itself.")] = None
     client_allowed_sans: Annotated[
         tuple[str, ...] | None,
-        Row(Each(printable(4096)), "Names (DNS, IP, e-mail, URI), one of which a client's certificate must have."),
+        SettingSpec(
+            ListOf(printable(4096)), "Names (DNS, IP, e-mail, URI), one of which a client's certificate must have."
+        ),
     ] = None
-    min_version: Annotated[str, Row(optional(_VERSION, "TLS12"), "The oldest version.")] = "TLS12"
-    max_version: Annotated[str, Row(optional(_VERSION, "TLS13"), "The newest version.")] = "TLS13"
+    min_version: Annotated[str, SettingSpec(optional(_VERSION, "TLS12"), "The oldest version.")] = "TLS12"
+    max_version: Annotated[str, SettingSpec(optional(_VERSION, "TLS13"), "The newest version.")] = "TLS13"
     cipher_suites: Annotated[
-        tuple[str, ...], Row(Each(choice(*SUITES, *SUITES_13)), "Those up to TLS 1.2, the preferred one first.")
+        tuple[str, ...],
+        SettingSpec(ListOf(choice(*SUITES, *SUITES_13)), "Those up to TLS 1.2, the preferred one first."),
     ] = ()
-    curve_preferences: Annotated[tuple[str, ...], Row(Each(choice(*CURVES)), "The curves of the key exchange.")] = ()
+    curve_preferences: Annotated[
+        tuple[str, ...], SettingSpec(ListOf(choice(*CURVES)), "The curves of the key exchange.")
+    ] = ()
     prefer_server_cipher_suites: Annotated[
-        bool, Row(optional(switch(), default=True), "Whether the server's order of suites counts, not the client's.")
+        bool,
+        SettingSpec(optional(switch(), default=True), "Whether the server's order of suites counts, not the client's."),
     ] = True
 
     @property
@@ -98,19 +104,19 @@ class TlsServer(Struct, frozen=True, kw_only=True):
 class Headers(Struct, frozen=True, kw_only=True):
     """The headers that may be set, and no others."""
 
-    csp: Annotated[str | None, Row(optional(header()), "Of answers that have none of their own.")] = field(
+    csp: Annotated[str | None, SettingSpec(optional(header()), "Of answers that have none of their own.")] = field(
         default=None, name="Content-Security-Policy"
     )
-    frame: Annotated[str | None, Row(optional(header("deny", "sameorigin")), "Instead of DENY.")] = field(
+    frame: Annotated[str | None, SettingSpec(optional(header("deny", "sameorigin")), "Instead of DENY.")] = field(
         default=None, name="X-Frame-Options"
     )
-    sniff: Annotated[str | None, Row(optional(header("nosniff")), "As it is without.")] = field(
+    sniff: Annotated[str | None, SettingSpec(optional(header("nosniff")), "As it is without.")] = field(
         default=None, name="X-Content-Type-Options"
     )
-    xss: Annotated[str | None, Row(optional(header()), "For old browsers.")] = field(
+    xss: Annotated[str | None, SettingSpec(optional(header()), "For old browsers.")] = field(
         default=None, name="X-XSS-Protection"
     )
-    hsts: Annotated[str | None, Row(optional(header()), "That browsers stay with HTTPS.")] = field(
+    hsts: Annotated[str | None, SettingSpec(optional(header()), "That browsers stay with HTTPS.")] = field(
         default=None, name="Strict-Transport-Security"
     )
 
@@ -122,20 +128,24 @@ class Headers(Struct, frozen=True, kw_only=True):
                 yield name, value
 
 
-class HttpServer(Struct, frozen=True, kw_only=True):
-    http2: Annotated[bool | None, Row(optional(switch()), "Without effect.")] = None
+class HttpServerConfig(Struct, frozen=True, kw_only=True):
+    http2: Annotated[bool | None, SettingSpec(optional(switch()), "Without effect.")] = None
     """Exporter-toolkit's default is true."""
-    headers: Annotated[Headers, Row(Section(Headers), "On every answer.")] = Headers()
+    headers: Annotated[Headers, SettingSpec(Section(Headers), "On every answer.")] = Headers()
 
 
 class RateLimit(Struct, frozen=True, kw_only=True):
-    interval: Annotated[float, Row(optional(duration(), 0.0), "The time from one request to the next.")] = 0.0
+    interval: Annotated[float, SettingSpec(optional(duration(), 0.0), "The time from one request to the next.")] = 0.0
     """In seconds; 0: no limit."""
-    burst: Annotated[int, Row(optional(whole(0, 1_000_000_000), 0), "So many may come at once.")] = 0
+    burst: Annotated[int, SettingSpec(optional(whole(0, 1_000_000_000), 0), "So many may come at once.")] = 0
 
 
 class WebConfig(Struct, frozen=True, kw_only=True):
-    tls_server_config: Annotated[TlsServer, Row(Section(TlsServer), "TLS, if there is a certificate.")] = TlsServer()
-    http_server_config: Annotated[HttpServer, Row(Section(HttpServer), "Of HTTP.")] = HttpServer()
-    basic_auth_users: Annotated[Users, Row(users(), "Who may ask; without any, everybody.")] = ()
-    rate_limit: Annotated[RateLimit, Row(Section(RateLimit), "How often.")] = RateLimit()
+    tls_server_config: Annotated[
+        TlsServerConfig, SettingSpec(Section(TlsServerConfig), "TLS, if there is a certificate.")
+    ] = TlsServerConfig()
+    http_server_config: Annotated[HttpServerConfig, SettingSpec(Section(HttpServerConfig), "Of HTTP.")] = (
+        HttpServerConfig()
+    )
+    basic_auth_users: Annotated[Users, SettingSpec(users(), "Who may ask; without any, everybody.")] = ()
+    rate_limit: Annotated[RateLimit, SettingSpec(Section(RateLimit), "How often.")] = RateLimit()

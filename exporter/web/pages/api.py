@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from exporter.core.model import SessionRef
 from exporter.core.money import amount_text
-from exporter.ledger.views.models import Failure, Listing, Row, Story
+from exporter.ledger.views.models import Failure, SessionHistory, SessionList, SessionListRow
 from exporter.web.pages.untrusted import Mask, told
 from exporter.web.pages.view import instant, session_link
 
@@ -19,12 +19,12 @@ Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$", description="An e
 Instant = Annotated[str, Meta(description="RFC 3339, UTC.")]
 
 
-class Cost(Struct, frozen=True):
+class CostDocument(Struct, frozen=True):
     currency: str
     amount: Amount
 
 
-class SessionSummary(Struct, frozen=True):
+class SessionSummaryDocument(Struct, frozen=True):
     account: str
     record_type: str
     event_id: str
@@ -36,12 +36,12 @@ class SessionSummary(Struct, frozen=True):
     changed_at: Instant | None
     events: int
     inference_turns: int
-    costs: list[Cost]
+    costs: list[CostDocument]
     failing_checks: list[str]
 
 
-class Sessions(Struct, frozen=True):
-    sessions: list[SessionSummary]
+class SessionListDocument(Struct, frozen=True):
+    sessions: list[SessionSummaryDocument]
     currency: str | None
     """That of a list by cost."""
     next: str | None
@@ -50,7 +50,7 @@ class Sessions(Struct, frozen=True):
     """More sessions were found by `q` or `check` than are listed."""
 
 
-class EventNode(Struct, frozen=True):
+class EventDocument(Struct, frozen=True):
     id: str
     parent: int
     """Index of the parent in the list; -1 at the root."""
@@ -61,13 +61,13 @@ class EventNode(Struct, frozen=True):
     currency: str
 
 
-class PastPoll(Struct, frozen=True):
+class PollDocument(Struct, frozen=True):
     at: Instant | None
     outcome: str
     reason: str
 
 
-class Amendment(Struct, frozen=True):
+class AmendmentDocument(Struct, frozen=True):
     at: Instant | None
     record_type: str
     event_id: str
@@ -76,8 +76,8 @@ class Amendment(Struct, frozen=True):
     currency: str
 
 
-class Session(Struct, frozen=True):
-    summary: SessionSummary
+class SessionDocument(Struct, frozen=True):
+    summary: SessionSummaryDocument
     source: str
     configured: bool
     due_at: Instant | None
@@ -85,13 +85,13 @@ class Session(Struct, frozen=True):
     settled_at: Instant | None
     latest_event_at: Instant | None
     crossed_thresholds: list[str]
-    polls: list[PastPoll]
-    amendments: list[Amendment]
-    events: list[EventNode]
+    polls: list[PollDocument]
+    amendments: list[AmendmentDocument]
+    events: list[EventDocument]
     """The last tree, parents before children."""
 
 
-class FailedPoll(Struct, frozen=True):
+class FailedPollDocument(Struct, frozen=True):
     number: int
     at: Instant | None
     account: str
@@ -102,32 +102,34 @@ class FailedPoll(Struct, frozen=True):
     detail: str
 
 
-class Failures(Struct, frozen=True):
-    failures: list[FailedPoll]
+class FailureListDocument(Struct, frozen=True):
+    failures: list[FailedPollDocument]
     next: int | None
     """The `before` of the next page."""
 
 
-class Configuration(Struct, frozen=True):
+class ConfigurationDocument(Struct, frozen=True):
     config: dict[str, Any]
     """The effective settings, defaults included; no key is in it."""
 
 
-class Problem(Struct, frozen=True):
+class ProblemDocument(Struct, frozen=True):
     error: str
 
 
-class Taken(Struct, frozen=True):
+class AcceptedDocument(Struct, frozen=True):
     sessions: int
     """How many distinct sessions the list names."""
 
 
-def sessions(listing: Listing, mask: Mask) -> Sessions:
-    return Sessions([_summary(row, mask) for row in listing.rows], listing.currency, listing.next, listing.truncated)
+def sessions(listing: SessionList, mask: Mask) -> SessionListDocument:
+    return SessionListDocument(
+        [_summary(row, mask) for row in listing.rows], listing.currency, listing.next, listing.truncated
+    )
 
 
-def session(story: Story, mask: Mask) -> Session:
-    return Session(
+def session(story: SessionHistory, mask: Mask) -> SessionDocument:
+    return SessionDocument(
         _summary(story.row, mask),
         story.source,
         story.configured,
@@ -136,9 +138,9 @@ def session(story: Story, mask: Mask) -> Session:
         instant(story.rested_at),
         instant(story.latest_at),
         list(story.crossed),
-        [PastPoll(instant(poll.at), poll.outcome, poll.reason) for poll in story.polls],
+        [PollDocument(instant(poll.at), poll.outcome, poll.reason) for poll in story.polls],
         [
-            Amendment(
+            AmendmentDocument(
                 instant(amendment.at),
                 told(amendment.record_type, mask),
                 told(amendment.event_id, mask),
@@ -149,7 +151,7 @@ def session(story: Story, mask: Mask) -> Session:
             for amendment in story.amendments
         ],
         [
-            EventNode(
+            EventDocument(
                 told(node.id, mask),
                 node.parent,
                 told(node.record_type, mask),
@@ -162,10 +164,10 @@ def session(story: Story, mask: Mask) -> Session:
     )
 
 
-def failures(found: tuple[Failure, ...], following: int | None, mask: Mask) -> Failures:
-    return Failures(
+def failures(found: tuple[Failure, ...], following: int | None, mask: Mask) -> FailureListDocument:
+    return FailureListDocument(
         [
-            FailedPoll(
+            FailedPollDocument(
                 failure.number,
                 instant(failure.at),
                 *_name(failure.ref, mask),
@@ -179,8 +181,8 @@ def failures(found: tuple[Failure, ...], following: int | None, mask: Mask) -> F
     )
 
 
-def _summary(row: Row, mask: Mask) -> SessionSummary:
-    return SessionSummary(
+def _summary(row: SessionListRow, mask: Mask) -> SessionSummaryDocument:
+    return SessionSummaryDocument(
         *_name(row.ref, mask),
         session_link(row, mask),
         None if row.ref.date_time is None else told(row.ref.date_time),
@@ -189,7 +191,7 @@ def _summary(row: Row, mask: Mask) -> SessionSummary:
         instant(row.changed_at),
         row.events,
         row.inference_turns,
-        [Cost(told(currency), amount_text(amount)) for currency, amount in row.costs],
+        [CostDocument(told(currency), amount_text(amount)) for currency, amount in row.costs],
         list(row.failing),
     )
 

@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from msgspec import Struct
 
 from exporter.core.money import ZERO, add, amount_text
-from exporter.ledger.views.trees import Node
+from exporter.ledger.views.trees import StoredNode
 
 ROWS_MAX = 1000
 """Events that a page shows; a larger tree is whole in JSON."""
@@ -28,10 +28,10 @@ _WIDTH, _SHARE = Decimal("0.001"), Decimal("0.1")
 """Places of a rectangle's width, and of a share that is printed."""
 
 
-class Line(Struct, frozen=True):
+class BreakdownRow(Struct, frozen=True):
     """One event in the table."""
 
-    node: Node
+    node: StoredNode
     level: int
     """1 at the root."""
     kind: int
@@ -40,7 +40,7 @@ class Line(Struct, frozen=True):
     """Per cent of all that the session cost in this currency; None without a price, or of a credit."""
 
 
-class Part(Struct, frozen=True):
+class BreakdownShare(Struct, frozen=True):
     """What the events of one record type cost in one currency."""
 
     record_type: str
@@ -52,10 +52,10 @@ class Part(Struct, frozen=True):
     share: str | None
 
 
-class Block(Struct, frozen=True):
+class PictureBlock(Struct, frozen=True):
     """One rectangle: an event with all below it. Widths are per cent, levels count from 0."""
 
-    node: Node
+    node: StoredNode
     kind: int
     x: str
     width: str
@@ -64,19 +64,19 @@ class Block(Struct, frozen=True):
     """Its own and what is below."""
 
 
-class Picture(Struct, frozen=True):
+class CostPicture(Struct, frozen=True):
     currency: str
     total: Decimal
     levels: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[PictureBlock, ...]
     credited: bool
     """Events with a negative cost are left out."""
 
 
-class Anatomy:
+class CostBreakdown:
     """One tree, taken apart."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[StoredNode]) -> None:
         self._nodes = nodes
         self._parents = [node.parent if 0 <= node.parent < index else -1 for index, node in enumerate(nodes)]
         self._kinds: dict[str, int] = {}
@@ -92,14 +92,14 @@ class Anatomy:
                 paid = max(node.cost, ZERO)
                 self._positive[node.currency] = add(self._positive.get(node.currency, ZERO), paid)
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[BreakdownRow]:
         """The events, parents before children."""
         for node, level in zip(self._nodes[:ROWS_MAX], self._levels, strict=False):
-            yield Line(node, level, self._kinds[node.record_type], self._share(node.cost, node.currency))
+            yield BreakdownRow(node, level, self._kinds[node.record_type], self._share(node.cost, node.currency))
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[BreakdownShare]:
         """The dearest first, one currency after the other."""
-        events: dict[tuple[str, str], list[Node]] = {}
+        events: dict[tuple[str, str], list[StoredNode]] = {}
         for node in self._nodes:
             events.setdefault((node.currency, node.record_type), []).append(node)
         parts = []
@@ -109,21 +109,21 @@ class Anatomy:
                 cost = add(cost, node.cost or ZERO)
             unpriced = sum(node.cost is None for node in nodes)
             share, kind = self._share(cost, currency), self._kinds[record_type]
-            parts.append(Part(record_type, currency, kind, len(nodes), unpriced, cost, share))
+            parts.append(BreakdownShare(record_type, currency, kind, len(nodes), unpriced, cost, share))
         return sorted(parts, key=lambda part: (part.currency, -part.cost, part.record_type))
 
-    def pictures(self) -> list[Picture]:
+    def pictures(self) -> list[CostPicture]:
         return [self._picture(currency, total) for currency, total in sorted(self._positive.items()) if total]
 
     def _share(self, cost: Decimal | None, currency: str) -> str | None:
         whole = self._positive.get(currency)
         return _percent(cost, whole, _SHARE) if cost is not None and cost >= 0 and whole else None
 
-    def _picture(self, currency: str, total: Decimal) -> Picture:
+    def _picture(self, currency: str, total: Decimal) -> CostPicture:
         below = self._sums(currency)
         starts: list[Decimal] = []
         free: dict[int, Decimal] = {-1: ZERO}
-        blocks: list[Block] = []
+        blocks: list[PictureBlock] = []
         for index, node in enumerate(self._nodes):
             start = free[self._parents[index]]
             starts.append(start)
@@ -133,10 +133,10 @@ class Anatomy:
             width = _percent(below[index], total)
             if Decimal(width) >= THINNEST and level < LEVELS_MAX and len(blocks) < BLOCKS_MAX:
                 kind = self._kinds[node.record_type]
-                blocks.append(Block(node, kind, _percent(start, total), width, level, below[index]))
+                blocks.append(PictureBlock(node, kind, _percent(start, total), width, level, below[index]))
         levels = max((block.level for block in blocks), default=0) + 1
         credited = any(node.cost is not None and node.cost < 0 for node in self._nodes if node.currency == currency)
-        return Picture(currency, total, levels, tuple(blocks), credited)
+        return CostPicture(currency, total, levels, tuple(blocks), credited)
 
     def _sums(self, currency: str) -> list[Decimal]:
         """Per event: its own cost and those below it, credits aside."""

@@ -13,16 +13,32 @@ from msgspec import Struct
 
 from exporter import __version__
 from exporter.web.pages import parameters as asked
-from exporter.web.pages.api import Configuration, Failures, Problem, Session, Sessions, Taken
+from exporter.web.pages.api import (
+    AcceptedDocument,
+    ConfigurationDocument,
+    FailureListDocument,
+    ProblemDocument,
+    SessionDocument,
+    SessionListDocument,
+)
 
-_RECORDS = (Sessions, Session, Failures, Configuration, Problem, Taken)
+_RECORDS = (
+    SessionListDocument,
+    SessionDocument,
+    FailureListDocument,
+    ConfigurationDocument,
+    ProblemDocument,
+    AcceptedDocument,
+)
 _JSON = "application/json"
 
 
 def openapi(*, lists_of: Sequence[str]) -> dict[str, Any]:
     """OpenAPI 3.1; `lists_of` are the accounts of which lists are taken, none where that is not enabled."""
     _, components = msgspec.json.schema_components(_RECORDS, ref_template="#/components/schemas/{name}")
-    listed = {"get": _get("Sessions that are followed, a page at a time.", Sessions, asked.SESSIONS)}
+    listed = {
+        "get": _get("SessionListDocument that are followed, a page at a time.", SessionListDocument, asked.SESSIONS)
+    }
     if lists_of:
         listed["post"] = _post(lists_of)
     named = [
@@ -43,10 +59,12 @@ def openapi(*, lists_of: Sequence[str]) -> dict[str, Any]:
         "paths": {
             "/api/v1/sessions": listed,
             "/api/v1/sessions/{account}/{record_type}/{event_id}": {
-                "get": _get("One session: its events, checks, polls and amendments.", Session, asked.SESSION, named)
+                "get": _get(
+                    "One session: its events, checks, polls and amendments.", SessionDocument, asked.SESSION, named
+                )
             },
-            "/api/v1/failures": {"get": _get("The last failed polls.", Failures, asked.FAILURES)},
-            "/api/v1/config": {"get": _get("The effective configuration, without keys.", Configuration, ())},
+            "/api/v1/failures": {"get": _get("The last failed polls.", FailureListDocument, asked.FAILURES)},
+            "/api/v1/config": {"get": _get("The effective configuration, without keys.", ConfigurationDocument, ())},
         },
         "components": {"schemas": components},
     }
@@ -86,7 +104,7 @@ def _answer(description: str, record: type[Struct]) -> dict[str, Any]:
 
 
 def _problem(description: str) -> dict[str, Any]:
-    return _answer(description, Problem)
+    return _answer(description, ProblemDocument)
 
 
 def _post(accounts: Sequence[str]) -> dict[str, Any]:
@@ -112,7 +130,7 @@ def _post(accounts: Sequence[str]) -> dict[str, Any]:
         "summary": "Follow the sessions of a list; from this machine only.",
         "requestBody": {"required": True, "content": {_JSON: {"schema": {"type": "array", "items": entry}}}},
         "responses": {
-            "200": _answer("All are in the ledger.", Taken),
+            "200": _answer("All are in the ledger.", AcceptedDocument),
             **{status: _problem(description) for status, description in problems.items()},
         },
     }

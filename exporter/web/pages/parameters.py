@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from exporter.core.catalog import CHECKS, STATES
-from exporter.ledger.views.listing import ANY_CHECK, NUMBER_MAX, PLACE, Query
+from exporter.ledger.views.listing import ANY_CHECK, NUMBER_MAX, PLACE, SessionQuery
 
 TEXT_MAX = 300
 LIMIT, LIMIT_MAX = 50, 200
@@ -112,9 +112,9 @@ def read(parameters: Iterable[Parameter], given: Iterable[tuple[str, str]]) -> d
     return values
 
 
-def query(values: Mapping[str, Any], preferred: tuple[str, ...]) -> Query:
+def query(values: Mapping[str, Any], preferred: tuple[str, ...]) -> SessionQuery:
     """The list that is asked for."""
-    return Query(
+    return SessionQuery(
         values.get("q", ""),
         values.get("account"),
         values.get("record_type"),

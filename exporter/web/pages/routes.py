@@ -25,14 +25,14 @@ from exporter.core.errors import LedgerError
 from exporter.core.model import SessionRef
 from exporter.core.privacy import Redactor
 from exporter.ledger import snapshot
-from exporter.ledger.views.listing import Query
-from exporter.ledger.views.models import Failure, Story
+from exporter.ledger.views.listing import SessionQuery
+from exporter.ledger.views.models import Failure, SessionHistory
 from exporter.ledger.views.snapshot import Snapshot
-from exporter.log import facts
+from exporter.log import fields
 from exporter.web.pages import api, settings, view
 from exporter.web.pages import parameters as asked
 from exporter.web.pages.checks import CHECKS
-from exporter.web.pages.cost_breakdown import Anatomy
+from exporter.web.pages.cost_breakdown import CostBreakdown
 from exporter.web.pages.openapi import openapi
 from exporter.web.pages.style import HTML, STATIC
 from exporter.web.pages.untrusted import Mask
@@ -108,7 +108,7 @@ class Pages:
             except _NotFound as error:
                 return self._problem(request, HTTPStatus.NOT_FOUND, str(error))
             except LedgerError as error:
-                log.warning("page not made", extra=facts(error=str(error)))
+                log.warning("page not made", extra=fields(error=str(error)))
                 self._failed()
                 return self._problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
@@ -139,13 +139,13 @@ class Pages:
     def _problem(self, request: Request, status: HTTPStatus, problem: str) -> Response:
         retry = {"Retry-After": RETRY_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         if request.url.path.startswith(f"{API}/"):
-            return Response(msgspec.json.encode(api.Problem(problem)), status, JSON | retry)
+            return Response(msgspec.json.encode(api.ProblemDocument(problem)), status, JSON | retry)
         page = self._templates.page("problem.html", title=status.phrase, problem=problem)
         return Response(page, status, HTML | retry)
 
     # Sessions
 
-    def _query(self, values: Values) -> Query:
+    def _query(self, values: Values) -> SessionQuery:
         accounts = self._config().accounts
         return asked.query(values, tuple(currency for account in accounts for currency in account.currencies))
 
@@ -186,7 +186,7 @@ class Pages:
             return Response(status_code=HTTPStatus.FOUND, headers={"Location": location})
         return self._page("by_id.html", event_id=event_id, rows=rows)
 
-    def _story(self, request: Request, values: Values) -> Story:
+    def _story(self, request: Request, values: Values) -> SessionHistory:
         account, record_type = request.path_params["account"], request.path_params["record_type"]
         ref = SessionRef(account, record_type, _event_id(request, values))
         with self._ledger() as ledger:
@@ -200,7 +200,7 @@ class Pages:
         ref = story.row.ref
         account = next((account for account in self._config().accounts if account.name == ref.account), None)
         base_url = account.base_url if account is not None else None
-        anatomy = Anatomy(story.nodes)
+        anatomy = CostBreakdown(story.nodes)
         return self._page(
             "session.html",
             story=story,
@@ -237,7 +237,7 @@ class Pages:
         return self._page("config.html", groups=settings.groups(self._config()))
 
     def _config_json(self, _: Request, __: Values) -> Response:
-        return _json(api.Configuration(settings.effective(self._config(), self._mask())))
+        return _json(api.ConfigurationDocument(settings.effective(self._config(), self._mask())))
 
     def _openapi(self, _: Request, __: Values) -> Response:
         config = self._config()

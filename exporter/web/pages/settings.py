@@ -23,7 +23,7 @@ _KEY_SHAPED = re.compile(r"KEY[0-9A-Za-z_]{16,}")
 MASK = "***"
 
 
-class Value(Struct, frozen=True):
+class SettingValue(Struct, frozen=True):
     key: str
     value: str
     default: bool
@@ -31,11 +31,11 @@ class Value(Struct, frozen=True):
     help: str
 
 
-class Group(Struct, frozen=True):
+class SettingGroup(Struct, frozen=True):
     """A section: `polling`, `accounts[0]`."""
 
     path: str
-    values: tuple[Value, ...]
+    values: tuple[SettingValue, ...]
 
 
 def effective(config: Config, mask: Mask) -> dict[str, Any]:
@@ -44,11 +44,11 @@ def effective(config: Config, mask: Mask) -> dict[str, Any]:
     return masked
 
 
-def groups(config: Config) -> list[Group]:
+def groups(config: Config) -> list[SettingGroup]:
     return list(_groups(config, ""))
 
 
-def _groups(record: Struct, path: str) -> Iterator[Group]:
+def _groups(record: Struct, path: str) -> Iterator[SettingGroup]:
     values, below = [], list[tuple[str, Struct]]()
     for setting in settings_of(type(record)):
         value = getattr(record, setting.field)
@@ -58,9 +58,9 @@ def _groups(record: Struct, path: str) -> Iterator[Group]:
             below += [(f"{path}{setting.key}[{index}]", item) for index, item in enumerate(value)]
         else:
             default = not setting.required and value == setting.default
-            values.append(Value(setting.key, _written(value), default, setting.row.help))
+            values.append(SettingValue(setting.key, _written(value), default, setting.row.help))
     if values:
-        yield Group(path.removesuffix("."), tuple(values))
+        yield SettingGroup(path.removesuffix("."), tuple(values))
     for name, section in below:
         yield from _groups(section, f"{name}.")
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from exporter.core.model import SessionRef
 from exporter.core.money import amount_text
-from exporter.ledger.views.models import Row
+from exporter.ledger.views.models import SessionListRow
 from exporter.web.pages.untrusted import Mask
 
 LINK_MAX = 1000
@@ -56,7 +56,7 @@ def utc(at: float | None) -> datetime | None:
         return None
 
 
-def session_link(row: Row, mask: Mask) -> str:
+def session_link(row: SessionListRow, mask: Mask) -> str:
     return link(row.ref, row.number, mask)
 
 
