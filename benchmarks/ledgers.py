@@ -78,7 +78,7 @@ def session(number: int, day: date) -> Session:
 
 
 def poll(claim: Claim, found: Session, at: float) -> Poll:
-    facts = ATTRIBUTE_READER.facts(found)
+    facts = ATTRIBUTE_READER.event_attributes(found)
     return Poll(claim, at, "tree", "", found, facts, ATTRIBUTE_READER.session_attributes(found, facts))
 
 
