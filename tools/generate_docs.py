@@ -15,12 +15,10 @@ import yaml
 
 from exporter import config
 from exporter.core.catalog import FAMILIES, Family
-from exporter.ledger.schema.tables import postgresql_script, sqlite_script
 from tests.support.promql import families
 from tools.dashboards import BOARDS, written
 
 TOP = Path(__file__).parent.parent
-SCHEMA = "exporter/ledger/schema/tables.py"
 
 TOPICS = (
     ("Cost", r"cost(_credits)?_total|budget_.*|(unsettled|pending)_cost"),
@@ -168,14 +166,6 @@ def pages() -> dict[Path, str]:
         TOP / "docs" / "metrics.md": metrics_page(),
         TOP / "docs" / "configuration.md": config.reference(),
         TOP / "deploy" / "kubernetes" / "base" / "prometheusrule.yaml": prometheus_rule(),
-        **{
-            TOP
-            / "exporter"
-            / "ledger"
-            / "schema"
-            / f"{engine}.sql": f"-- Written by `make docs` from {SCHEMA}.\n\n{script}"
-            for engine, script in (("sqlite", sqlite_script()), ("postgres", postgresql_script()))
-        },
         **{TOP / "grafana" / "dashboards" / f"{name}.json": written(board) for name, board in BOARDS.items()},
     }
 

@@ -101,7 +101,7 @@ class _Reader:
         before = len(self.problems)
         settings = settings_of(rule.record)
         given = [setting for setting in settings if setting.key in value and not _is_empty(setting, value[setting.key])]
-        self._unknown(path, value, [setting.key for setting in settings])
+        self._unknown(path, value, settings)
         for setting in settings:
             if setting.required and setting not in given:
                 self._problem(join(path, setting.key), f"missing; expected {setting.row.rule.expected}")
@@ -133,9 +133,13 @@ class _Reader:
             self._problem(path, str(error))
             return None
 
-    def _unknown(self, path: str, values: Mapping[str, Any], known: list[str]) -> None:
+    def _unknown(self, path: str, values: Mapping[str, Any], settings: Sequence[Setting]) -> None:
+        known = [setting.key for setting in settings]
+        renamed = {setting.row.formerly: setting.key for setting in settings if setting.row.formerly}
         for key in values:
-            if key not in known:
+            if key in renamed:
+                self._problem(join(path, key), f"renamed; write {renamed[key]} instead")
+            elif key not in known:
                 # Only what is shown is worth the search; a list from elsewhere may have 100,000 wrong keys.
                 close = get_close_matches(key, known, n=1) if len(self.problems) < PROBLEMS_SHOWN_MAX else []
                 cure = f"did you mean {close[0]}?" if close else f"known here are {', '.join(known)}"

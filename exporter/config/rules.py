@@ -70,7 +70,9 @@ class SettingSpec(Struct, frozen=True):
     rule: AnyRule
     help: str
     unset: str = ""
-    """What the reference shows as the default where it is None."""
+    """The default as the reference shows it, for settings whose default is None."""
+    formerly: str = ""
+    """The key's former name, which is refused with the new one as the cure."""
 
 
 def number(low: float, high: float | None = None) -> Rule:

@@ -17,7 +17,7 @@ from exporter.ledger.database import Connection, Engine
 from exporter.ledger.engine.errors import ServerAddress, translated
 from exporter.ledger.engine.postgres import connect
 from exporter.ledger.engine.sqlite import SqliteEngine
-from exporter.ledger.schema.postgres import create, ready
+from exporter.ledger.schema.postgres import create_tables, ready
 
 SEEN_SECONDS = 60
 """An exporter that wrote within this time is taken for alive."""
@@ -87,7 +87,7 @@ class PostgresCopyTarget:
         with self._translating():
             self._connection = connect(address)
             if not ready(self._connection):
-                self.transact(lambda: create(self._connection))
+                self.transact(lambda: create_tables(self._connection))
 
     @property
     def place(self) -> str:

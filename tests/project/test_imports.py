@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-ABSENT = ("sqlalchemy", "cryptography", "jinja2", "grafana_foundation_sdk", "simulator", "tools.dashboards")
+ABSENT = ("cryptography", "jinja2", "grafana_foundation_sdk", "simulator", "tools.dashboards")
 """What only a command beside `run`, a page, a webhook or TLS needs."""
 
 SHOWN = "import sys, {}; print(*(name for name in {!r} if name in sys.modules))"

@@ -89,7 +89,7 @@ def play(
         }
         plain = {
             "accounts": [account],
-            "polling": {"scheduler_interval_seconds": 0.05, "timeout_seconds": 5, "attempts_max": 1},
+            "polling": {"scheduler_interval_seconds": 0.05, "timeout_seconds": 5, "max_attempts": 1},
             "metrics": {"new_series_zero_seconds": 0},
             "discovery": {"detail_records": {"record_types": []}},
             "ledger": {"url": f"sqlite:///{folder / 'ledger.sqlite'}"},
@@ -375,7 +375,7 @@ def test_given_up_sessions_are_tried_again_at_each_reload(tmp_path: Path) -> Non
             polling = {
                 "scheduler_interval_seconds": 0.05,
                 "not_found_timeout_seconds": 1,
-                "attempts_max": 1,
+                "max_attempts": 1,
                 "timeout_seconds": 5,
             }
             await hands.reload(accounts=accounts, sessions=sessions, polling=polling)

@@ -54,7 +54,7 @@ def config(simulated: Running, folder: Path, **changes: Any) -> Config:
     plain = Config(
         accounts=(account,),
         polling=PollingSettings(
-            scheduler_interval_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1
+            scheduler_interval_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, max_attempts=1
         ),
         metrics=MetricsSettings(new_series_zero_seconds=0),
         discovery=DiscoverySettings(detail_records=NO_RECORDS),

@@ -21,7 +21,7 @@ from exporter.core.errors import LedgerAway, LedgerError
 from exporter.ledger.database import Connection, Image, TransactionConflict
 from exporter.ledger.engine.errors import ServerAddress, translated
 from exporter.ledger.engine.timeouts import ServerTimeouts
-from exporter.ledger.schema.postgres import create, ready
+from exporter.ledger.schema.postgres import create_tables, ready
 from exporter.log import fields
 
 log = logging.getLogger(__name__)
@@ -272,7 +272,7 @@ class PostgresEngine:
                 if ready(connection):
                     return
                 with connection.driver.transaction():
-                    create(connection)
+                    create_tables(connection)
             except _AGAIN as error:
                 if attempt == ATTEMPTS:
                     raise translated(error, self._address) from error

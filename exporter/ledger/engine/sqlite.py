@@ -8,16 +8,15 @@ surprising fact: a file that was deleted is still whole for whoever has it open,
 import logging
 import os
 import sqlite3
-import uuid
 from collections.abc import Callable
 from contextlib import closing, suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
 from exporter.core.errors import LedgerCorrupt, LedgerError, LedgerTooNew
 from exporter.ledger.database import Connection, Image, SqliteConnection
 from exporter.ledger.engine.file_lock import FileLock
+from exporter.ledger.schema.creation import create
 from exporter.ledger.schema.migrations import migrate
 from exporter.ledger.schema.version import SCHEMA_VERSION
 
@@ -156,7 +155,7 @@ class MemoryEngine(SqliteEngine):
         self._stale = False
         self.rescues = 0
         self.connection = _connect(self.path)
-        _create(self.connection)
+        create(self.connection)
         image(self)
 
     def _mend(self) -> None:
@@ -190,7 +189,7 @@ def _prepare(connection: SqliteConnection, path: Path) -> None:
     connection.execute("PRAGMA cache_size = -8192")
     connection.execute("BEGIN IMMEDIATE")
     if version is None:
-        _create(connection)
+        create(connection)
     elif version < SCHEMA_VERSION:
         migrate(connection, version)
     connection.execute("COMMIT")
@@ -210,14 +209,6 @@ def _inspected(connection: sqlite3.Connection, path: Path) -> int | None:
             f" {SCHEMA_VERSION}); run that version, or restore an older copy"
         )
     return version
-
-
-def _create(connection: SqliteConnection) -> None:
-    script = files("exporter.ledger.schema").joinpath("sqlite.sql").read_text()
-    for statement in script.split(";\n")[:-1]:  # not as a script, which would commit first
-        connection.execute(statement)
-    values = {"schema_version": str(SCHEMA_VERSION), "ledger_id": uuid.uuid4().hex, "claims": "0"}
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", list(values.items()))
 
 
 def _translated(error: sqlite3.Error, path: Path) -> LedgerError:

@@ -4,13 +4,11 @@ Owns the look whether they are there, and their making; the statements are `sche
 needed, for all make the same table first, and whoever isn't the first to do so waits until that one has made all.
 """
 
-import uuid
-from importlib.resources import files
-
 from psycopg import errors
 
 from exporter.core.errors import LedgerCorrupt, LedgerError, LedgerTooNew
 from exporter.ledger.database import Connection, TransactionConflict
+from exporter.ledger.schema.creation import create
 from exporter.ledger.schema.version import SCHEMA_VERSION
 
 VERSION_MIN = 130_000
@@ -49,14 +47,10 @@ def _check(connection: Connection) -> None:
         raise LedgerError(f"the database is encoded in {encoding}; create it with ENCODING 'UTF8'")
 
 
-def create(connection: Connection) -> None:
+def create_tables(connection: Connection) -> None:
     """Make the tables, unless another process is quicker; within a transaction that is its own."""
     _check(connection)
-    script = files(__package__).joinpath("postgres.sql").read_text()
     try:
-        for statement in script.split(";\n")[:-1]:
-            connection.execute(statement)
+        create(connection)
     except _MEANWHILE as error:
         raise TransactionConflict from error
-    values = {"schema_version": str(SCHEMA_VERSION), "ledger_id": uuid.uuid4().hex}
-    connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", list(values.items()))
