@@ -55,6 +55,6 @@ async def _looked(app: App, ref: SessionRef) -> ProbeResult:
 
 def _date_or_time(text: str) -> str:
     try:
-        return str(date_or_time().take(text))
+        return str(date_or_time().accept(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
