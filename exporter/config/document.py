@@ -2,7 +2,7 @@
 
 Owns the syntax and its traps: duplicate keys, aliases, depth, size, tags. Knows no setting. It takes PyYAML's node tree
 and never lets PyYAML construct anything; the surprising fact is how much YAML 1.1 reads into plain text (`1:30` is 90,
-`no` is false, `2026-03-17` a date), so all but plain decimal numbers, text and null stay `Verbatim`, as they were written,
+`no` is false, `2026-03-17` a date), so all but plain decimal numbers, text and null stay `Verbatim`, as written,
 for the rule of the setting to refuse.
 """
 
