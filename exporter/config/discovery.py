@@ -83,6 +83,7 @@ class DetailRecordSettings(Struct, frozen=True, kw_only=True):
         SettingSpec(
             ListOf(Section(CustomType), at_most=100),
             "Types that this version doesn't know, or that are no longer as it knows them.",
+            formerly="dialect",
         ),
     ] = ()
 

@@ -24,25 +24,9 @@ from exporter.config.rules import (
     text,
     whole,
 )
+from exporter.core.catalog import FAMILIES
 
-RESERVED_LABELS = (
-    *("account", "record_type", "product", "currency", "model", "token_direction", "root_record_type", "session_kind"),
-    *(
-        "state",
-        "threshold",
-        "event_id",
-        "budget",
-        "check",
-        "reason",
-        "source",
-        "event_type",
-        "endpoint",
-        "code",
-        "label",
-        "outcome",
-    ),
-    *("instance", "job", "le"),
-)
+RESERVED_LABELS = (*sorted({label for family in FAMILIES for label in family.labels}), "instance", "job", "le")
 """Labels that the catalogue or Prometheus itself uses; a configured label must be none of them."""
 
 _COST_BOUNDS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "25", "50")
@@ -156,6 +140,7 @@ class MetricsSettings(Struct, frozen=True, kw_only=True):
             whole(0, 10_000),
             "The most sessions that have series of their own (`telnyx_followed_session_*`): configured ones, and the "
             "dearest and the longest of those that changed in the last six hours. 0: none.",
+            formerly="followed_sessions_max",
         ),
     ] = 50
     thresholds: Annotated[
@@ -172,6 +157,7 @@ class MetricsSettings(Struct, frozen=True, kw_only=True):
             number(0, 3600),
             "How long a new series shows 0 before its value, so that `increase()` sees the value arrive. It must span "
             "two scrapes: 150 is two of a minute and some slack. 0 shows values at once.",
+            formerly="birth_seconds",
         ),
     ] = 150.0
     buckets: Annotated[

@@ -164,7 +164,9 @@ class PollingSettings(Struct, frozen=True, kw_only=True):
     scheduler_interval_seconds: Annotated[
         float,
         SettingSpec(
-            number(0.05, 60), "How often the exporter looks which sessions are due; a poll starts at most this late."
+            number(0.05, 60),
+            "How often the exporter looks which sessions are due; a poll starts at most this late.",
+            formerly="tick_seconds",
         ),
     ] = 1.0
     min_interval_seconds: Annotated[
@@ -203,6 +205,7 @@ class PollingSettings(Struct, frozen=True, kw_only=True):
             number(1),
             "A session that the API doesn't know for so long is `missing`, and only rechecked. New sessions are "
             "unknown until their first record is rated.",
+            formerly="give_up_after_seconds",
         ),
     ] = 172_800.0
     reported_interval_seconds: Annotated[
@@ -211,6 +214,7 @@ class PollingSettings(Struct, frozen=True, kw_only=True):
             number(1),
             "The pace of sessions that webhooks or detail records tell of, for they say when it is time to look: so "
             "long between two looks while a call goes on, twice as long once it has ended, eight times once rated.",
+            formerly="hinted_interval_seconds",
         ),
     ] = 900.0
     timeout_seconds: Annotated[
@@ -219,10 +223,12 @@ class PollingSettings(Struct, frozen=True, kw_only=True):
             number(0.1, 600), "How long one API request may take before it counts as failed and is tried again."
         ),
     ] = 30.0
-    attempts_max: Annotated[
+    max_attempts: Annotated[
         int,
         SettingSpec(
-            whole(1, 10), "How often a failing request is sent in one poll. Telnyx asks for at most 3 to 5 retries."
+            whole(1, 10),
+            "How often a failing request is sent in one poll. Telnyx asks for at most 3 to 5 retries.",
+            formerly="attempts_max",
         ),
     ] = 5
     configured_recheck_seconds: Annotated[
@@ -248,17 +254,32 @@ class TreeSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = "auto"
     max_nodes: Annotated[
-        int, SettingSpec(whole(1, 1_000_000), "The most events of one session; a larger tree fails its poll.")
+        int,
+        SettingSpec(
+            whole(1, 1_000_000), "The most events of one session; a larger tree fails its poll.", formerly="nodes_max"
+        ),
     ] = 20_000
     max_subtree_requests: Annotated[
         int,
-        SettingSpec(whole(1, 10_000), "The most further requests that completing one cut tree may take in one poll."),
+        SettingSpec(
+            whole(1, 10_000),
+            "The most further requests that completing one cut tree may take in one poll.",
+            formerly="subtrees_max",
+        ),
     ] = 200
     max_levels: Annotated[
-        int, SettingSpec(whole(1, 500), "The most levels of a completed tree; a deeper one fails its poll.")
+        int,
+        SettingSpec(
+            whole(1, 500), "The most levels of a completed tree; a deeper one fails its poll.", formerly="depth_max"
+        ),
     ] = 64
-    body_bytes_max: Annotated[
-        int, SettingSpec(whole(1024, 1_073_741_824), "The largest answer that is read, after decompression (32 MiB).")
+    max_body_bytes: Annotated[
+        int,
+        SettingSpec(
+            whole(1024, 1_073_741_824),
+            "The largest answer that is read, after decompression (32 MiB).",
+            formerly="body_bytes_max",
+        ),
     ] = 33_554_432
 
 
@@ -294,6 +315,7 @@ class LedgerSettings(Struct, frozen=True, kw_only=True):
             number(0, 3600),
             "PostgreSQL only. How long an exporter that takes over the exposition of the ledger waits before it "
             "exposes: at least the interval at which Prometheus scrapes, so that no scrape ever counts twice.",
+            formerly="takeover_seconds",
         ),
     ] = 60.0
     retention_days: Annotated[

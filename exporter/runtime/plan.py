@@ -129,9 +129,9 @@ class Planner:
             api_key=lambda: key.current().reveal(),
             pacer=self._pacer(account),
             limits=RequestLimits(
-                config.tree.body_bytes_max,
+                config.tree.max_body_bytes,
                 config.polling.timeout_seconds,
-                config.polling.attempts_max,
+                config.polling.max_attempts,
             ),
             transport=self._transport(account.ca_file, account.max_in_flight),
             monotonic=self._clock.monotonic,
@@ -157,7 +157,7 @@ def _way(config: Config, account: Account) -> tuple[object, ...]:
     return (
         *(account.name, account.base_url, account.ca_file, account.max_in_flight),
         *(account.key, account.api_key_env, account.api_key_file),
-        *(config.tree.body_bytes_max, config.polling.timeout_seconds, config.polling.attempts_max),
+        *(config.tree.max_body_bytes, config.polling.timeout_seconds, config.polling.max_attempts),
     )
 
 

@@ -68,9 +68,9 @@ class Exchange(msgspec.Struct, frozen=True):
 class RequestLimits(msgspec.Struct, frozen=True):
     """What one answer may cost: decoded bytes, seconds per attempt, attempts."""
 
-    body_bytes_max: int
+    max_body_bytes: int
     timeout_seconds: float
-    attempts_max: int = 5
+    max_attempts: int = 5
 
 
 HEADERS: Mapping[str, str] = {
@@ -169,7 +169,7 @@ class TelnyxClient:
             if isinstance(outcome, bytes):
                 return outcome
             patient = outcome.asked_seconds is None or outcome.asked_seconds <= RETRY_WAIT_SECONDS_MAX
-            if not (outcome.again and patient and attempt < self._limits.attempts_max):
+            if not (outcome.again and patient and attempt < self._limits.max_attempts):
                 raise outcome.error
             await self._back_off(attempt, outcome.asked_seconds)
             attempt += 1
@@ -259,9 +259,9 @@ class TelnyxClient:
         kind = headers.get("content-type", "application/json")
         if not kind.partition(";")[0].strip().lower().endswith("json"):
             return self._unreadable(request, "not_json", f"200 with {kind} instead of JSON")
-        body = await read(response, headers, self._limits.body_bytes_max)
+        body = await read(response, headers, self._limits.max_body_bytes)
         if body is None:
-            problem = f"the answer has more than {self._limits.body_bytes_max} bytes (tree.body_bytes_max)"
+            problem = f"the answer has more than {self._limits.max_body_bytes} bytes (tree.max_body_bytes)"
             return self._unreadable(request, "body_too_large", problem)
         return body or self._unreadable(request, "not_json", "200 with an empty body")
 

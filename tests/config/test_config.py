@@ -6,6 +6,7 @@ import pytest
 
 from exporter import config
 from exporter.config import Account, Config
+from exporter.core.catalog import FAMILIES
 from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
 
@@ -73,7 +74,7 @@ BAD_SETTINGS = {
     "polling: {not_found_timeout_seconds: 1.0e+99}": (
         "polling.not_found_timeout_seconds: expected a number of at most 315360000 (ten years), got 1.0E+99"
     ),
-    "polling: {attempts_max: 2.5}": "polling.attempts_max: expected a whole number from 1 to 10, got 2.5",
+    "polling: {max_attempts: 2.5}": "polling.max_attempts: expected a whole number from 1 to 10, got 2.5",
     "tree: {max_depth: 6}": "tree.max_depth: expected a whole number from 1 to 5, got 6",
     f"tree: {{max_depth: {'9' * 5000}}}": f"tree.max_depth: expected a whole number from 1 to 5, got {'9' * 200}...",
     "metrics: {new_series_zero_seconds: -1}": (
@@ -124,7 +125,7 @@ BAD_SETTINGS = {
     LABEL % "name: 1st": f'metrics.labels[0].name: expected {LABEL_NAME}, got "1st"',
     **{
         LABEL % f"name: {name}": f'metrics.labels[0].name: expected {LABEL_NAME}, got "{name}"'
-        for name in config.RESERVED_LABELS
+        for name in (*(name for family in FAMILIES for name in family.labels), "instance", "job", "le")
     },
     LABEL % "name: x, from: root": 'metrics.labels[0].from: expected event, nearest or session, got "root"',
     LABEL % "name: x, values: []": "metrics.labels[0].values: expected 1 to 1000 entries, got 0",
@@ -205,7 +206,7 @@ BAD_SETTINGS = {
     "polling: {<<: {scheduler_interval_seconds: 2}}": (
         "polling.<<: unknown key; known here are scheduler_interval_seconds, min_interval_seconds, "
         "max_interval_seconds, settle_after_seconds, recheck_after_seconds, not_found_timeout_seconds, "
-        "reported_interval_seconds, timeout_seconds, attempts_max, configured_recheck_seconds"
+        "reported_interval_seconds, timeout_seconds, max_attempts, configured_recheck_seconds"
     ),
     "sessions: [{event_id: a}]": "sessions[0].record_type: missing; expected a record type, such as call-session",
     "sessions: [call-session/a]": ('sessions[0]: expected settings below it (key: value), got "call-session/a"'),
@@ -245,6 +246,31 @@ BAD_SETTINGS = {
 def test_a_wrong_setting_gets_its_message(text: str, expected: str) -> None:
     """A wrong setting is answered with its path, what was expected, what was found, and the cure."""
     assert message(text) == expected
+
+
+RENAMED = {
+    "discovery.detail_records.dialect": "custom_types",
+    "ledger.takeover_seconds": "exposition_handover_seconds",
+    "metrics.birth_seconds": "new_series_zero_seconds",
+    "metrics.followed_sessions_max": "session_series_max",
+    "polling.attempts_max": "max_attempts",
+    "polling.give_up_after_seconds": "not_found_timeout_seconds",
+    "polling.hinted_interval_seconds": "reported_interval_seconds",
+    "polling.tick_seconds": "scheduler_interval_seconds",
+    "tree.body_bytes_max": "max_body_bytes",
+    "tree.depth_max": "max_levels",
+    "tree.nodes_max": "max_nodes",
+    "tree.subtrees_max": "max_subtree_requests",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_former_key_is_refused_with_the_new_name(old: str, new: str) -> None:
+    """A key that was renamed is an error at its place, and the error says what to write instead."""
+    *sections, key = old.split(".")
+    text = "".join(f"{section}: {{" for section in sections) + f"{key}: 1" + "}" * len(sections)
+    assert message(text) == f"{old}: renamed; write {new} instead"
+    assert any(path.startswith(f"{'.'.join(sections)}.{new}") for path in config.setting_paths())
 
 
 BAD_DOCUMENTS: dict[str | bytes, str] = {

@@ -254,7 +254,7 @@ def command(folder: Path, content: bytes, *arguments: str) -> subprocess.Complet
         async with serving(content) as api:
             account = {"name": "main", "base_url": f"http://127.0.0.1:{api.port}/v2"}
             label = {"name": "assistant", "field": "assistant_id"}
-            settings = {"accounts": [account], "polling": {"attempts_max": 1}, "metrics": {"labels": [label]}}
+            settings = {"accounts": [account], "polling": {"max_attempts": 1}, "metrics": {"labels": [label]}}
             (folder / "config.yaml").write_text(yaml.safe_dump(settings))
             return await asyncio.to_thread(printed, folder, *arguments)
 

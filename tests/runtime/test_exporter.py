@@ -174,7 +174,7 @@ def test_a_bad_answer_fails_its_own_poll_only(tmp_path: Path, what: str, bad: An
                     plain,
                     accounts=(account,),
                     sessions=sessions,
-                    tree=TreeSettings(body_bytes_max=90_000),
+                    tree=TreeSettings(max_body_bytes=90_000),
                     polling=replace(plain.polling, timeout_seconds=0.5),
                 )
                 async with exporting(settings, simulated) as exporter:

@@ -78,7 +78,7 @@ WORLD = SimulatorSettings(
 POLLING = {
     "scheduler_interval_seconds": 0.05,
     "timeout_seconds": 2,
-    "attempts_max": 2,
+    "max_attempts": 2,
     "min_interval_seconds": 1,
     "max_interval_seconds": 2,
     "settle_after_seconds": 6,

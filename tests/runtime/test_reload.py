@@ -89,7 +89,7 @@ def play(
         }
         plain = {
             "accounts": [account],
-            "polling": {"scheduler_interval_seconds": 0.05, "timeout_seconds": 5, "attempts_max": 1},
+            "polling": {"scheduler_interval_seconds": 0.05, "timeout_seconds": 5, "max_attempts": 1},
             "metrics": {"new_series_zero_seconds": 0},
             "discovery": {"detail_records": {"record_types": []}},
             "ledger": {"url": f"sqlite:///{folder / 'ledger.sqlite'}"},
@@ -256,7 +256,7 @@ def test_accounts_come_and_go(tmp_path: Path) -> None:
             assert not [name for name, labels in samples if name == "telnyx_api_up" and ("account", "other") in labels]
             assert value(samples, "telnyx_sessions", account="other") == 1
             await hands.reload(accounts=[hands.account(), other])
-            assert (await app.ledger.run(Ledger.due, app.clock.now(), ["other"])) in {0, 1}
+            assert (await app.ledger.run(Ledger.count_due, app.clock.now(), ["other"])) in {0, 1}
 
             async def asked_again() -> bool:
                 return len(api.lines) > asked_before
@@ -375,7 +375,7 @@ def test_given_up_sessions_are_tried_again_at_each_reload(tmp_path: Path) -> Non
             polling = {
                 "scheduler_interval_seconds": 0.05,
                 "not_found_timeout_seconds": 1,
-                "attempts_max": 1,
+                "max_attempts": 1,
                 "timeout_seconds": 5,
             }
             await hands.reload(accounts=accounts, sessions=sessions, polling=polling)

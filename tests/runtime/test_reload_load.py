@@ -71,7 +71,7 @@ class Files:
                 "max_interval_seconds": 3600,
                 "settle_after_seconds": pick([10_000, 21_600]),
                 "timeout_seconds": pick([5, 6]),
-                "attempts_max": pick([1, 2]),
+                "max_attempts": pick([1, 2]),
             },
             "tree": {"max_depth": pick([4, 5])},
             "metrics": {"new_series_zero_seconds": 0, "session_series_max": pick([10, 50])},

@@ -49,7 +49,7 @@ WORLD = SimulatorSettings(
 POLLING = {
     "scheduler_interval_seconds": 0.2,
     "timeout_seconds": 5,
-    "attempts_max": 2,
+    "max_attempts": 2,
     "min_interval_seconds": INTERVAL,
     "max_interval_seconds": INTERVAL,
     "settle_after_seconds": 1.5 * INTERVAL,

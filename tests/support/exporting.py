@@ -54,7 +54,7 @@ def config(simulated: Running, folder: Path, **changes: Any) -> Config:
     plain = Config(
         accounts=(account,),
         polling=PollingSettings(
-            scheduler_interval_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, attempts_max=1
+            scheduler_interval_seconds=0.05, min_interval_seconds=600.0, timeout_seconds=5.0, max_attempts=1
         ),
         metrics=MetricsSettings(new_series_zero_seconds=0),
         discovery=DiscoverySettings(detail_records=NO_RECORDS),
@@ -111,7 +111,7 @@ class Exporting:
         return self.app.poller.claimed_once or self.app.config.polling.scheduler_interval_seconds > PATIENCE_SECONDS
 
     async def _idle(self) -> bool:
-        due = await self.app.ledger.run(Ledger.due, self.app.clock.now(), ["main"])
+        due = await self.app.ledger.run(Ledger.count_due, self.app.clock.now(), ["main"])
         held = self.app.metrics.exposable(self.app.clock.monotonic())
         return self.app.discovery.idle and due == 0 and not held and self.app.poller.idle
 

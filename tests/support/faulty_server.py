@@ -194,7 +194,7 @@ def then_silence(sent: bytes) -> Answer:
 
 KEY = "KEY018F-distinctive_0xC0FFEE"
 
-LIMITS = RequestLimits(body_bytes_max=100_000, timeout_seconds=10.0)
+LIMITS = RequestLimits(max_body_bytes=100_000, timeout_seconds=10.0)
 
 
 @dataclass

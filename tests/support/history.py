@@ -78,7 +78,7 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
             reported_interval_seconds=7200.0,
             recheck_after_seconds=(86_400.0, 604_800.0, 3_024_000.0),
             timeout_seconds=10.0,
-            attempts_max=1,
+            max_attempts=1,
         ),
         metrics=MetricsSettings(
             session_series_max=200,  # at the bound, which of two equal ones is shown depends on who was found first

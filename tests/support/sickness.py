@@ -72,7 +72,7 @@ def _configuration(simulated: Running, folder: Path) -> Config:
             max_interval_seconds=1800.0,
             settle_after_seconds=HOUR,
             not_found_timeout_seconds=HOUR,
-            attempts_max=1,
+            max_attempts=1,
         ),
         tree=TreeSettings(max_depth=2),
         metrics=MetricsSettings(

@@ -36,7 +36,7 @@ from tests.support.faulty_server import (
 BODY = b'{"root": {}}'
 GOOD = answer(200, BODY)
 GZIP = gzip.compress(BODY, mtime=0)
-HURRIED = RequestLimits(body_bytes_max=1000, timeout_seconds=0.2, attempts_max=1)
+HURRIED = RequestLimits(max_body_bytes=1000, timeout_seconds=0.2, max_attempts=1)
 
 
 def zipped(body: bytes) -> bytes:
@@ -184,7 +184,7 @@ def test_body_limit_counts_decoded_bytes() -> None:
 
 def test_long_body() -> None:
     """What comes in many parts is one body, and one that is cut off late is as broken as a short one."""
-    body, roomy = bytes(range(256)) * 8_000, RequestLimits(body_bytes_max=10**7, timeout_seconds=10, attempts_max=1)
+    body, roomy = bytes(range(256)) * 8_000, RequestLimits(max_body_bytes=10**7, timeout_seconds=10, max_attempts=1)
     assert met(answer(200, body), roomy)[1] == body
     bench, error = met(then_close(answer(200, body)[:-1]), roomy)
     assert isinstance(error, Transient)
@@ -206,7 +206,7 @@ def test_faults_side_by_side() -> None:
 
     async def run() -> set[tuple[str, str]]:
         async with serving(GOOD, by_id={name: fault for name, (fault, _) in fates.items()}) as server:
-            limits = RequestLimits(body_bytes_max=len(long), timeout_seconds=0.5, attempts_max=1)
+            limits = RequestLimits(max_body_bytes=len(long), timeout_seconds=0.5, max_attempts=1)
             client = Bench(server).client(limits=limits)
 
             async def fate(name: str) -> tuple[str, str]:
@@ -244,7 +244,7 @@ def test_gzip_bomb() -> None:
     bomb = gzipped(bytes(200_000_000))
     tracemalloc.start()
     try:
-        bench, outcome = met(bomb, msgspec.structs.replace(LIMITS, body_bytes_max=100_000))
+        bench, outcome = met(bomb, msgspec.structs.replace(LIMITS, max_body_bytes=100_000))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -104,13 +104,13 @@ def test_throttled_for_long() -> None:
 
 
 def test_attempts_are_a_limit() -> None:
-    """attempts_max counts requests, so 1 never asks again."""
+    """max_attempts counts requests, so 1 never asks again."""
 
     async def run() -> list[str]:
         async with serving(answer(500)) as server:
             bench = Bench(server)
             with pytest.raises(Transient):
-                await ask(bench.client(limits=msgspec.structs.replace(LIMITS, attempts_max=1)))
+                await ask(bench.client(limits=msgspec.structs.replace(LIMITS, max_attempts=1)))
             return bench.codes
 
     assert asyncio.run(run()) == ["500"]

@@ -15,7 +15,7 @@ BODY = b'{"root": {}}'
 GOOD = answer(200, BODY)
 ROOT_HASH = "729cd28f.0"
 """The name under which OpenSSL looks for the root."""
-ONCE = RequestLimits(body_bytes_max=1000, timeout_seconds=10, attempts_max=1)
+ONCE = RequestLimits(max_body_bytes=1000, timeout_seconds=10, max_attempts=1)
 
 
 def trusting(root: Path | None, directory: Path) -> bytes | PollError:

@@ -70,13 +70,13 @@ def family(line: str) -> str:
 
 @asynccontextmanager
 async def facing(
-    folder: Path, api: FaultyServer, *, metrics: MetricsSettings = METRICS, attempts_max: int = 1, **changes: Any
+    folder: Path, api: FaultyServer, *, metrics: MetricsSettings = METRICS, max_attempts: int = 1, **changes: Any
 ) -> AsyncIterator[Exporting]:
     """An exporter of a server that misbehaves; `changes` are the account's."""
     with running(EXAMPLE, time.monotonic) as simulated:
         plain = config(simulated, folder, metrics=metrics)
         account = replace(plain.accounts[0], base_url=f"http://127.0.0.1:{api.port}/v2", **changes)
-        polling = replace(plain.polling, attempts_max=attempts_max)
+        polling = replace(plain.polling, max_attempts=max_attempts)
         async with exporting(replace(plain, accounts=(account,), polling=polling), simulated) as exporter:
 
             async def begun() -> bool:
@@ -506,7 +506,7 @@ def test_debug_shows_retries(tmp_path: Path) -> None:
 
     async def play() -> None:
         again = answer(503, b'{"errors": []}', {"retry-after-ms": "1"})
-        async with serving(answer(404)) as api, facing(tmp_path, api, attempts_max=3) as exporter:
+        async with serving(answer(404)) as api, facing(tmp_path, api, max_attempts=3) as exporter:
             api.answers[:] = [again, again, answer(200, GOOD)]
             told = (await probe(exporter, PROBE | {"event_id": "x", "debug": "true"})).text
         codes = re.findall(r"(?m)^GET \S+  (\d+)  \S+ s, (\d+) bytes(?:, attempt (\d))?$", told)
