@@ -287,7 +287,7 @@ class Driver:
         if not app.discovery.idle:
             await app.discover()
             return False
-        if await app.ledger.run(Ledger.due, app.clock.now(), [ACCOUNT]):
+        if await app.ledger.run(Ledger.count_due, app.clock.now(), [ACCOUNT]):
             await app.poller.tick()
             return False
         return app.poller.idle

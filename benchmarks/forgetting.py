@@ -136,7 +136,7 @@ def _book(ledger: Ledger, commits: int) -> Sequence[float]:
         claimed = time.monotonic() - begun
         polls = [poll(claim, session(int(claim.ref.event_id[:8], 16), day), now) for claim in claims]
         begun = time.monotonic()
-        ledger.record(polls)
+        ledger.commit(polls)
         spent.append(claimed + time.monotonic() - begun)
     return spent
 

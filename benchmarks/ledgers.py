@@ -132,7 +132,7 @@ def _book(ledger: Ledger, number: int, day: date, at: float, *, settle: bool) ->
     times = [at, at + Config().polling.settle_after_seconds + 1] if settle else [at]
     for moment in times:
         (claim,) = [claim for claim in ledger.claim(moment, {ACCOUNT: 2}) if claim.ref == found.ref]
-        ledger.record([poll(claim, found, moment)])
+        ledger.commit([poll(claim, found, moment)])
 
 
 # Rows

@@ -196,7 +196,7 @@ def _fill(file: Path, lines: int) -> None:
         (each.family, tuple(zip(labels_of(BY_NAME[each.family], (EXTRA,)), each.labels, strict=True))) for each in known
     ]
     with closing(open_ledger(config.ledger.url, policy(config), TotalsSettings.of(config))) as ledger:
-        ledger.born(born)
+        ledger.create_series(born)
         path = Path(ledger.place)
     drawn = random.Random(1)
     with closing(sqlite3.connect(path)) as connection:

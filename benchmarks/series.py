@@ -87,13 +87,13 @@ def _total(row: int, each: Series) -> Total:
     names = labels_of(BY_NAME[each.family], (EXTRA,))
     labels: Labels = tuple(zip(names, each.labels, strict=True))
     if each.family != HISTOGRAM:
-        return Total(row, each.family, labels, each.value, released=True)
+        return Total(row, each.family, labels, each.value, exposed=True)
     edges = (*BOUNDS, float("inf"))
     counts = [0] * len(edges)
     for value in each.observed:
         counts[next(place for place, edge in enumerate(edges) if value <= edge)] += 1
     total = sum((Decimal(str(value)) for value in each.observed), Decimal(0))
-    return Total(row, each.family, labels, total, released=True, bounds=BOUNDS, counts=tuple(counts))
+    return Total(row, each.family, labels, total, exposed=True, bounds=BOUNDS, counts=tuple(counts))
 
 
 def _more(row: Total) -> Total:
@@ -101,7 +101,7 @@ def _more(row: Total) -> Total:
     labels, value = row.labels, add(row.value, Decimal("0.0001"))
     exemplars = (None,) * len(counts)
     return Total(
-        row.row, row.family, labels, value, released=True, bounds=row.bounds, counts=counts, exemplars=exemplars
+        row.row, row.family, labels, value, exposed=True, bounds=row.bounds, counts=counts, exemplars=exemplars
     )
 
 

@@ -192,7 +192,7 @@ def _write(url: str, moment: float, what: str) -> Work:
             polls += len(claims)
             if what == "poll":
                 found = [(claim, session(int(claim.ref.event_id[:8], 16), day)) for claim in claims]
-                ledger.record([poll(claim, tree, moment) for claim, tree in found])
+                ledger.commit([poll(claim, tree, moment) for claim, tree in found])
         return Work(polls, time.process_time() - begun)
 
 

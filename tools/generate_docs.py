@@ -84,7 +84,7 @@ def _row(family: Family) -> tuple[str, ...]:
 
 
 def example(family: Family) -> str:
-    """A first query, which makes one of all replicas."""
+    """Return a first query for the family, with the replicas combined."""
     by = ", ".join(label for label in family.labels if label not in {"account", "product"}) or "job"
     if family.kind == "histogram":
         labels = "" if by == "job" else f", {by}"
@@ -98,7 +98,7 @@ def example(family: Family) -> str:
 
 @cache
 def dashboards() -> Mapping[str, list[str]]:
-    """The dashboards that show a family, by its name."""
+    """Return the dashboards that show a family, by its name."""
     shown: dict[str, list[str]] = {}
     for board in BOARDS.values():
         panels = json.loads(written(board))["panels"]
@@ -110,7 +110,7 @@ def dashboards() -> Mapping[str, list[str]]:
 
 @cache
 def alerts() -> Mapping[str, list[str]]:
-    """The alerts that look at a family, by its name, also through recorded expressions."""
+    """Return the alerts that use a family, by its name, directly or through recording rules."""
     files = sorted((TOP / "prometheus" / "rules").glob("*.y*ml"))
     groups = [group for file in files for group in yaml.safe_load(file.read_text()).get("groups", [])]
     rules = [rule for group in groups for rule in group["rules"]]
@@ -132,7 +132,7 @@ def _named(expression: str, recorded: Mapping[str, str]) -> set[str]:
 
 
 def readme(before: str) -> str:
-    """The README with its table of metrics written again; all else as it was."""
+    """Return the README with its table of metrics generated anew."""
     rows = [(topic, ", ".join(map(_code, found))) for topic, found in _by_topic(FAMILIES)]
     begin, end = "<!-- metrics:begin -->", "<!-- metrics:end -->"
     head, rest = before.split(begin)
@@ -152,7 +152,7 @@ spec:
 
 
 def prometheus_rule() -> str:
-    """The rules as the operator of Prometheus wants them: the same text, further to the right."""
+    """Return the rules as a PrometheusRule object: the same text, indented."""
     texts = [
         file.read_text().partition("groups:\n")[2] for file in sorted((TOP / "prometheus" / "rules").glob("*.yml"))
     ]
@@ -171,7 +171,7 @@ def pages() -> dict[Path, str]:
 
 
 def topics_of(family: Family) -> list[str]:
-    """The topics that claim the family."""
+    """Return the topics that contain the family; there should be one."""
     return [title for title, names in TOPICS if re.fullmatch(f"telnyx_({names})", family.name)]
 
 

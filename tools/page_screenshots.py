@@ -24,7 +24,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 
 async def draw(exporter: Exporting, chromium: Path) -> None:
-    """The pictures, light and of a common size."""
+    """Draw the pictures, in light mode and one size."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         page = await browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")

@@ -31,7 +31,7 @@ def program(name: str) -> Path:
 
 @contextmanager
 def prometheus(folder: Path) -> Iterator[str]:
-    """The address of a Prometheus with a past."""
+    """Yield the address of a Prometheus that holds 35 days of history."""
     if "HISTORY_URL" in os.environ:
         yield os.environ["HISTORY_URL"]
         return

@@ -47,16 +47,16 @@ class PollPolicy(Struct, frozen=True):
 class SessionState(Struct, frozen=True):
     """Where one session stands in its life."""
 
-    followed_at: float
+    discovered_at: float
     state: State = "discovered"
     configured: bool = False
     interval: float = 0.0
     """The interval that led to the last poll; 0 before the first, and after a hint."""
-    hint: NoticeKind = ""
+    notice: NoticeKind = ""
     """The furthest that a source has said."""
     first_tree_at: float | None = None
     changed_at: float | None = None
-    rested_at: float | None = None
+    closed_at: float | None = None
     """Since when it is settled, missing or denied."""
     rechecks: int = 0
 
@@ -76,11 +76,11 @@ def after_notice(standing: SessionState, hint: NoticeKind, now: float, policy: P
     Words come twice and out of order: that a session began says nothing of a known one, nor does its end once it is
     rated. A rating may come again, with another amount.
     """
-    if hint == "listed" and standing.hint in _AWAITED:
+    if hint == "listed" and standing.notice in _AWAITED:
         return standing, now + _AWAITED_INTERVALS * policy.reported_interval
-    if remembered_kind(hint) != "rated" and _KEPT.index(hint) <= _KEPT.index(standing.hint):
+    if remembered_kind(hint) != "rated" and _KEPT.index(hint) <= _KEPT.index(standing.notice):
         return None
-    return replace(standing, hint=remembered_kind(hint), interval=0.0), now + first_wait(hint, policy)
+    return replace(standing, notice=remembered_kind(hint), interval=0.0), now + first_wait(hint, policy)
 
 
 def first_wait(hint: NoticeKind, policy: PollPolicy) -> float:
@@ -127,7 +127,7 @@ def _changed(standing: SessionState, now: float, policy: PollPolicy, stretch: fl
         interval=interval,
         first_tree_at=now if standing.first_tree_at is None else standing.first_tree_at,
         changed_at=now,
-        rested_at=None,
+        closed_at=None,
         rechecks=0,
     )
     return active, now + stretch * interval
@@ -140,22 +140,23 @@ def _unchanged(standing: SessionState, now: float, policy: PollPolicy, stretch: 
         return _changed(standing, now, policy, stretch)
     settles_at = standing.changed_at + policy.settle_after
     if now >= settles_at:
-        return _rest(replace(standing, state="settled", rested_at=now, rechecks=0), now, policy, stretch)
-    lags = standing.hint == "rated" and not standing.interval  # the tree may be behind the word; it is asked again soon
+        return _rest(replace(standing, state="settled", closed_at=now, rechecks=0), now, policy, stretch)
+    # The tree may be behind the notice; it is asked again soon.
+    lags = standing.notice == "rated" and not standing.interval
     interval = policy.min_interval if lags else _next_interval(standing, policy, changed=False)
     return replace(standing, state="active", interval=interval), min(now + stretch * interval, settles_at)
 
 
 def _next_interval(standing: SessionState, policy: PollPolicy, *, changed: bool) -> float:
     """The next interval of a session whose answers are as good as can be had now."""
-    pace = NOTICE_SCHEDULES.get(standing.hint)
+    pace = NOTICE_SCHEDULES.get(standing.notice)
     if pace is None:
         return policy.min_interval if changed else _doubled(standing, policy)
     first = pace.first * policy.reported_interval
     if not standing.interval or (changed and not pace.grows_on_change):
         return first
     grown = max(first, pace.growth * standing.interval)
-    return min(grown, max(policy.max_interval, first)) if standing.hint == "started" else grown
+    return min(grown, max(policy.max_interval, first)) if standing.notice == "started" else grown
 
 
 def _doubled(standing: SessionState, policy: PollPolicy) -> float:
@@ -175,10 +176,10 @@ def _incomplete(standing: SessionState, now: float, policy: PollPolicy, stretch:
 def _gone(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     if standing.state in {"missing", "settled"}:
         return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
-    known_at = standing.followed_at if standing.changed_at is None else standing.changed_at
+    known_at = standing.discovered_at if standing.changed_at is None else standing.changed_at
     if now - known_at >= policy.not_found_timeout:
-        return _rest(replace(standing, state="missing", rested_at=now, rechecks=0), now, policy, stretch)
-    waited_for = standing.hint in {"started", "ended"}
+        return _rest(replace(standing, state="missing", closed_at=now, rechecks=0), now, policy, stretch)
+    waited_for = standing.notice in {"started", "ended"}
     interval = _doubled(standing, policy)
     if waited_for:
         interval = min(_next_interval(standing, policy, changed=False), max(policy.max_interval, interval))
@@ -188,14 +189,14 @@ def _gone(standing: SessionState, now: float, policy: PollPolicy, stretch: float
 def _denied(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     if standing.state in {"denied", "settled"}:
         return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
-    return _rest(replace(standing, state="denied", rested_at=now, rechecks=0), now, policy, stretch)
+    return _rest(replace(standing, state="denied", closed_at=now, rechecks=0), now, policy, stretch)
 
 
 def _rest(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
     """Due again after each of the rechecks; after the last only while it is configured."""
     due_at: float | None = None
     if standing.rechecks < len(policy.recheck_after):
-        since = standing.rested_at if standing.rested_at is not None else now
+        since = standing.closed_at if standing.closed_at is not None else now
         due_at = max(since + policy.recheck_after[standing.rechecks], now + policy.min_interval)
     if standing.configured:
         daily = now + stretch * policy.configured_recheck

@@ -31,7 +31,7 @@ class SessionNotice(Struct, frozen=True):
     """A source's word on one session."""
 
     ref: SessionRef
-    hint: NoticeKind = ""
+    kind: NoticeKind = ""
     substitute: SessionRef | None = None
     """What is followed instead as long as the API doesn't know the session: an event of it that surely exists."""
 
@@ -132,7 +132,7 @@ class Total(Struct, frozen=True, gc=False):
     labels: Labels
     value: Decimal
     """Of a histogram: the sum of its observations."""
-    released: bool
+    exposed: bool
     """False: the series must be scraped at 0 before the value may be shown."""
     bounds: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
@@ -144,9 +144,9 @@ class Receipt(Struct, frozen=True):
     """What one commit of the ledger changed, ready to be shown."""
 
     totals: tuple[Total, ...] = ()
-    followed: tuple["SessionGauges", ...] = ()
+    sessions: tuple["SessionGauges", ...] = ()
     failed_checks: tuple["FailedCheck", ...] = ()
-    moves: tuple["StateChange", ...] = ()
+    state_changes: tuple["StateChange", ...] = ()
 
 
 class SessionGauges(Struct, frozen=True):
@@ -202,11 +202,11 @@ class Poll(Struct, frozen=True):
     """same: the answer was the last one again, to the byte, and was not read."""
     reason: str = ""
     session: Session | None = None
-    facts: tuple[EventAttributes, ...] = ()
+    attributes: tuple[EventAttributes, ...] = ()
     session_attributes: SessionAttributes | None = None
     detail: str = ""
     """What the error said, of a poll that failed."""
     fingerprint: bytes | None = None
     """Fingerprint of the answer; None where it took several to see all of the tree."""
-    read: "Callable[[], Poll] | None" = None
+    reread: "Callable[[], Poll] | None" = None
     """Reads the same answer nonetheless, if booking it turns out to need it."""

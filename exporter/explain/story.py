@@ -83,9 +83,9 @@ def _totals(look: ProbeResult, policy: PollPolicy, settings: TotalsSettings) -> 
         for at in (now - policy.settle_after, now):
             ledger.follow([ref], "config", at)
             for claim in ledger.claim(at + policy.max_interval, {ref.account: 1}):
-                ledger.record([Poll(claim, at, "tree", "", look.session, look.facts, look.session_attributes)])
-        ledger.sum_up(now)
-        return tuple(replace(each, released=True) for each in ledger.totals() if each.family not in BOOKKEEPING)
+                ledger.commit([Poll(claim, at, "tree", "", look.session, look.facts, look.session_attributes)])
+        ledger.refresh_budgets(now)
+        return tuple(replace(each, exposed=True) for each in ledger.totals() if each.family not in BOOKKEEPING)
     finally:
         ledger.close()
 

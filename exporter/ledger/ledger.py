@@ -101,18 +101,18 @@ class Ledger:
             following = self._following()
             following.follow(notices, source, now)
             self._succeed(source, {notice.ref.account for notice in notices}, now)
-            return Receipt(self._written(), moves=tuple(following.moves))
+            return Receipt(self._written(), state_changes=tuple(following.moves))
 
         return self._engine.transact(work)
 
-    def list_records(self, account: str, records: Iterable[DetailRecord], now: float) -> Receipt:
+    def ingest_records(self, account: str, records: Iterable[DetailRecord], now: float) -> Receipt:
         """Follow the sessions of detail records that are new or cost more than before, and count what they cost."""
         records = list(records)
 
         def work() -> Receipt:
             known, following = self._records(account), self._following()
             following.follow(map(known.word, known.news(records, now)), DETAIL_RECORDS, now)
-            return Receipt(self._written(), moves=tuple(following.moves))
+            return Receipt(self._written(), state_changes=tuple(following.moves))
 
         return self._engine.transact(work)
 
@@ -123,7 +123,7 @@ class Ledger:
     def _records(self, account: str) -> DetailRecordTable:
         return DetailRecordTable(self._connection, self._totals, account)
 
-    def succeeded(self, source: str, accounts: Iterable[str], now: float) -> Receipt:
+    def mark_success(self, source: str, accounts: Iterable[str], now: float) -> Receipt:
         """A source has been asked for all it knows."""
 
         def work() -> Receipt:
@@ -145,7 +145,7 @@ class Ledger:
             following = self._following()
             following.configure(refs, now)
             self._spend.forget_others()
-            return Receipt(self._written(), moves=tuple(following.moves))
+            return Receipt(self._written(), state_changes=tuple(following.moves))
 
         return self._engine.transact(work)
 
@@ -160,7 +160,7 @@ class Ledger:
         """Go on under another configuration, or, after an error, under the one before; `totals` has what it changed.
 
         Money that is booked stays as it is. Budgets are summed up anew, and the series exist. What the sessions are due
-        by is another matter: `hasten` and `retry`.
+        by is another matter: `clamp_due` and `requeue_failed`.
         """
         refs, series, before = list(refs), list(series), (self._policy, self._settings)
 
@@ -173,7 +173,7 @@ class Ledger:
             self._spend.sum_up(now)
             for family, labels in series:
                 self._totals.born(family, labels)
-            return Receipt(self._written(), moves=tuple(following.moves))
+            return Receipt(self._written(), state_changes=tuple(following.moves))
 
         try:
             return self._engine.transact(work)
@@ -188,7 +188,7 @@ class Ledger:
         lease = self._lease_seconds
         return self._engine.transact(lambda: claims.claim(self._connection, self._policy, now, limits, lease))
 
-    def record(self, polls: Iterable[Poll]) -> Receipt:
+    def commit(self, polls: Iterable[Poll]) -> Receipt:
         """Book finished polls, all or nothing."""
         polls = list(polls)
         receipt = self._engine.transact(lambda: self._batch().book(polls))
@@ -201,7 +201,7 @@ class Ledger:
         """
         return self._engine.transact(lambda: self._following().clamp_due(now, after))
 
-    def retry(self, now: float) -> bool:
+    def requeue_failed(self, now: float) -> bool:
         """Have a portion of the sessions that were given up be due; whether there may be more."""
         return self._engine.transact(lambda: self._following().retry(now))
 
@@ -217,9 +217,9 @@ class Ledger:
         values = (due_at, claim.session, claim.number)
         self._engine.transact(lambda: self._connection.execute(statement, values))
 
-    def probe(self, moment: float) -> None:
+    def write_probe(self, moment: float) -> None:
         """Write a byte for its own sake: raises as long as the ledger can't be written."""
-        self.keep("probe", repr(moment))
+        self.put_meta("probe", repr(moment))
 
     def _batch(self) -> BatchWriter:
         return BatchWriter(self._connection, self._totals, self._spend, self._policy, self._settings)
@@ -229,7 +229,7 @@ class Ledger:
 
     # Keeping
 
-    def sum_up(self, now: float) -> Receipt:
+    def refresh_budgets(self, now: float) -> Receipt:
         """Sum up the budgets' current windows, which move on with time."""
 
         def work() -> Receipt:
@@ -260,44 +260,44 @@ class Ledger:
 
         return self._engine.transact(work)
 
-    def release_all(self) -> Receipt:
+    def expose_all(self) -> Receipt:
         """Have every total shown with its value, as history that nothing should count as an increase."""
 
         def work() -> Receipt:
-            self._totals.release(total.row for total in self._all() if not total.released)
+            self._totals.release(total.row for total in self._all() if not total.exposed)
             return Receipt(self._written())
 
         return self._engine.transact(work)
 
     # Among others
 
-    def take_lease(self, name: str, seconds: float) -> LeaseAnswer | None:
+    def acquire_lease(self, name: str, seconds: float) -> LeaseAnswer | None:
         """Have what only one may have; a file's only process has everything. None: another asks at this moment."""
         if not self.shared:
             return LeaseAnswer(held=True, first=True)
         return self._engine.transact(lambda: take(self._connection, name, self._engine.writer, seconds))
 
-    def renew(self, under_way: Iterable[Claim]) -> None:
+    def renew_claims(self, under_way: Iterable[Claim]) -> None:
         """Keep the claims of polls that take long."""
         under_way = list(under_way)
         self._engine.transact(lambda: claims.renew(self._connection, under_way, self._lease_seconds))
 
-    def fold(self) -> int:
+    def fold_dead_writers(self) -> int:
         """Take over the totals of writers that are gone; returns how many they were."""
         return self._engine.transact(lambda: fold(self._connection)) if self.shared else 0
 
-    def learn(self) -> None:
+    def load_new_series(self) -> None:
         """Hear of the series that others have begun; where there are none, nothing is to be learnt."""
         if self.shared:
             self._engine.transact(lambda: self._totals.learn())  # noqa: PLW0108 - a new image may have been made
 
-    def alive(self) -> int:
+    def count_replicas(self) -> int:
         """How many processes share the work, this one included, which is seen by asking."""
         return self._engine.transact(lambda: alive(self._connection)) if self.shared else 1
 
     # Showing
 
-    def born(self, series: Iterable[tuple[str, Labels]]) -> Receipt:
+    def create_series(self, series: Iterable[tuple[str, Labels]]) -> Receipt:
         """Have these series exist, at 0 where they are new."""
 
         def work() -> Receipt:
@@ -307,7 +307,7 @@ class Ledger:
 
         return self._engine.transact(work)
 
-    def release(self, rows: Iterable[int]) -> Receipt:
+    def expose(self, rows: Iterable[int]) -> Receipt:
         """Mark totals as having been scraped at 0, so that their values may be shown from now on."""
 
         def work() -> Receipt:
@@ -316,7 +316,7 @@ class Ledger:
 
         return self._engine.transact(work)
 
-    def keep(self, key: str, value: str) -> None:
+    def put_meta(self, key: str, value: str) -> None:
         """Keep a small text for the next start."""
         statement = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
         self._engine.transact(lambda: self._connection.execute(statement, (key, value)))
@@ -350,31 +350,31 @@ class Ledger:
         self._sums = sums
         return reading
 
-    def followed(self, since: float, limit: int) -> tuple[SessionGauges, ...]:
+    def recent_sessions(self, since: float, limit: int) -> tuple[SessionGauges, ...]:
         """Configured sessions and those changed since, for the per-session gauges."""
         return self._engine.read(lambda: recent(self._connection, since, limit))
 
-    def due(self, now: float, accounts: Iterable[str]) -> int:
+    def count_due(self, now: float, accounts: Iterable[str]) -> int:
         """How many sessions of these accounts are due and not claimed; with many it takes some ms, as many are read."""
         far, asked = now + self._policy.longest, list(accounts)
         return self._engine.read(lambda: claims.due(self._connection, now, far, asked))
 
-    def kept(self, key: str) -> str | None:
+    def get_meta(self, key: str) -> str | None:
         query = "SELECT value FROM meta WHERE key = ?"
         row = self._engine.read(lambda: self._connection.execute(query, (key,)).fetchone())
         return None if row is None else str(row[0])
 
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing was ever booked."""
         query = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM meta WHERE key = 'retention_watermark')"
         return self._engine.read(lambda: not self._connection.execute(query).fetchone()[0])
 
-    def newest(self) -> int:
+    def last_session_id(self) -> int:
         """The number of the session that was followed last; 0 if none is."""
         query = "SELECT coalesce(max(id), 0) FROM sessions"
         return self._engine.read(lambda: int(self._connection.execute(query).fetchone()[0]))
 
-    def polled(self, newest: int) -> bool:
+    def all_polled_up_to(self, newest: int) -> bool:
         """Whether all sessions up to this number were polled at least once."""
         query = "SELECT NOT EXISTS (SELECT 1 FROM sessions WHERE id <= ? AND polls = '[]')"
         return self._engine.read(lambda: bool(self._connection.execute(query, (newest,)).fetchone()[0]))
@@ -388,12 +388,12 @@ class Ledger:
         return self._engine.read(work)
 
     @property
-    def repeats(self) -> int:
+    def retries(self) -> int:
         """How many transactions were begun again because others were in the way."""
         return self._engine.repeats
 
     @property
-    def rescues(self) -> int:
+    def restores(self) -> int:
         """How often the file was written again after somebody had removed it."""
         return self._engine.rescues
 

@@ -74,7 +74,7 @@ class Projection:
 
 def may_show(row: Total, family: Family) -> bool:
     """Whether the value is shown yet; a gauge has nothing to be born with."""
-    return row.released or family.kind == "gauge"
+    return row.exposed or family.kind == "gauge"
 
 
 def rebucketed(row: Total, bounds: tuple[float, ...]) -> HistogramCells:

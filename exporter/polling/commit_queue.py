@@ -70,7 +70,7 @@ class CommitQueue:
     async def _probe(self) -> None:
         """Write something for its own sake; if that works, memory becomes what the ledger says."""
         try:
-            await self._ledger.run(Ledger.probe, self._clock.monotonic())
+            await self._ledger.run(Ledger.write_probe, self._clock.monotonic())
             self._metrics.load(await self._ledger.run(Ledger.totals))
         except LedgerError as error:
             self.failed(error)
@@ -81,7 +81,7 @@ class CommitQueue:
     def _take(self) -> list[tuple[Poll, asyncio.Future[None]]]:
         count = events = 0
         for poll, _ in self._waiting[:BATCH_POLLS_MAX]:
-            events += len(poll.facts)
+            events += len(poll.attributes)
             if count and events > BATCH_EVENTS_MAX:
                 break
             count += 1
@@ -91,7 +91,7 @@ class CommitQueue:
     async def _commit(self, polls: list[Poll]) -> None:
         started = self._clock.monotonic()
         try:
-            receipt = await self._ledger.run(Ledger.record, polls)
+            receipt = await self._ledger.run(Ledger.commit, polls)
         except LedgerError:
             raise
         except Exception:  # noqa: BLE001 - a defect in one poll; the next step finds which
@@ -104,7 +104,7 @@ class CommitQueue:
         """Something in the batch can't be booked: book the others, and that one as a failed poll."""
         for poll in polls:
             try:
-                self.show(await self._ledger.run(Ledger.record, [poll]))
+                self.show(await self._ledger.run(Ledger.commit, [poll]))
             except LedgerError:
                 raise
             except Exception:
@@ -123,13 +123,13 @@ class CommitQueue:
     def show(self, receipt: Receipt) -> None:
         """Swap in what a commit changed, and say what it noticed."""
         self._metrics.apply(receipt)
-        self._metrics.follow(receipt.followed, self._clock.now())
+        self._metrics.follow(receipt.sessions, self._clock.now())
         for failed_check in receipt.failed_checks:
             log.warning(
                 "check failed",
                 extra=fields(**session_fields(failed_check.ref), check=failed_check.what, detail=failed_check.detail),
             )
-        for move in receipt.moves:
+        for move in receipt.state_changes:
             _tell(move)
 
     def failed(self, error: LedgerError) -> None:

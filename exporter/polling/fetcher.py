@@ -53,7 +53,7 @@ class SessionFetcher:
             body = await self._root(claim.ref)
             fingerprint = self._reader().fingerprint(body, self._max_depth)
             if fingerprint == claim.fingerprint:
-                return Poll(claim, at, "same", fingerprint=fingerprint, read=partial(self._again, claim, at, body))
+                return Poll(claim, at, "same", fingerprint=fingerprint, reread=partial(self._again, claim, at, body))
             session = await self._whole(claim.ref, body)
         except NotFound:
             return Poll(claim, at, "gone")

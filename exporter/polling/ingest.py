@@ -48,7 +48,7 @@ class IngestQueue:
     async def succeeded(self, source: str, accounts: Sequence[str]) -> None:
         """A source was read to its end, whether or not it said anything new; raises LedgerError."""
         try:
-            receipt = await self._ledger.run(Ledger.succeeded, source, accounts, self._clock.now())
+            receipt = await self._ledger.run(Ledger.mark_success, source, accounts, self._clock.now())
         except LedgerError as error:
             self._commit_queue.failed(error)
             raise

@@ -141,7 +141,7 @@ class Poller:
         if self._hastened is not None:
             self._hastened = await self._ledger.run(Ledger.clamp_due, now, self._hastened)
         if self._retrying:
-            self._retrying = await self._ledger.run(Ledger.retry, now)
+            self._retrying = await self._ledger.run(Ledger.requeue_failed, now)
 
     def _start(self, claim: Claim) -> None:
         lane = self._lanes[claim.ref.account]

@@ -254,7 +254,7 @@ class App:
         now = self.clock.now()
         await self._metadata.recover()
         self._commit_queue.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
-        await self.ledger.run(Ledger.born, list(zero_series(self.config, self._metadata.record_types)))
+        await self.ledger.run(Ledger.create_series, list(zero_series(self.config, self._metadata.record_types)))
         await self.sharing.begin()
         await self._recall(now)
         await self.discovery.begin(now)
@@ -267,7 +267,7 @@ class App:
         if self.sharing.shared:
             return  # it is read when this process exposes it
         self.metrics.load(await self.ledger.run(Ledger.totals))
-        known = await self.ledger.run(Ledger.followed, now - FOLLOWED_SECONDS, FOLLOWED_MAX)
+        known = await self.ledger.run(Ledger.recent_sessions, now - FOLLOWED_SECONDS, FOLLOWED_MAX)
         self.metrics.recall(known, now)
 
     async def _work(self) -> None:

@@ -121,7 +121,7 @@ class Maintenance:
         rows = self._metrics.ripe(self._clock.monotonic())
         if rows and self._sharing.exposing:
             try:
-                self._commit_queue.show(await self._ledger.run(Ledger.release, rows))
+                self._commit_queue.show(await self._ledger.run(Ledger.expose, rows))
             except LedgerError as error:
                 self._commit_queue.failed(error)
 
@@ -140,9 +140,9 @@ class Maintenance:
         try:
             await self._count_due()
             self._metrics.set("telnyx_ledger_size_bytes", (), await self._ledger.run(Ledger.size_bytes))
-            rescues = await self._ledger.run(lambda ledger: ledger.rescues)
+            rescues = await self._ledger.run(lambda ledger: ledger.restores)
             self._metrics.set("telnyx_ledger_restores_total", (), rescues)
-            repeats = await self._ledger.run(lambda ledger: ledger.repeats)
+            repeats = await self._ledger.run(lambda ledger: ledger.retries)
             self._metrics.set("telnyx_ledger_retries_total", (), repeats)
         except LedgerError as error:
             self._commit_queue.failed(error)
@@ -153,7 +153,7 @@ class Maintenance:
 
         def count(ledger: Ledger) -> tuple[int, float]:
             began = monotonic()  # here, where it no longer waits for its turn
-            return ledger.due(now, accounts), monotonic() - began
+            return ledger.count_due(now, accounts), monotonic() - began
 
         if monotonic() >= self._counted_again_at:
             due, seconds = await self._ledger.run(count)
@@ -165,7 +165,7 @@ class Maintenance:
         now = self._clock.now()
         before = now - DAY_SECONDS * self._now.config.ledger.retention_days
         try:
-            self._commit_queue.show(await self._ledger.run(Ledger.sum_up, now))
+            self._commit_queue.show(await self._ledger.run(Ledger.refresh_budgets, now))
             pruned, forgotten = PRUNE_SESSIONS_MAX if self._sharing.holds(PRUNING) else 0, 0
             while pruned == PRUNE_SESSIONS_MAX:
                 pruned, receipt = await self._ledger.run(Ledger.prune, before, PRUNE_SESSIONS_MAX)

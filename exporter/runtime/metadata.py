@@ -59,7 +59,7 @@ class Metadata:
 
     async def recover(self) -> None:
         """Know what was known before the start; raises LedgerError."""
-        kept = await self._ledger.run(Ledger.kept, KEPT)
+        kept = await self._ledger.run(Ledger.get_meta, KEPT)
         if kept is not None:
             self._extend(kept)
 
@@ -72,7 +72,7 @@ class Metadata:
             try:
                 metadata = (await client.metadata()).decode("utf-8", "replace")
                 self._extend(metadata)
-                await self._ledger.run(Ledger.keep, KEPT, metadata)
+                await self._ledger.run(Ledger.put_meta, KEPT, metadata)
             except LedgerError as error:
                 self._commit_queue.failed(error)
                 return

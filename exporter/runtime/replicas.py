@@ -131,17 +131,17 @@ class Replicas:
     async def _beat(self) -> None:
         if not self.shared:
             return
-        self.replicas = await self._ledger.run(Ledger.alive)
+        self.replicas = await self._ledger.run(Ledger.count_replicas)
         self._pace()
-        await self._ledger.run(Ledger.renew, list(self._under_way()))
+        await self._ledger.run(Ledger.renew_claims, list(self._under_way()))
         for name in (PRUNING, LOOK_BACK, *self._of_accounts()):
             await self._take(self._leases.setdefault(name, Lease(LEASE_SECONDS)), name)
         now = self._clock.monotonic()
         if now >= self._learnt_at + LEARN_SECONDS:
             self._learnt_at = now
-            await self._ledger.run(Ledger.learn)
+            await self._ledger.run(Ledger.load_new_series)
         if self.holds(PRUNING):
-            gone = await self._ledger.run(Ledger.fold)
+            gone = await self._ledger.run(Ledger.fold_dead_writers)
             if gone:
                 log.info("totals of exporters that are gone were taken over", extra=fields(exporters=gone))
 
@@ -153,7 +153,7 @@ class Replicas:
 
     async def _take(self, lease: Lease, name: str) -> None:
         asked_at = self._clock.monotonic()
-        answer = await self._ledger.run(Ledger.take_lease, name, lease.seconds)
+        answer = await self._ledger.run(Ledger.acquire_lease, name, lease.seconds)
         if answer is not None:
             lease.answered(asked_at, self._clock.monotonic(), answer)
 
@@ -185,12 +185,12 @@ class Replicas:
         if self._page is not None:
             self._show(await self._ledger.run(Ledger.changes))
             since, self._followed_at = self._followed_at, self._clock.now()
-            changed = await self._ledger.run(Ledger.followed, since - FOLLOWED_OVERLAP_SECONDS, FOLLOWED_MAX)
+            changed = await self._ledger.run(Ledger.recent_sessions, since - FOLLOWED_OVERLAP_SECONDS, FOLLOWED_MAX)
             self._metrics.follow(changed, self._followed_at)
         elif self._exposition.first or now >= self._exposition.since + self._takeover_seconds:
             reading = await self._ledger.run(Ledger.changes, anew=True)
             self._followed_at = self._clock.now()
-            known = await self._ledger.run(Ledger.followed, self._followed_at - FOLLOWED_SECONDS, FOLLOWED_MAX)
+            known = await self._ledger.run(Ledger.recent_sessions, self._followed_at - FOLLOWED_SECONDS, FOLLOWED_MAX)
             self._metrics.begin_births()
             self._show(reading)
             self._metrics.recall(known, self._followed_at)

@@ -84,7 +84,7 @@ class DetailRecordSource:
 
     async def begin(self, now: float) -> None:
         """Remember where a first look begins, before there was one; raises LedgerError."""
-        kept = await self._ledger.run(Ledger.kept, self._key)
+        kept = await self._ledger.run(Ledger.get_meta, self._key)
         self._cursors = {} if kept is None else msgspec.json.decode(kept, type=dict[str, RecordCursor])
         first = now - self._settings.first_lookback_seconds
         for kind in self._kinds:
@@ -101,7 +101,7 @@ class DetailRecordSource:
         back = self._back(now)
         read = [await self._look_through(kind, now, back) for kind in self._kinds]
         if all(read) and self._kinds:
-            self._show(await self._ledger.run(Ledger.succeeded, DETAIL_RECORDS, [self._account], now))
+            self._show(await self._ledger.run(Ledger.mark_success, DETAIL_RECORDS, [self._account], now))
             reached = min(self._cursors[kind.name].reached for kind in self._kinds)
             oldest = reached - self._settings.lookback_seconds
             await self._ledger.run(Ledger.forget_records, self._account, oldest)
@@ -131,7 +131,7 @@ class DetailRecordSource:
         return True
 
     async def _keep(self) -> None:
-        await self._ledger.run(Ledger.keep, self._key, msgspec.json.encode(self._cursors).decode())
+        await self._ledger.run(Ledger.put_meta, self._key, msgspec.json.encode(self._cursors).decode())
 
     async def _read(self, kind: RecordKind, since: float, until: float) -> float:
         """All pages, by the first time field that the API takes; the time up to which records were read."""
@@ -151,7 +151,7 @@ class DetailRecordSource:
         listing = RecordPages(self._account, kind, field, since, until)
         while not listing.ended:
             records = listing.take(await self.client.detail_records(listing.params()))
-            self._show(await self._ledger.run(Ledger.list_records, self._account, records, until))
+            self._show(await self._ledger.run(Ledger.ingest_records, self._account, records, until))
         if listing.unreadable:
             self._metrics.inc("telnyx_discovery_failures_total", (self._account, DETAIL_RECORDS))
             told = fields(account=self._account, type=kind.name, records=listing.unreadable)

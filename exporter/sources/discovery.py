@@ -110,16 +110,16 @@ class Discovery:
 
     async def begin(self, now: float) -> None:
         """Remember where the first look starts; raises LedgerError."""
-        if await self._ledger.run(Ledger.kept, LOOK_BACK) is None:
-            empty = await self._ledger.run(Ledger.empty)
+        if await self._ledger.run(Ledger.get_meta, LOOK_BACK) is None:
+            empty = await self._ledger.run(Ledger.is_empty)
             state = PENDING if empty and self._settings.first_lookback_seconds > 0 else DONE
-            await self._ledger.run(Ledger.keep, LOOK_BACK, state)
+            await self._ledger.run(Ledger.put_meta, LOOK_BACK, state)
         for source in self._records.values():
             await source.begin(now)
 
     async def looks_back(self) -> bool:
         """Whether the ledger still has to learn what was before it."""
-        return await self._ledger.run(Ledger.kept, LOOK_BACK) == PENDING
+        return await self._ledger.run(Ledger.get_meta, LOOK_BACK) == PENDING
 
     async def _ours_or_done(self) -> bool:
         """Whether this process is to look back, or another has; one that dies while it does leaves it to others."""
@@ -141,13 +141,13 @@ class Discovery:
                     return
                 for source in list(self._records.values()):
                     await _until(source.look, LOOK_BACK_RETRY_SECONDS)
-                found = await self._ledger.run(Ledger.newest)
-                await _until(partial(self._ledger.run, Ledger.polled, found), BOOKED_SECONDS)
+                found = await self._ledger.run(Ledger.last_session_id)
+                await _until(partial(self._ledger.run, Ledger.all_polled_up_to, found), BOOKED_SECONDS)
         except TimeoutError:
             log.warning("the first look back did not come to its end; what it finds later counts as new")
             self._metrics.inc("telnyx_exporter_task_failures_total", ("look_back",))
-        self._commit_queue.show(await self._ledger.run(Ledger.release_all))
-        await self._ledger.run(Ledger.keep, LOOK_BACK, DONE)
+        self._commit_queue.show(await self._ledger.run(Ledger.expose_all))
+        await self._ledger.run(Ledger.put_meta, LOOK_BACK, DONE)
         log.info("looked back")
 
     async def _look(self, source: DetailRecordSource) -> None:

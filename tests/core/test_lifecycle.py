@@ -25,7 +25,7 @@ OUTCOMES: list[Outcome] = ["changed", "unchanged", "incomplete", "gone", "denied
 
 def live(outcomes: Sequence[str], *, configured: bool = False) -> tuple[list[SessionState], list[float | None]]:
     """A session that is polled whenever it is due, with these outcomes."""
-    standing, due = SessionState(followed_at=0.0, configured=configured), 0.0
+    standing, due = SessionState(discovered_at=0.0, configured=configured), 0.0
     standings: list[SessionState] = []
     dues: list[float | None] = []
     for outcome in outcomes:
@@ -49,7 +49,7 @@ def test_a_session_settles_when_nothing_changed_for_long() -> None:
     """It is looked at exactly when settle_after has passed, settles then, and is due a day later."""
     standings, dues = live(["changed", *["unchanged"] * 30])
     settled = next(i for i, standing in enumerate(standings) if standing.state == "settled")
-    assert standings[settled].rested_at == 21_600
+    assert standings[settled].closed_at == 21_600
     assert dues[settled] == 21_600 + 86_400
     assert dues[settled + 1] == 21_600 + 604_800
     assert dues[settled + 2] is None
@@ -72,7 +72,7 @@ def test_a_session_nobody_knows_is_given_up_and_rechecked() -> None:
     """404 for longer than give_up_after makes it missing, which is rechecked like a settled one."""
     standings, dues = live(["gone"] * 80)
     missing = next(i for i, standing in enumerate(standings) if standing.state == "missing")
-    rested = standings[missing].rested_at
+    rested = standings[missing].closed_at
     assert rested is not None
     assert rested >= 172_800
     assert dues[missing] == rested + 86_400
@@ -105,7 +105,7 @@ def test_no_session_is_due_in_the_past_nor_beyond_the_longest_interval(
     outcomes: list[Outcome], jitter: float, configured: bool
 ) -> None:
     """Whatever happens, the next look is later than now and no later than the policy's longest."""
-    standing, now = SessionState(followed_at=0.0, configured=configured), 0.0
+    standing, now = SessionState(discovered_at=0.0, configured=configured), 0.0
     for outcome in outcomes:
         standing, due = next_state(standing, outcome, now, POLICY, jitter)
         if due is None:
@@ -120,7 +120,7 @@ def test_no_session_is_due_in_the_past_nor_beyond_the_longest_interval(
 
 def told(*said: tuple[float, NoticeKind]) -> list[float | None]:
     """When a session, followed at 0, is due at the latest after each word; None: it was no news."""
-    standing, dues = SessionState(followed_at=0.0), list[float | None]()
+    standing, dues = SessionState(discovered_at=0.0), list[float | None]()
     for at, hint in said:
         heard = after_notice(standing, hint, at, POLICY)
         dues.append(None if heard is None else heard[1])
@@ -137,7 +137,7 @@ def test_no_hint_puts_a_session_off_beyond_the_longest_interval() -> None:
     """Later than that means that the clock was set back; so no setting may lead there."""
     policy = replace(POLICY, reported_interval=100 * 86_400.0)
     for before, hint in product(get_args(NoticeKind), repeat=2):
-        heard = after_notice(SessionState(followed_at=0.0, hint=remembered_kind(before)), hint, 0.0, policy)
+        heard = after_notice(SessionState(discovered_at=0.0, notice=remembered_kind(before)), hint, 0.0, policy)
         due_at = 0.0 if heard is None else heard[1]
         assert due_at is not None
         assert due_at <= policy.longest, (before, hint)
@@ -161,7 +161,7 @@ def test_a_record_of_one_event_is_news_where_nobody_else_tells_of_the_bill() -> 
 
 def test_a_rated_session_is_looked_at_twice_more() -> None:
     """After the rating it is seen once after two hours, and settles; an answer that lags is asked for again soon."""
-    standing, due = after_notice(SessionState(followed_at=0.0), "rated", 0.0, POLICY) or (SessionState(0.0), None)
+    standing, due = after_notice(SessionState(discovered_at=0.0), "rated", 0.0, POLICY) or (SessionState(0.0), None)
     dues = []
     for outcome in ("unchanged", "changed", "unchanged", "unchanged"):
         standing = replace(standing, changed_at=0.0) if standing.changed_at is None else standing
@@ -173,7 +173,7 @@ def test_a_rated_session_is_looked_at_twice_more() -> None:
 
 def test_an_ended_session_waits_longer_each_time_whatever_it_shows() -> None:
     """Between its end and its rating more and more appears; that is no reason to look sooner."""
-    standing, due = after_notice(SessionState(followed_at=0.0), "ended", 0.0, POLICY) or (SessionState(0.0), None)
+    standing, due = after_notice(SessionState(discovered_at=0.0), "ended", 0.0, POLICY) or (SessionState(0.0), None)
     dues = [due]
     for outcome in ("gone", "changed", "changed"):
         standing, due = next_state(standing, outcome, due or 0.0, POLICY, 0)

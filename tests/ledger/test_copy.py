@@ -55,13 +55,13 @@ def fill(url: str) -> None:
             refs = [SessionRef("main", "call-session", f"{writer}-{number}") for number in range(SESSIONS)]
             ledger.follow(refs, "file", 1000.0 * writer)
             first = ledger.claim(1000.0 * writer, {"main": SESSIONS})
-            ledger.record([poll(claim, _tree(claim.ref.event_id, place), 1100.0) for place, claim in enumerate(first)])
+            ledger.commit([poll(claim, _tree(claim.ref.event_id, place), 1100.0) for place, claim in enumerate(first)])
             ledger.claim(10_000.0, {"main": 2})  # by somebody who dies
             for now in (10_000.0 + writer, 90_000.0 + writer):
                 again = ledger.claim(now, {"main": SESSIONS})
-                ledger.record([poll(claim, _tree(claim.ref.event_id, place), now) for place, claim in enumerate(again)])
-            ledger.keep("metadata", json.dumps({"written by": writer}))
-            ledger.release(total.row for total in ledger.totals() if total.row % 2)
+                ledger.commit([poll(claim, _tree(claim.ref.event_id, place), now) for place, claim in enumerate(again)])
+            ledger.put_meta("metadata", json.dumps({"written by": writer}))
+            ledger.expose(total.row for total in ledger.totals() if total.row % 2)
 
 
 def _tree(name: str, place: int) -> dict[str, Any] | None:
@@ -103,7 +103,7 @@ def test_a_copy_holds_the_same(ends: tuple[str, str]) -> None:
     assert state(target) == state(source)
     with closing(opened(target)) as copied:
         assert copied.check() == []
-        assert {total.released for total in copied.totals()} == {True, False}
+        assert {total.exposed for total in copied.totals()} == {True, False}
 
 
 def test_a_copy_goes_on(ends: tuple[str, str]) -> None:
@@ -112,15 +112,15 @@ def test_a_copy_goes_on(ends: tuple[str, str]) -> None:
     fill(source)
     copy(source, target, lambda _: None)
     with closing(opened(target)) as ledger:
-        newest, booked = ledger.newest(), ledger.totals()
+        newest, booked = ledger.last_session_id(), ledger.totals()
         claims = ledger.claim(100_000.0, {"main": 1000})
         assert len(claims) >= SESSIONS
-        ledger.record([poll(claims[-1], _tree(claims[-1].ref.event_id, 0), 100_000.0)])
+        ledger.commit([poll(claims[-1], _tree(claims[-1].ref.event_id, 0), 100_000.0)])
         assert [total.value for total in ledger.totals() if total.family == "telnyx_cost_total"] == [
             total.value for total in booked if total.family == "telnyx_cost_total"
         ]
         ledger.follow([SessionRef("main", "call-session", "new")], "file", 100_000.0)
-        assert ledger.newest() == newest + 1
+        assert ledger.last_session_id() == newest + 1
     with reading(source) as connection:
         last = connection.execute("SELECT max(claim) FROM events").fetchone()[0]
     assert min(claim.number for claim in claims) > last
@@ -223,7 +223,7 @@ def test_a_server_that_is_copied_is_not_written_to(database: str, file: str, pos
     copy(database, file, begin)
     begun[0].join()
     with closing(opened(file)) as copied:
-        assert copied.newest() == 2 * SESSIONS
+        assert copied.last_session_id() == 2 * SESSIONS
 
 
 def test_every_table_is_copied(file: str, database: str) -> None:

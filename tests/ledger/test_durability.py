@@ -240,9 +240,9 @@ def test_a_removed_folder_is_waited_for(tmp_path: Path) -> None:
     (claim,) = ledger.claim(0.0, ALL)
     shutil.rmtree(folder)
     with pytest.raises(LedgerError, match="needs a folder that can be written"):
-        ledger.record([poll(claim, CALL, 0.0)])
+        ledger.commit([poll(claim, CALL, 0.0)])
     folder.mkdir()
-    ledger.record([poll(claim, CALL, 0.0)])
+    ledger.commit([poll(claim, CALL, 0.0)])
     assert ledger.check() == []
     ledger.close()
     again = opened(folder / "l.sqlite")

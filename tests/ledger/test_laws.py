@@ -283,7 +283,7 @@ class Play:
             fingerprint=fingerprint,
         )
         if fingerprint is not None and fingerprint == claim.fingerprint:
-            poll = Poll(claim, self.now, "same", fingerprint=fingerprint, read=partial(replace, poll))
+            poll = Poll(claim, self.now, "same", fingerprint=fingerprint, reread=partial(replace, poll))
         return poll, look(self.telnyx, ref, claim.number, self.now, depth)
 
     def answers_are_booked(self, which: int, how: int) -> None:
@@ -315,7 +315,7 @@ class Play:
 
     def book(self, batch: list[tuple[Poll, Answer]]) -> None:
         self.truth.book([answer for _, answer in batch])
-        self.ledger.record([poll for poll, _ in batch])
+        self.ledger.commit([poll for poll, _ in batch])
         self.done += batch
 
     def the_exporter_restarts(self, _: int = 0, __: int = 0) -> None:

@@ -86,7 +86,7 @@ def state(ledger: Ledger) -> dict[str, int]:
 
 def book(ledger: Ledger, tree: dict[str, Any] | None, now: float, **stated: Any) -> Receipt:
     (claim,) = ledger.claim(now, ALL)
-    return ledger.record([poll(claim, tree, now, **stated)])
+    return ledger.commit([poll(claim, tree, now, **stated)])
 
 
 CALL = node("call-session:s", "0", node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.18")))
@@ -98,7 +98,7 @@ def test_a_followed_session_is_due_at_once_and_once(ledger: Ledger) -> None:
     ledger.follow([ref("s")], "webhook", 101.0)
     (claim,) = ledger.claim(101.0, ALL)
     assert ledger.claim(101.0, ALL) == []
-    ledger.record([poll(claim, CALL, 101.0)])
+    ledger.commit([poll(claim, CALL, 101.0)])
     assert ledger.claim(102.0, ALL) == []
     assert len(ledger.claim(140.0, ALL)) == 1
     assert values(ledger, "telnyx_discovered_sessions_total", "source") == {("file",): Decimal(1)}
@@ -120,8 +120,8 @@ def test_a_late_answer_never_undoes_a_later_one(ledger: Ledger) -> None:
     ledger.follow([ref("s"), ref("t")], "file", 0.0)
     first, second = ledger.claim(0.0, ALL)
     shared = "call-control:shared"
-    ledger.record([poll(second, node("call-session:t", "0", node(shared, "0.7")), 1.0)])
-    ledger.record([poll(first, node("call-session:s", "0", node(shared, "0.2")), 2.0)])
+    ledger.commit([poll(second, node("call-session:t", "0", node(shared, "0.7")), 1.0)])
+    ledger.commit([poll(first, node("call-session:s", "0", node(shared, "0.2")), 2.0)])
     assert net(ledger)["call-control", "USD"] == Decimal("0.7")
     assert values(ledger, "telnyx_cost_credits_total", "record_type")["call-control",] == 0
 
@@ -130,8 +130,8 @@ def test_a_stale_claim_books_nothing(ledger: Ledger) -> None:
     """A poll whose claim was booked already is dropped: a batch may be handed over twice."""
     ledger.follow([ref("s")], "file", 0.0)
     (claim,) = ledger.claim(0.0, ALL)
-    ledger.record([poll(claim, CALL, 0.0)])
-    receipt = ledger.record([poll(claim, node("call-session:s", "9"), 1.0)])
+    ledger.commit([poll(claim, CALL, 0.0)])
+    receipt = ledger.commit([poll(claim, node("call-session:s", "9"), 1.0)])
     assert receipt.totals == ()
     assert net(ledger)["call-session", "USD"] == 0
 
@@ -191,9 +191,9 @@ def test_an_absorbed_root_is_counted_only_through_the_outer_session(ledger: Ledg
         seen, tree = PARTS[name]
         ledger.follow([seen], "file", float(place))
         (claim,) = ledger.claim(float(place), ALL)
-        ledger.record([poll(claim, tree, float(place))])
+        ledger.commit([poll(claim, tree, float(place))])
     for claim in ledger.claim(4000.0, ALL):
-        ledger.record([poll(claim, dict(PARTS.values())[claim.ref], 4000.0)])
+        ledger.commit([poll(claim, dict(PARTS.values())[claim.ref], 4000.0)])
     assert state(ledger) == {"settled": 2}
     assert counted(ledger) == [{("call-session",): Decimal(1)}] * 3
     assert sum(net(ledger).values()) == Decimal("0.1852")
@@ -205,11 +205,11 @@ def test_a_leg_whose_call_is_still_unknown_waits_a_day_to_be_counted(ledger: Led
     ledger.follow([leg, ref("elsewhere")], "file", 0.0)
     for now in (0.0, 4000.0):
         for claim in ledger.claim(now, ALL):
-            ledger.record([poll(claim, tree if claim.ref == leg else None, now)])
+            ledger.commit([poll(claim, tree if claim.ref == leg else None, now)])
     assert state(ledger) == {"settled": 1, "discovered": 1}
     assert counted(ledger) == [{}] * 3
     recheck = next(claim for claim in ledger.claim(100_000.0, ALL) if claim.ref == leg)
-    ledger.record([poll(recheck, tree, 100_000.0)])
+    ledger.commit([poll(recheck, tree, 100_000.0)])
     assert counted(ledger) == [{("call-control",): Decimal(1)}] * 3
     settling = next(total for total in ledger.totals() if total.family == "telnyx_session_settling_seconds")
     assert settling.value == 4000
@@ -225,7 +225,7 @@ def test_a_leg_waits_for_a_call_that_comes_to_life_in_the_same_batch(ledger: Led
     ledger.follow([leg], "file", 90_500.0)
     book(ledger, tree, 90_500.0)
     (settling,) = ledger.claim(94_500.0, ALL)
-    ledger.record([poll(call, node("call-session:s", "1"), 90_500.0), poll(settling, tree, 94_500.0)])
+    ledger.commit([poll(call, node("call-session:s", "1"), 90_500.0), poll(settling, tree, 94_500.0)])
     assert state(ledger) == {"active": 1, "settled": 1}
     assert counted(ledger) == [{("call-session",): Decimal(1)}] * 3
 
@@ -236,16 +236,16 @@ def test_a_session_is_not_counted_by_an_incomplete_tree(ledger: Ledger) -> None:
     ledger.follow([leg, ref("elsewhere")], "file", 0.0)
     for now in (0.0, 4000.0, 8000.0):
         for claim in ledger.claim(now, ALL):
-            ledger.record([poll(claim, tree if claim.ref == leg else None, now)])
+            ledger.commit([poll(claim, tree if claim.ref == leg else None, now)])
     assert state(ledger) == {"settled": 1, "missing": 1}
     recheck = next(claim for claim in ledger.claim(100_000.0, ALL) if claim.ref == leg)
     whole = poll(recheck, tree, 100_000.0)
     assert whole.session is not None
     part = replace(whole.session, events=whole.session.events[:1], complete=False, cuts_unresolved=1)
-    ledger.record([replace(whole, session=part, facts=whole.facts[:1])])
+    ledger.commit([replace(whole, session=part, attributes=whole.attributes[:1])])
     assert counted(ledger) == [{}] * 3
     (again,) = (claim for claim in ledger.claim(110_000.0, ALL) if claim.ref == leg)
-    ledger.record([poll(again, tree, 110_000.0)])
+    ledger.commit([poll(again, tree, 110_000.0)])
     assert counted(ledger) == [{("call-control",): Decimal(1)}] * 3
     events = next(total for total in ledger.totals() if total.family == "telnyx_session_events")
     assert events.value == 2
@@ -299,7 +299,7 @@ def test_types_of_session_past_the_budget_fold_too(ledger_url: str) -> None:
     ledger.follow(refs, "file", 0.0)
     for now in (0.0, 3601.0):
         for claim in ledger.claim(now, ALL):
-            ledger.record([poll(claim, node(f"{claim.ref.record_type}:{claim.ref.event_id}", "1"), now)])
+            ledger.commit([poll(claim, node(f"{claim.ref.record_type}:{claim.ref.event_id}", "1"), now)])
     settled = values(ledger, "telnyx_sessions_settled_total", "root_record_type")
     assert sum(settled.values()) == 40
     assert settled["other",] > 30
@@ -315,7 +315,7 @@ def test_totals_survive_a_restart(ledger_url: str) -> None:
     ledger = opened(ledger_url)
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, CALL, 0.0)
-    ledger.release([total.row for total in ledger.totals()][:3])
+    ledger.expose([total.row for total in ledger.totals()][:3])
     before = {total.row: total for total in ledger.totals()}
     ledger.close()
     again = opened(ledger_url)

@@ -72,7 +72,7 @@ def test_a_ledger_of_version_1_is_migrated(tmp_path: Path) -> None:
         ledger.claim(1000.0, ALL)
         for claim in ledger.claim(50_000.0, ALL):
             tree = CALL if claim.ref.event_id == "s" else node("call-session:t", "0.7")
-            ledger.record([poll(claim, tree, 50_000.0)])
+            ledger.commit([poll(claim, tree, 50_000.0)])
         assert sum(net(ledger).values()) == Decimal("0.8852")
 
 
@@ -84,11 +84,11 @@ def test_a_ledger_of_version_5_is_migrated(v5: str) -> None:
             costs[currency] += cost
         assert costs == COST_OF_V5
         assert ledger.check() == []
-        assert ledger.kept("schema_version") == str(SCHEMA_VERSION)
-        assert ledger.kept("retention_watermark") == "150000.0"
-        assert ledger.kept("horizon") is None
+        assert ledger.get_meta("schema_version") == str(SCHEMA_VERSION)
+        assert ledger.get_meta("retention_watermark") == "150000.0"
+        assert ledger.get_meta("horizon") is None
         before = ledger.totals()
-        ledger.fold()
+        ledger.fold_dead_writers()
         assert {(total.family, total.labels, total.value, total.counts) for total in ledger.totals()} == {
             (total.family, total.labels, total.value, total.counts) for total in before
         }
@@ -96,7 +96,8 @@ def test_a_ledger_of_version_5_is_migrated(v5: str) -> None:
     with reading(v5) as connection:
         rows = connection.execute("SELECT id FROM sessions WHERE event_id IN ('begun', 'ended')").fetchall()
         sessions = read_sessions(connection, [number for (number,) in rows], lock=False).values()
-        assert {(row.ref.event_id, row.standing.hint) for row in sessions} == {("begun", "started"), ("ended", "rated")}
+        notices = {(row.ref.event_id, row.standing.notice) for row in sessions}
+    assert notices == {("begun", "started"), ("ended", "rated")}
     with snapshot(v5) as view:
         assert [row.ref.account for row in view.by_id("main-root")] == ["main"]
         assert [failure.reason for failure in view.failures(10)] == ["timeout"]

@@ -39,12 +39,12 @@ def test_another_password_needs_no_restart(guarded: str, postgres: Postgres, tmp
     file = tmp_path / "password"
     file.write_text(f"{FIRST}\n")
     with closing(opened(guarded, file)) as ledger:
-        ledger.keep("before", "1")
+        ledger.put_meta("before", "1")
         postgres.execute(f"ALTER ROLE guarded PASSWORD '{SECOND}'")
         file.write_text(SECOND)
         postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'guarded'")
-        ledger.keep("after", "1")
-        assert (ledger.kept("before"), ledger.kept("after")) == ("1", "1")
+        ledger.put_meta("after", "1")
+        assert (ledger.get_meta("before"), ledger.get_meta("after")) == ("1", "1")
         with snapshot(guarded, file) as view:
             assert view is not None
 

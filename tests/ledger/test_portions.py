@@ -45,7 +45,7 @@ def test_live_sessions_are_hastened_in_portions(ledger: Ledger) -> None:
     due = []
     while place is not None:
         place = ledger.clamp_due(NOW, place)
-        due.append(ledger.due(NOW, ["main"]))
+        due.append(ledger.count_due(NOW, ["main"]))
     assert due == [PORTION, 2 * PORTION, LIVE]
 
 
@@ -54,9 +54,9 @@ def test_given_up_sessions_are_tried_again_in_portions(path: Path) -> None:
     change(path, "UPDATE sessions SET state = 'missing', rechecks = 3, due_at = NULL WHERE id % 2 AND state = 'active'")
     change(path, "UPDATE sessions SET state = 'denied', rechecks = 3 WHERE state = 'active'")
     with closing(open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config()))) as ledger:
-        more = [ledger.retry(NOW) for _ in range(4)]
+        more = [ledger.requeue_failed(NOW) for _ in range(4)]
         assert more == [True, True, False, False]
-        assert ledger.due(NOW, ["main"]) == LIVE
+        assert ledger.count_due(NOW, ["main"]) == LIVE
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("SELECT DISTINCT rechecks FROM sessions WHERE state IN ('missing', 'denied')")
         assert found.fetchall() == [(2,)]
@@ -66,5 +66,5 @@ def test_claimed_sessions_are_not_due(ledger: Ledger) -> None:
     """What is being polled is no part of the backlog, though it is counted by an index that has no claims."""
     ledger.clamp_due(NOW, START)
     claims = ledger.claim(NOW, {"main": 7})
-    assert ledger.due(NOW, ["main"]) == PORTION - len(claims)
-    assert ledger.due(NOW, ["other"]) == 0
+    assert ledger.count_due(NOW, ["main"]) == PORTION - len(claims)
+    assert ledger.count_due(NOW, ["other"]) == 0

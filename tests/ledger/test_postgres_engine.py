@@ -54,13 +54,13 @@ def test_a_server_that_can_only_be_read_is_away(postgres: Postgres, database: st
         read_only(postgres, "on")
         try:
             with pytest.raises(LedgerAway, match=r"can be read only.*name all servers in ledger\.url"):
-                ledger.record([poll(claim, CALL, 0.0)])
+                ledger.commit([poll(claim, CALL, 0.0)])
             with pytest.raises(LedgerAway, match="can be read only"):
                 opened(database)
             assert len(ledger.totals()) > 0
         finally:
             read_only(postgres, "off")
-        ledger.record([poll(claim, CALL, 0.0)])
+        ledger.commit([poll(claim, CALL, 0.0)])
         assert sum(net(ledger).values()) == Decimal("0.1852")
 
 
@@ -122,7 +122,10 @@ def test_a_server_that_is_away_is_looked_for_once_by_each_call() -> None:
             with pytest.raises(LedgerAway):
                 ledger.follow([ref("s")], "file", 0.0)
             knocks(listener)
-            for call in (lambda: ledger.follow([ref("s")], "file", 0.0), lambda: ledger.kept("retention_watermark")):
+            for call in (
+                lambda: ledger.follow([ref("s")], "file", 0.0),
+                lambda: ledger.get_meta("metadata"),
+            ):
                 with ThreadPoolExecutor(1) as thread:
                     asked, looks = thread.submit(call), 0
                     while not asked.done():
@@ -151,7 +154,7 @@ def test_a_connection_that_broke_while_idle_is_made_anew(postgres: Postgres, dat
                 f" WHERE datname = '{name_of(database)}' AND pid <> pg_backend_pid()"
             )
             assert len(ledger.totals()) > 0
-        ledger.record([poll(claim, CALL, 10.0) for claim in ledger.claim(10.0, ALL)])
+        ledger.commit([poll(claim, CALL, 10.0) for claim in ledger.claim(10.0, ALL)])
         assert ledger.check() == []
 
 
@@ -162,9 +165,9 @@ def test_a_lock_that_nobody_gives_back_is_said(postgres: Postgres, database: str
         (claim,) = ledger.claim(0.0, ALL)
         other.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(LedgerError, match=r"had a row locked for too long; look .* in pg_stat_activity"):
-            ledger.record([poll(claim, CALL, 0.0)])
+            ledger.commit([poll(claim, CALL, 0.0)])
         other.rollback()
-        ledger.record([poll(claim, CALL, 0.0)])
+        ledger.commit([poll(claim, CALL, 0.0)])
         assert sum(net(ledger).values()) == Decimal("0.1852")
     assert postgres.execute("SELECT count(*) FROM events", name_of(database)) == [(3,)]
 
@@ -172,11 +175,11 @@ def test_a_lock_that_nobody_gives_back_is_said(postgres: Postgres, database: str
 def test_who_stands_still_while_it_asks_for_a_lease_keeps_nobody_waiting(database: str) -> None:
     """Others have no answer then, at once, and ask again later; whoever holds the lease still does."""
     with closing(opened(database)) as ledger, psycopg.connect(database) as other:
-        assert ledger.take_lease("exposition", 20.0) == LeaseAnswer(held=True, first=True)
+        assert ledger.acquire_lease("exposition", 20.0) == LeaseAnswer(held=True, first=True)
         other.execute("SELECT 1 FROM leases WHERE name = 'exposition' FOR UPDATE")
-        assert ledger.take_lease("exposition", 20.0) is None
+        assert ledger.acquire_lease("exposition", 20.0) is None
         other.rollback()
-        assert ledger.take_lease("exposition", 20.0) == LeaseAnswer(held=True)
+        assert ledger.acquire_lease("exposition", 20.0) == LeaseAnswer(held=True)
 
 
 def test_what_no_text_of_the_server_can_hold_is_booked_nonetheless(database: str) -> None:
@@ -187,7 +190,7 @@ def test_what_no_text_of_the_server_can_hold_is_booked_nonetheless(database: str
         for now in (0.0, 1000.0):
             (claim,) = ledger.claim(now, ALL)
             assert claim.ref.event_id == "a\ufffdb"
-            ledger.record([poll(claim, node("call-session:a\0b", "1", node("call-control:c\0", "0.5")), now)])
+            ledger.commit([poll(claim, node("call-session:a\0b", "1", node("call-control:c\0", "0.5")), now)])
         assert sum(net(ledger).values()) == Decimal("1.5")
         assert ledger.check() == []
     with snapshot(database) as view:
@@ -237,7 +240,7 @@ def test_claims_of_a_stopped_exporter_are_free_at_once(postgres: Postgres, datab
         (again,) = second.claim(0.0, ALL)
         first.release_claims(claims)
         assert [claim.ref for claim in first.claim(0.0, ALL)] == [claims[1].ref]
-        second.record([poll(again, CALL, 0.0)])
+        second.commit([poll(again, CALL, 0.0)])
         run_out(postgres, database)
         assert len(first.claim(1e6, ALL)) == 2
 

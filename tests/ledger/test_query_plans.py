@@ -72,10 +72,10 @@ def poll_due(ledger: Ledger) -> None:
     ledger.follow(refs(new), "file", NOW)
     claims = ledger.claim(NOW + 3600, {ledgers.ACCOUNT: 50})
     assert len(claims) == 50
-    ledger.renew(claims)
+    ledger.renew_claims(claims)
     numbers = {ref.event_id: number for number, ref in enumerate(refs(*range(new + 1)))}
     day = ledgers.day_before(NOW)
-    ledger.record(
+    ledger.commit(
         [ledgers.poll(claim, ledgers.session(numbers[claim.ref.event_id], day), NOW + 3600) for claim in claims[1:]]
     )
     ledger.defer(claims[0], NOW)
@@ -84,14 +84,23 @@ def poll_due(ledger: Ledger) -> None:
 DOINGS: dict[str, Callable[[Ledger], object]] = {
     "polling": poll_due,
     "following": lambda ledger: ledger.follow(refs(1, 2, SESSIONS + 7), "webhook", NOW),
-    "records": lambda ledger: ledger.list_records(ledgers.ACCOUNT, [known(3), known(SESSIONS + 8)], NOW),
+    "records": lambda ledger: ledger.ingest_records(ledgers.ACCOUNT, [known(3), known(SESSIONS + 8)], NOW),
     "forgetting records": lambda ledger: ledger.forget_records(ledgers.ACCOUNT, NOW - 1e6),
     "pruning": lambda ledger: ledger.prune(NOW + 1e9, 20),
     "pruning nothing": lambda ledger: ledger.prune(NOW - 1e9, 20),
-    "how many are due": lambda ledger: ledger.due(NOW, [ledgers.ACCOUNT]),
-    "starting": lambda ledger: (ledger.empty(), ledger.newest(), ledger.followed(NOW - 3600, 100), ledger.kept("x")),
-    "summing up": lambda ledger: ledger.sum_up(NOW),
-    "writers": lambda ledger: (ledger.fold(), ledger.alive(), ledger.take_lease("exposition", 10.0)),
+    "how many are due": lambda ledger: ledger.count_due(NOW, [ledgers.ACCOUNT]),
+    "starting": lambda ledger: (
+        ledger.is_empty(),
+        ledger.last_session_id(),
+        ledger.recent_sessions(NOW - 3600, 100),
+        ledger.get_meta("x"),
+    ),
+    "summing up": lambda ledger: ledger.refresh_budgets(NOW),
+    "writers": lambda ledger: (
+        ledger.fold_dead_writers(),
+        ledger.count_replicas(),
+        ledger.acquire_lease("exposition", 10.0),
+    ),
     "showing": lambda ledger: (ledger.changes(), ledger.totals(), ledger.size_bytes()),
     "hasten": lambda ledger: ledger.clamp_due(NOW),
 }

@@ -22,12 +22,12 @@ NOON = 20_000 * DAY + DAY / 2
 
 def dated(found: Poll, *times: float | None) -> Poll:
     """The poll with its events at these times."""
-    return replace(found, facts=tuple(replace(f, at=at) for f, at in zip(found.facts, times, strict=True)))
+    return replace(found, attributes=tuple(replace(f, at=at) for f, at in zip(found.attributes, times, strict=True)))
 
 
 def book_at(ledger: Ledger, tree: dict[str, Any], now: float, *times: float | None) -> None:
     (claim,) = ledger.claim(now, ALL)
-    ledger.record([dated(poll(claim, tree, now), *times)])
+    ledger.commit([dated(poll(claim, tree, now), *times)])
 
 
 def settled(path: Path | str, settings: TotalsSettings = SETTINGS) -> Ledger:
@@ -73,7 +73,7 @@ def test_the_horizon_never_moves_back(ledger_url: str) -> None:
     ledger.prune(NOON + 1, 100)
     ledger.follow([ref("old")], "file", NOON)
     (claim,) = ledger.claim(NOON, ALL)
-    ledger.record([dated(poll(claim, node("call-session:old", "3"), NOON), NOON - 50)])
+    ledger.commit([dated(poll(claim, node("call-session:old", "3"), NOON), NOON - 50)])
     assert net(ledger)["call-session", "USD"] == 0
     ledger.close()
 
@@ -134,7 +134,7 @@ def test_a_portion_is_forgotten_whole_and_nothing_else(ledger_url: str) -> None:
         for claim in ledger.claim(now, ALL):
             name = claim.ref.event_id
             tree = node(f"call-session:{name}", "1", node(f"call-control:{name}-leg", None))
-            ledger.record([dated(poll(claim, tree, now), ages[name], ages[name])])
+            ledger.commit([dated(poll(claim, tree, now), ages[name], ages[name])])
     numbers = dict(ledger._connection.execute("SELECT event_id, id FROM sessions").fetchall())  # noqa: SLF001 - as above
     for statement in OTHERS:
         ledger._engine.transact(  # noqa: SLF001 - as above
@@ -170,9 +170,9 @@ def test_a_budget_counts_what_was_spent_in_its_window(ledger_url: str) -> None:
         ("calls",): Decimal("0.0052"),
         ("all",): Decimal("0.1852"),
     }
-    ledger.sum_up(NOON + DAY)
+    ledger.refresh_budgets(NOON + DAY)
     assert spent(ledger) == {"calls": Decimal(0), "all": Decimal(0)}
-    ledger.sum_up(NOON - DAY)
+    ledger.refresh_budgets(NOON - DAY)
     assert spent(ledger)["calls"] == Decimal("0.0052")
     ledger.close()
 
@@ -183,7 +183,7 @@ def test_an_amendment_is_spent_when_its_event_was(ledger_url: str) -> None:
     ledger.follow([ref("s")], "file", NOON)
     book_at(ledger, node("call-control:c", "5"), NOON, NOON)
     book_at(ledger, node("call-control:c", "2"), NOON + 7 * DAY, NOON)
-    ledger.sum_up(NOON)
+    ledger.refresh_budgets(NOON)
     assert spent(ledger)["calls"] == 2
     assert values(ledger, "telnyx_budget_cost_credits_total", "budget")["calls",] == 3
     ledger.close()
@@ -193,7 +193,7 @@ def test_a_budget_that_is_new_finds_its_window_filled(ledger_url: str) -> None:
     """What was spent before the budget was configured counts for its window, and not for its counter."""
     settled(ledger_url).close()
     ledger = opened(ledger_url, WATCHED)
-    ledger.sum_up(NOON)
+    ledger.refresh_budgets(NOON)
     assert spent(ledger)["calls"] == Decimal("0.0052")
     assert values(ledger, "telnyx_budget_cost_total", "budget")["calls",] == 0
     ledger.close()
@@ -241,9 +241,9 @@ def test_a_renamed_account_keeps_everything_and_books_nothing_twice(ledger_url: 
     claims = ledger.claim(NOON + 5 * DAY, {"prod": 10})
     again = [replace(claim, ref=replace(claim.ref, account="prod")) for claim in claims]
     found = poll(again[0], CALL, NOON + 5 * DAY)
-    labels = [tuple((n, "prod" if n == "account" else v) for n, v in f.labels) for f in found.facts]
-    facts = tuple(replace(f, labels=named) for f, named in zip(found.facts, labels, strict=True))
-    ledger.record([replace(found, facts=facts)])
+    labels = [tuple((n, "prod" if n == "account" else v) for n, v in f.labels) for f in found.attributes]
+    facts = tuple(replace(f, labels=named) for f, named in zip(found.attributes, labels, strict=True))
+    ledger.commit([replace(found, attributes=facts)])
     assert sum(net(ledger).values()) == Decimal("0.1852")
     assert set(values(ledger, "telnyx_cost_total", "account")) == {("prod",)}
     assert ledger.check() == []
@@ -256,7 +256,7 @@ def test_a_renamed_account_keeps_everything_and_books_nothing_twice(ledger_url: 
 def test_an_account_gets_no_name_that_has_series(ledger_url: str) -> None:
     """As after a start under the new name, before anything was found: refused in words, and nothing has changed."""
     ledger = settled(ledger_url)
-    ledger.born([("telnyx_sessions", (("account", "prod"), ("state", "discovered")))])
+    ledger.create_series([("telnyx_sessions", (("account", "prod"), ("state", "discovered")))])
     with pytest.raises(LedgerError, match="'prod' is in this ledger already"):
         ledger.rename_account("main", "prod")
     assert set(values(ledger, "telnyx_cost_total", "account")) == {("main",)}

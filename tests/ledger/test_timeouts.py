@@ -20,19 +20,19 @@ def test_a_server_that_stands_still_is_given_up() -> None:
     with running() as postgres:
         address = ServerAddress.of(postgres.url())
         with closing(Ledger(lambda image: PostgresEngine(address, image, 0.5), POLICY, SETTINGS)) as ledger:
-            ledger.keep("before", "1")
+            ledger.put_meta("before", "1")
             still = postgres.pids
             try:
                 for process in still:
                     os.kill(process, signal.SIGSTOP)
                 for _ in range(2):  # the second has to make a connection first, which has a time-out of its own
                     with pytest.raises(LedgerError, match="can't be reached; polls wait until it can"):
-                        ledger.keep("meanwhile", "1")
+                        ledger.put_meta("meanwhile", "1")
             finally:
                 for process in still:
                     os.kill(process, signal.SIGCONT)
-            ledger.keep("after", "1")
-            assert (ledger.kept("before"), ledger.kept("after")) == ("1", "1")
+            ledger.put_meta("after", "1")
+            assert (ledger.get_meta("before"), ledger.get_meta("after")) == ("1", "1")
 
 
 def test_what_is_answered_is_not_cut() -> None:

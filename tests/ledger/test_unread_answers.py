@@ -35,7 +35,7 @@ class Answers:
         fingerprint = READER.fingerprint(body(answer(tree)), 5)
         seen = replace(poll(claim, tree, at), fingerprint=fingerprint)
         if fingerprint == claim.fingerprint:
-            return Poll(claim, at, "same", fingerprint=fingerprint, read=partial(self._reading, seen))
+            return Poll(claim, at, "same", fingerprint=fingerprint, reread=partial(self._reading, seen))
         return self._reading(seen)
 
     def _reading(self, seen: Poll) -> Poll:
@@ -52,8 +52,8 @@ def test_the_last_answer_again_is_not_read(ledger: Ledger) -> None:
     ledger.follow([ref("s")], "file", 0.0)
     for now in (0.0, 100.0, 300.0, 800.0):
         (claim,) = ledger.claim(now, ALL)
-        receipt = ledger.record([answers(claim, CALL, now)])
-        assert bool(receipt.followed) == (now == 0.0)
+        receipt = ledger.commit([answers(claim, CALL, now)])
+        assert bool(receipt.sessions) == (now == 0.0)
     assert answers.read == 1
     assert net(ledger)["ai-voice-assistant", "USD"] == Decimal("0.18")
     assert ledger.check() == []
@@ -66,7 +66,7 @@ def test_it_is_read_when_the_session_settles(ledger: Ledger) -> None:
     reads = []
     for now in (0.0, 100.0, POLICY.settle_after, POLICY.settle_after + 1.2 * POLICY.recheck_after[0]):
         (claim,) = ledger.claim(now, ALL)
-        ledger.record([answers(claim, CALL, now)])
+        ledger.commit([answers(claim, CALL, now)])
         reads.append(answers.read)
     assert reads == [1, 1, 2, 2]
     assert state(ledger) == {"settled": 1}
@@ -82,7 +82,7 @@ def test_it_is_read_when_others_have_booked_on_its_events(ledger: Ledger, *, tog
     """Else the older price, which the API shows again, would not come back: what was seen last counts."""
     answers = Answers()
     ledger.follow([ref("s")], "file", 0.0)
-    ledger.record([answers(claim, CALL, 0.0) for claim in ledger.claim(0.0, ALL)])
+    ledger.commit([answers(claim, CALL, 0.0) for claim in ledger.claim(0.0, ALL)])
     ledger.follow([ref("t")], "file", 100.0)
     claims = {claim.ref.event_id: claim for claim in ledger.claim(100.0, ALL)}
     first, last = sorted(claims.values(), key=lambda claim: claim.number)
@@ -90,7 +90,7 @@ def test_it_is_read_when_others_have_booked_on_its_events(ledger: Ledger, *, tog
     polls = [answers(claim, tree[claim.ref.event_id], 100.0) for claim in (first, last)]
     assert answers.read == 2, "that of s was the last one again"
     for batch in [polls] if together else [[polls[0]], [polls[1]]]:
-        ledger.record(batch)
+        ledger.commit(batch)
     booked = {"s": Decimal("0.0052"), "t": Decimal("0.0060")}[last.ref.event_id]
     assert net(ledger)["call-control", "USD"] == booked
     (again,) = [claim for claim in ledger.claim(300.0, ALL) if claim.ref == ref("s")]
@@ -105,7 +105,7 @@ def test_it_is_read_when_a_check_failed_by_the_change_alone(ledger: Ledger) -> N
     for now, currency in ((0.0, "USD"), (100.0, "EUR"), (300.0, "EUR"), (800.0, "EUR")):
         tree = node("call-session:s", "0.5")
         tree["cost"]["currency"] = currency
-        ledger.record([answers(claim, tree, now) for claim in ledger.claim(now, ALL)])
+        ledger.commit([answers(claim, tree, now) for claim in ledger.claim(now, ALL)])
         failing.append(values(ledger, "telnyx_unreconciled_sessions", "check").get(("currency",), 0))
     assert failing == [0, 1, 0, 0]
     assert answers.read == 3, "that of 800 was the last one again"
@@ -116,7 +116,7 @@ def test_an_answer_in_several_parts_has_no_fingerprint(ledger: Ledger) -> None:
     """What its first part says of the whole is too little."""
     ledger.follow([ref("s")], "file", 0.0)
     (claim,) = ledger.claim(0.0, ALL)
-    ledger.record([poll(claim, CALL, 0.0)])
+    ledger.commit([poll(claim, CALL, 0.0)])
     (claim,) = ledger.claim(100.0, ALL)
     assert claim.fingerprint is None
 

@@ -297,8 +297,10 @@ def test_a_session_is_found_by_the_id_of_its_root_too(ledger_url: str) -> None:
         "UPDATE session_index SET changed_at = 7 WHERE session = 1",
         "DELETE FROM session_index WHERE session = 1",
         "UPDATE session_index_costs SET amount = '7' WHERE session = 1",
-        "UPDATE session_groups SET state = 'missing' WHERE id ="
-        " (SELECT session_group FROM session_index WHERE session = 1)",
+        (
+            "UPDATE session_groups SET state = 'missing'"
+            " WHERE id = (SELECT session_group FROM session_index WHERE session = 1)"
+        ),
     ],
 )
 def test_the_audit_finds_sessions_in_a_wrong_place(tmp_path: Path, tampering: str) -> None:

@@ -82,12 +82,12 @@ def test_a_claim_whose_lease_ran_out_is_anothers_and_the_first_can_book_no_more(
         lost, kept = first.claim(0.0, ALL)
         assert second.claim(0.0, ALL) == []
         run_out(postgres, database)
-        first.renew([kept])
+        first.renew_claims([kept])
         (again,) = second.claim(0.0, ALL)
         assert (again.session, again.number > kept.number) == (lost.session, True)
-        first.record([poll(lost, node("call-session:a", "9"), 1.0), poll(kept, node("call-session:b", "2"), 1.0)])
+        first.commit([poll(lost, node("call-session:a", "9"), 1.0), poll(kept, node("call-session:b", "2"), 1.0)])
         assert net(second) == {("call-session", "USD"): Decimal(2)}
-        second.record([poll(again, node("call-session:a", "1"), 2.0)])
+        second.commit([poll(again, node("call-session:a", "1"), 2.0)])
         assert net(first) == {("call-session", "USD"): Decimal(3)}
 
 
@@ -105,7 +105,7 @@ def test_an_event_that_two_book_for_the_first_time_at_once_is_booked_once(databa
             ]
             together(
                 *[
-                    lambda ledger=ledger, one=one: ledger.record([one])
+                    lambda ledger=ledger, one=one: ledger.commit([one])
                     for ledger, one in zip(ledgers, polls, strict=True)
                 ]
             )
@@ -171,7 +171,7 @@ class Life:
                 ledger = ledger or opened(url)
                 waiting += [self._village.look(claim, now) for claim in ledger.claim(now, {"main": 5})]
                 self._random.shuffle(waiting)
-                ledger.record(waiting[:7])
+                ledger.commit(waiting[:7])
                 self.booked += len(waiting[:7])
                 del waiting[:7]
             except LedgerError:
@@ -202,7 +202,7 @@ def comes_to_rest(postgres: Postgres, village: Village, url: str) -> None:
     with closing(opened(url)) as ledger:
         due = ledger.claim(1e9, {"main": 10_000})
         assert len(due) == len(village.refs)
-        ledger.record([village.look(claim, 1e9) for claim in due])
+        ledger.commit([village.look(claim, 1e9) for claim in due])
         assert net(ledger) == village.net()
         assert ledger.check() == []
 
@@ -236,16 +236,16 @@ def test_what_a_writer_had_is_anothers_when_it_is_gone(postgres: Postgres, datab
     with writers(database, 3) as (away, here, third):
         away.follow([ref("s"), ref("t")], "file", 0.0)
         first, second = away.claim(0.0, ALL)
-        away.record([poll(first, CALL, 0.0)])
+        away.commit([poll(first, CALL, 0.0)])
         before = {total.row: total for total in here.totals()}
         seen = f"UPDATE writers SET seen = seen - interval '{DEAD_SECONDS + 1} s' WHERE id = 1"
         postgres.execute(seen, database.rpartition("/")[2])
         assert here.changes().whole
-        assert [here.fold(), third.fold()] == [1, 0]
+        assert [here.fold_dead_writers(), third.fold_dead_writers()] == [1, 0]
         assert {total.row: total for total in here.totals()} == before
         assert here.changes().totals == tuple(before[row] for row in sorted(before))
         assert third.check() == []
-        away.record([poll(second, node("call-session:t", "1.5"), 1.0)])
+        away.commit([poll(second, node("call-session:t", "1.5"), 1.0)])
         assert net(here)["call-session", "USD"] == Decimal("1.5")
         assert here.check() == []
 
@@ -263,10 +263,10 @@ def test_a_commit_that_nobody_heard_of_books_once(postgres: Postgres, database: 
         polls = [poll(claim, CALL, 0.0)]
         wire.cut(moment)
         with pytest.raises(LedgerAway, match="whether it was is not known"):  # a start that meets it begins again
-            ledger.record(polls)
+            ledger.commit(polls)
         assert wire.cuts == 1
-        ledger.record(polls)
-        ledger.record(polls)
+        ledger.commit(polls)
+        ledger.commit(polls)
         assert sum(net(other).values()) == Decimal("0.1852")
         assert {total.row: total for total in other.totals()} == {total.row: total for total in ledger.totals()}
         assert values(other, "telnyx_polls_total") == {}
@@ -282,7 +282,7 @@ def test_what_nobody_heard_of_is_read_again(postgres: Postgres, database: str, m
         ledger = opened(database.replace(str(postgres.port), str(wire.port)))
         ledger.changes()
         other.follow([ref("s")], "file", 0.0)
-        other.record([poll(claim, CALL, 0.0) for claim in other.claim(0.0, ALL)])
+        other.commit([poll(claim, CALL, 0.0) for claim in other.claim(0.0, ALL)])
         wire.cut(moment)
         seen = {total.row: total for total in ledger.changes(anew=anew).totals}
         assert wire.cuts == 1
@@ -366,11 +366,11 @@ def test_what_a_budget_has_spent_is_what_all_writers_booked(database: str) -> No
         for place in range(10):
             claims = [claim for ledger in ledgers for claim in ledger.claim(NOON, ONE)]
             polls = [poll(claim, node(f"call-session:{claim.ref.event_id}", "0.5"), NOON) for claim in claims]
-            together(*[partial(ledger.record, [one]) for ledger, one in zip(ledgers, polls, strict=True)])
-            together(*[partial(ledger.sum_up, NOON + place) for ledger in ledgers])
+            together(*[partial(ledger.commit, [one]) for ledger, one in zip(ledgers, polls, strict=True)])
+            together(*[partial(ledger.refresh_budgets, NOON + place) for ledger in ledgers])
             assert spent(ledgers[place % 3]) == Decimal("1.5") * (place + 1)
-        ledgers[0].sum_up(NOON + 86_400)
-        ledgers[1].sum_up(NOON + 86_400)
+        ledgers[0].refresh_budgets(NOON + 86_400)
+        ledgers[1].refresh_budgets(NOON + 86_400)
         assert spent(ledgers[2]) == 0
 
 
@@ -394,9 +394,9 @@ def test_series_that_others_have_begun_count_towards_the_budget(database: str) -
     with closing(opened(database, tight)) as first, closing(opened(database, tight)) as second:
         first.follow([ref("a"), ref("b")], "file", 0.0)
         one, other = first.claim(0.0, ALL)
-        first.record([poll(one, node("call-session:a", "0", *[node(f"type{n}:{n}", "0.1") for n in range(20)]), 0.0)])
-        second.learn()
-        second.record([poll(other, node("call-session:b", "0", node("another:1", "0.1")), 0.0)])
+        first.commit([poll(one, node("call-session:a", "0", *[node(f"type{n}:{n}", "0.1") for n in range(20)]), 0.0)])
+        second.load_new_series()
+        second.commit([poll(other, node("call-session:b", "0", node("another:1", "0.1")), 0.0)])
         assert ("another", "USD") not in net(second)
         assert sum(net(second).values()) == Decimal("2.1")
         assert second.check() == []
@@ -410,7 +410,7 @@ def test_a_record_that_two_list_at_once_is_counted_once(database: str) -> None:
             named = SessionNotice(ref(f"s{number}"), "listed")
             cost = Decimal("0.25")
             records = [DetailRecord(f"r{number}", "call-control", 5.0, cost, "USD", named)]
-            together(*[partial(ledger.list_records, "main", records, 10.0) for ledger in ledgers])
+            together(*[partial(ledger.ingest_records, "main", records, 10.0) for ledger in ledgers])
         counted = values(ledgers[0], "telnyx_detail_record_cost_total", "currency")
         assert counted == {("USD",): Decimal("0.25") * rounds}
         assert state(ledgers[1]) == {"discovered": rounds}
@@ -424,7 +424,7 @@ def test_the_horizon_never_moves_back(postgres: Postgres, database: str) -> None
         )
         for now in (0.0, 4000.0):
             claims = ledgers[0].claim(now, ALL)
-            ledgers[0].record([poll(each, node(f"call-session:{each.ref.event_id}", "1"), now) for each in claims])
+            ledgers[0].commit([poll(each, node(f"call-session:{each.ref.event_id}", "1"), now) for each in claims])
         pruned = together(partial(ledgers[0].prune, 1.9e9, 2), partial(ledgers[1].prune, 1.8e9, 2))
         assert [count for count, _ in pruned] == [2, 2]
         ledgers[1].prune(1.7e9, 2)

@@ -81,7 +81,7 @@ class Life(Struct):
         for kept, only_released in ((self.booked, False), (self.released, True)):
             sums: dict[str, Sums] = {family: defaultdict(Decimal) for family in FAMILIES}
             for total in totals:
-                if total.family in sums and (total.released or not only_released):
+                if total.family in sums and (total.exposed or not only_released):
                     sums[total.family][dict(total.labels).get("currency", "")] += total.value
             kept.append(sums)
         page = (await exporter.get("/metrics", **SCRAPER, **{"Accept-Encoding": "identity"})).text
@@ -177,7 +177,7 @@ async def show(exporter: Exporting, life: Life) -> None:
     """Release what is ripe, and scrape."""
     app = exporter.app
     ripe = app.metrics.ripe(app.clock.monotonic())
-    app.metrics.apply(await app.ledger.run(Ledger.release, ripe))
+    app.metrics.apply(await app.ledger.run(Ledger.expose, ripe))
     publish(exporter)
     await life.scrape(exporter, int(app.clock.now()))
 

@@ -222,8 +222,8 @@ def test_release_only_adds(drawn: list[tuple[Decimal, str, str, bool]], configur
     metrics = loaded(rows, *configured)
     found = samples(metrics)
     for row in rows:
-        metrics.apply(Receipt((replace(row, released=True),)))
-        before, found = found, samples(metrics) if not row.released and row.value else found
+        metrics.apply(Receipt((replace(row, exposed=True),)))
+        before, found = found, samples(metrics) if not row.exposed and row.value else found
         assert all(found[key] >= value for key, value in before.items() if key[0] == COST)
     assert (shown(found, "telnyx_pending_cost") or 0) == 0
 

@@ -22,7 +22,7 @@ class Unlucky(LedgerWorker):
     commit_queue: CommitQueue | None = None
 
     async def run(self, method: Any, *args: Any, **kwargs: Any) -> Any:
-        if method is Ledger.record and self.commit_queue is not None:
+        if method is Ledger.commit and self.commit_queue is not None:
             self.commit_queue.failed(LedgerError("a lease could not be taken"))
             self.commit_queue = None
         return await super().run(method, *args, **kwargs)

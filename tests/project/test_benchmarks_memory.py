@@ -55,7 +55,7 @@ def test_a_copy_is_found_again(built: Path) -> None:
         before = values(ledger)
         claims = ledger.claim(now, {ACCOUNT: LIVE})
         day = day_before(now)
-        ledger.record(poll(claim, session(int(claim.ref.event_id[:8], 16), day), now) for claim in claims)
+        ledger.commit(poll(claim, session(int(claim.ref.event_id[:8], 16), day), now) for claim in claims)
         assert len(claims) == LIVE
         assert values(ledger) == before
         assert ledger.check() == []
@@ -106,23 +106,23 @@ def everything(ledger: Ledger, now: float) -> None:
     ledger.configure([ref], now)
     ledger.report([SessionNotice(ref, "started"), SessionNotice(ref, "rated")], "webhooks", now)
     record = DetailRecord("r1", "message", now, Decimal("0.01"), "USD", SessionNotice(ref, "listed"))
-    ledger.list_records(ACCOUNT, [record], now)
+    ledger.ingest_records(ACCOUNT, [record], now)
     ledger.forget_records(ACCOUNT, now - 86_400)
-    ledger.succeeded("files", [ACCOUNT], now)
+    ledger.mark_success("files", [ACCOUNT], now)
     day = day_before(now)
     for claim in ledger.claim(now, {ACCOUNT: 10}):
         if claim.ref.record_type == ref.record_type:
             ledger.defer(claim, now)
         else:
-            ledger.record([poll(claim, session(int(claim.ref.event_id[:8], 16), day), now)])
-    ledger.due(now, [ACCOUNT])
+            ledger.commit([poll(claim, session(int(claim.ref.event_id[:8], 16), day), now)])
+    ledger.count_due(now, [ACCOUNT])
     ledger.clamp_due(now, START)
-    ledger.retry(now)
-    ledger.sum_up(now)
-    ledger.release(total.row for total in ledger.totals())
-    ledger.keep("key", ledger.kept("key") or "value")
-    ledger.newest()
-    ledger.probe(now)
-    ledger.followed(now - 3600, 1000)
+    ledger.requeue_failed(now)
+    ledger.refresh_budgets(now)
+    ledger.expose(total.row for total in ledger.totals())
+    ledger.put_meta("key", ledger.get_meta("key") or "value")
+    ledger.last_session_id()
+    ledger.write_probe(now)
+    ledger.recent_sessions(now - 3600, 1000)
     ledger.reconfigure(policy(CONFIG), TotalsSettings.of(CONFIG), [ref], [], now)
     ledger.prune(now, 10)

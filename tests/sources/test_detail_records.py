@@ -225,7 +225,7 @@ def test_a_session_that_the_api_does_not_know_falls_back_to_its_events(tmp_path:
                 nowhere, own = str(uuid.UUID(int=7)), SessionRef("main", "call-control", leg.id)
                 notice = SessionNotice(SessionRef("main", "call-session", nowhere), "rated", own)
                 record = DetailRecord(leg.id, "call-control", None, Decimal("0.0052"), "USD", notice)
-                receipt = await exporter.app.ledger.run(Ledger.list_records, "main", [record], 0.0)
+                receipt = await exporter.app.ledger.run(Ledger.ingest_records, "main", [record], 0.0)
                 exporter.app.metrics.apply(receipt)
                 await exporter.drained()
                 assert set(await followed(exporter)) == {("call-session", nowhere), ("call-control", leg.id)}
@@ -264,8 +264,8 @@ def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
                     SessionNotice(ref, "listed", SessionRef("main", "call-control", leg.id)),
                 )
                 await exporter.app.poller.stop(1.0)
-                await exporter.app.ledger.run(Ledger.list_records, "main", [record], simulated.clock.now())
-                assert await exporter.app.ledger.run(Ledger.due, simulated.clock.now(), ["main"]) == due
+                await exporter.app.ledger.run(Ledger.ingest_records, "main", [record], simulated.clock.now())
+                assert await exporter.app.ledger.run(Ledger.count_due, simulated.clock.now(), ["main"]) == due
 
     asyncio.run(play())
 
@@ -297,7 +297,7 @@ def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
 
     ledger = opened(tmp_path / "l.sqlite")
     for cost in (None, "0.2", "0.2", "0.1", "0.5", None):
-        ledger.list_records("main", [record(cost), record(cost)], NOON)
+        ledger.ingest_records("main", [record(cost), record(cost)], NOON)
     assert values(ledger, COVERAGE, "record_type", "currency") == {("message", "USD"): Decimal("0.5")}
     assert values(ledger, "telnyx_discovered_sessions_total", "source") == {("detail_records",): 1}
     ledger.close()

@@ -111,7 +111,7 @@ class Exporting:
         return self.app.poller.claimed_once or self.app.config.polling.scheduler_interval_seconds > PATIENCE_SECONDS
 
     async def _idle(self) -> bool:
-        due = await self.app.ledger.run(Ledger.due, self.app.clock.now(), ["main"])
+        due = await self.app.ledger.run(Ledger.count_due, self.app.clock.now(), ["main"])
         held = self.app.metrics.ripe(self.app.clock.monotonic())
         return self.app.discovery.idle and due == 0 and not held and self.app.poller.idle
 

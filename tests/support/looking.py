@@ -69,7 +69,7 @@ def look(
             polls.append(_seen(Poll(claim, at, "tree"), trees[claim.ref.event_id], failing))
         else:
             polls.append(Poll(claim, at, "gone"))
-    ledger.record(polls)
+    ledger.commit(polls)
 
 
 def _seen(poll: Poll, tree: Tree, failing: Sequence[str]) -> Poll:
@@ -83,7 +83,7 @@ def _seen(poll: Poll, tree: Tree, failing: Sequence[str]) -> Poll:
     session = Session(ref, events, True, tuple(Mismatch(check, "off by 1") for check in failing), 0, 0)
     turns = sum(event.record_type == "inference" for event in events)
     session_attributes = SessionAttributes(events[0].record_type, "voice", len(events), turns, None)
-    return replace(poll, session=session, facts=facts, session_attributes=session_attributes)
+    return replace(poll, session=session, attributes=facts, session_attributes=session_attributes)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class Stepped:
         while due:
             await self.app.poller.tick()
             await self.rest()
-            due = bool(await self.app.ledger.run(Ledger.due, self.clock.now(), names))
+            due = bool(await self.app.ledger.run(Ledger.count_due, self.clock.now(), names))
 
     async def rest(self) -> None:
         """Until no poll is under way."""

@@ -1,8 +1,7 @@
-"""Dashboards as code: catalogue in, grafana/dashboards/*.json out.
+"""Generator of the Grafana dashboards: `make docs` writes grafana/dashboards/*.json from these modules.
 
-Owns the four dashboards; each is a module of panels. `queries` knows how families are asked, `panels` how things look,
-`board` what dashboards have in common. Not part of a running exporter: the files are generated, checked in and shipped,
-and only generating them needs Grafana's SDK, a dependency of development.
+Each dashboard is a module of panels. `queries` builds PromQL, `panels` sets the look, `board` adds what all dashboards
+share. Needs Grafana's SDK, a development dependency; no part of the exporter.
 """
 
 import json
@@ -18,9 +17,9 @@ BOARDS: dict[str, Board] = {
     "session-explorer": sessions.BOARD,
     "exporter-health": health.BOARD,
 }
-"""By the file's name."""
+"""Dashboards by file name, without .json."""
 
 
 def written(board: Board) -> str:
-    """The dashboard as its file has it."""
+    """Return the content of the dashboard's file."""
     return json.dumps(board.build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,7 +1,6 @@
-"""AI sessions: what a conversation costs, per session, minute and turn, and which model makes it dear.
+"""The dashboard "AI sessions": unit costs per session, minute and turn, and a comparison of models.
 
-Owns the unit costs. The surprising fact: durations, turns and tokens have no currency, so those of an account count in
-the currency in which the account is billed.
+Durations, turns and tokens have no currency, so those of an account count in the currency that bills the account.
 """
 
 from tools.dashboards.board import Board
@@ -27,7 +26,7 @@ TURN_COST, TURN_CREDITS = "telnyx_inference_cost_total", "telnyx_inference_cost_
 
 
 def _of_sessions(histogram: str, part: str) -> str:
-    """An exact sum of a histogram without a currency, by the currency of its accounts."""
+    """Return an exact sum over a histogram without a currency, by the currency of its accounts."""
     return billed_in(exact(f"{histogram}_{part}", "account", AI), f"{SESSION_COST}_count", AI)
 
 
@@ -36,7 +35,7 @@ _TURNS = _of_sessions("telnyx_session_inference_turns", "sum")
 
 
 def _price(title: str, description: str, query: str) -> Panel:
-    """What one of something costs, as exactly as that is."""
+    """Return a panel of a unit cost."""
     return stats(title, description + EXACT, {"{{currency}}": query}, MONEY, width=4, height=5)
 
 
@@ -45,20 +44,20 @@ def _units() -> list[Panel]:
     return [
         _price(
             "Per session",
-            "What an AI session that settled in the time range cost on average, with everything in it. Multiply by "
-            "your sessions to plan; if it rises, compare turns per session and models.",
+            "Mean cost of AI sessions that settled in the time range, all events included. Multiply by your number of "
+            "sessions to plan. If it rises, compare turns per session and models.",
             f"{_COST} / ({exact(f'{SESSION_COST}_count', 'currency', AI)} > 0)",
         ),
         _price(
             "Per minute",
-            "Cost of settled AI sessions by their minutes. This is the price to compare with other ways of answering "
-            "the phone; long silences are paid as well.",
+            "Cost of settled AI sessions divided by their minutes. Compare this price with other ways of answering the "
+            "phone. Long silences are billed as well.",
             f"60 * {_COST} / ({seconds} > 0)",
         ),
         _price(
             "Per turn",
-            "Cost of settled AI sessions by their LLM turns. A dear turn has a long prompt: shorten instructions and "
-            "history, or choose a smaller model.",
+            "Cost of settled AI sessions divided by their LLM turns. An expensive turn has a long prompt: shorten "
+            "instructions and history, or choose a smaller model.",
             f"{_COST} / ({_TURNS} > 0)",
         ),
         stats(
@@ -75,15 +74,15 @@ def _units() -> list[Panel]:
             height=5,
         ),
         _price(
-            "95 of 100 cost at most",
-            "Settled AI sessions in the time range; five in a hundred are dearer. Set `metrics.thresholds` a little "
-            "above it to hear of those while they run.",
+            "p95 cost per session",
+            "95th percentile of the cost of AI sessions that settled in the time range. Set `metrics.thresholds` a "
+            "little above it to get an alert while such a session still runs.",
             exact_quantile(0.95, SESSION_COST, "currency", AI),
         ),
         stats(
             "Sessions settled",
-            "AI sessions whose bill stopped moving in the time range: what the figures here are made of. Below some "
-            "dozens, widen the time range before you conclude anything." + EXACT,
+            "AI sessions that settled in the time range: the sample behind the figures here. Below some dozens, widen "
+            "the time range before you draw conclusions." + EXACT,
             {"sessions": exact("telnyx_sessions_settled_total", "job", AI)},
             NUMBER,
             width=4,
@@ -115,17 +114,17 @@ def _distributions() -> list[Panel]:
         ),
         graph(
             "Cost per AI session",
-            "Half, and 95 of 100, of the sessions that settled cost at most this. Both rising: prices or prompts "
-            "changed. Only the upper one: a few sessions run away.",
+            "Median and 95th percentile of the cost of sessions that settled. If both rise, prices or prompts changed. "
+            "If only p95 rises, a few sessions run away.",
             {
-                "95 of 100 {{currency}}": quantile(0.95, SESSION_COST, "currency", AI),
-                "half {{currency}}": quantile(0.5, SESSION_COST, "currency", AI),
+                "p95 {{currency}}": quantile(0.95, SESSION_COST, "currency", AI),
+                "p50 {{currency}}": quantile(0.5, SESSION_COST, "currency", AI),
             },
             MONEY,
             width=12,
             interval="6h",
             exemplars=True,
-            colors={"^95": "orange", "^half": "blue"},
+            colors={"^p95": "orange", "^p50": "blue"},
         ),
         graph(
             "Turns per AI session",
@@ -180,7 +179,7 @@ def _models() -> list[Panel]:
         ),
         coming(
             "Turns per hour by model",
-            "LLM turns by model. A model that you did not choose is a fallback or a forgotten assistant: find it by "
+            "LLM turns by model. A model that you did not choose is a substitute or a forgotten assistant: find it by "
             "its sessions.",
             "telnyx_inference_turns_total",
             "model",
@@ -235,11 +234,11 @@ def _parts() -> list[Panel]:
 BOARD = Board(
     uid="telnyx-ai-sessions",
     title="Telnyx: AI sessions",
-    description="What conversations cost per session, minute and turn, and which models and parts make them dear.",
+    description="What conversations cost per session, minute and turn, and which models and parts are expensive.",
     since="now-7d",
     sections=(
-        ("What a conversation costs", _units()),
-        ("How it is spread", _distributions()),
+        ("Unit costs", _units()),
+        ("Distribution", _distributions()),
         ("Models", _models()),
         ("Parts", _parts()),
     ),

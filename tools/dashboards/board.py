@@ -1,7 +1,6 @@
-"""One dashboard out of its sections: variables, links between dashboards, order.
+"""What all dashboards share: variables, links between them, order of rows.
 
-Owns what every dashboard has in common. The uid is part of people's links and never changes; nothing is editable, since
-the files are written from here.
+The uid is part of users' links and never changes. Dashboards are not editable, because the files are generated.
 """
 
 from collections.abc import Iterable
@@ -27,12 +26,12 @@ class Board(Struct, frozen=True):
     sections: tuple[Section, ...]
     since: str
     money: bool = True
-    """Whether it asks for a currency."""
+    """Has a variable for the currency."""
     accounts: bool = True
     links_sessions: bool = False
 
     def build(self) -> model.Dashboard:
-        """The dashboard as Grafana's own types have it."""
+        """Return the dashboard as the SDK's type."""
         board = dashboard.Dashboard(self.title).uid(self.uid).description(self.description).tags([TAG]).readonly()
         board.timezone(TIMEZONE).time(self.since, "now").refresh("1m").tooltip(model.DashboardCursorSync.CROSSHAIR)
         board.link(
@@ -68,7 +67,7 @@ class Board(Struct, frozen=True):
             yield (
                 dashboard.TextBoxVariable("exporter")
                 .label("Exporter's URL")
-                .description("Where the exporter's pages can be reached by you; sessions link there.")
+                .description("Address of the exporter's pages in your browser; sessions link there.")
                 .default_value("http://localhost:9464")
             )
 

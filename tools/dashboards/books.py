@@ -1,7 +1,4 @@
-"""The lower half of the exporter's health: is everything booked, does every bill add up, is all of it shown.
-
-Owns the panels of the ledger, the checks and the exposition.
-"""
+"""Panels of the dashboard "Exporter health" about the ledger, the checks and the exposition."""
 
 from tools.dashboards.panels import MONEY, NUMBER, Panel, graph, rows, stats
 from tools.dashboards.queries import gauge, hourly, of
@@ -16,22 +13,22 @@ def _ledger() -> list[Panel]:
     return [
         tails(
             "Ledger commits",
-            "How long it takes to book a batch durably. Above a second the disk is slow: nothing is lost, polls wait. "
-            "Put the ledger on a local disk.",
+            "Duration of a commit. Above a second the disk is slow: nothing is lost, but polls wait. Put the ledger "
+            "on a local disk.",
             "telnyx_ledger_commit_duration_seconds",
             "s",
         ),
         failed(
             "Failed commits",
-            "Batches that the ledger could not book in the time range. Any: check space and rights of its disk; "
-            "polling goes on by itself when it can be written.",
+            "Commits that failed in the time range. If there are any, check free space and permissions of the disk. "
+            "Polling resumes by itself when the ledger can be written.",
             "telnyx_ledger_commit_failures_total",
             "batches",
         ),
         stats(
             "Ledger",
-            "Size of the ledger's files, and events in it. It stops growing after `ledger.retention_days`; give the "
-            "disk several times this size.",
+            "Size of the ledger's files. It stops growing after `ledger.retention_days`. Give the disk several times "
+            "this size.",
             {"bytes": gauge("telnyx_ledger_size_bytes", "")},
             "bytes",
             width=4,
@@ -39,8 +36,7 @@ def _ledger() -> list[Panel]:
         ),
         levels(
             "Events in the ledger",
-            "Events kept. A slope that steepens without more sessions means bigger sessions; 430 bytes per session of "
-            "eleven events are normal.",
+            "Events in the ledger. If they grow faster than the sessions, sessions became larger.",
             {"events": gauge("telnyx_ledger_events", "")},
         ),
     ]
@@ -49,27 +45,27 @@ def _ledger() -> list[Panel]:
 def _checks() -> list[Panel]:
     return [
         levels(
-            "Checks that fail now",
-            "Sessions whose last tree fails a check, by check. Vanished events and changed currencies are Telnyx's "
-            "doing; `no_id` and `event_sum` of many sessions deserve a ticket.",
+            "Failing checks by name",
+            "Sessions whose last tree fails a check, by check. Telnyx causes vanished events and changed currencies. "
+            "If `no_id` or `event_sum` fails for many sessions, open a ticket with Telnyx.",
             {"{{check}}": gauge("telnyx_unreconciled_sessions", "check")},
         ),
         failures(
-            "Checks that began to fail",
-            "Per hour, by check. Late amendments cause some. A burst after an update of Telnyx's is worth a look at "
-            "one session with the `session` command.",
+            "New failing checks per hour",
+            "Checks that started to fail, by check. Late amendments cause some. After a burst, inspect one session "
+            "with the command `session`.",
             {"{{check}}": hourly("telnyx_reconciliation_failures_total", "check")},
         ),
         levels(
             "Events without a price",
-            "Events that have no readable cost now, by record type. Most get one within two days; a type that stays "
-            "is not billed by the session API.",
+            "Events without a readable cost, by record type. Most get one within two days. A type that stays is not "
+            "billed by Session Analysis.",
             {"{{record_type}}": f"{gauge('telnyx_events_awaiting_price', 'record_type')} > 0"},
         ),
         graph(
             "Cut trees per hour",
-            "Nodes at which a tree was cut, and those that could not be completed. The latter mean that costs are "
-            "missing until the next poll: look for failing requests.",
+            "Nodes at which the API cut a tree, and cuts that could not be completed. The latter miss cost until the "
+            "next poll: look for failing requests.",
             {
                 "cut": hourly("telnyx_trees_cut_total", "job"),
                 "not completed": hourly("telnyx_trees_cut_unresolved_total", "job"),
@@ -85,17 +81,16 @@ def _checks() -> list[Panel]:
 def _finality() -> list[Panel]:
     return [
         upper(
-            "Time until settled",
-            "95 of 100 sessions have settled after this time from first sight, by kind. It is how long to wait until "
-            "a day's costs are final.",
+            "p95 time until settled",
+            "95th percentile of the time from discovery to settled, by kind. A day's costs are final after this time.",
             "telnyx_session_settling_seconds",
             "session_kind",
             interval="6h",
         ),
         levels(
-            "Money held back",
-            "Booked but not yet shown, since a new series must be scraped at 0 first. It returns to 0 within minutes; "
-            "if it doesn't, Prometheus isn't scraping this exporter.",
+            "Pending cost",
+            "Booked but not shown yet, because Prometheus must scrape a new series at 0 first. It returns to 0 within "
+            "minutes. If not, Prometheus does not scrape this exporter.",
             {"{{currency}}": gauge("telnyx_pending_cost", "currency")},
             MONEY,
         ),
@@ -106,8 +101,8 @@ def exposition() -> list[Panel]:
     return [
         graph(
             "Series",
-            "Sample lines of business metrics, and their limit. Plan for twice what you have; every label of your own "
-            "multiplies them.",
+            "Sample lines of business metrics, and their limit. Plan for twice the current number. Each label of your "
+            "own multiplies them.",
             {"used": gauge("telnyx_series", "job"), "limit": gauge("telnyx_series_limit", "job")},
             NUMBER,
             width=8,
@@ -115,15 +110,15 @@ def exposition() -> list[Panel]:
         ),
         named(
             "Values folded into other",
-            "Label values in the time range that had no room, by label. List the values that matter under "
+            "Label values that were replaced by `other` in the time range, by label. List the values that matter under "
             "`metrics.labels`, or raise `series_max`.",
             "telnyx_label_overflows_total",
             "label",
         ),
         rows(
             "Replicas",
-            "Running exporters and their versions. Fewer than you started: one is down or not scraped. Different "
-            "versions: finish the roll-out.",
+            "Running exporters and their versions. If one is absent, it is down or not scraped. If versions differ, "
+            "finish the rollout.",
             {"Running": f"count by (instance, version, python_version) ({of('telnyx_exporter_build_info')})"},
             NUMBER,
             width=12,

@@ -1,15 +1,11 @@
-"""Cost overview: what is being spent, on what, and whether it will last.
-
-Owns the panels that somebody looks at who was just woken by a bill. First what is spent now, then whether a budget
-breaks, then what it is spent on.
-"""
+"""The dashboard "Cost overview": current spend, budgets, and what the money is spent on, in this order."""
 
 from tools.dashboards.board import Board
 from tools.dashboards.panels import EXACT, HIGH_IS_BAD, MONEY, NUMBER, Panel, graph, rows, shares, stats
 from tools.dashboards.queries import CREDITS, exact, exact_net, gauge, of, per_hour, rate
 
 MONTH_LEFT = "scalar((days_in_month() - day_of_month() + 1) * 86400 - time() % 86400)"
-"""Seconds to the end of the month, in UTC."""
+"""Seconds until the end of the month, in UTC."""
 WEEK = 7 * 86_400
 BUDGET = "budget, currency"
 
@@ -26,12 +22,12 @@ _ELAPSED = (
 
 
 def _week_before() -> str:
-    """Net cost of the seven days before the last seven."""
+    """Return the net cost of the seven days before the last seven."""
     return f"({exact_net('currency', window='14d')} - {exact_net('currency', window='7d')})"
 
 
 def _spent(title: str, description: str, query: str, *, since: str | None = None) -> Panel:
-    """An amount of money, to the cent."""
+    """Return a panel of an amount of money, to the cent."""
     queries = {"{{currency}}": query}
     return stats(title, description + EXACT, queries, MONEY, width=4, since=since, decimals=2, height=5)
 
@@ -41,8 +37,8 @@ def _now() -> list[Panel]:
     return [
         _spent(
             "Last hour",
-            "Net cost booked in the last hour. If it is far above its usual level, look at the record types below, "
-            "then at the session explorer for the session that runs.",
+            "Net cost booked in the last hour. If it is far above its usual level, check the record types below, then "
+            "find the running session in the session explorer.",
             exact_net("currency", window="1h"),
         ),
         _spent(
@@ -60,16 +56,16 @@ def _now() -> list[Panel]:
             since="now/M",
         ),
         _spent(
-            "Forecast to the month's end",
-            "What is booked this month and, for the days left, as much per day as in the last seven. If it is over "
-            "what you may spend, act now: the month's rest is what can still be changed.",
+            "Forecast for this month",
+            "Net cost booked this month, plus the mean of the last seven days for each day that is left. If it exceeds "
+            "your limit, act now: only the rest of the month can still change.",
             f"{exact_net('currency')} + {exact_net('currency', window='7d')} / {WEEK} * {MONTH_LEFT}",
             since="now/M",
         ),
         stats(
             "Week over week",
-            "The last seven days against the seven before. More than a fifth up without a reason that you know: see "
-            "which record type grew." + EXACT,
+            "The last seven days compared with the seven before. If it is up by more than 20 % and you know no reason, "
+            "see which record type grew." + EXACT,
             {"{{currency}}": f"{exact_net('currency', window='7d')} / ({_week_before()} > 0) - 1"},
             "percentunit",
             width=4,
@@ -79,9 +75,9 @@ def _now() -> list[Panel]:
             empty="no week before",
         ),
         stats(
-            "Balance lasts",
-            "Days until the prepaid balance is used up at the last seven days' pace. Below a week: pay in, or let "
-            "Telnyx recharge by itself; calls fail at 0." + EXACT,
+            "Balance lasts for",
+            "Days until the prepaid balance is used up at the mean spend of the last seven days. Below a week: add "
+            "money, or turn on automatic recharge at Telnyx. Calls fail at 0." + EXACT,
             {"{{currency}}": f"{balance} / ({exact_net('currency', window='7d')} / 7 > 0)"},
             "d",
             width=4,
@@ -102,8 +98,8 @@ def _budgets() -> list[Panel]:
     return [
         shares(
             "Budgets used",
-            "The share of each budget that is spent in its current window, by the events' own dates. Red is over. "
-            "Raise the budget, or find what spends it below and stop that.",
+            "Share of each budget that is spent in its current window, by the dates of the events. Red is over budget. "
+            "Raise the budget, or find below what spends it and stop that.",
             {"{{budget}} {{currency}}": _USED},
             "percentunit",
             width=6,
@@ -112,14 +108,14 @@ def _budgets() -> list[Panel]:
         ),
         rows(
             "Budgets",
-            "Pace is the share spent by the share of the window that is over: above 1 the budget breaks before its "
-            "window ends. Start with the highest pace. A budget over a number of seconds has no end, so its pace is "
-            "its use.",
+            "Pace is the share spent divided by the share of the window that has passed. Above 1, the budget is "
+            "exceeded before its window ends. Start with the highest pace. A sliding window has no end, so its pace "
+            "is the share spent.",
             {
                 "Spent": spent,
                 "Limit": limit,
                 "Used": _USED,
-                "Window over": _ELAPSED,
+                "Window passed": _ELAPSED,
                 "Pace": f"({_USED}) / ({_ELAPSED} > 0)",
             },
             MONEY,
@@ -127,15 +123,15 @@ def _budgets() -> list[Panel]:
             height=8,
             names={"budget": "Budget", "currency": "Currency"},
             sort="Pace",
-            units={"Used": "percentunit", "Window over": "percentunit"},
+            units={"Used": "percentunit", "Window passed": "percentunit"},
             judged={"Used": HIGH_IS_BAD, "Pace": ((None, "green"), (1.0, "orange"), (1.5, "red"))},
             decimals=2,
-            widths={"Currency": 84, "Used": 80, "Window over": 106, "Pace": 66, "Limit": 76, "Spent": 76},
+            widths={"Currency": 84, "Used": 80, "Window passed": 106, "Pace": 66, "Limit": 76, "Spent": 76},
         ),
         graph(
             "Budget burn",
-            "How fast each budget is being spent, in multiples of the pace that just lasts its window. A spike is a "
-            "batch of bills; hours above 1 mean that the budget breaks.",
+            "How fast each budget is being spent: 1 uses it up exactly at the end of its window. A spike is a batch of "
+            "bills. Hours above 1 mean that the budget will be exceeded.",
             {"{{budget}} {{currency}}": burn},
             NUMBER,
             width=8,
@@ -163,7 +159,7 @@ def _by(label: str, title: str, todo: str, height: int) -> list[Panel]:
         ),
         shares(
             f"Spend by {title}",
-            f"Net cost booked in the dashboard's time range, the dearest first. {todo}{EXACT}",
+            f"Net cost booked in the dashboard's time range, most expensive first. {todo}{EXACT}",
             {name: f"sort_desc(topk(14, {exact_net(by)}))"},
             MONEY,
             width=8,
@@ -177,30 +173,30 @@ def _settling() -> list[Panel]:
     unsettled = gauge("telnyx_unsettled_cost", "currency")
     return [
         shares(
-            "Settled and unsettled money",
-            "All money since the ledger began: of sessions whose bill no longer moves, and of those whose bill may. "
-            "Close a month in your books only when its money has settled." + EXACT,
+            "Settled and unsettled cost",
+            "All cost since the ledger was created: of settled sessions, and of sessions whose bill may still change. "
+            "Close a month in your books only when its cost has settled." + EXACT,
             {
                 "settled {{currency}}": f"{booked} - {unsettled}",
                 "unsettled {{currency}}": unsettled,
-                "not yet shown {{currency}}": gauge("telnyx_pending_cost", "currency"),
+                "pending {{currency}}": gauge("telnyx_pending_cost", "currency"),
             },
             MONEY,
             width=8,
-            colors={"^settled": "green", "^unsettled": "orange", "^not": "blue"},
+            colors={"^settled": "green", "^unsettled": "orange", "^pending": "blue"},
         ),
         graph(
-            "Unsettled money",
-            "Net cost booked for sessions whose bill may still move. It follows the spend some hours late; if it only "
-            "grows, polls are behind: see the exporter's health.",
+            "Billing not final yet",
+            "Net cost of sessions whose bill may still change. It follows the spend by some hours. If it only grows, "
+            "polls are late: see the dashboard for exporter health.",
             {"{{currency}}": unsettled},
             MONEY,
             width=8,
         ),
         graph(
             "Credits per hour",
-            "What Telnyx took back of bills that were booked before, by record type. Many credits of one type mean "
-            "that its first bills are too high: wait until they settle before you judge a day.",
+            "Amendments that lowered a bill, by record type. Many credits of one type mean that its first bills are "
+            "too high: wait until a day has settled before you judge it.",
             {"{{record_type}} {{currency}}": f"3600 * {rate(CREDITS, 'record_type, currency')} > 0"},
             MONEY,
             width=8,
@@ -216,9 +212,9 @@ def _weeks() -> list[Panel]:
     before += f" - sum by (currency) (rate({of(CREDITS)}[$__rate_interval] offset 7d)))"
     return [
         graph(
-            "Spend per hour, and a week before",
-            "Net cost booked per hour, now and at the same time a week ago. A gap between the two that stays is a "
-            "change worth knowing; look for it by record type.",
+            "Spend per hour, this week and last",
+            "Net cost booked per hour, now and at the same time a week ago. If a gap between the two stays, find the "
+            "record type that changed.",
             {"now {{currency}}": per_hour("currency"), "a week before {{currency}}": before},
             MONEY,
             width=16,
@@ -227,8 +223,8 @@ def _weeks() -> list[Panel]:
         ),
         rows(
             "Accounts",
-            "Money booked in the time range, credits taken off it, and the balance of each account. A balance that "
-            "falls faster than its spend pays for something that no session shows." + EXACT,
+            "Net cost booked in the time range, credits, and balance of each account. If a balance falls "
+            "faster than the spend, the account pays for something that no session shows." + EXACT,
             {
                 "Spent": exact_net("account, currency"),
                 "Credits": exact(CREDITS, "account, currency"),
@@ -248,29 +244,27 @@ def _weeks() -> list[Panel]:
 BOARD = Board(
     uid="telnyx-cost",
     title="Telnyx: cost overview",
-    description="What is spent now, today and this month, on what, and whether the budgets and the balance last.",
+    description="Spend now, today and this month, by product and record type; budgets and balance.",
     since="now-24h",
     sections=(
         ("Now", _now()),
         ("Budgets", _budgets()),
         (
-            "What it is spent on",
+            "Spend by type",
             [
                 *_by(
                     "record_type",
                     "record type",
-                    "A type that grows alone points at its feature: open its sessions.",
+                    "If one type grows alone, open its sessions.",
                     13,
                 ),
+                *_by("product", "product", "The invoice lists products: compare the two at the end of the month.", 12),
                 *_by(
-                    "product", "product", "Products are what the invoice lists: compare the two at the month's end.", 12
-                ),
-                *_by(
-                    "account", "account", "One account that grows alone: check its keys, connections and assistants.", 6
+                    "account", "account", "If one account grows alone, check its keys, connections and assistants.", 6
                 ),
             ],
         ),
         ("Trend", _weeks()),
-        ("How final it is", _settling()),
+        ("Settling", _settling()),
     ),
 )

@@ -1,7 +1,6 @@
-"""Exporter health: whether the figures of the other dashboards can be believed, and what to mend if not.
+"""The dashboard "Exporter health": whether the figures of the other dashboards are complete, and what to repair.
 
-Owns the exporter's own families. First the question whether anything is wrong, then each hop of a session's journey:
-found, polled, answered, booked, checked, shown.
+First a summary, then each step of a session: found, polled, answered, booked, checked, shown.
 """
 
 from tools.dashboards.board import Board
@@ -15,18 +14,18 @@ RELOADED = "telnyx_exporter_config_last_reload_successful"
 SERIES = f"{gauge('telnyx_series', 'job')} / ({gauge('telnyx_series_limit', 'job')} > 0)"
 FOUND = "telnyx_discovery_last_success_timestamp_seconds"
 READ = 'source=~"detail_records|files"'
-"""Sources that are read; others are sent something, and may well be silent."""
+"""Sources that the exporter reads. The others receive, and may be silent for long."""
 
 
 def _share(title: str, description: str, bad: str, all_of_them: str, worth: tuple[float, str]) -> Panel:
-    """Failures by all, by account; 0 where nothing failed yet. From the value `worth` a look, its colour."""
+    """Return a graph of failures as a share of all, by account; `worth` is the threshold and its colour."""
     queries = {"{{account}}": f"({bad} or 0 * {all_of_them}) / ({all_of_them} > 0)"}
     steps = ((None, "transparent"), worth)
     return graph(title, description, queries, "percentunit", width=8, interval="1h", steps=steps)
 
 
 def _least(name: str) -> str:
-    """What must hold on every replica."""
+    """Return the minimum over replicas, for what must hold on each."""
     return f"min without (instance, pod) ({of(name)})"
 
 
@@ -34,33 +33,33 @@ def _now() -> list[Panel]:
     return [
         holds(
             "API answers",
-            "Whether each account's last request was answered and its key accepted. No: check the key and Telnyx's "
-            "status page; nothing is lost meanwhile, bills are read later.",
+            "Whether the last request of each account succeeded. If not, check the key and Telnyx's status page. "
+            "Nothing is lost meanwhile: the exporter reads the bills later.",
             {"{{account}}": f"min by (account) ({_least('telnyx_api_up')})"},
             names=True,
         ),
         waiting(
             "Backlog",
-            "Sessions that are due and wait for a poll. Some are normal; if it grows, raise `requests_per_second` or "
-            "find out why requests fail.",
+            "Sessions that are due and wait for a poll. Some are normal. If the number grows, raise "
+            "`requests_per_second`, or find out why requests fail.",
             "telnyx_due_sessions",
             ((None, "green"), (200.0, "orange"), (2000.0, "red")),
         ),
         stats(
-            "Since discovery",
-            "Time since a source was last read to its end; the oldest counts. Beyond an hour new sessions are missed "
-            "for now: see discovery failures below.",
+            "Time since discovery",
+            "Time since a source was last read completely; the oldest source counts. Beyond an hour, new sessions are "
+            "found late: see discovery failures below.",
             {"oldest": f"max(time() - {latest(FOUND, 'account, source', READ)})"},
             "s",
             width=4,
             steps=AGES,
-            empty="none is read",
+            empty="no source",
             decimals=0,
         ),
         waiting(
-            "Bills that don't add up",
-            "Sessions whose tree fails a check now. Their events' costs are booked all the same; open one, and if "
-            "Telnyx's own sums disagree, ask Telnyx.",
+            "Failing checks",
+            "Sessions whose tree fails a check now. The costs of their events are booked anyway. Open one; if Telnyx's "
+            "own sums differ, ask Telnyx.",
             "telnyx_unreconciled_sessions",
             ((None, "green"), (1.0, "orange"), (50.0, "red")),
         ),
@@ -75,9 +74,9 @@ def _now() -> list[Panel]:
             decimals=0,
         ),
         holds(
-            "Configuration read",
-            "Whether the file was accepted when it was last read, by every replica. No: the old one is in force; run "
-            "`check-config`, mend what it says, reload.",
+            "Configuration valid",
+            "Whether every replica accepted the configuration at its last reload. If not, the previous one stays in "
+            "use: run `check-config`, correct the file, reload.",
             {"all replicas": f"min({_least(RELOADED)})"},
         ),
     ]
@@ -87,29 +86,29 @@ def _polling() -> list[Panel]:
     return [
         levels(
             "Polls per minute",
-            "Finished polls by account. None for long while sessions are live: the exporter hangs or the account is "
-            "paused; read its log.",
+            "Finished polls by account. If there are none for long while sessions are live, the exporter hangs or the "
+            "account is paused: read the log.",
             {"{{account}}": f"60 * {rate('telnyx_polls_total', 'account')}"},
         ),
         _share(
             "Failed polls",
-            "The share of polls that failed, by account. They are tried again by themselves; above a tenth for long, "
-            "look at the reasons and at API requests by code.",
+            "Share of polls that failed, by account. The exporter retries them. If it stays above 10 %, check the "
+            "reasons and the API requests by code.",
             rate("telnyx_poll_failures_total", "account"),
             rate("telnyx_polls_total", "account"),
             (0.1, "red"),
         ),
         tails(
             "Poll lag",
-            "How late polls start after they were due. Seconds are normal; minutes mean too few requests per second "
-            "for so many sessions.",
+            "Time from a poll's due time to its start. Seconds are normal. Minutes mean that `requests_per_second` is "
+            "too low for this many sessions.",
             "telnyx_poll_lag_seconds",
             "s",
         ),
         graph(
             "Sessions by state",
-            "All sessions in the ledger. `missing` are unknown to Telnyx after two days: wrong ids in a file or list. "
-            "`denied` belong to another account or key.",
+            "All sessions in the ledger. `missing`: unknown to Telnyx after two days, often a wrong id in a list. "
+            "`denied`: the key may not read them.",
             {"{{state}}": gauge("telnyx_sessions", "state")},
             NUMBER,
             width=8,
@@ -123,14 +122,14 @@ def _polling() -> list[Panel]:
         ),
         levels(
             "Backlog over time",
-            "Sessions that are due and wait. It should come back to near 0 between bursts; a slope is a pace that "
-            "never catches up.",
+            "Sessions that are due and wait for a poll. It should return to about 0 between bursts. If it keeps "
+            "rising, polls never catch up.",
             {"due": gauge("telnyx_due_sessions", "")},
         ),
         failures(
             "Failed polls by reason",
-            "Failures per hour. `unauthorized` needs a key; `rate_limited` a slower pace; `server_error`, `timeout` "
-            "and `read` are Telnyx's or the network's and pass.",
+            "Failed polls per hour. `unauthorized`: replace the key. `rate_limited`: lower the request rate. "
+            "`server_error`, `timeout` and `read` come from Telnyx or the network and pass.",
             {"{{reason}}": or_none(hourly("telnyx_poll_failures_total", "reason"), "reason")},
         ),
     ]
@@ -140,8 +139,8 @@ def _api() -> list[Panel]:
     return [
         graph(
             "API requests per minute by code",
-            "Requests by status, or by what went wrong before one. 429: lower `requests_per_second` or share the "
-            "quota; 401 and 403: the key; 5xx: Telnyx.",
+            "Requests by status code, or by the error before a status. 429: lower `requests_per_second`. 401 and 403: "
+            "check the key. 5xx: Telnyx.",
             {"{{code}}": f"60 * {rate('telnyx_api_requests_total', 'code')} > 0"},
             NUMBER,
             width=8,
@@ -152,16 +151,16 @@ def _api() -> list[Panel]:
         ),
         _share(
             "API errors",
-            "The share of requests that failed, by account. Above a fiftieth for long: compare the codes; one account "
-            "alone points at its key or quota.",
+            "Share of requests that failed, by account. If it stays above 2 %, compare the codes. If only one account "
+            "fails, check its key and quota.",
             rate("telnyx_api_requests_total", "account", FAILED_CODES),
             rate("telnyx_api_requests_total", "account"),
             (0.02, "orange"),
         ),
         upper(
             "API latency",
-            "95 of 100 requests are answered within this time, by endpoint. Seconds are Telnyx's load, and raise the "
-            "lag; raise `max_in_flight` if they stay.",
+            "95th percentile of the response time, by endpoint. Seconds mean that Telnyx is slow; if that stays, raise "
+            "`max_in_flight`.",
             "telnyx_api_request_duration_seconds",
             "endpoint",
             interval="1h",
@@ -173,8 +172,8 @@ def _quota() -> list[Panel]:
     return [
         shares(
             "API quota used",
-            "What the rate-limit headers of the last answer leave. Near 100 % the exporter slows down by itself; "
-            "another program that uses the same key takes its share.",
+            "Share of the quota that the rate-limit headers report as used. Near 100 %, the exporter slows down by "
+            "itself. Other programs with the same key use the same quota.",
             {
                 "{{account}}": f"1 - {gauge('telnyx_api_quota_remaining', 'account')}"
                 f" / ({gauge('telnyx_api_quota_limit', 'account')} > 0)"
@@ -186,18 +185,18 @@ def _quota() -> list[Panel]:
             steps=((None, "green"), (0.8, "orange"), (0.95, "red")),
         ),
         graph(
-            "Held back by pacing",
-            "The share of time that requests waited for the pace. Always waiting means that the configured pace is "
-            "too slow for the sessions, or that Telnyx asks for less.",
+            "Throttled by pacing",
+            "Share of time that requests waited for the rate limit. If requests always wait, the configured rate is "
+            "too low for the sessions, or Telnyx asks for less.",
             {"{{account}}": rate("telnyx_api_throttled_seconds_total", "account")},
             "percentunit",
             width=8,
             height=7,
         ),
         stats(
-            "Since the last good answer",
-            "Time since the API last answered with success, by account; none since the start if one is missing. "
-            "Beyond the longest interval between polls something is wrong: key, network or Telnyx.",
+            "Time since the last success",
+            "Time since the last successful API request, by account; an account without one since the start is "
+            "missing. Beyond the longest poll interval, check the key, the network and Telnyx.",
             {"{{account}}": f"time() - ({latest('telnyx_api_last_success_timestamp_seconds', 'account')} > 0)"},
             "s",
             width=8,
@@ -216,15 +215,15 @@ def _discovery() -> list[Panel]:
     return [
         coming(
             "Sessions found per hour",
-            "Sessions by the source that named them first. A source that falls silent while calls go on is broken: "
-            "see its failures.",
+            "Sessions by the source that reported them first. If a source reports none while there are calls, it is "
+            "broken: see its failures.",
             "telnyx_discovered_sessions_total",
             "source",
         ),
         graph(
             "Discovery failures per hour",
-            "Times that a source could not be read, by account. Single ones are made up for by the next look; a row of "
-            "them delays new sessions. Read the log for the reason.",
+            "Reads of a source that failed, by account. The next read makes up for a single failure; many in a row "
+            "delay new sessions. Read the log for the reason.",
             {"{{source}} of {{account}}": hourly("telnyx_discovery_failures_total", "source, account")},
             NUMBER,
             width=8,
@@ -233,31 +232,31 @@ def _discovery() -> list[Panel]:
         ),
         graph(
             "Webhooks per minute",
-            "Accepted and refused webhooks. Refused ones have a wrong signature or are too old: check the public key "
+            "Accepted and rejected webhooks. A rejected one has a wrong signature or is too old: check the public key "
             "and this machine's clock.",
             {
                 "accepted": f"60 * {rate('telnyx_webhooks_total', '')} or vector(0)",
-                "refused": f"60 * {rate('telnyx_webhook_failures_total', '')} or vector(0)",
+                "rejected": f"60 * {rate('telnyx_webhook_failures_total', '')} or vector(0)",
             },
             NUMBER,
             width=8,
-            colors={"^accepted": "green", "^refused": "red"},
+            colors={"^accepted": "green", "^rejected": "red"},
         ),
         rows(
-            "Detail records against booked costs",
-            "What discovery saw in the time range, and what was booked of the same record type. Much more seen than "
-            "booked: sessions are not followed or not billed yet." + EXACT,
-            {"Seen": seen, "Booked": f"{booked} and on (record_type, currency) {seen}"},
+            "Detail records compared with booked cost",
+            "Cost of the detail records found in the time range, and cost booked for the same record type. If "
+            "much more was found than booked, sessions are not followed, or not billed yet." + EXACT,
+            {"Found": seen, "Booked": f"{booked} and on (record_type, currency) {seen}"},
             MONEY,
             width=12,
             names={"record_type": "Record type", "currency": "Currency"},
-            sort="Seen",
+            sort="Found",
             decimals=4,
         ),
         rows(
             "Sources",
-            "Time since each source was last read to its end. An old one misses new sessions; what is late is found "
-            "later, within the look-back.",
+            "Time since each source was last read completely. Sessions that were missed meanwhile are found later, "
+            "within `lookback_seconds`.",
             {"Age": f"time() - {latest(FOUND, 'account, source')}"},
             "s",
             width=12,
@@ -272,11 +271,11 @@ def _discovery() -> list[Panel]:
 BOARD = Board(
     uid="telnyx-exporter",
     title="Telnyx: exporter health",
-    description="Whether the exporter finds, polls, books and shows everything, and what to mend if not.",
+    description="Whether the exporter finds, polls, books and shows everything, and what to repair if not.",
     since="now-24h",
     money=True,
     sections=(
-        ("Is anything wrong?", _now()),
+        ("Summary", _now()),
         ("Polling", _polling()),
         ("The Telnyx API", [*_api(), *_quota()]),
         ("Discovery", _discovery()),

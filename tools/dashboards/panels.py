@@ -1,7 +1,7 @@
-"""Panels as this product draws them: what a stat, a graph, a table looks like, so that all look alike.
+"""The look of each kind of panel: stat, graph, bars, heat map, table.
 
-Owns units, colours and sizes. Green, amber and red mean fine, soon, now; whatever is no judgement is blue or has its
-own colour. The surprising fact: a unit can't be a variable, so the currency is found in a series' name.
+Green, amber and red mean good, soon bad, bad; values without a judgement are blue. A unit in Grafana can't be a
+variable, so the currency sign follows from the currency in a series' name.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,17 +16,17 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 Panel = Builder[model.Panel]
 Queries = Mapping[str, str]
-"""Expressions by what their series are called."""
+"""Expressions by the legend of their series."""
 Steps = tuple[tuple[float | None, str], ...]
-"""Colours from a value on; the first has none."""
+"""Colours by the value from which they apply; the first has no value."""
 
 P = TypeVar("P", bargauge.Panel, heatmap.Panel, stat.Panel, table.Panel, timeseries.Panel)
 
 EXACT = " Exact: booked now less booked then, nothing extrapolated."
-"""Ends the description of each panel that reads counters without a rate."""
+"""The end of the description of each panel that reads counters without a rate."""
 
 MONEY, NUMBER = "money", "short"
-"""Units; money is a number whose sign follows from the currency in its series' name."""
+"""Units. Money is a number; its sign follows from the currency in the name of its series."""
 SIGNS = {
     "USD": "currencyUSD",
     "EUR": "currencyEUR",
@@ -38,11 +38,11 @@ SIGNS = {
 }
 
 SMALL = {MONEY: 0.01, NUMBER: 1.0, "percentunit": 0.1}
-"""What a graph's axis reaches at least, so that nothing looks like nothing and not like a scale to 100."""
+"""The least maximum of a graph's axis, so that a line at 0 doesn't get an axis up to 100."""
 DECIMALS = {"locale": 0}
-"""Of columns that aren't money; others have one."""
+"""Units of columns that aren't money."""
 COARSE = {"1h", "2h", "6h"}
-"""Steps at which a value may be missing because nothing happened; lines go on across them."""
+"""Steps without a value that a line still spans, because nothing happened in them."""
 
 PLAIN: Steps = ((None, "blue"),)
 HIGH_IS_BAD: Steps = ((None, "green"), (0.8, "orange"), (1.0, "red"))
@@ -69,7 +69,7 @@ def stats(
     empty: str | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> Panel:
-    """One number, or a few: the value now, with its trend if that is asked for."""
+    """Return a panel of one or a few numbers, each with its trend if asked for."""
     panel = _common(stat.Panel(), title, description, unit, width=width, height=height, decimals=decimals)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel.color_mode(ui.BigValueColorMode.VALUE).wide_layout(False)
@@ -103,7 +103,7 @@ def graph(
     colors: Mapping[str, str] | None = None,
     beside: bool = False,
 ) -> Panel:
-    """How something moves; with `steps`, lines at the values where it becomes bad; `beside`: many names."""
+    """Return a graph; `steps` draws lines at thresholds, `beside` puts a long legend at the right."""
     panel = _common(timeseries.Panel(), title, description, unit, width=width, height=height)
     panel.legend(
         common.VizLegendOptions()
@@ -145,7 +145,7 @@ def shares(
     since: str | None = None,
     colors: Mapping[str, str] | None = None,
 ) -> Panel:
-    """Bars that compare, the longest first."""
+    """Return a bar gauge, the longest bar first."""
     panel = _common(bargauge.Panel(), title, description, unit, width=width, height=height)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel.orientation(ui.VizOrientation.HORIZONTAL).display_mode(ui.BarGaugeDisplayMode.BASIC)
@@ -165,7 +165,7 @@ def shares(
 def heat_map(
     title: str, description: str, query: str, unit: str, *, width: int, height: int = 9, interval: str
 ) -> Panel:
-    """How many sessions fell into each bucket; the diamonds are single ones."""
+    """Return a heat map of a histogram; diamonds are exemplars."""
     panel = _common(heatmap.Panel(), title, description, unit, width=width, height=height)
     panel.calculate(False).cell_gap(1).interval(interval)
     panel.scale_distribution(common.ScaleDistributionConfig().type(ui.ScaleDistribution.LINEAR))
@@ -203,7 +203,7 @@ def rows(
     since: str | None = None,
     widths: Mapping[str, int] | None = None,
 ) -> Panel:
-    """A table; `names` are columns by label, and `queries` give the values by their column's title."""
+    """Return a table; `names` maps labels to columns, `queries` maps column titles to expressions."""
     panel = _common(table.Panel(), title, description, unit, width=width, height=height, decimals=decimals)
     panel.show_header(True).cell_height(ui.TableCellHeight.SM).align(ui.FieldTextAlignment.AUTO).inspect(False)
     panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(True)])
@@ -291,4 +291,4 @@ def _value(name: str, value: object) -> model.DynamicConfigValue:
 
 
 Section = tuple[str, Iterable[Panel]]
-"""A row's title and its panels, whose widths add up to 24 or a multiple."""
+"""A row's title and its panels; their widths add up to a multiple of 24."""

@@ -1,7 +1,7 @@
-"""Session explorer: which sessions are dear, what in them is, and where to read on.
+"""The dashboard "Session explorer": the most expensive sessions, their parts, and links to their pages.
 
-Owns the bounded per-session families. The surprising fact: only the dearest and longest sessions of the last six hours
-have series of their own, so this is a place to look, never one to add up.
+Only the most expensive and longest sessions of the last six hours have series of their own, so these panels are a
+sample: sums over them mean nothing.
 """
 
 from tools.dashboards.board import Board
@@ -28,17 +28,18 @@ WIDTHS = {
 def _now() -> list[Panel]:
     return [
         stats(
-            "Dearest session now",
-            "The most that one followed session costs so far. If it is far over the usual, open it in the table below "
-            "and end the call at Telnyx if it is still running.",
+            "Most expensive session",
+            "Cost so far of the most expensive followed session. If it is far above p95, open it in the table below, "
+            "and end the call at Telnyx if it still runs.",
             {"{{currency}}": f"max by (currency) ({gauge(COST, f'{SESSION}, currency')})"},
             MONEY,
             width=5,
             height=5,
         ),
         stats(
-            "Most turns now",
-            "The most LLM turns of one followed session. Hundreds are a loop: end the call, then fix the prompt.",
+            "Most LLM turns",
+            "LLM turns of the followed session that has the most. Hundreds mean a loop: end the call, then fix the "
+            "prompt.",
             {"turns": f"max({gauge('telnyx_followed_session_inference_turns', SESSION)})"},
             NUMBER,
             width=5,
@@ -48,8 +49,8 @@ def _now() -> list[Panel]:
         ),
         stats(
             "Over a threshold",
-            "Sessions that went over a threshold of `metrics.thresholds` in the time range while they were live. The "
-            "table lists those that still are; 0 is what you want." + EXACT,
+            "Sessions that exceeded one of `metrics.thresholds` in the time range while they were live. The "
+            "table lists those that are still followed. 0 is good." + EXACT,
             {"{{threshold}}": exact("telnyx_sessions_over_threshold_total", "threshold")},
             NUMBER,
             width=5,
@@ -61,8 +62,8 @@ def _now() -> list[Panel]:
         ),
         stats(
             "Live sessions",
-            "Sessions whose bill may still move. A number that only grows means that polls are behind, or that a "
-            "flood of calls is under way.",
+            "Sessions whose bill may still change. If the number only grows, polls are late, or many calls arrive at "
+            "once.",
             {"sessions": gauge("telnyx_sessions", "", STATES)},
             NUMBER,
             width=4,
@@ -70,8 +71,8 @@ def _now() -> list[Panel]:
             height=5,
         ),
         stats(
-            "Usual cost",
-            "What 95 of 100 sessions that settled in the time range cost at most: the measure for the tables below."
+            "p95 cost per session",
+            "95th percentile of the cost of sessions that settled in the time range. Compare the tables below with it."
             + EXACT,
             {"{{currency}}": exact_quantile(0.95, SESSION_COST, "currency")},
             MONEY,
@@ -81,24 +82,24 @@ def _now() -> list[Panel]:
     ]
 
 
-def _dearest() -> list[Panel]:
+def _most_expensive() -> list[Panel]:
     cost = gauge(COST, f"{SESSION}, currency")
     top = f"topk(25, {cost})"
 
     def beside(amount: str) -> str:
-        """Another fact of the same sessions."""
+        """Return another value of the same sessions."""
         return f"({top}) * 0 + on (event_id, root_record_type, account) group_left () {amount}"
 
     return [
         rows(
-            "Dearest followed sessions",
-            "Sessions that changed in the last six hours or are configured, the dearest first. Follow the link to see "
-            "every event of one. Quiet means since its last change: a long one is over.",
+            "Most expensive sessions",
+            "Sessions that changed in the last six hours or are configured, most expensive first. The link shows every "
+            "event of a session. Idle for: time since its last change; a long one is over.",
             {
                 "Cost": top,
                 "Turns": beside(gauge("telnyx_followed_session_inference_turns", SESSION)),
                 "Events": beside(gauge("telnyx_followed_session_events", SESSION)),
-                "Quiet": beside(
+                "Idle for": beside(
                     f"(time() - {latest('telnyx_followed_session_last_change_timestamp_seconds', SESSION)})"
                 ),
             },
@@ -107,7 +108,7 @@ def _dearest() -> list[Panel]:
             height=11,
             names={**LINK, "currency": "Currency"},
             sort="Cost",
-            units={"Turns": "locale", "Events": "locale", "Quiet": "s"},
+            units={"Turns": "locale", "Events": "locale", "Idle for": "s"},
             judged={"Turns": ((None, "text"), (100.0, "orange"), (300.0, "red"))},
             linked="Session",
             decimals=4,
@@ -125,8 +126,8 @@ def _outliers() -> list[Panel]:
     return [
         rows(
             "Outliers",
-            "How many times the mean of its kind, of the last seven days, a followed session costs. From ten times "
-            "on something is wrong with it or with how it is used: read its events." + EXACT,
+            "Cost of a followed session divided by the mean of its kind over the last seven days. From ten times the "
+            "mean on, something is wrong with it or its use: read its events." + EXACT,
             {
                 "Times the mean": f"topk(15, {cost} / on (root_record_type, currency) group_left () ({mean} > 0))",
                 "Cost": cost,
@@ -141,9 +142,9 @@ def _outliers() -> list[Panel]:
             widths=WIDTHS,
         ),
         rows(
-            "Dearest parts of sessions",
-            "The costs of followed sessions by product. The product at the top says what to change: the model, the "
-            "voice, the recording, the length of the call.",
+            "Most expensive parts of sessions",
+            "Cost of followed sessions by product. The product at the top says what to change: the model, the voice, "
+            "the recording, or the length of the call.",
             {"Cost": f"topk(25, {gauge(COST, f'{SESSION}, product, currency')})"},
             NUMBER,
             width=12,
@@ -160,8 +161,8 @@ def _over_time() -> list[Panel]:
     return [
         graph(
             "Followed sessions over time",
-            "Cost of the dearest sessions as it was booked. A line that keeps climbing is still running; a step is a "
-            "bill that came late.",
+            "Cost of the most expensive sessions over time. A line that keeps rising is a running session; a step is a "
+            "late bill.",
             {"{{event_id}} {{currency}}": f"topk(8, {gauge(COST, 'event_id, currency')})"},
             MONEY,
             width=12,
@@ -169,8 +170,7 @@ def _over_time() -> list[Panel]:
         ),
         shares(
             "Followed sessions by product",
-            "What the followed sessions cost now, by product. Only a sample of the dearest: for sums use the cost "
-            "overview.",
+            "Cost of the followed sessions by product. This is a sample: for sums use the cost overview.",
             {"{{product}} {{currency}}": f"sort_desc({gauge(COST, 'product, currency')})"},
             MONEY,
             width=12,
@@ -183,14 +183,15 @@ def _kinds() -> list[Panel]:
     return [
         coming(
             "Sessions started per hour",
-            "Sessions first seen, by kind. A kind that doubles without a campaign is misuse or a loop: find who calls.",
+            "New sessions by kind. If a kind doubles without a campaign, find out who calls: it may be misuse or a "
+            "loop.",
             "telnyx_sessions_started_total",
             "session_kind",
             interval="30m",
         ),
         graph(
-            "Cost of 95 of 100 sessions",
-            "At most so much, by kind, when they settled. A kind whose line leaves its level has changed: compare its "
+            "p95 cost per session by kind",
+            "95th percentile of the cost of settled sessions, by kind. If a line leaves its level, compare the "
             "duration.",
             {"{{session_kind}} {{currency}}": quantile(0.95, SESSION_COST, "session_kind, currency")},
             MONEY,
@@ -199,9 +200,9 @@ def _kinds() -> list[Panel]:
             exemplars=True,
         ),
         upper(
-            "Duration of 95 of 100 sessions",
-            "At most so long, by kind, as their records state it. Hours of a call that should take minutes: set a "
-            "time limit on the connection.",
+            "p95 duration by kind",
+            "95th percentile of the duration that the records state, by kind. If calls that should take minutes take "
+            "hours, set a time limit on the connection.",
             "telnyx_session_duration_seconds",
             "session_kind",
             interval="6h",
@@ -212,12 +213,12 @@ def _kinds() -> list[Panel]:
 BOARD = Board(
     uid="telnyx-sessions",
     title="Telnyx: session explorer",
-    description="The dearest sessions and the outliers, what in them is dear, with links to their pages.",
+    description="The most expensive sessions and outliers, their parts, with links to their pages.",
     since="now-24h",
     links_sessions=True,
     sections=(
         ("Now", _now()),
-        ("Sessions", [*_dearest(), *_outliers()]),
+        ("Sessions", [*_most_expensive(), *_outliers()]),
         ("Over time", _over_time()),
         ("Kinds", _kinds()),
     ),

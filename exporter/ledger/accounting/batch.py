@@ -101,21 +101,21 @@ class BatchWriter:
     def _seen(self, polls: Iterable[Poll]) -> list[tuple[Poll, Seen]]:
         """Each poll with its events; of the last answer again nothing is read, unless others have met its events."""
         seen = [(poll, self._distinct(poll)) for poll in sorted(polls, key=lambda poll: poll.claim.number)]
-        unread = {poll.claim.session for poll, _ in seen if poll.read is not None}
+        unread = {poll.claim.session for poll, _ in seen if poll.reread is not None}
         if not unread:
             return seen
         rows = read_sessions(self._connection, unread, lock=False)
         met = read_owners(self._connection, _keys(seen))
         for place, (poll, _) in enumerate(seen):
-            if poll.read is not None and (poll.claim.session in met or self._needs_reading(poll, rows)):
-                opened = poll.read()
+            if poll.reread is not None and (poll.claim.session in met or self._needs_reading(poll, rows)):
+                opened = poll.reread()
                 seen[place] = (opened, self._distinct(opened))
         return seen
 
     def _needs_reading(self, poll: Poll, rows: Mapping[int, SessionRow]) -> bool:
         """Whether booking an unread answer would do more than to note that nothing has changed."""
         row = rows.get(poll.claim.session)
-        if poll.read is None or row is None:
+        if poll.reread is None or row is None:
             return False
         standing, _ = lifecycle.next_state(row.standing, "unchanged", poll.at, self._policy, 0.0)
         rests = standing.state != row.standing.state or (standing.state == "settled" and not row.observed)
@@ -131,7 +131,7 @@ class BatchWriter:
         account = poll.session.ref.account
         seed = self._seeds.get(account, account)
         found: Seen = {}
-        for seen in zip(poll.session.events, poll.facts, strict=True):
+        for seen in zip(poll.session.events, poll.attributes, strict=True):
             if seen[0].id:
                 found.setdefault(event_key(seed, seen[0]), seen)
         return found

@@ -125,8 +125,8 @@ class SessionStats:
         observe("telnyx_session_inference_turns", root, session_attributes.inference_turns)
         if session_attributes.duration_seconds is not None:
             observe("telnyx_session_duration_seconds", root, session_attributes.duration_seconds)
-        settled_at = poll.at if row.standing.rested_at is None else row.standing.rested_at
-        settling = max(0.0, round(settled_at - row.standing.followed_at, 3))  # the clock may have been set back
+        settled_at = poll.at if row.standing.closed_at is None else row.standing.closed_at
+        settling = max(0.0, round(settled_at - row.standing.discovered_at, 3))  # the clock may have been set back
         observe("telnyx_session_settling_seconds", (root[0], root[2]), settling)
         for currency, cost in _cost_by_currency(session).items():
             observe("telnyx_session_cost", (*root, ("currency", currency)), max(cost, ZERO))

@@ -36,7 +36,7 @@ class DetailRecordTable:
 
     def word(self, record: DetailRecord) -> SessionNotice:
         """What the record tells of its session: nothing to look at, if its event is known at this cost already."""
-        return replace(record.notice, hint="") if self._is_known(record) else record.notice
+        return replace(record.notice, kind="") if self._is_known(record) else record.notice
 
     def _is_known(self, record: DetailRecord) -> bool:
         ref = record.notice.ref

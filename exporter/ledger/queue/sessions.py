@@ -43,7 +43,7 @@ class SessionQueue:
     def follow(self, notices: Iterable[SessionNotice], source: str, now: float) -> None:
         """Remember sessions that are new, and look sooner at those of which something is said."""
         for notice in notices:
-            if not self._insert(notice, source, now) and notice.hint:
+            if not self._insert(notice, source, now) and notice.kind:
                 self._hasten(notice, now)
             if notice.substitute is not None:
                 self._keep_substitute(notice.ref, notice.substitute)
@@ -103,14 +103,14 @@ class SessionQueue:
         self._connection.write("DELETE FROM substitutes WHERE session = ?", (session,))
 
     def _insert(self, notice: SessionNotice, source: str, now: float) -> bool:
-        ref, due_at = notice.ref, now + first_wait(notice.hint, self._policy)
+        ref, due_at = notice.ref, now + first_wait(notice.kind, self._policy)
         named = (ref.account, ref.record_type, ref.event_id, ref.date_time)
         cursor = self._connection.execute(
             "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
             " state, interval, discovered_at, rechecks, observed, owned, failing, polls, notice)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?) ON CONFLICT DO NOTHING"
             " RETURNING id",
-            (*named, source, int(source == CONFIGURED), due_at, now, remembered_kind(notice.hint)),
+            (*named, source, int(source == CONFIGURED), due_at, now, remembered_kind(notice.kind)),
         )
         inserted = cursor.fetchall()
         for (number,) in inserted:
@@ -129,13 +129,13 @@ class SessionQueue:
         if not rows:
             raise TransactionConflict("a session was forgotten as it was named again")
         ((number, row),) = rows.items()
-        step = after_notice(row.standing, notice.hint, now, self._policy)
+        step = after_notice(row.standing, notice.kind, now, self._policy)
         if step is not None:
             standing, due_at = step
             self._connection.write(
                 "UPDATE sessions SET notice = ?, interval = ?, due_at = CASE WHEN due_at < ? THEN due_at ELSE ? END,"
                 " notice_due = CASE WHEN notice_due < ? THEN notice_due ELSE ? END WHERE id = ?",
-                (standing.hint, standing.interval, due_at, due_at, due_at, due_at, number),
+                (standing.notice, standing.interval, due_at, due_at, due_at, due_at, number),
             )
 
     def _keep_substitute(self, ref: SessionRef, substitute: SessionRef) -> None:

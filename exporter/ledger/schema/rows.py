@@ -176,7 +176,7 @@ def _session_values(row: SessionRow) -> tuple[object, ...]:
         standing.interval,
         standing.first_tree_at,
         standing.changed_at,
-        standing.rested_at,
+        standing.closed_at,
         standing.rechecks,
         row.due_at,
         row.claim,

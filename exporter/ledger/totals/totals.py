@@ -245,7 +245,7 @@ class Totals:
         self._add_up()
         wanted = set(rows)
         for total in [total for total in self._rows.values() if total.row in wanted]:
-            self._put(replace(total, released=True))
+            self._put(replace(total, exposed=True))
         stamped = ", changed = DEFAULT" if self._connection.shared else ""
         released = f"UPDATE series SET exposed = 1{stamped} WHERE id = ? AND exposed = 0"  # noqa: S608 - literals
         self._connection.executemany(released, [(row,) for row in sorted(wanted)])

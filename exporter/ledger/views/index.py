@@ -107,4 +107,4 @@ def rename(connection: Connection, old: str, new: str) -> None:
 
 def _changed_at(row: SessionRow) -> float:
     changed = row.standing.changed_at
-    return row.standing.followed_at if changed is None else changed
+    return row.standing.discovered_at if changed is None else changed
