@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from exporter.config import Config
 from exporter.config.document import BYTES_MAX
-from exporter.config.quoting import bare
+from exporter.config.quoting import sanitized
 from exporter.core.catalog import FILES
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, LedgerError
@@ -254,7 +254,7 @@ def _read(path: str, stamp: _Stamp, before: _File, accounts: Sequence[str], now:
         return replace(before, stamp=stamp, stamp_at=stamp_at, steady=steady)
     name = PurePath(path)
     try:
-        refs = READERS.get(name.suffix.lower(), yaml_entries)(content, bare(name.name), accounts)
+        refs = READERS.get(name.suffix.lower(), yaml_entries)(content, sanitized(name.name), accounts)
     except ConfigError as error:
         return _File(stamp, stamp_at, steady, digest, before.refs, str(error))
     return _File(stamp, stamp_at, steady, digest, refs)
