@@ -137,7 +137,12 @@ def _book(ledger: Ledger, number: int, day: date, at: float, *, settle: bool) ->
 
 # Rows
 
-NUMBERS: Mapping[str, str] = {"sessions": "id", "trees": "session", "listed": "session", "listed_costs": "session"}
+NUMBERS: Mapping[str, str] = {
+    "sessions": "id",
+    "trees": "session",
+    "session_index": "session",
+    "session_index_costs": "session",
+}
 """The tables that have rows of a session, and the column with its number; the events have an owner and a key."""
 
 
