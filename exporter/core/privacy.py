@@ -23,6 +23,7 @@ DEPTH_MAX = 50
 _UUID = r"(?<![0-9A-Za-z])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9A-Za-z])"
 _URI = r"""(?P<scheme>\b(?:sips?|tel)(?::|%3A))[^\s<>"'`{}|\\]+"""
 _LOCAL = r"[\w.+~-]"
+# Possessive `++`: a megabyte of letters is tried once, not once per letter.
 _ADDRESS = rf"(?<!{_LOCAL}){_LOCAL}++(?:@|%40)[\w.\[\]:-]+"
 _INTERNATIONAL = r"(?:\+|%2B)[ (]?\d(?:[ ().\-/\u00a0\u2010-\u2015]{0,3}\d){6,}"
 _NATIONAL = r"(?<![0-9A-Za-z])\(?\d{3}\)?[ .\-]{1,2}\d{3}[ .\-]\d{4}(?![0-9A-Za-z-])"

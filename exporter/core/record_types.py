@@ -182,7 +182,7 @@ class _Edge(Struct):
     description: str | None = None
 
     def merged_into(self, known: Relationship | None) -> Relationship:
-        """Return the relationship with the values stated here; roll-up and traversal are the default of most edges."""
+        """Return the relationship with the values stated here; roll-up and traversal default to True."""
         via = self.via or _Via()
         before = known or Relationship(
             child=self.child_record_type,
