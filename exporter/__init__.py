@@ -1,12 +1,12 @@
-"""telnyx-session-exporter: what Telnyx usage sessions cost, as Prometheus metrics that are exactly right.
+"""telnyx-session-exporter: the cost of Telnyx usage sessions, as Prometheus metrics that are exactly right.
 
-A session travels like this; `poll.py` reads in the same order. A source names it, `ledger` remembers it until it is
-due, `poll` claims it, `client` asks Telnyx for its event tree, `tree` reads and completes the tree, `ledger` books the
-difference to what it knew of each event (the rule is `costs`), `metrics` shows the new totals once they are durable,
-and `web` serves the finished page. `lifecycle` says when the session is looked at again. `explain` tells the story of
-one session without booking it, and `privacy` masks what in it names a person.
+A session passes through the packages like this. A source in `sources` reports it, and `ledger` stores it until it is
+due. `polling` claims it, gets its event tree from Telnyx with `telnyx`, and reads and completes the tree with
+`core.tree`. `ledger` books the difference between each event's cost and its last known cost (`core.costs`), `metrics`
+shows the new totals once they are durable, and `web` serves the finished page. `core.lifecycle` decides when it
+is polled again. `explain` shows one session's accounting without booking it, and `core.privacy` masks personal data.
 
-Modules stand in one order, and import only what stands before them; tests/project/test_architecture.py holds it.
+A module imports only from its own package and the packages below it; tests/project/test_architecture.py checks it.
 """
 
 __version__ = "0.1.0"

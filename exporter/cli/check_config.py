@@ -1,12 +1,11 @@
-"""`check-config`: says whether a configuration is right, before anything runs by it.
+"""`check-config`: check a configuration file and a web config file.
 
-Owns what is said of a good one. Reads no API key, so that it may run where none is.
+It reads no API key, so it also works where there is none, as in CI.
 """
 
 import argparse
-from pathlib import Path
 
-from exporter.cli import configuration, flags
+from exporter.cli import flags
 from exporter.web import config as web_config
 
 
@@ -16,15 +15,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    path = arguments.config_file or configuration.DEFAULT_FILE
-    config = configuration.parsed(path)
+    path = arguments.config_file or flags.DEFAULT_FILE
+    config = flags.parse_file(path)
     print(f"{path}: ok, {len(config.accounts)} account(s), {len(config.sessions)} configured session(s)")
-    if arguments.web_config_file is not None:
-        _check_web_config(arguments.web_config_file)
+    web_path = arguments.web_config_file
+    if web_path is not None:
+        loaded = web_config.load(web_path)
+        scheme, users = "https" if loaded.tls else "http", len(loaded.config.basic_auth_users)
+        print(f"{web_path}: ok, {scheme}, {users} user(s)")
+        for remark in loaded.remarks:
+            print(f"{web_path}: {remark}")
     return 0
-
-
-def _check_web_config(path: Path) -> None:
-    loaded = web_config.load(path)
-    scheme, users = "https" if loaded.tls else "http", len(loaded.config.basic_auth_users)
-    print("\n".join([f"{path}: ok, {scheme}, {users} user(s)", *(f"{path}: {remark}" for remark in loaded.remarks)]))

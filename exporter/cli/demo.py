@@ -1,7 +1,4 @@
-"""`demo`: the simulator and the exporter in one process, as `make demo` runs it.
-
-Owns its flags; what the demo is stands in the room of that name.
-"""
+"""`demo`: run the simulator and the exporter in one process, as `make demo` does; see `simulator.demo`."""
 
 import argparse
 import time
@@ -13,9 +10,11 @@ from simulator import demo
 def add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_listen_address(parser)
     parser.add_argument(
-        "--speed", type=flags.positive, default=demo.SPEED, help="session seconds per second (default: %(default)g)"
+        "--speed", type=flags.positive, default=demo.SPEED, help="simulated seconds per second (default: %(default)g)"
     )
-    parser.add_argument("--seconds", type=flags.positive, help="end after so many seconds (default: run until Ctrl-C)")
+    parser.add_argument(
+        "--seconds", type=flags.positive, help="stop after this many seconds (default: run until Ctrl-C)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,9 +1,8 @@
-"""`healthcheck`: asks the exporter on this machine whether it is healthy, for the supervisor of a container.
+"""`healthcheck`: get /-/healthy of the exporter on this machine, for a container's health check.
 
-Owns the question and an exit code; the verdict is /-/healthy's. It is not told of the flags of `run`, so it finds out
-by itself whether TLS is on. It asks this machine only, so any certificate will do, and no password is needed. Nothing
-but the standard library is imported, since it runs every few seconds, and all rooms of the exporter cost a second of a
-processor. The surprising fact: a handshake that is refused for want of a client certificate is good news.
+It doesn't know the flags of `run`, so it tries plain HTTP first and then TLS, with any certificate. If TLS asks for a
+client certificate, the exporter counts as healthy: it is alive. Only the standard library is imported, since the
+command runs every few seconds and importing the exporter costs a second of CPU time.
 """
 
 import argparse
@@ -18,26 +17,26 @@ from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
 COMMAND = "healthcheck"
-SAYS = "ask the exporter on this machine whether it is healthy; exit 0 if it is, 1 if not"
+HELP = "ask the exporter on this machine for its health; exit 0 if it is healthy, else 1"
 LISTEN_ADDRESS = ":9464"
 TIMEOUT_SECONDS = 4.0
-"""Less than the five seconds that the image gives it, so that it can still say what was wrong."""
+"""Less than the 5 s that the image's HEALTHCHECK allows, so that the command can still print the reason."""
 TEXT_MAX = 200
-CLOSED = "alive: TLS answers, but lets nobody in without a client certificate"
+CLOSED = "alive: TLS answers, and asks for a client certificate"
 
-_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not bound
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a key to look up; nothing is bound
 _OK = 200
 _HANDSHAKE = b"\x16"
-"""The first byte of a server's answer to a greeting; a refusal of the greeting itself begins with another."""
+"""The first byte of a ServerHello; an alert, which refuses our ClientHello, begins with another byte."""
 
 
 class Unhealthy(Exception):
-    """It is not, or nobody can tell; the message says which."""
+    """The exporter is unhealthy or doesn't answer; the message says which."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command by itself; `argv` is what stands after its name."""
-    parser = argparse.ArgumentParser(prog=f"telnyx-session-exporter {COMMAND}", description=SAYS)
+    """Run the command alone, without `exporter.cli.main`; `argv` is what follows its name."""
+    parser = argparse.ArgumentParser(prog=f"telnyx-session-exporter {COMMAND}", description=HELP)
     add_flags(parser)
     return run(parser.parse_args(argv))
 
@@ -48,7 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         dest="listen_address",
         default=LISTEN_ADDRESS,
         metavar="HOST:PORT",
-        help="as it was given to `run` (default: %(default)s)",
+        help="the same as for `run` (default: %(default)s)",
     )
     parser.add_argument(
         "--timeout-seconds", type=float, default=TIMEOUT_SECONDS, metavar="N", help="(default: %(default)g)"
@@ -56,17 +55,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, and print the answer."""
+    """Ask, print the answer, and return the exit code."""
     try:
-        said, code = ask(*place(arguments.listen_address), arguments.timeout_seconds), 0
+        answer, code = ask(*target(arguments.listen_address), arguments.timeout_seconds), 0
     except Unhealthy as error:
-        said, code = str(error), 1
-    print(said, file=sys.stderr if code else sys.stdout)
+        answer, code = str(error), 1
+    print(answer, file=sys.stderr if code else sys.stdout)
     return code
 
 
-def place(address: str) -> tuple[str, int]:
-    """Where to ask: the host and port of a listening address; raises Unhealthy."""
+def target(address: str) -> tuple[str, int]:
+    """Return the host and port at which a listen address can be reached; raises Unhealthy."""
     host, port = "", None
     with suppress(ValueError):
         parts = urlsplit(f"//{address}")
@@ -77,7 +76,7 @@ def place(address: str) -> tuple[str, int]:
 
 
 def ask(host: str, port: int, timeout_seconds: float) -> str:
-    """What the exporter says of its health; raises Unhealthy."""
+    """Return the exporter's answer; raises Unhealthy."""
 
     def connect() -> socket.socket:
         return socket.create_connection((host, port), timeout_seconds)
@@ -86,49 +85,50 @@ def ask(host: str, port: int, timeout_seconds: float) -> str:
         with connect() as connected:
             try:
                 return _answer(connected)
-            except (HTTPException, ConnectionError):  # all that TLS makes of plain HTTP
-                pass
-        return _ask_secretly(connect)
+            except (HTTPException, ConnectionError):
+                pass  # a TLS server fails plain HTTP in one of these ways
+        return _ask_tls(connect)
     except (OSError, HTTPException) as error:
         raise Unhealthy(f"{host}:{port}: no answer ({_reason(error)})") from None
 
 
-def _ask_secretly(connect: Callable[[], socket.socket]) -> str:
+def _ask_tls(connect: Callable[[], socket.socket]) -> str:
     context = _context()
     with ExitStack() as opened:
         try:
-            secret = opened.enter_context(context.wrap_socket(connect()))
-            _await_verdict(secret)
+            tls = opened.enter_context(context.wrap_socket(connect()))
+            _await_verdict(tls)
         except (ssl.SSLError, ConnectionError) as error:
             refusal = error
         else:
-            return _answer(secret)
-    # asyncio's servers hang up without saying why.
+            return _answer(tls)
+    # asyncio's servers close the connection without an alert, so a second connection tells TLS from something else.
     with connect() as connected:
         if not _speaks_tls(connected, context):
             raise refusal
     return CLOSED
 
 
-def _await_verdict(secret: ssl.SSLSocket) -> None:
-    """Of TLS 1.3: what the server says after its client has finished, or that it hangs up; raises ConnectionError."""
-    if secret.version() != "TLSv1.3":
+def _await_verdict(tls: ssl.SSLSocket) -> None:
+    """Raise ConnectionError if a TLS 1.3 server closes after our handshake, as it does to refuse our certificate."""
+    # In TLS 1.3 the client finishes first, so a refusal arrives only after its handshake has succeeded.
+    if tls.version() != "TLSv1.3":
         return
-    timeout = secret.gettimeout()
-    select.select([secret], [], [], timeout)
-    secret.setblocking(False)
+    timeout = tls.gettimeout()
+    select.select([tls], [], [], timeout)
+    tls.setblocking(False)
     with suppress(ssl.SSLWantReadError):
-        if not secret.recv(1):
-            raise ConnectionError("hung up after the handshake")
-    secret.settimeout(timeout)
+        if not tls.recv(1):
+            raise ConnectionError("closed after the handshake")
+    tls.settimeout(timeout)
 
 
 def _speaks_tls(connected: socket.socket, context: ssl.SSLContext) -> bool:
-    """Whether the answer to a client's greeting is a server's."""
-    greeting = ssl.MemoryBIO()
+    """Return whether the answer to a ClientHello is a ServerHello."""
+    hello = ssl.MemoryBIO()
     with suppress(ssl.SSLWantReadError):
-        context.wrap_bio(ssl.MemoryBIO(), greeting).do_handshake()
-    connected.sendall(greeting.read())
+        context.wrap_bio(ssl.MemoryBIO(), hello).do_handshake()
+    connected.sendall(hello.read())
     return connected.recv(1) == _HANDSHAKE
 
 
@@ -144,7 +144,7 @@ def _answer(connected: socket.socket) -> str:
 
 
 def _context() -> ssl.SSLContext:
-    """Any version, any suite, any certificate: nothing secret is sent or believed."""
+    """Return a context for any version, suite and certificate: nothing secret is sent, and nothing is trusted."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

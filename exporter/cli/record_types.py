@@ -1,7 +1,4 @@
-"""`record-types`: the kinds of session and event that Telnyx documents, as a table.
-
-Owns its columns.
-"""
+"""`record-types`: print the record types that Telnyx documents, with their products and children."""
 
 import argparse
 
@@ -11,7 +8,7 @@ HEADING = ("RECORD TYPE", "GROUP", "PRODUCT", "CHILDREN (* not in the parent's c
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """It has none of its own."""
+    """Add nothing: the command has no flags of its own."""
 
 
 def run(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes the arguments

@@ -1,8 +1,4 @@
-"""`run`: the exporter itself, until a signal ends it.
-
-Owns the signals and how the interpreter is set up for the threads. The surprising fact: a second signal ends it at
-once, for nothing is lost by that either.
-"""
+"""`run`: run the exporter until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
 
 import argparse
 import asyncio
@@ -10,16 +6,16 @@ import gc
 import signal
 import sys
 
-from exporter.cli import configuration, flags
+from exporter.cli import flags
 from exporter.runtime.app import App, SystemClock
 from exporter.runtime.reload import Origin
 
 SWITCH_SECONDS = 0.0005
-"""How long a thread keeps the interpreter: a scrape must not wait 5 ms, Python's default, for each turn of polling."""
+"""How long a thread keeps the interpreter. With Python's default of 5 ms a scrape would wait too long for polls."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    flags.add_config_file(parser, configuration.DEFAULT)
+    flags.add_config_file(parser)
     flags.add_listen_address(parser)
     flags.add_web_config_file(parser)
     parser.add_argument(
@@ -28,21 +24,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=flags.seconds,
         default=0.0,
         metavar="SECONDS",
-        help="how often the file is looked at, to be reloaded when it has changed (default: never)",
+        help="check the configuration file this often, and reload it if it has changed (default: never)",
     )
     parser.add_argument(
         "--web.enable-lifecycle",
         dest="enable_lifecycle",
         action="store_true",
-        help="have POST /-/reload read the configuration again; SIGHUP always does",
+        help="let POST /-/reload reload the configuration; SIGHUP always does",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     origin = Origin(
-        lambda: configuration.config(arguments),
-        lambda: configuration.file(arguments),
+        lambda: flags.load_config(arguments),
+        lambda: flags.config_path(arguments),
         lifecycle=arguments.enable_lifecycle,
         look_seconds=arguments.auto_reload_interval,
     )
@@ -53,13 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
         origin=origin,
         web_config=arguments.web_config_file,
     )
-    gc.freeze()  # what was imported is never garbage; to look through it again and again stops all threads for 70 ms
+    gc.freeze()  # imported modules are never garbage; collecting them would stop all threads for 70 ms each time
     asyncio.run(until_signal(app))
     return 0
 
 
 async def until_signal(app: App) -> None:
-    """Run the exporter until SIGTERM or SIGINT."""
+    """Run the exporter until SIGTERM or SIGINT; a second signal ends the process at once, which loses nothing."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

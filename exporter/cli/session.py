@@ -1,12 +1,9 @@
-"""`session`: prints one session's tree with its costs, and every sample that it yields; books nothing.
-
-Owns which account is asked and the form that is printed.
-"""
+"""`session`: poll one session, and print its tree with its costs and metric samples; nothing is booked."""
 
 import argparse
 import asyncio
 
-from exporter.cli import configuration, flags
+from exporter.cli import flags
 from exporter.config.rules import date_or_time
 from exporter.core.errors import ConfigError, ExporterError
 from exporter.core.model import SessionRef
@@ -15,24 +12,27 @@ from exporter.runtime.app import App, SystemClock
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    flags.add_config_file(parser, configuration.DEFAULT)
+    flags.add_config_file(parser)
     parser.add_argument("record_type", metavar="RECORD_TYPE", help="such as call-session; `record-types` lists them")
-    parser.add_argument("event_id", metavar="EVENT_ID", help="the id of the session's first event")
+    parser.add_argument("event_id", metavar="EVENT_ID", help="the id of the session's root event")
     parser.add_argument("--account", help="the account's name (default: the first one)")
     parser.add_argument(
-        "--date-time", type=_date_or_time, metavar="TIME", help="when it began (ISO 8601); the API then searches faster"
+        "--date-time",
+        type=_date_or_time,
+        metavar="TIME",
+        help="when the session began (ISO 8601); the API then finds it faster",
     )
     parser.add_argument(
         "--format",
         choices=list(FORMS),
         default="tree",
-        help="a picture with its samples, everything as JSON, a row per event, or what /probe answers"
+        help="tree: the tree and its samples; json: everything; csv: a row per event; openmetrics: the answer of /probe"
         " (default: %(default)s)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = configuration.config(arguments)
+    config = flags.load_config(arguments)
     names = [known.name for known in config.accounts]
     name = names[0] if arguments.account is None else arguments.account
     if name not in names:
@@ -55,6 +55,6 @@ async def _looked(app: App, ref: SessionRef) -> ProbeResult:
 
 def _date_or_time(text: str) -> str:
     try:
-        return str(date_or_time().take(text))
+        return str(date_or_time().accept(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error

@@ -1,7 +1,4 @@
-"""`simulate`: serves the Telnyx look-alike, with the flags of its settings.
-
-Owns the flags and the line that says where it is. Both signals end it well.
-"""
+"""`simulate`: serve a simulated Telnyx API; its flags are the simulator's settings."""
 
 import argparse
 import signal
@@ -21,53 +18,70 @@ _Record = TypeVar("_Record", bound=Struct)
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
     parser.add_argument("--port", type=flags.port, default=9465, help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="another number, other sessions (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the random sessions (default: %(default)s)")
     parser.add_argument(
-        "--speed", type=flags.positive, default=1.0, help="session seconds per second (default: %(default)g)"
+        "--speed", type=flags.positive, default=1.0, help="simulated seconds per second (default: %(default)g)"
     )
-    parser.add_argument("--now", action="store_true", help="session time starts now, not at a fixed date")
+    parser.add_argument("--now", action="store_true", help="start the simulated time now instead of at a fixed date")
     parser.add_argument(
         "--sessions-per-hour", type=flags.positive, default=120.0, metavar="N", help="(default: %(default)g)"
     )
-    parser.add_argument("--sessions-max", type=int, metavar="N", help="after so many no more begin (default: no end)")
     parser.add_argument(
-        "--history-seconds", type=float, default=0.0, metavar="N", help="how long before the start the first one begins"
+        "--sessions-max", type=int, metavar="N", help="start no more than this many sessions (default: no end)"
     )
     parser.add_argument(
-        "--rating-delay-scale", type=float, default=1.0, metavar="N", help="how late bills are (default: %(default)g)"
+        "--history-seconds",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="how long before the start the first session begins",
     )
     parser.add_argument(
-        "--requests-per-second", type=int, default=1000, metavar="N", help="more get 429 (default: %(default)s)"
+        "--rating-delay-scale",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="multiply the delay of bills by this (default: %(default)g)",
     )
-    bills = parser.add_argument_group("bills", "what becomes of them after the first rating")
+    parser.add_argument(
+        "--requests-per-second", type=int, default=1000, metavar="N", help="answer 429 to more (default: %(default)s)"
+    )
+    bills = parser.add_argument_group("bills", "shares of bills that change after the first rating")
     for name in simulator.Bills.__struct_fields__:
         bills.add_argument(f"--{name.replace('_', '-')}", type=flags.share, metavar="SHARE", help="(default: 0)")
-    faults = parser.add_argument_group("faults", "of the API's answers; POST /_faults changes them")
+    faults = parser.add_argument_group("faults", "faults of the API; POST /_faults changes them")
     faults.add_argument(
-        "--error-share", type=flags.share, metavar="SHARE", help="requests answered by a fault (default: 0)"
+        "--error-share", type=flags.share, metavar="SHARE", help="share of requests answered with a fault (default: 0)"
     )
     faults.add_argument(
-        "--latency-seconds", type=float, metavar="N", help="answers come up to so much later (default: 0)"
+        "--latency-seconds", type=float, metavar="N", help="the longest random delay of an answer (default: 0)"
     )
-    webhooks = parser.add_argument_group("webhooks", "of calls and messages; POST /_webhooks changes url and shares")
-    webhooks.add_argument("--webhook-url", metavar="URL", help="where they are posted (default: nowhere)")
+    webhooks = parser.add_argument_group(
+        "webhooks", "webhooks of calls and messages; POST /_webhooks changes url and shares"
+    )
+    webhooks.add_argument("--webhook-url", metavar="URL", help="where webhooks are posted (default: nowhere)")
     webhooks.add_argument(
-        "--webhook-lost-share", type=flags.share, metavar="SHARE", help="never delivered (default: 0)"
+        "--webhook-lost-share", type=flags.share, metavar="SHARE", help="share of webhooks never delivered (default: 0)"
     )
     webhooks.add_argument(
-        "--webhook-duplicated-share", type=flags.share, metavar="SHARE", help="delivered twice (default: 0)"
+        "--webhook-duplicated-share",
+        type=flags.share,
+        metavar="SHARE",
+        help="share of webhooks delivered twice (default: 0)",
     )
     webhooks.add_argument(
-        "--webhook-delay-seconds", type=float, metavar="N", help="they come up to so much later (default: 0)"
+        "--webhook-delay-seconds", type=float, metavar="N", help="the longest random delay of a webhook (default: 0)"
     )
     parser.add_argument(
         "--detail-records-late-seconds",
         type=float,
         default=0.0,
         metavar="N",
-        help="detail records are listed up to so much later than their events exist (default: %(default)g)",
+        help="the longest random delay between an event and its detail record (default: %(default)g)",
     )
-    parser.add_argument("--api-key", default="KEY-simulator", help="the key that it accepts (default: %(default)s)")
+    parser.add_argument(
+        "--api-key", default="KEY-simulator", help="the API key that the simulator accepts (default: %(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,15 +103,15 @@ def run(arguments: argparse.Namespace) -> int:
     )
     host, port = arguments.host, arguments.port
 
-    def begun() -> None:
+    def announce() -> None:
         print(f"simulator at http://{host}:{port}/v2, key {settings.api_key}, truth at /_truth")
         target = settings.webhooks.url or "where POST /_webhooks says"
         print(f"webhooks to {target}, public key {simulator.Signer(settings).public_key}", flush=True)
 
     try:
         with suppress(KeyboardInterrupt):
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # both signals end it well
-            simulator.serve(settings, host, port, time.monotonic, time.time, begun=begun)
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+            simulator.serve(settings, host, port, time.monotonic, time.time, begun=announce)
     except OSError as error:
         problem = f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port"
         raise ConfigError("simulate", problem) from error
@@ -105,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _given(record: type[_Record], arguments: argparse.Namespace, prefix: str = "") -> _Record:
-    """The record with those of its fields that were given as flags, whose names begin with the prefix."""
+    """Return the record with the values of the flags that were given; a flag is the prefix and a field's name."""
     flags = {name: vars(arguments).get(prefix + name) for name in record.__struct_fields__}
     return record(**{name: value for name, value in flags.items() if value is not None})
 

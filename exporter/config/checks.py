@@ -7,7 +7,7 @@ environment. Each check yields the path to mend and what to do about it; it neve
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
-from exporter.config.quoting import bare, shown
+from exporter.config.quoting import quoted, sanitized
 from exporter.config.read import Problem
 from exporter.config.settings import Config, ConfiguredSession
 from exporter.core.privacy import Redactor
@@ -35,7 +35,7 @@ def _personal_labels(config: Config) -> Iterator[Problem]:
         if redactor.hides(label.field) and not label.allow_personal:
             place = f"metrics.labels[{index}]"
             problem = (
-                f"{shown(label.field)} is personal by web.redact_fields, and a label would show it to everybody who "
+                f"{quoted(label.field)} is personal by web.redact_fields, and a label would show it to everybody who "
                 f"sees a metric; take another field, or set {place}.allow_personal: true"
             )
             yield f"{place}.field", problem
@@ -45,7 +45,7 @@ def _used_twice(path: str, noun: str, names: Iterable[str]) -> Iterator[Problem]
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            yield f"{path}[{index}].name", f"{shown(name)} is used twice; every {noun} needs its own name"
+            yield f"{path}[{index}].name", f"{quoted(name)} is used twice; every {noun} needs its own name"
         seen.add(name)
 
 
@@ -60,7 +60,7 @@ def _budget_matches(config: Config) -> Iterator[Problem]:
             if name not in known:
                 yield (
                     f"budgets[{index}].match",
-                    f"no cost has a label {shown(name)}; there are {_listed(sorted(known))}",
+                    f"no cost has a label {quoted(name)}; there are {_listed(sorted(known))}",
                 )
 
 
@@ -84,12 +84,12 @@ def account_problems(sessions: Iterable[ConfiguredSession], names: Sequence[str]
             yield place, f"missing; there are several accounts, so name one: {_listed(names)}"
         elif session.account is not None and session.account not in names:
             close = get_close_matches(session.account, names, n=1)
-            cure = f"did you mean {bare(close[0])}?" if close else f"there are {_listed(names)}"
-            yield place, f"no account is named {shown(session.account)}; {cure}"
+            cure = f"did you mean {sanitized(close[0])}?" if close else f"there are {_listed(names)}"
+            yield place, f"no account is named {quoted(session.account)}; {cure}"
 
 
 def _listed(names: Sequence[str]) -> str:
-    return bare(", ".join(names))
+    return sanitized(", ".join(names))
 
 
 def _sessions_differ(config: Config) -> Iterator[Problem]:

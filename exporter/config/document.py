@@ -2,7 +2,7 @@
 
 Owns the syntax and its traps: duplicate keys, aliases, depth, size, tags. Knows no setting. It takes PyYAML's node tree
 and never lets PyYAML construct anything; the surprising fact is how much YAML 1.1 reads into plain text (`1:30` is 90,
-`no` is false, `2026-03-17` a date), so all but plain decimal numbers, text and null stay `Odd`, as they were written,
+`no` is false, `2026-03-17` a date), so all but plain decimal numbers, text and null stay `Verbatim`, as written,
 for the rule of the setting to refuse.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from exporter.config.quoting import bare, join
+from exporter.config.quoting import join_path, sanitized
 from exporter.core.errors import ConfigError
 
 BYTES_MAX = 1_048_576
@@ -25,7 +25,7 @@ DEPTH_MAX = 20
 _TAG = "tag:yaml.org,2002:"
 
 
-class Odd(Struct, frozen=True):
+class Verbatim(Struct, frozen=True):
     """A value that no setting takes, as it was written: a date, a yes, a NaN, a number in hexadecimal."""
 
     text: str
@@ -89,7 +89,7 @@ def _read(text: str, name: str) -> Any:
         mark = error.problem_mark
         place = f"{name}, line {mark.line + 1}, column {mark.column + 1}" if mark else name
         reasons = filter(None, (error.context, error.problem))
-        raise ConfigError(place, ", ".join(map(bare, reasons))) from None
+        raise ConfigError(place, ", ".join(map(sanitized, reasons))) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise ConfigError(f"{name}, line {line}", "a control character; remove it") from None
@@ -104,7 +104,7 @@ def _plain(node: yaml.Node, path: str) -> Any:
         return _mapping(node, path)
     if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
         return [_plain(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
-    return _scalar(node) if isinstance(node, yaml.ScalarNode) else Odd(node.tag)
+    return _scalar(node) if isinstance(node, yaml.ScalarNode) else Verbatim(node.tag)
 
 
 def _mapping(node: yaml.MappingNode, path: str) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _mapping(node: yaml.MappingNode, path: str) -> dict[str, Any]:
             problem = "a key must be plain text, not a list or a mapping"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
         key, line = key_node.value, key_node.start_mark.line + 1
-        where = join(path, key)
+        where = join_path(path, key)
         if key in values:
             raise ConfigError(where, f"given twice, on lines {lines[key]} and {line}; keep one")
         values[key], lines[key] = _plain(value_node, where), line
@@ -126,7 +126,7 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     try:
         return _SCALARS[node.tag](node.value)
     except (KeyError, ValueError, ArithmeticError):
-        return Odd(node.value)
+        return Verbatim(node.value)
 
 
 def _finite(text: str) -> Decimal:

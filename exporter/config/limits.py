@@ -23,27 +23,27 @@ def _window() -> Rule:
     seconds = whole(60, 366 * 86_400)
     expected = "day, week, month or a whole number of seconds from 60 to 31622400"
 
-    def take(value: Any) -> str | int:
+    def accept(value: Any) -> str | int:
         if value in WINDOWS:
             return str(value)
         try:
-            return int(seconds.take(value))
+            return int(seconds.accept(value))
         except ValueError:
             raise ValueError(f"expected {expected}, got {value!r}") from None
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def _timezone() -> Rule:
     expected = "a time zone of the IANA database, such as UTC or Europe/Berlin"
 
-    def take(value: Any) -> str:
+    def accept(value: Any) -> str:
         try:
             return ZoneInfo(value).key
         except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
             raise ValueError(f"expected {expected}, got {value!r}") from None
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def _match() -> Rule:
@@ -51,12 +51,12 @@ def _match() -> Rule:
     name = text("a label name", r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
     label = printable(128)
 
-    def take(value: Any) -> tuple[tuple[str, str], ...]:
+    def accept(value: Any) -> tuple[tuple[str, str], ...]:
         if not isinstance(value, Mapping) or len(value) > MATCHES_MAX:
             raise ValueError(f"expected {expected}, got {value!r}")
-        return tuple(sorted((name.take(key), label.take(wanted)) for key, wanted in value.items()))
+        return tuple(sorted((name.accept(key), label.accept(wanted)) for key, wanted in value.items()))
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 class Budget(Struct, frozen=True, kw_only=True):

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from exporter.config.checks import problems_between
 from exporter.config.document import BYTES_MAX, read_document
-from exporter.config.quoting import shown
+from exporter.config.quoting import quoted
 from exporter.config.read import Problem, raise_problems, read_record
-from exporter.config.secret import PUBLIC_KEY, Secret, public_key, secret_from_environment, secret_from_file
+from exporter.config.secret import PUBLIC_KEY, Secret, public_key, secret_from_file, secret_from_variable
 from exporter.config.settings import Account, Config
 from exporter.core.errors import ConfigError
 
@@ -49,7 +49,7 @@ def resolve_key(account: Account, environ: Mapping[str, str]) -> Secret:
     source = "api_key_env" if account.api_key_file is None else "api_key_file"
     try:
         if account.api_key_file is None:
-            return secret_from_environment(account.api_key_env or "", environ)
+            return secret_from_variable(account.api_key_env or "", environ)
         return secret_from_file(account.api_key_file)
     except ConfigError as error:
         raise ConfigError(source, error.problem) from None
@@ -61,10 +61,10 @@ def resolve_webhook_key(account: Account, environ: Mapping[str, str]) -> bytes |
     source = "webhook_public_key_env" if path is None else "webhook_public_key_file"
     try:
         if path is not None:
-            return public_key(secret_from_file(path, PUBLIC_KEY).reveal(), shown(str(path)))
+            return public_key(secret_from_file(path, PUBLIC_KEY).reveal(), quoted(str(path)))
         if variable is not None:
             place = f"the environment variable {variable}"
-            return public_key(secret_from_environment(variable, environ, PUBLIC_KEY).reveal(), place)
+            return public_key(secret_from_variable(variable, environ, PUBLIC_KEY).reveal(), place)
     except ConfigError as error:
         raise ConfigError(source, error.problem) from None
     return None
@@ -89,7 +89,7 @@ def _authorities(account: Account, path: str) -> Iterator[Problem]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(account.ca_file)
     except OSError as error:  # SSLError is one too
         reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
-        yield path, f"cannot read {shown(str(account.ca_file))} ({reason}); it must hold certificates in PEM form"
+        yield path, f"cannot read {quoted(str(account.ca_file))} ({reason}); it must hold certificates in PEM form"
 
 
 def _shared_keys(accounts: list[Account]) -> Iterator[Problem]:
@@ -97,5 +97,7 @@ def _shared_keys(accounts: list[Account]) -> Iterator[Problem]:
     for index, account in enumerate(accounts):
         earlier = first.setdefault(account.api_key(), account.name)
         if earlier != account.name:
-            problem = f"has the API key of the account {shown(earlier)}; every event would be booked twice, so keep one"
+            problem = (
+                f"has the API key of the account {quoted(earlier)}; every event would be booked twice, so keep one"
+            )
             yield f"accounts[{index}]", problem

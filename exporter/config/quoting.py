@@ -19,25 +19,25 @@ def is_key_shaped(text: str) -> bool:
     return _KEY_SHAPED.search(text) is not None
 
 
-def bare(text: str) -> str:
+def sanitized(text: str) -> str:
     """Foreign text without quotes; one that would break the line is escaped."""
     masked = _KEY_SHAPED.sub("***", text)
     clipped = masked if len(masked) <= _SHOWN_MAX else f"{masked[:_SHOWN_MAX]}..."
     return clipped if clipped.isprintable() else json.dumps(clipped)
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """A value as the reader of a message knows it from the file."""
     if isinstance(value, str):
-        text = bare(value)
+        text = sanitized(value)
         return text if text.startswith('"') else f'"{text}"'
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    return "nothing" if value is None else bare(str(value))
+    return "nothing" if value is None else sanitized(str(value))
 
 
-def join(path: str, key: str) -> str:
+def join_path(path: str, key: str) -> str:
     """The path of a key below another: `polling.scheduler_interval_seconds`."""
-    return f"{path}.{bare(key)}" if path else bare(key)
+    return f"{path}.{sanitized(key)}" if path else sanitized(key)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from exporter.config.quoting import join, shown
+from exporter.config.quoting import join_path, quoted
 from exporter.config.rules import AnyRule, ListOf, Rule, Section, SettingSpec
 from exporter.core.errors import ConfigError
 
@@ -31,7 +31,7 @@ class Setting(Struct, frozen=True):
 
     key: str
     field: str
-    row: SettingSpec
+    spec: SettingSpec
     default: object
 
     @property
@@ -43,10 +43,10 @@ class Setting(Struct, frozen=True):
 def settings_of(record: type[Struct]) -> tuple[Setting, ...]:
     """The settings of a record, in order; fields without a Row are none."""
     return tuple(
-        Setting(field.encode_name, field.name, row, field.default)
+        Setting(field.encode_name, field.name, spec, field.default)
         for field in fields(record)
-        for row in getattr(field.type, "__metadata__", ())
-        if isinstance(row, SettingSpec)
+        for spec in getattr(field.type, "__metadata__", ())
+        if isinstance(spec, SettingSpec)
     )
 
 
@@ -92,11 +92,11 @@ class _Reader:
             case ListOf():
                 return self.entries(rule, value, path)
             case Rule():
-                return self._accepted(rule.take, value, path)
+                return self._accepted(rule.accept, value, path)
 
     def section(self, rule: Section, value: Any, path: str) -> Struct | None:
         if not isinstance(value, Mapping):
-            self._problem(path, f"expected {rule.expected}, got {shown(value)}")
+            self._problem(path, f"expected {rule.expected}, got {quoted(value)}")
             return None
         before = len(self.problems)
         settings = settings_of(rule.record)
@@ -104,9 +104,9 @@ class _Reader:
         self._unknown(path, value, settings)
         for setting in settings:
             if setting.required and setting not in given:
-                self._problem(join(path, setting.key), f"missing; expected {setting.row.rule.expected}")
+                self._problem(join_path(path, setting.key), f"missing; expected {setting.spec.rule.expected}")
         kept = {
-            setting.field: self._value(setting.row.rule, value[setting.key], join(path, setting.key))
+            setting.field: self._value(setting.spec.rule, value[setting.key], join_path(path, setting.key))
             for setting in given
         }
         for group in rule.one_of:
@@ -115,7 +115,7 @@ class _Reader:
 
     def entries(self, rule: ListOf, value: Any, path: str) -> tuple[Any, ...] | None:
         if not isinstance(value, list):
-            self._problem(path, f"expected {rule.expected}, got {shown(value)}")
+            self._problem(path, f"expected {rule.expected}, got {quoted(value)}")
             return None
         if not rule.at_least <= len(value) <= rule.at_most:
             self._problem(path, f"expected {rule.at_least} to {rule.at_most} entries, got {len(value)}")
@@ -126,29 +126,29 @@ class _Reader:
             self._accepted(rule.check, entries, path)
         return entries
 
-    def _accepted(self, take: Callable[[Any], Any], value: Any, path: str) -> Any:
+    def _accepted(self, accept: Callable[[Any], Any], value: Any, path: str) -> Any:
         try:
-            return take(value)
+            return accept(value)
         except ValueError as error:
             self._problem(path, str(error))
             return None
 
     def _unknown(self, path: str, values: Mapping[str, Any], settings: Sequence[Setting]) -> None:
         known = [setting.key for setting in settings]
-        renamed = {setting.row.formerly: setting.key for setting in settings if setting.row.formerly}
+        renamed = {setting.spec.formerly: setting.key for setting in settings if setting.spec.formerly}
         for key in values:
             if key in renamed:
-                self._problem(join(path, key), f"renamed; write {renamed[key]} instead")
+                self._problem(join_path(path, key), f"renamed; write {renamed[key]} instead")
             elif key not in known:
                 # Only what is shown is worth the search; a list from elsewhere may have 100,000 wrong keys.
                 close = get_close_matches(key, known, n=1) if len(self.problems) < PROBLEMS_SHOWN_MAX else []
                 cure = f"did you mean {close[0]}?" if close else f"known here are {', '.join(known)}"
-                self._problem(join(path, key), f"unknown key; {cure}")
+                self._problem(join_path(path, key), f"unknown key; {cure}")
 
     def _unchosen(self, path: str, chosen: list[str], group: tuple[str, ...]) -> dict[str, None]:
         """The other keys of the group as None, so that no default stands beside the one that was given."""
         for key in chosen[1:]:
-            self._problem(join(path, key), f"given beside {chosen[0]}; keep one of the two")
+            self._problem(join_path(path, key), f"given beside {chosen[0]}; keep one of the two")
         return dict.fromkeys(set(group) - set(chosen)) if chosen else {}
 
     def _problem(self, path: str, problem: str) -> None:
@@ -157,4 +157,4 @@ class _Reader:
 
 def _is_empty(setting: Setting, value: object) -> bool:
     """Whether it is a section or list with nothing below its key."""
-    return value is None and not isinstance(setting.row.rule, Rule)
+    return value is None and not isinstance(setting.spec.rule, Rule)

@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
 
 def _place(prefix: str, setting: Setting) -> tuple[str, type[Struct] | None]:
     """The path of a setting, and the record below it, if it is a section or a list of sections."""
-    match setting.row.rule:
+    match setting.spec.rule:
         case Section(record=record):
             return f"{prefix}{setting.key}", record
         case ListOf(rule=Section(record=record)):
@@ -76,19 +76,19 @@ def _section(record: type[Struct], prefix: str) -> Iterator[str]:
     for setting in settings_of(record):
         path, below = _place(prefix, setting)
         if below is not None:
-            yield f"## `{path}`\n\n{setting.row.help}\n"
+            yield f"## `{path}`\n\n{setting.spec.help}\n"
             yield from _section(below, f"{path}.")
 
 
 def _line(setting: Setting) -> str:
-    cells = f"`{setting.key}`", setting.row.rule.expected, _default(setting), setting.row.help
+    cells = f"`{setting.key}`", setting.spec.rule.expected, _default(setting), setting.spec.help
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _default(setting: Setting) -> str:
     if setting.required:
         return "required"
-    return setting.row.unset if setting.default is None else f"`{_written(setting.default)}`"
+    return setting.spec.unset if setting.default is None else f"`{_written(setting.default)}`"
 
 
 def _written(value: object) -> str:

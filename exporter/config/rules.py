@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from msgspec import Struct
 
-from exporter.config.quoting import is_key_shaped, shown
+from exporter.config.quoting import is_key_shaped, quoted
 
 TEN_YEARS = 315_360_000
 """In seconds: past it a number is a slip, and sums with it would leave the range of dates."""
@@ -30,7 +30,7 @@ class Rule(Struct, frozen=True):
     """One value: `expected` completes "expected ..." in messages and describes the setting in the reference."""
 
     expected: str
-    take: Callable[[Any], Any]
+    accept: Callable[[Any], Any]
 
 
 def accept_any_list(_values: Sequence[Any]) -> None:
@@ -87,52 +87,52 @@ def money(low: int, high: int) -> Rule:
     """A number kept as Decimal, exactly as it is written; as in prices, at most 12 places."""
     amount = _number("an amount", low, high, (int, Decimal), Decimal)
 
-    def take(value: Any) -> Decimal:
-        accepted: Decimal = amount.take(value)
+    def accept(value: Any) -> Decimal:
+        accepted: Decimal = amount.accept(value)
         if accepted != round(accepted, 12):
             _unfit(f"{amount.expected} with at most 12 decimal places", value)
         return accepted
 
-    return Rule(amount.expected, take)
+    return Rule(amount.expected, accept)
 
 
 def _number(noun: str, low: float, high: float | None, kinds: tuple[type, ...], keep: Callable[[Any], Any]) -> Rule:
     expected = f"{noun} of at least {low}" if high is None else f"{noun} from {low} to {high}"
     floor, ceiling = (Decimal(str(limit)) for limit in (low, TEN_YEARS if high is None else high))
 
-    def take(value: Any) -> Any:
+    def accept(value: Any) -> Any:
         if type(value) not in kinds or value < floor:  # as written: 0.05 is not below the float 0.05
             _unfit(expected, value)
         if value > ceiling:
             _unfit(expected if high is not None else f"{noun} of at most {ceiling} (ten years)", value)
         return keep(value or 0)  # -0.0 is 0, also where it is printed
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def text(expected: str, pattern: str, *refused: str) -> Rule:
     """Text that matches the whole pattern and is none of `refused`."""
     matches = re.compile(pattern, re.ASCII).fullmatch
 
-    def take(value: Any) -> str:
+    def accept(value: Any) -> str:
         accepted = _text(expected, value)
         if not matches(accepted) or accepted in refused:
             _unfit(expected, value)
         return accepted
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def printable(longest: int) -> Rule:
     expected = f"text of 1 to {longest} printable characters, with no space at either end"
 
-    def take(value: Any) -> str:
+    def accept(value: Any) -> str:
         accepted = _text(expected, value)
         if not 1 <= len(accepted) <= longest or not accepted.isprintable() or accepted != accepted.strip():
             _unfit(expected, value)
         return accepted
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def choice(*words: str) -> Rule:
@@ -143,39 +143,39 @@ def switch() -> Rule:
     """True or false, and none of the other words that YAML 1.1 takes for them; quoted, they are text."""
     expected = "true or false"
 
-    def take(value: Any) -> bool:
+    def accept(value: Any) -> bool:
         if isinstance(value, str) or str(value) not in {"true", "false"}:
             _unfit(expected, value)
         return str(value) == "true"
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def file_path() -> Rule:
     expected = "the path of a file"
     accepted = printable(4096)
 
-    def take(value: Any) -> Path:
+    def accept(value: Any) -> Path:
         try:
-            return Path(accepted.take(value))
+            return Path(accepted.accept(value))
         except ValueError:
             _unfit(expected, value)
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def variable() -> Rule:
     """The name of an environment variable; what is there instead is never shown, for it may be the key."""
     expected = "the name of an environment variable, such as TELNYX_API_KEY"
 
-    def take(value: Any) -> str:
+    def accept(value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", value):
             raise ValueError(f"expected {expected}; what it holds is not shown, for it may be the key itself")
         if is_key_shaped(value):
             raise ValueError(f"expected {expected}, got what looks like the key itself; keep the key out of this file")
         return value
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def date_or_time() -> Rule:
@@ -184,15 +184,15 @@ def date_or_time() -> Rule:
         r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?",
     )
 
-    def take(value: Any) -> str:
-        accepted: str = shape.take(value)
+    def accept(value: Any) -> str:
+        accepted: str = shape.accept(value)
         try:
             datetime.fromisoformat(accepted)
         except ValueError:  # the shape is right, the 31st of February is not
             _unfit(shape.expected, value)
         return accepted
 
-    return Rule(shape.expected, take)
+    return Rule(shape.expected, accept)
 
 
 _URL = re.compile(
@@ -204,7 +204,7 @@ def web_url() -> Rule:
     """An http or https URL without credentials, query or fragment; kept without a trailing slash."""
     expected = "an http or https URL, such as https://api.telnyx.com/v2"
 
-    def take(value: Any) -> str:
+    def accept(value: Any) -> str:
         url = _text(expected, value)
         _without(url, "@?#", "expected a URL without credentials, query or fragment; they are not shown")
         match = _URL.fullmatch(url)
@@ -212,13 +212,13 @@ def web_url() -> Rule:
             _unfit(expected, value)
         return url.rstrip("/")
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def ledger_url() -> Rule:
     expected = "sqlite:/// and the path of a file, such as sqlite:///telnyx-sessions.sqlite, or postgresql://USER@HOST/DATABASE"
 
-    def take(value: Any) -> str:
+    def accept(value: Any) -> str:
         if isinstance(value, str) and value.startswith("postgres"):
             return _server_url(value)
         url = _text(expected, value)
@@ -229,7 +229,7 @@ def ledger_url() -> Rule:
             _unfit(expected, value)
         return url
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def _server_url(url: str) -> str:
@@ -255,7 +255,7 @@ def ascending(numbers: Sequence[Any]) -> None:
 def distinct(values: Sequence[Any]) -> None:
     for index, value in enumerate(values):
         if value in values[:index]:
-            raise ValueError(f"{shown(value)} is given twice; keep one")
+            raise ValueError(f"{quoted(value)} is given twice; keep one")
 
 
 def _text(expected: str, value: Any) -> str:
@@ -263,7 +263,9 @@ def _text(expected: str, value: Any) -> str:
         return value
     if value is None or isinstance(value, (list, dict)):
         _unfit(expected, value)
-    raise ValueError(f"expected {expected}, got {shown(value)}; text that can be taken for something else needs quotes")
+    raise ValueError(
+        f"expected {expected}, got {quoted(value)}; text that can be taken for something else needs quotes"
+    )
 
 
 def _without(url: str, characters: str, problem: str) -> None:
@@ -273,4 +275,4 @@ def _without(url: str, characters: str, problem: str) -> None:
 
 def _unfit(expected: str, value: Any) -> NoReturn:
     cure = "; remove the key to have its default" if value is None else ""
-    raise ValueError(f"expected {expected}, got {shown(value)}{cure}")
+    raise ValueError(f"expected {expected}, got {quoted(value)}{cure}")

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter.config.quoting import bare, shown
+from exporter.config.quoting import quoted, sanitized
 from exporter.core.errors import ConfigError
 
 _KEY_BYTES_MAX = 4096
@@ -46,16 +46,16 @@ PUBLIC_KEY = "webhook public key"
 _FILE_SETTINGS = {API_KEY: "api_key_file", PUBLIC_KEY: "webhook_public_key_file"}
 
 
-def secret_from_environment(variable: str, environ: Mapping[str, str], what: str = API_KEY) -> Secret:
+def secret_from_variable(variable: str, environ: Mapping[str, str], what: str = API_KEY) -> Secret:
     """The key in an environment variable; ConfigError, without a path, when there is none or an unusable one."""
     value = environ.get(variable, "").strip()
     if not value:
         raise ConfigError(
             "",
-            f"the environment variable {bare(variable)} is not set; export it with the account's {what}, "
+            f"the environment variable {sanitized(variable)} is not set; export it with the account's {what}, "
             f"or name another variable here, or a file in {_FILE_SETTINGS[what]}",
         )
-    return _checked(value, f"the environment variable {bare(variable)}", what)
+    return _checked(value, f"the environment variable {sanitized(variable)}", what)
 
 
 def secret_from_file(path: Path, what: str = API_KEY) -> Secret:
@@ -65,12 +65,12 @@ def secret_from_file(path: Path, what: str = API_KEY) -> Secret:
             content = file.read(_KEY_BYTES_MAX + 1)
     except OSError as error:
         raise ConfigError(
-            "", f"cannot read {shown(str(path))} ({error.strerror}); create the file or correct the path"
+            "", f"cannot read {quoted(str(path))} ({error.strerror}); create the file or correct the path"
         ) from None
     value = content.decode("utf-8", "replace").strip()
     if not value:
-        raise ConfigError("", f"{shown(str(path))} is empty; write the account's {what} into it")
-    return _checked(value, shown(str(path)), what)
+        raise ConfigError("", f"{quoted(str(path))} is empty; write the account's {what} into it")
+    return _checked(value, quoted(str(path)), what)
 
 
 def _checked(value: str, place: str, what: str) -> Secret:

@@ -11,7 +11,7 @@ from typing import Any
 from exporter.config.checks import account_problems
 from exporter.config.document import read_yaml
 from exporter.config.json_text import read_json
-from exporter.config.quoting import shown
+from exporter.config.quoting import quoted
 from exporter.config.read import raise_problems, read_records
 from exporter.config.settings import ConfiguredSession
 from exporter.core.errors import ConfigError
@@ -34,7 +34,7 @@ def yaml_entries(content: bytes, name: str, accounts: Sequence[str]) -> tuple[Se
 
 def _entries(read: Any, name: str, accounts: Sequence[str]) -> tuple[SessionRef, ...]:
     if not isinstance(read, list):
-        raise ConfigError(name, f"expected a list of sessions at the top, got {shown(read)}")
+        raise ConfigError(name, f"expected a list of sessions at the top, got {quoted(read)}")
     sessions = read_records(ConfiguredSession, read)
     raise_problems(account_problems(sessions, accounts, ""))
     first: dict[tuple[str, str, str], SessionRef] = {}

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from exporter.config import Config
 from exporter.config.document import BYTES_MAX
-from exporter.config.quoting import bare
+from exporter.config.quoting import sanitized
 from exporter.core.catalog import FILES
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, LedgerError
@@ -154,7 +154,7 @@ class FileSource:
     async def _hand_over(self) -> None:
         while self._waiting:
             portion = list(islice(self._waiting, PORTION_MAX))
-            await self._ingest.take([SessionNotice(ref) for ref in portion], FILES)
+            await self._ingest.ingest([SessionNotice(ref) for ref in portion], FILES)
             for ref in portion:
                 del self._waiting[ref]
             self._handed.update(portion)
@@ -163,7 +163,7 @@ class FileSource:
         now = self._clock.monotonic()
         due = self._succeeded_at is None or now - self._succeeded_at >= SUCCESS_SECONDS
         if due and not any(file.problem for file in self._files.values()):
-            await self._ingest.succeeded(FILES, self._accounts)
+            await self._ingest.mark_success(FILES, self._accounts)
             self._succeeded_at = now
 
 
@@ -254,7 +254,7 @@ def _read(path: str, stamp: _Stamp, before: _File, accounts: Sequence[str], now:
         return replace(before, stamp=stamp, stamp_at=stamp_at, steady=steady)
     name = PurePath(path)
     try:
-        refs = READERS.get(name.suffix.lower(), yaml_entries)(content, bare(name.name), accounts)
+        refs = READERS.get(name.suffix.lower(), yaml_entries)(content, sanitized(name.name), accounts)
     except ConfigError as error:
         return _File(stamp, stamp_at, steady, digest, before.refs, str(error))
     return _File(stamp, stamp_at, steady, digest, refs)

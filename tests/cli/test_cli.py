@@ -332,6 +332,17 @@ def test_the_simulator_ends_quietly(tmp_path: Path, free_port: int, number: sign
     assert line == f"simulator at http://127.0.0.1:{free_port}/v2, key KEY-simulator, truth at /_truth\n"
 
 
+@pytest.mark.parametrize("command", ["demo", "simulate"])
+def test_commands_of_the_simulator_need_it(tmp_path: Path, command: str) -> None:
+    """Without the package `simulator`, which is installed by the extra `demo`, the command says how to install it."""
+    script = "import sys; sys.modules['simulator'] = None; from exporter.__main__ import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    cure = "this command needs the simulator; install telnyx-session-exporter[demo]"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{PROG}: {command}: {cure}\n")
+
+
 def test_a_webhook_url_that_is_none_is_refused(tmp_path: Path) -> None:
     """`simulate` exits with 2 and says what it expected."""
     code, output, errors = call(tmp_path, "simulate", "--webhook-url=nowhere")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.healthcheck import CLOSED, Unhealthy, place
+from exporter.cli.healthcheck import CLOSED, Unhealthy, target
 from exporter.web import HealthStatus
 from tests.support.web_surface import running
 from tests.web.test_tls import HASH, IF_GIVEN, PLAIN, REQUIRED, SECURE, TLS, serving
@@ -117,19 +117,20 @@ def test_something_else_is_not_healthy(said: bytes) -> None:
 )
 def test_where_it_asks(address: str, asks: tuple[str, int]) -> None:
     """At the listening address; where that is every interface, on the loopback."""
-    assert place(address) == asks
+    assert target(address) == asks
 
 
 @pytest.mark.parametrize("address", ["", "9464", "localhost", ":port", "[::1:1", ":99999"])
 def test_what_is_no_address(address: str) -> None:
     """It is refused with an example of one."""
     with pytest.raises(Unhealthy, match="expected host:port, such as :9464"):
-        place(address)
+        target(address)
 
 
 def test_it_costs_little() -> None:
-    """It runs every few seconds, so none of the exporter's rooms or libraries is imported."""
+    """It runs every few seconds, so it imports none of the exporter's packages and libraries."""
     script = "import sys, exporter.cli.healthcheck; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert {name for name in loaded if name.startswith("exporter")} == {"exporter", "exporter.cli.healthcheck"}
+    ours = {name for name in loaded if name.startswith("exporter")}
+    assert ours == {"exporter", "exporter.cli", "exporter.cli.healthcheck"}
     assert not {"asyncio", "httpx", "starlette", "msgspec"} & set(loaded)

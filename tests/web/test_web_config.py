@@ -383,7 +383,7 @@ def test_the_page_names_every_key() -> None:
         setting.key
         for record in records
         for setting in settings_of(record)
-        if not isinstance(setting.row.rule, Section)
+        if not isinstance(setting.spec.rule, Section)
     ]
     values = [NO_CERTIFICATE, REQUESTED, ANY[0], IF_GIVEN, *VERSIONS, *CURVES, *REASONS]
     assert [word for word in (*keys, *values) if f"{word}`" not in PAGE] == []

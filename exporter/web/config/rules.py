@@ -12,8 +12,8 @@ from typing import Any
 
 import bcrypt
 
-from exporter.config.document import Odd
-from exporter.config.quoting import shown
+from exporter.config.document import Verbatim
+from exporter.config.quoting import quoted
 from exporter.config.rules import TEN_YEARS, Rule
 from exporter.config.secret import Secret
 
@@ -30,58 +30,58 @@ _CHEAPEST = "04"
 
 def optional(rule: Rule, default: object = None) -> Rule:
     """As the rule, but nothing or an empty text is the default."""
-    return Rule(rule.expected, lambda value: default if value is None or value == "" else rule.take(value))
+    return Rule(rule.expected, lambda value: default if value is None or value == "" else rule.accept(value))
 
 
 def pem(what: str) -> Rule:
     """Text in PEM form, kept as a Secret; whether it can be used is seen when it is."""
     expected = f"{what} in PEM form, as text of several lines (key: |)"
 
-    def take(value: Any) -> Secret:
+    def accept(value: Any) -> Secret:
         if not isinstance(value, str) or "-----BEGIN " not in value:
             raise ValueError(f"expected {expected}; what it holds is not shown")
         return Secret(value)
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def duration() -> Rule:
     """A time as Go writes it, in seconds."""
     expected = "a duration, such as 1s, 500ms or 1m30s; 0 switches the limit off"
 
-    def take(value: Any) -> float:
+    def accept(value: Any) -> float:
         text = str(value) if isinstance(value, (str, int)) else ""
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
         if not _DURATION.fullmatch(text) or seconds > TEN_YEARS:
-            raise ValueError(f"expected {expected}, got {shown(value)}")
+            raise ValueError(f"expected {expected}, got {quoted(value)}")
         return seconds
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def header(*allowed: str) -> Rule:
     """A header's value: one line of visible ASCII, or one of those that make sense."""
     expected = " or ".join(allowed) if allowed else "one line of printable ASCII"
 
-    def take(value: Any) -> str:
-        text = str(value).strip() if isinstance(value, (str, int, Odd)) else ""
+    def accept(value: Any) -> str:
+        text = str(value).strip() if isinstance(value, (str, int, Verbatim)) else ""
         if not re.fullmatch(r"[ -~]+", text) or (allowed and text not in allowed):
-            raise ValueError(f"expected {expected}, got {shown(value)}")
+            raise ValueError(f"expected {expected}, got {quoted(value)}")
         return text
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def users() -> Rule:
     """Names and bcrypt hashes; no hash is shown, nor what stands where one belongs."""
     expected = "names and bcrypt hashes below it (name: hash)"
 
-    def take(value: Any) -> Users:
+    def accept(value: Any) -> Users:
         if not isinstance(value, (Mapping, NoneType)):
             raise ValueError(f"expected {expected}; what it holds is not shown")  # noqa: TRY004 - as every rule
         return tuple((_name(name), _hash(_name(name), text)) for name, text in (value or {}).items())
 
-    return Rule(expected, take)
+    return Rule(expected, accept)
 
 
 def _name(name: str) -> str:
@@ -89,7 +89,7 @@ def _name(name: str) -> str:
         raise ValueError("a hash stands where a name belongs; write name: hash")
     if ":" in name:
         raise ValueError(
-            f"the name {shown(name)} has a colon, which ends a name in basic authentication; choose another"
+            f"the name {quoted(name)} has a colon, which ends a name in basic authentication; choose another"
         )
     return name
 
@@ -98,7 +98,7 @@ def _hash(name: str, text: Any) -> Secret:
     found = _HASH.fullmatch(text) if isinstance(text, str) else None
     if found is None or not _is_usable(found[1] + _CHEAPEST + found[3]):
         raise ValueError(
-            f"what stands for {shown(name)} is no bcrypt hash, and not shown; "
+            f"what stands for {quoted(name)} is no bcrypt hash, and not shown; "
             'make one with: htpasswd -nBC 10 "" | tr -d ":\\n"'
         )
     return Secret(found[0])

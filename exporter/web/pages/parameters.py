@@ -28,36 +28,36 @@ class Parameter(Struct, frozen=True):
     name: str
     meaning: str
     schema: Mapping[str, Any]
-    take: Callable[[str], Any]
+    accept: Callable[[str], Any]
 
 
 def _text(name: str, meaning: str, longest: int = TEXT_MAX) -> Parameter:
-    def take(text: str) -> str:
+    def accept(text: str) -> str:
         if len(text) > longest:
             raise ValueError(f"expected at most {longest} characters; shorten it")
         return text
 
-    return Parameter(name, meaning, {"type": "string", "maxLength": longest}, take)
+    return Parameter(name, meaning, {"type": "string", "maxLength": longest}, accept)
 
 
 def _choice(name: str, meaning: str, words: Sequence[str]) -> Parameter:
-    def take(text: str) -> str:
+    def accept(text: str) -> str:
         if text not in words:
             raise ValueError(f"expected one of {', '.join(words)}; choose one of them or leave it out")
         return text
 
-    return Parameter(name, meaning, {"type": "string", "enum": ["", *words]}, take)
+    return Parameter(name, meaning, {"type": "string", "enum": ["", *words]}, accept)
 
 
 def _number(name: str, meaning: str, highest: int) -> Parameter:
     expected = f"expected a whole number from 1 to {highest}; correct it or leave it out"
 
-    def take(text: str) -> int:
+    def accept(text: str) -> int:
         if not re.fullmatch("[0-9]{1,19}", text) or not 1 <= int(text) <= highest:
             raise ValueError(expected)
         return int(text)
 
-    return Parameter(name, meaning, {"type": "integer", "minimum": 1, "maximum": highest}, take)
+    return Parameter(name, meaning, {"type": "integer", "minimum": 1, "maximum": highest}, accept)
 
 
 _CURRENCY = Parameter(
@@ -106,7 +106,7 @@ def read(parameters: Iterable[Parameter], given: Iterable[tuple[str, str]]) -> d
             raise ValueError(f"{name}: given twice; keep one")
         if text:
             try:
-                values[name] = known[name].take(text)
+                values[name] = known[name].accept(text)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
     return values

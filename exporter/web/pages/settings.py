@@ -58,7 +58,7 @@ def _groups(record: Struct, path: str) -> Iterator[SettingGroup]:
             below += [(f"{path}{setting.key}[{index}]", item) for index, item in enumerate(value)]
         else:
             default = not setting.required and value == setting.default
-            values.append(SettingValue(setting.key, _written(value), default, setting.row.help))
+            values.append(SettingValue(setting.key, _written(value), default, setting.spec.help))
     if values:
         yield SettingGroup(path.removesuffix("."), tuple(values))
     for name, section in below:
