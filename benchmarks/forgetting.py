@@ -27,7 +27,7 @@ from tests.support.postgres import Postgres, running
 
 EVENTS = 11
 BATCH = 45
-LARGE = ("sessions", "events", "listed", "listed_costs", "trees")
+LARGE = ("sessions", "events", "session_index", "session_index_costs", "trees")
 EXPLAINED = ("session_preload_libraries = auto_explain", "auto_explain.log_min_duration = 0")
 
 

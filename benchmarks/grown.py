@@ -20,8 +20,8 @@ TABLES = {
     },
     "events": {"key": "decode(md5(encode(key, 'hex') || {offset}), 'hex')", "owner": "owner + {offset}"},
     "trees": {"session": "session + {offset}"},
-    "listed": {"session": "session + {offset}"},
-    "listed_costs": {"session": "session + {offset}"},
+    "session_index": {"session": "session + {offset}"},
+    "session_index_costs": {"session": "session + {offset}"},
 }
 """What has rows of a session, and what of them is another in each copy."""
 NUMBERS = {"sessions": "id", "events": "owner"}

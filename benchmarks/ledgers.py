@@ -78,7 +78,7 @@ def session(number: int, day: date) -> Session:
 
 
 def poll(claim: Claim, found: Session, at: float) -> Poll:
-    facts = ATTRIBUTE_READER.facts(found)
+    facts = ATTRIBUTE_READER.event_attributes(found)
     return Poll(claim, at, "tree", "", found, facts, ATTRIBUTE_READER.session_attributes(found, facts))
 
 
@@ -137,7 +137,12 @@ def _book(ledger: Ledger, number: int, day: date, at: float, *, settle: bool) ->
 
 # Rows
 
-NUMBERS: Mapping[str, str] = {"sessions": "id", "trees": "session", "listed": "session", "listed_costs": "session"}
+NUMBERS: Mapping[str, str] = {
+    "sessions": "id",
+    "trees": "session",
+    "session_index": "session",
+    "session_index_costs": "session",
+}
 """The tables that have rows of a session, and the column with its number; the events have an owner and a key."""
 
 

@@ -99,7 +99,7 @@ def _add_series(connection: sqlite3.Connection, count: int) -> None:
         product = f"product-{number // SERIES_SHARE}"
         named = [[name, product if name == "product" else value] for name, value in labels]
         rows.append((first + number, family, json.dumps(named, separators=(",", ":"))))
-    connection.executemany("INSERT INTO series (id, family, labels, released) VALUES (?, ?, ?, 1)", rows)
+    connection.executemany("INSERT INTO series (id, family, labels, exposed) VALUES (?, ?, ?, 1)", rows)
     values = [(number, f"{number}.25") for number, _, _ in rows]
     connection.executemany("INSERT INTO totals (writer, series, value) VALUES (0, ?, ?)", values)
 

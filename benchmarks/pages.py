@@ -50,7 +50,7 @@ def fill(path: Path, count: int) -> None:
             yield (number, ref.account, kind, ref.event_id, state, at, at, summary)
 
     connection.executemany(
-        "INSERT INTO sessions (id, account, record_type, event_id, state, followed_at, changed_at, summary, source,"
+        "INSERT INTO sessions (id, account, record_type, event_id, state, discovered_at, changed_at, summary, source,"
         " configured, claim, interval, rechecks, observed, owned, failing, polls)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'file', 0, 0, 0, 0, 1, 5, '', '[[1763000000.0, \"changed\", \"\"]]')",
         rows(),

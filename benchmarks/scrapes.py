@@ -202,7 +202,7 @@ def _fill(file: Path, lines: int) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.create_function("drawn", 0, lambda: str(drawn.randrange(10**7) / 10**4))
         connection.execute("UPDATE totals SET value = drawn()")
-        connection.execute("UPDATE series SET released = 1")
+        connection.execute("UPDATE series SET exposed = 1")
         connection.commit()
 
 

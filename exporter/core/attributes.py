@@ -119,7 +119,7 @@ class AttributeReader:
         self.record_fields = NAMES.all() | {label.field for label in self._extra}
         """Every field that anything here reads."""
 
-    def facts(self, session: Session) -> tuple[EventAttributes, ...]:
+    def event_attributes(self, session: Session) -> tuple[EventAttributes, ...]:
         """What the records say of each event, in the order of the session's events."""
         account = (("account", session.ref.account),)
         extras = self._extras(session.events)

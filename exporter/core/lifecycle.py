@@ -85,7 +85,7 @@ def after_notice(standing: SessionState, hint: NoticeKind, now: float, policy: P
 
 def first_wait(hint: NoticeKind, policy: PollPolicy) -> float:
     """How long after the word the session is looked at: nothing is billed before the end, and then not at once."""
-    return {"begun": policy.reported_interval, "ended": policy.min_interval}.get(hint, 0.0)
+    return {"started": policy.reported_interval, "ended": policy.min_interval}.get(hint, 0.0)
 
 
 def remembered_kind(hint: NoticeKind) -> NoticeKind:
@@ -93,8 +93,8 @@ def remembered_kind(hint: NoticeKind) -> NoticeKind:
     return "rated" if hint == "listed" else hint
 
 
-_KEPT: tuple[NoticeKind, ...] = ("", "begun", "ended", "rated")
-_AWAITED = frozenset({"begun", "ended"})
+_KEPT: tuple[NoticeKind, ...] = ("", "started", "ended", "rated")
+_AWAITED = frozenset({"started", "ended"})
 """Somebody told of the session who will tell of its whole bill too: for one event of it nobody need hurry."""
 _AWAITED_INTERVALS = 16
 """Should that word be lost, an event's record has its session looked at after so many hinted intervals."""
@@ -112,7 +112,7 @@ class NoticeSchedule(Struct, frozen=True):
 
 
 NOTICE_SCHEDULES: Mapping[NoticeKind, NoticeSchedule] = {
-    "begun": NoticeSchedule(first=1, growth=2, grows_on_change=False),
+    "started": NoticeSchedule(first=1, growth=2, grows_on_change=False),
     "ended": NoticeSchedule(first=2, growth=3, grows_on_change=True),
     "rated": NoticeSchedule(first=8, growth=6, grows_on_change=False),
 }
@@ -156,7 +156,7 @@ def _next_interval(standing: SessionState, policy: PollPolicy, *, changed: bool)
     if not standing.interval or (changed and not pace.grows_on_change):
         return first
     grown = max(first, pace.growth * standing.interval)
-    return min(grown, max(policy.max_interval, first)) if standing.notice == "begun" else grown
+    return min(grown, max(policy.max_interval, first)) if standing.notice == "started" else grown
 
 
 def _doubled(standing: SessionState, policy: PollPolicy) -> float:
@@ -179,7 +179,7 @@ def _gone(standing: SessionState, now: float, policy: PollPolicy, stretch: float
     known_at = standing.discovered_at if standing.changed_at is None else standing.changed_at
     if now - known_at >= policy.not_found_timeout:
         return _rest(replace(standing, state="missing", closed_at=now, rechecks=0), now, policy, stretch)
-    waited_for = standing.notice in {"begun", "ended"}
+    waited_for = standing.notice in {"started", "ended"}
     interval = _doubled(standing, policy)
     if waited_for:
         interval = min(_next_interval(standing, policy, changed=False), max(policy.max_interval, interval))

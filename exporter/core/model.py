@@ -23,7 +23,7 @@ class SessionRef(Struct, frozen=True, order=True):
     """ISO 8601 date or date-time that narrows the API's index; a wrong one makes it answer 404."""
 
 
-NoticeKind = Literal["", "begun", "ended", "listed", "rated"]
+NoticeKind = Literal["", "started", "ended", "listed", "rated"]
 """What a source says has just happened to a session; the empty one: it exists; listed: one of its events was rated."""
 
 

@@ -104,7 +104,7 @@ class Prober:
             stopping = "the exporter is stopping; try again once it runs"
             problem = f"{ref.account}: {stopping if self._closed else late}"
         else:
-            facts = self._attribute_reader.facts(session)
+            facts = self._attribute_reader.event_attributes(session)
             session_attributes = self._attribute_reader.session_attributes(session, facts)
             return ProbeResult(
                 ref, self._clock.now(), self._passed(started), tuple(asked), session, facts, session_attributes

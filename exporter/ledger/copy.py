@@ -28,18 +28,18 @@ BATCH = 10_000
 KEYS: Mapping[str, tuple[str, ...]] = {
     "label_sets": ("id",),
     "series": ("id",),
-    "facets": ("id",),
+    "session_groups": ("id",),
     "totals": ("series",),
     "spend": ("quarter", "labels", "currency"),
     "sessions": ("id",),
     "events": ("key",),
-    "fallbacks": ("session", "record_type", "event_id"),
+    "substitutes": ("session", "record_type", "event_id"),
     "records": ("key",),
     "trees": ("session",),
     "amendments": ("id",),
-    "listed": ("session",),
-    "listed_costs": ("session", "currency"),
-    "roots": ("event_id", "session"),
+    "session_index": ("session",),
+    "session_index_costs": ("session", "currency"),
+    "root_ids": ("event_id", "session"),
     "failures": ("id",),
 }
 """Every table but `meta`, and what names its rows; where each writer has a part of a row, all parts together."""
@@ -101,7 +101,7 @@ def _begin(original: Connection, target: CopyTarget) -> None:
 def _state(connection: Connection) -> str:
     """Another one whenever an exporter has used the ledger in a way that could make half a copy wrong."""
     (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM sessions").fetchone()
-    (released,) = connection.execute("SELECT coalesce(sum(released), 0) FROM series").fetchone()
+    (released,) = connection.execute("SELECT coalesce(sum(exposed), 0) FROM series").fetchone()
     return json.dumps([_kept(connection, "ledger_id"), last_claim(connection), newest, int(released)])
 
 

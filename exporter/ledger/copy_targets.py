@@ -15,9 +15,9 @@ from exporter.core.errors import LedgerError
 from exporter.ledger import on_server, path_of
 from exporter.ledger.database import Connection, Engine
 from exporter.ledger.engine.errors import ServerAddress, translated
-from exporter.ledger.engine.postgres import connect
+from exporter.ledger.engine.postgres import connect, ensure_tables
 from exporter.ledger.engine.sqlite import SqliteEngine
-from exporter.ledger.schema.postgres import create_tables, ready
+from exporter.ledger.schema.postgres import version_of
 
 SEEN_SECONDS = 60
 """An exporter that wrote within this time is taken for alive."""
@@ -51,8 +51,9 @@ def _reading_server(address: ServerAddress) -> Iterator[Connection]:
     try:
         connection = connect(address)
         with closing(connection.driver):
-            if not ready(connection):
+            if version_of(connection) is None:
                 raise LedgerError(f"{address.place} holds no ledger; name the one that is to be copied")
+            ensure_tables(connection)
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -86,8 +87,7 @@ class PostgresCopyTarget:
         self._address = address
         with self._translating():
             self._connection = connect(address)
-            if not ready(self._connection):
-                self.transact(lambda: create_tables(self._connection))
+            ensure_tables(self._connection)
 
     @property
     def place(self) -> str:

@@ -366,7 +366,7 @@ class Ledger:
 
     def is_empty(self) -> bool:
         """Whether nothing was ever booked."""
-        query = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM meta WHERE key = 'horizon')"
+        query = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM meta WHERE key = 'retention_watermark')"
         return self._engine.read(lambda: not self._connection.execute(query).fetchone()[0])
 
     def last_session_id(self) -> int:

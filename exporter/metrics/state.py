@@ -66,7 +66,7 @@ class Metrics:
         elif family.kind == "histogram":
             self._blocks[family.name].put(NO_LABELS, HistogramCells.empty(family.buckets))
 
-    def adopt(self, settings: MetricsSettings) -> None:
+    def apply_config(self, settings: MetricsSettings) -> None:
         """Go on under other settings; labels and buckets stay as they were at the start."""
         self._zero_start.new_series_zero_seconds = settings.new_series_zero_seconds
         self._top_sessions.resize(settings.session_series_max)
@@ -85,7 +85,7 @@ class Metrics:
         for row in moved:
             self._put(row)
 
-    def begin_births(self) -> None:
+    def restart_zero_start(self) -> None:
         """Nothing has been scraped at 0 yet: the series are on a page of this process for the first time, or again."""
         self._zero_start.begin_anew()
 
@@ -109,14 +109,14 @@ class Metrics:
         self._zero_start.put(row.row, released=released)
         self._pending_cost.put(row, released=released)
 
-    def follow(self, followed: Iterable[SessionGauges], now: float) -> None:
+    def update_sessions(self, followed: Iterable[SessionGauges], now: float) -> None:
         """Take note of sessions as they are now; `now` is session time."""
-        self._top_sessions.follow(followed, now)
+        self._top_sessions.update(followed, now)
 
-    def recall(self, followed: Iterable[SessionGauges], now: float) -> None:
+    def reload_sessions(self, followed: Iterable[SessionGauges], now: float) -> None:
         """Take note of sessions as the ledger knows them, and forget all others."""
         self._top_sessions.forget()
-        self.follow(followed, now)
+        self.update_sessions(followed, now)
 
     # What the process counts
 
@@ -154,9 +154,9 @@ class Metrics:
         """Prometheus was served a page; from any thread, monotonic time."""
         self._zero_start.scraped(now)
 
-    def ripe(self, now: float) -> list[int]:
+    def exposable(self, now: float) -> list[int]:
         """Totals whose value may be shown once the ledger has them as released; monotonic time."""
-        return self._zero_start.ripe(now)
+        return self._zero_start.exposable(now)
 
     # The page
 

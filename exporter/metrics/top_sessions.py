@@ -68,7 +68,7 @@ class TopSessions:
         """How many candidates are remembered."""
         return len(self._candidates)
 
-    def follow(self, followed: Iterable[SessionGauges], now: float) -> None:
+    def update(self, followed: Iterable[SessionGauges], now: float) -> None:
         """Take note of sessions as they are now."""
         self._now = now
         followed = list(followed)

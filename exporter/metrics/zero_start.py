@@ -51,7 +51,7 @@ class ZeroStart:
         """Prometheus was served a page; may be called from another thread, so it only stores."""
         self._scraped_at = now
 
-    def ripe(self, now: float) -> list[int]:
+    def exposable(self, now: float) -> list[int]:
         """Rows that may be released now; with no new_series_zero_seconds at once, without a scrape."""
         if self.new_series_zero_seconds <= 0:
             return sorted({*self._new, *self._exposed, *self._since})

@@ -38,7 +38,7 @@ class CommitQueue:
         self.failing: str | None = None
         """What is wrong with the ledger, while something is."""
 
-    async def book(self, poll: Poll) -> None:
+    async def commit(self, poll: Poll) -> None:
         """Returns when the poll is durable and shown."""
         booked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((poll, booked))
@@ -58,7 +58,7 @@ class CommitQueue:
             try:
                 await self._commit([poll for poll, _ in batch])
             except LedgerError as error:
-                self.failed(error)
+                self.report_failure(error)
                 self._waiting = batch + self._waiting
                 continue
             for _, booked in batch:
@@ -73,7 +73,7 @@ class CommitQueue:
             await self._ledger.run(Ledger.write_probe, self._clock.monotonic())
             self._metrics.load(await self._ledger.run(Ledger.totals))
         except LedgerError as error:
-            self.failed(error)
+            self.report_failure(error)
             return
         log.info("ledger works again")
         self.failing = None
@@ -118,12 +118,12 @@ class CommitQueue:
         try:
             await self._ledger.run(Ledger.defer, poll.claim, poll.at)
         except LedgerError as error:
-            self.failed(error)
+            self.report_failure(error)
 
     def show(self, receipt: Receipt) -> None:
         """Swap in what a commit changed, and say what it noticed."""
         self._metrics.apply(receipt)
-        self._metrics.follow(receipt.sessions, self._clock.now())
+        self._metrics.update_sessions(receipt.sessions, self._clock.now())
         for failed_check in receipt.failed_checks:
             log.warning(
                 "check failed",
@@ -132,7 +132,7 @@ class CommitQueue:
         for move in receipt.state_changes:
             _tell(move)
 
-    def failed(self, error: LedgerError) -> None:
+    def report_failure(self, error: LedgerError) -> None:
         """Say that the ledger can't be written; nothing is lost, polls wait."""
         self._metrics.inc("telnyx_ledger_commit_failures_total", ())
         if self.failing is None:

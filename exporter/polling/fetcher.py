@@ -80,7 +80,7 @@ class SessionFetcher:
             return self._read(claim, at, done.value, claim.fingerprint)
 
     def _read(self, claim: Claim, at: float, session: Session, fingerprint: bytes | None) -> Poll:
-        found = self._attribute_reader.facts(session)
+        found = self._attribute_reader.event_attributes(session)
         session_attributes = self._attribute_reader.session_attributes(session, found)
         return Poll(
             claim, at, "tree", "", session, found, session_attributes, fingerprint=None if session.cuts else fingerprint

@@ -31,7 +31,7 @@ class IngestQueue:
         self._waiting: dict[str, list[_Taken]] = {}
         self._writing: asyncio.Task[None] | None = None
 
-    async def take(self, notices: Sequence[SessionNotice], source: str) -> None:
+    async def ingest(self, notices: Sequence[SessionNotice], source: str) -> None:
         """Returns when they are durable and shown; raises LedgerError if they are not."""
         loop = asyncio.get_running_loop()
         taken: asyncio.Future[None] = loop.create_future()
@@ -40,17 +40,17 @@ class IngestQueue:
             self._writing = loop.create_task(self._write())
         await taken
 
-    async def take_refs(self, refs: Sequence[SessionRef], source: str) -> None:
+    async def ingest_refs(self, refs: Sequence[SessionRef], source: str) -> None:
         """A list of any length, in portions; after a LedgerError take it again: some may be in the ledger already."""
         for start in range(0, len(refs), PORTION_MAX):
-            await self.take([SessionNotice(ref) for ref in refs[start : start + PORTION_MAX]], source)
+            await self.ingest([SessionNotice(ref) for ref in refs[start : start + PORTION_MAX]], source)
 
-    async def succeeded(self, source: str, accounts: Sequence[str]) -> None:
+    async def mark_success(self, source: str, accounts: Sequence[str]) -> None:
         """A source was read to its end, whether or not it said anything new; raises LedgerError."""
         try:
             receipt = await self._ledger.run(Ledger.mark_success, source, accounts, self._clock.now())
         except LedgerError as error:
-            self._commit_queue.failed(error)
+            self._commit_queue.report_failure(error)
             raise
         self._commit_queue.show(receipt)
 
@@ -71,7 +71,7 @@ class IngestQueue:
         try:
             receipt = ledger.report(notices, source, now)
         except LedgerError as error:
-            self._ledger.tell(self._commit_queue.failed, error)
+            self._ledger.tell(self._commit_queue.report_failure, error)
             raise
         self._ledger.tell(self._commit_queue.show, receipt)
 

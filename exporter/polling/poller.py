@@ -85,11 +85,11 @@ class Poller:
 
     @asynccontextmanager
     async def between_claims(self) -> AsyncIterator[None]:
-        """While nothing is being claimed, so that `adopt` may be called."""
+        """While nothing is being claimed, so that `apply_config` may be called."""
         async with self._claiming:
             yield
 
-    def adopt(self, lanes: Mapping[str, AccountSlots]) -> None:
+    def apply_config(self, lanes: Mapping[str, AccountSlots]) -> None:
         """Claim for these accounts from now on; polls under way go on, those of accounts that left as well."""
         for name, lane in lanes.items():
             known = self._lanes.setdefault(name, lane)
@@ -121,7 +121,7 @@ class Poller:
             await self._catch_up(now)
             claims = await self._ledger.run(Ledger.claim, now, free)
         except LedgerError as error:
-            self._commit_queue.failed(error)
+            self._commit_queue.report_failure(error)
             return
         self.claimed_once = True
         taken = dict.fromkeys(free, 0)
@@ -162,7 +162,7 @@ class Poller:
             poll = Poll(claim, at, "failed", "internal")
         poll = self._judged(lane, poll)
         self._count(poll)
-        await self._commit_queue.book(poll)
+        await self._commit_queue.commit(poll)
 
     async def _step_aside(self) -> None:
         """A webhook's sender waits, a poll doesn't: at full speed polls would leave the other threads no time.

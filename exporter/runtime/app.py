@@ -154,9 +154,9 @@ class App:
         self.plan = plan
         plan.pace()
         self.sharing.adopt(plan)
-        self.metrics.adopt(plan.config.metrics)
+        self.metrics.apply_config(plan.config.metrics)
         self._metadata.adopt(plan)
-        self.poller.adopt(plan.lanes())
+        self.poller.apply_config(plan.lanes())
         self.discovery.adopt(plan.config, plan.clients)
         self.maintenance.adopt(plan)
         self.files.adopt(plan.config)
@@ -191,7 +191,7 @@ class App:
             await self.poller.look_again(now)
             await self._recall(now)
         except LedgerError as error:  # all is entered; it is shown when the ledger can be read again
-            self._commit_queue.failed(error)
+            self._commit_queue.report_failure(error)
 
     # Running
 
@@ -204,7 +204,7 @@ class App:
             waits = on_server(self.config.ledger.url)
             if waits:  # for a server that is away, perhaps for long: whoever asks must hear of it
                 self._listen()
-            if await patiently(self._open, self._commit_queue.failed, self._stop):
+            if await patiently(self._open, self._commit_queue.report_failure, self._stop):
                 self._health.begin()
                 if not waits:
                     self._listen()
@@ -232,7 +232,7 @@ class App:
 
     async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
         """Have these sessions followed; returns when that is durable."""
-        await self.ingest.take_refs(list(refs), source)
+        await self.ingest.ingest_refs(list(refs), source)
 
     async def discover(self) -> None:
         """Start whatever is due to be asked."""
@@ -268,7 +268,7 @@ class App:
             return  # it is read when this process exposes it
         self.metrics.load(await self.ledger.run(Ledger.totals))
         known = await self.ledger.run(Ledger.recent_sessions, now - FOLLOWED_SECONDS, FOLLOWED_MAX)
-        self.metrics.recall(known, now)
+        self.metrics.reload_sessions(known, now)
 
     async def _work(self) -> None:
         booking = asyncio.create_task(self._commit_queue.run())

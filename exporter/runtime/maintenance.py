@@ -118,12 +118,12 @@ class Maintenance:
 
     async def release(self) -> None:
         """Series that were scraped at 0 for long enough show their value: first the mark, then the page."""
-        rows = self._metrics.ripe(self._clock.monotonic())
+        rows = self._metrics.exposable(self._clock.monotonic())
         if rows and self._sharing.exposing:
             try:
                 self._commit_queue.show(await self._ledger.run(Ledger.expose, rows))
             except LedgerError as error:
-                self._commit_queue.failed(error)
+                self._commit_queue.report_failure(error)
 
     async def gauges(self) -> None:
         """Facts that no receipt carries."""
@@ -145,7 +145,7 @@ class Maintenance:
             repeats = await self._ledger.run(lambda ledger: ledger.retries)
             self._metrics.set("telnyx_ledger_retries_total", (), repeats)
         except LedgerError as error:
-            self._commit_queue.failed(error)
+            self._commit_queue.report_failure(error)
 
     async def _count_due(self) -> None:
         """A backlog is counted by looking through it, so a long one is counted less often."""
@@ -174,7 +174,7 @@ class Maintenance:
             if forgotten:
                 log.info("sessions pruned: they are older than ledger.retention_days", extra=fields(sessions=forgotten))
         except LedgerError as error:
-            self._commit_queue.failed(error)
+            self._commit_queue.report_failure(error)
         self._show_budgets(now)
 
     def observe(self, account: str, answered: Answered) -> None:

@@ -74,7 +74,7 @@ class Metadata:
                 self._extend(metadata)
                 await self._ledger.run(Ledger.put_meta, KEPT, metadata)
             except LedgerError as error:
-                self._commit_queue.failed(error)
+                self._commit_queue.report_failure(error)
                 return
             except (ConfigError, PollError) as error:
                 log.warning("metadata not fetched", extra=fields(account=name, error=str(error)))

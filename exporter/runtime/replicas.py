@@ -126,7 +126,7 @@ class Replicas:
         try:
             await self._beat()
         except LedgerError as error:
-            self._commit_queue.failed(error)
+            self._commit_queue.report_failure(error)
 
     async def _beat(self) -> None:
         if not self.shared:
@@ -170,7 +170,7 @@ class Replicas:
         try:
             await self._expose()
         except LedgerError as error:
-            self._commit_queue.failed(error)
+            self._commit_queue.report_failure(error)
 
     async def _expose(self) -> None:
         if not self.shared:
@@ -186,14 +186,14 @@ class Replicas:
             self._show(await self._ledger.run(Ledger.changes))
             since, self._followed_at = self._followed_at, self._clock.now()
             changed = await self._ledger.run(Ledger.recent_sessions, since - FOLLOWED_OVERLAP_SECONDS, FOLLOWED_MAX)
-            self._metrics.follow(changed, self._followed_at)
+            self._metrics.update_sessions(changed, self._followed_at)
         elif self._exposition.first or now >= self._exposition.since + self._takeover_seconds:
             reading = await self._ledger.run(Ledger.changes, anew=True)
             self._followed_at = self._clock.now()
             known = await self._ledger.run(Ledger.recent_sessions, self._followed_at - FOLLOWED_SECONDS, FOLLOWED_MAX)
-            self._metrics.begin_births()
+            self._metrics.restart_zero_start()
             self._show(reading)
-            self._metrics.recall(known, self._followed_at)
+            self._metrics.reload_sessions(known, self._followed_at)
             self._page = self._metrics.next_page()
             log.info("this exporter exposes the ledger", extra=fields(writers=self.replicas))
 

@@ -121,11 +121,11 @@ class WebhookIngest:
 
     async def _take(self, account: str, webhook: Webhook) -> None:
         if webhook.notice is not None:
-            await self._direct.take([webhook.notice], WEBHOOKS)
+            await self._direct.ingest([webhook.notice], WEBHOOKS)
         self._count("telnyx_webhooks_total", account, webhook.event_type)
 
     def _follow(self, refs: Sequence[SessionRef]) -> Future[None]:
-        return asyncio.run_coroutine_threadsafe(self._ingest.take_refs(refs, HTTP), self._main)
+        return asyncio.run_coroutine_threadsafe(self._ingest.ingest_refs(refs, HTTP), self._main)
 
     def _list_failed(self) -> None:
         """Whose sessions a list was to name is not known, so it is every account's failure."""

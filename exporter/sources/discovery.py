@@ -130,7 +130,7 @@ class Discovery:
         try:
             await self._look_back()
         except LedgerError as error:
-            self._commit_queue.failed(error)
+            self._commit_queue.report_failure(error)
 
     async def _look_back(self) -> None:
         log.info("looking back; /metrics waits for it")
@@ -155,7 +155,7 @@ class Discovery:
         try:
             await source.look()
         except LedgerError as error:
-            self._commit_queue.failed(error)
+            self._commit_queue.report_failure(error)
         finally:
             self._running -= 1
 

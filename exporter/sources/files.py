@@ -154,7 +154,7 @@ class FileSource:
     async def _hand_over(self) -> None:
         while self._waiting:
             portion = list(islice(self._waiting, PORTION_MAX))
-            await self._ingest.take([SessionNotice(ref) for ref in portion], FILES)
+            await self._ingest.ingest([SessionNotice(ref) for ref in portion], FILES)
             for ref in portion:
                 del self._waiting[ref]
             self._handed.update(portion)
@@ -163,7 +163,7 @@ class FileSource:
         now = self._clock.monotonic()
         due = self._succeeded_at is None or now - self._succeeded_at >= SUCCESS_SECONDS
         if due and not any(file.problem for file in self._files.values()):
-            await self._ingest.succeeded(FILES, self._accounts)
+            await self._ingest.mark_success(FILES, self._accounts)
             self._succeeded_at = now
 
 

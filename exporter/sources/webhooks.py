@@ -44,20 +44,20 @@ def _message(hint: NoticeKind) -> Leads:
 
 
 LEADS: Mapping[str, Leads] = {
-    "call.initiated": _call("begun"),
-    "call.answered": _call("begun"),
-    "call.bridged": _call("begun"),
-    "call.conversation.ended": _call("begun"),  # the assistant is done, the call may go on
-    "call.recording.saved": _call("begun"),
+    "call.initiated": _call("started"),
+    "call.answered": _call("started"),
+    "call.bridged": _call("started"),
+    "call.conversation.ended": _call("started"),  # the assistant is done, the call may go on
+    "call.recording.saved": _call("started"),
     "call.hangup": _call("ended"),
     "call.cost": _call("rated"),
-    "message.sent": _message("begun"),
+    "message.sent": _message("started"),
     "message.received": _message("ended"),  # nothing more is told of an inbound message
     "message.finalized": _message("ended"),  # delivered or not; its record comes later
 }
 """The event types by name; these are also the values that the label `event_type` may have, besides `other`."""
 
-PREFIXES: Mapping[str, Leads] = {"call.": _call("begun")}
+PREFIXES: Mapping[str, Leads] = {"call.": _call("started")}
 """The families of event types; of a type that has no row above, they say where it leads."""
 
 EVENT_TYPES = (*LEADS, OTHER)

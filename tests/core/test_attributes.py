@@ -39,19 +39,19 @@ def session(*events: Event) -> Session:
 
 
 def facts(record: Mapping[str, Any], record_type: str = "inference") -> EventAttributes:
-    return AttributeReader().facts(session(event(record_type, record)))[0]
+    return AttributeReader().event_attributes(session(event(record_type, record)))[0]
 
 
 def tagged(value: object, **how: Any) -> str:
     """The value of a label `tag` that takes this field."""
     attribute_reader = AttributeReader([Label(name="tag", field="tag", **how)])
-    return dict(attribute_reader.facts(session(event(record={"tag": value})))[0].labels)["tag"]
+    return dict(attribute_reader.event_attributes(session(event(record={"tag": value})))[0].labels)["tag"]
 
 
 def test_label_order() -> None:
     """Labels are the account, the record type, the product, the model and then the user's own, in their order."""
     attribute_reader = AttributeReader([Label(name="z", field="zf"), Label(name="a", field="af")])
-    found = attribute_reader.facts(session(event(record={"model": "m1", "zf": "1", "af": "2"})))
+    found = attribute_reader.event_attributes(session(event(record={"model": "m1", "zf": "1", "af": "2"})))
     assert found[0].labels == (
         ("account", "main"),
         ("record_type", "inference"),
@@ -82,7 +82,7 @@ def test_model(record_type: str, record: Mapping[str, Any], model: str) -> None:
 
 def test_nameless_event() -> None:
     """An event without a product or record type has unknown ones: a label is never empty."""
-    found = AttributeReader().facts(session(event("", product=" ")))[0]
+    found = AttributeReader().event_attributes(session(event("", product=" ")))[0]
     assert dict(found.labels) == {"account": "main", "record_type": "unknown", "product": "unknown", "model": "none"}
 
 
@@ -223,13 +223,13 @@ TREE = session(
 def test_origin(origin: str, shown: list[str]) -> None:
     """A label comes from the event's own record, the nearest one upward that has a value, or the root's."""
     attribute_reader = AttributeReader([Label(name="tag", field="tag", from_=origin)])  # type: ignore[arg-type]  # a parameter's type is not narrowed to the literal
-    assert [dict(found.labels)["tag"] for found in attribute_reader.facts(TREE)] == shown
+    assert [dict(found.labels)["tag"] for found in attribute_reader.event_attributes(TREE)] == shown
 
 
 def test_allow_list_after_inheritance() -> None:
     """A value that isn't listed hides the ancestors' values: the event has one, and it is `other`."""
     attribute_reader = AttributeReader([Label(name="tag", field="tag", values=("root",))])
-    shown = [dict(found.labels)["tag"] for found in attribute_reader.facts(TREE)]
+    shown = [dict(found.labels)["tag"] for found in attribute_reader.event_attributes(TREE)]
     assert shown == ["root", "root", "other", "other", "root"]
 
 
@@ -251,7 +251,7 @@ def test_any_record(record: Mapping[str, Any], record_type: str) -> None:
 def kind(*record_types: str) -> str:
     tree = session(*(event(each, id=each, parent=-1 if i == 0 else 0) for i, each in enumerate(record_types)))
     attribute_reader = AttributeReader()
-    return attribute_reader.session_attributes(tree, attribute_reader.facts(tree)).session_kind
+    return attribute_reader.session_attributes(tree, attribute_reader.event_attributes(tree)).session_kind
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_distinct_events() -> None:
         event("inference", parent=0, id=""),
     )
     attribute_reader = AttributeReader()
-    session_attributes = attribute_reader.session_attributes(tree, attribute_reader.facts(tree))
+    session_attributes = attribute_reader.session_attributes(tree, attribute_reader.event_attributes(tree))
     assert (session_attributes.root_record_type, session_attributes.events, session_attributes.inference_turns) == (
         "call-session",
         3,
@@ -305,4 +305,6 @@ def test_duration(records: tuple[Mapping[str, Any], ...], seconds: float | None)
     """A session lasted as long as its root says, else as long as the longest of its events."""
     tree = session(*(event("webrtc", each, -1 if i == 0 else 0, id=str(i)) for i, each in enumerate(records)))
     attribute_reader = AttributeReader()
-    assert attribute_reader.session_attributes(tree, attribute_reader.facts(tree)).duration_seconds == seconds
+    assert (
+        attribute_reader.session_attributes(tree, attribute_reader.event_attributes(tree)).duration_seconds == seconds
+    )

@@ -130,7 +130,7 @@ def told(*said: tuple[float, NoticeKind]) -> list[float | None]:
 
 def test_hints_make_a_session_due_when_there_is_something_to_see() -> None:
     """Begun: in a while; ended: soon; rated: now, and again whenever it is rated again."""
-    assert told((0, "begun"), (100, "ended"), (5000, "rated"), (9000, "rated")) == [900, 130, 5000, 9000]
+    assert told((0, "started"), (100, "ended"), (5000, "rated"), (9000, "rated")) == [900, 130, 5000, 9000]
 
 
 def test_no_hint_puts_a_session_off_beyond_the_longest_interval() -> None:
@@ -145,16 +145,16 @@ def test_no_hint_puts_a_session_off_beyond_the_longest_interval() -> None:
 
 def test_hints_that_come_late_or_twice_are_no_news() -> None:
     """Out of order and doubled: that it began says nothing of a call that has ended, nor its end of a rated one."""
-    assert told((0, "ended"), (1, "begun"), (2, "ended"), (3, "rated"), (4, "ended"), (5, "begun")) == [
+    assert told((0, "ended"), (1, "started"), (2, "ended"), (3, "rated"), (4, "ended"), (5, "started")) == [
         *(30, None, None, 3, None, None)
     ]
 
 
 def test_a_record_of_one_event_is_news_where_nobody_else_tells_of_the_bill() -> None:
     """With records alone each is looked at; where a rating will be told of, only after hours, should it be lost."""
-    assert told((0, "listed"), (5, "begun"), (9, "listed")) == [0, None, 9]
+    assert told((0, "listed"), (5, "started"), (9, "listed")) == [0, None, 9]
     hours = 4 * 3600
-    assert told((0, "begun"), (100, "listed"), (200, "ended"), (300, "listed"), (400, "rated"), (500, "listed")) == [
+    assert told((0, "started"), (100, "listed"), (200, "ended"), (300, "listed"), (400, "rated"), (500, "listed")) == [
         *(900, 100 + hours, 230, 300 + hours, 400, 500)
     ]
 

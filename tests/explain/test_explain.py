@@ -49,7 +49,7 @@ def story(content: object, config: Config = CONFIG, at: float = NOW) -> Explanat
     """The story of an answer of the API."""
     attribute_reader = AttributeReader(config.metrics.labels)
     session: Session = trees.read(content, fields=tuple(attribute_reader.record_fields))
-    facts = attribute_reader.facts(session)
+    facts = attribute_reader.event_attributes(session)
     look = ProbeResult(
         session.ref, at, 0.75, EXCHANGES, session, facts, attribute_reader.session_attributes(session, facts)
     )

@@ -270,7 +270,7 @@ class Play:
         if outcome != "tree":
             return Poll(claim, self.now, outcome), Answer(ref, claim.number, self.now, outcome)
         session = stitched(self.telnyx, claim.ref, depth)
-        facts = ATTRIBUTE_READER.facts(session)
+        facts = ATTRIBUTE_READER.event_attributes(session)
         fingerprint = None if session.cuts else READER.fingerprint(encode(session), depth)
         poll = Poll(
             claim,

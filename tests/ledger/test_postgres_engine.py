@@ -122,7 +122,10 @@ def test_a_server_that_is_away_is_looked_for_once_by_each_call() -> None:
             with pytest.raises(LedgerAway):
                 ledger.follow([ref("s")], "file", 0.0)
             knocks(listener)
-            for call in (lambda: ledger.follow([ref("s")], "file", 0.0), lambda: ledger.get_meta("horizon")):
+            for call in (
+                lambda: ledger.follow([ref("s")], "file", 0.0),
+                lambda: ledger.get_meta("metadata"),
+            ):
                 with ThreadPoolExecutor(1) as thread:
                     asked, looks = thread.submit(call), 0
                     while not asked.done():

@@ -27,7 +27,7 @@ SETTINGS = (
 )
 SEEN_IN_VAIN = 500
 """Rows that a statement may look at and leave; more would grow with the table."""
-SMALL = {"meta", "leases", "writers", "series", "totals", "label_sets", "facets", "claims"}
+SMALL = {"meta", "leases", "writers", "series", "totals", "label_sets", "session_groups", "claims"}
 """Tables whose size has a bound: by the configuration, or by the number of replicas."""
 
 

@@ -12,7 +12,6 @@ from exporter.config import Budget, Config, Threshold
 from exporter.core.errors import LedgerError
 from exporter.core.model import Poll
 from exporter.ledger import Ledger, TotalsSettings
-from exporter.ledger.schema.version import SCHEMA_VERSION
 from tests.ledger.test_ledger import ALL, CALL, SETTINGS, book, net, opened, poll, ref, state, values
 from tests.support.trees import node
 
@@ -108,14 +107,14 @@ def test_a_session_that_never_existed_is_forgotten_too(ledger_url: str) -> None:
 
 
 OTHERS = (
-    "INSERT INTO fallbacks VALUES (?, 'call-control', 'c')",
+    "INSERT INTO substitutes VALUES (?, 'call-control', 'c')",
     "INSERT INTO amendments (session, at, record_type, event_id, currency) VALUES (?, 0, 'call-control', 'c', 'USD')",
-    "INSERT INTO roots VALUES ('r', ?)",
+    "INSERT INTO root_ids VALUES ('r', ?)",
     "INSERT INTO failures (session, at, outcome, reason, detail) VALUES (?, 0, 'failed', 'http_5xx', '')",
 )
 """Rows that sessions have only if more happens to them than here."""
 TABLES = {"sessions": "id", "events": "owner"} | dict.fromkeys(
-    ("fallbacks", "trees", "amendments", "listed", "listed_costs", "roots", "failures"), "session"
+    ("substitutes", "trees", "amendments", "session_index", "session_index_costs", "root_ids", "failures"), "session"
 )
 """All tables that have rows of a session, and the column with its number."""
 
@@ -216,45 +215,6 @@ def test_a_threshold_counts_a_live_session_once(ledger_url: str) -> None:
 
 
 # The ledger itself
-
-
-def test_a_ledger_of_version_1_is_migrated(tmp_path: Path) -> None:
-    """Totals, events and sessions are as they were, and go on being booked."""
-    path = tmp_path / "l.sqlite"
-    connection = sqlite3.connect(path)
-    connection.executescript((Path(__file__).parents[1] / "data" / "ledger-v1.sql").read_text())
-    connection.close()
-    ledger = opened(path)
-    assert sum(net(ledger).values()) == Decimal("0.6852")
-    assert ledger.check() == []
-    ledger.claim(1000.0, ALL)
-    for claim in ledger.claim(50_000.0, ALL):
-        ledger.commit([poll(claim, CALL if claim.ref.event_id == "s" else node("call-session:t", "0.7"), 50_000.0)])
-    assert sum(net(ledger).values()) == Decimal("0.8852")
-    ledger.close()
-    found = sqlite3.connect(path).execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    assert found == (str(SCHEMA_VERSION),)
-
-
-def test_a_migrated_ledger_has_the_schema_of_a_new_one(tmp_path: Path) -> None:
-    """However a ledger came to this version, its tables have the same columns and indexes."""
-
-    def shape(path: Path) -> dict[str, Any]:
-        opened(path).close()
-        connection = sqlite3.connect(path)
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        columns = {
-            table: sorted((row[1], row[2], row[3]) for row in connection.execute(f"PRAGMA table_info({table})"))
-            for table in tables
-        }
-        indexes = sorted(name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'"))
-        connection.close()
-        return {"columns": columns, "indexes": indexes}
-
-    old = sqlite3.connect(tmp_path / "old.sqlite")
-    old.executescript((Path(__file__).parents[1] / "data" / "ledger-v1.sql").read_text())
-    old.close()
-    assert shape(tmp_path / "old.sqlite") == shape(tmp_path / "new.sqlite")
 
 
 def test_the_audit_finds_what_was_tampered_with(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_snapshot_sees_only_what_was_committed_and_blocks_nobody(tmp_path: Pat
         assert len(old.sessions(SessionQuery()).rows) == 1
     writer = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
-    writer.execute("DELETE FROM listed")
+    writer.execute("DELETE FROM session_index")
     with snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as new:
         assert len(new.sessions(SessionQuery()).rows) == 2
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
@@ -293,11 +293,14 @@ def test_a_session_is_found_by_the_id_of_its_root_too(ledger_url: str) -> None:
 @pytest.mark.parametrize(
     "tampering",
     [
-        "UPDATE listed SET events = 7 WHERE session = 1",
-        "UPDATE listed SET changed_at = 7 WHERE session = 1",
-        "DELETE FROM listed WHERE session = 1",
-        "UPDATE listed_costs SET amount = '7' WHERE session = 1",
-        "UPDATE facets SET state = 'missing' WHERE id = (SELECT facet FROM listed WHERE session = 1)",
+        "UPDATE session_index SET events = 7 WHERE session = 1",
+        "UPDATE session_index SET changed_at = 7 WHERE session = 1",
+        "DELETE FROM session_index WHERE session = 1",
+        "UPDATE session_index_costs SET amount = '7' WHERE session = 1",
+        (
+            "UPDATE session_groups SET state = 'missing'"
+            " WHERE id = (SELECT session_group FROM session_index WHERE session = 1)"
+        ),
     ],
 )
 def test_the_audit_finds_sessions_in_a_wrong_place(tmp_path: Path, tampering: str) -> None:
@@ -312,36 +315,3 @@ def test_the_audit_finds_sessions_in_a_wrong_place(tmp_path: Path, tampering: st
     writer.close()
     assert ledger.check() == ["session 1 does not stand in the lists of the pages as it is"]
     ledger.close()
-
-
-def test_a_migrated_ledger_has_the_same_lists(listed_file: Path, tmp_path: Path) -> None:
-    """What the migration makes of sessions is what booking writes."""
-    connection = sqlite3.connect(listed_file)
-    copy = sqlite3.connect(tmp_path / "ledger.sqlite")
-    connection.backup(copy)
-
-    def lists(path: Path) -> list[list[object]]:
-        query = {
-            sort: walk(f"sqlite:///{path}", SessionQuery(sort=sort, currency="USD"))
-            for sort in ("changed", "events", "cost")
-        }
-        return [[row.ref for row in rows] for rows in query.values()]
-
-    for table in ("facets", "listed", "listed_costs", "roots", "failures"):
-        copy.execute(f"DROP TABLE {table}")
-    for index in ("failing", "claimed", "configured", "given_up", "treeless"):
-        copy.execute(f"DROP INDEX sessions_{index}")
-    copy.executescript(
-        """CREATE TABLE old_totals AS SELECT id, family, labels, value, released, bounds, counts, exemplars
-            FROM series JOIN totals ON series = id;
-        CREATE TABLE old_spend AS SELECT quarter, labels, currency, amount FROM spend;
-        DROP TABLE series; DROP TABLE totals; DROP TABLE spend;
-        ALTER TABLE old_totals RENAME TO totals; ALTER TABLE old_spend RENAME TO spend;"""
-    )
-    copy.execute("ALTER TABLE sessions DROP COLUMN fingerprint")
-    copy.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
-    copy.commit()
-    copy.close()
-    connection.close()
-    ledger_in(tmp_path).close()
-    assert lists(tmp_path / "ledger.sqlite") == lists(listed_file)

@@ -428,7 +428,7 @@ def test_the_horizon_never_moves_back(postgres: Postgres, database: str) -> None
         pruned = together(partial(ledgers[0].prune, 1.9e9, 2), partial(ledgers[1].prune, 1.8e9, 2))
         assert [count for count, _ in pruned] == [2, 2]
         ledgers[1].prune(1.7e9, 2)
-        assert postgres.execute("SELECT value FROM meta WHERE key = 'horizon'", database.rpartition("/")[2]) == [
-            ("1900000000.0",)
-        ]
+        assert postgres.execute(
+            "SELECT value FROM meta WHERE key = 'retention_watermark'", database.rpartition("/")[2]
+        ) == [("1900000000.0",)]
         assert ledgers[0].check() == []

@@ -176,7 +176,7 @@ async def played(folder: Path) -> Life:
 async def show(exporter: Exporting, life: Life) -> None:
     """Release what is ripe, and scrape."""
     app = exporter.app
-    ripe = app.metrics.ripe(app.clock.monotonic())
+    ripe = app.metrics.exposable(app.clock.monotonic())
     app.metrics.apply(await app.ledger.run(Ledger.expose, ripe))
     publish(exporter)
     await life.scrape(exporter, int(app.clock.now()))
@@ -189,7 +189,7 @@ async def live(exporter: Exporting, life: Life) -> None:
     await exporter.follow_begun()
     await app.poller.tick()
     await exporter.drained()
-    app.metrics.ripe(app.clock.monotonic())  # births begin in this minute, not when the exporter looks next
+    app.metrics.exposable(app.clock.monotonic())  # births begin in this minute, not when the exporter looks next
 
 
 def publish(exporter: Exporting) -> None:

@@ -277,21 +277,21 @@ def test_rebucketing(booked: set[float], data: st.DataObject) -> None:
 def test_birth() -> None:
     """A new series shows 0 until it stood on a page for new_series_zero_seconds and was scraped."""
     metrics = loaded([counter(1, "1", released=False)], new_series_zero_seconds=150)
-    assert metrics.ripe(0) == []
+    assert metrics.exposable(0) == []
     found = samples(metrics)
     assert shown(found, COST) == 0
     assert shown(found, "telnyx_pending_cost", account="main", currency="USD") == 1
     metrics.scraped(5)
-    assert metrics.ripe(10) == []
-    assert metrics.ripe(400) == [], "the scrape was before the birth"
+    assert metrics.exposable(10) == []
+    assert metrics.exposable(400) == [], "the scrape was before the birth"
     metrics.scraped(60)
-    assert metrics.ripe(159) == []
-    assert metrics.ripe(160) == [1]
+    assert metrics.exposable(159) == []
+    assert metrics.exposable(160) == [1]
     metrics.apply(Receipt((counter(1, "1"),)))
     found = samples(metrics)
     assert shown(found, COST) == 1
     assert shown(found, "telnyx_pending_cost") == 0
-    assert metrics.ripe(1000) == []
+    assert metrics.exposable(1000) == []
 
 
 def test_birth_before_page() -> None:
@@ -299,19 +299,19 @@ def test_birth_before_page() -> None:
     metrics = loaded([], new_series_zero_seconds=10)
     metrics.page()
     metrics.apply(Receipt((counter(1, "1", released=False),)))
-    metrics.ripe(0)
+    metrics.exposable(0)
     metrics.scraped(100)
-    assert metrics.ripe(200) == []
+    assert metrics.exposable(200) == []
 
 
 def test_births_survive_load() -> None:
     """Reading the ledger again restarts no birth; totals that are gone are born no more."""
     metrics = loaded([counter(1, "1", released=False), counter(2, "1", family=CREDITS, released=False)])
     metrics.page()
-    metrics.ripe(0)
+    metrics.exposable(0)
     metrics.load([counter(1, "1", released=False)])
     metrics.scraped(1)
-    assert metrics.ripe(150) == [1]
+    assert metrics.exposable(150) == [1]
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -319,15 +319,15 @@ def test_births_begin_again_on_the_page_of_another(*, changed: bool) -> None:
     """Whoever exposes the ledger again shows at 0 first what is unreleased, also what it knew, then its value."""
     metrics = loaded([counter(1, "1", released=False)])
     metrics.page()
-    metrics.ripe(0)
+    metrics.exposable(0)
     metrics.scraped(1)
-    metrics.begin_births()
+    metrics.restart_zero_start()
     metrics.load([counter(1, "2" if changed else "1", released=False)])
-    assert metrics.ripe(150) == [], "it was on no page since"
+    assert metrics.exposable(150) == [], "it was on no page since"
     metrics.page()
-    metrics.ripe(200)
+    metrics.exposable(200)
     metrics.scraped(201)
-    assert metrics.ripe(350) == [1]
+    assert metrics.exposable(350) == [1]
 
 
 @pytest.mark.parametrize("how", ["load", "apply"])
@@ -335,19 +335,19 @@ def test_birth_under_a_number_of_before(how: str) -> None:
     """A total that has the number of one that ended, or was never committed, is born itself."""
     metrics = loaded([counter(1, "1", released=False)])
     metrics.page()
-    metrics.ripe(0)
+    metrics.exposable(0)
     other = counter(1, "1", (*COST_LABELS, ("currency", "EUR")), released=False)
     if how == "load":
         metrics.load([other])
     else:
         metrics.apply(Receipt((other,)))
     metrics.scraped(1)
-    assert metrics.ripe(150) == [], "it was on no page"
+    assert metrics.exposable(150) == [], "it was on no page"
     found = samples(metrics)
     assert (shown(found, COST, currency="EUR"), shown(found, COST, currency="USD")) == (0, None)
-    metrics.ripe(200)
+    metrics.exposable(200)
     metrics.scraped(201)
-    assert metrics.ripe(350) == [1]
+    assert metrics.exposable(350) == [1]
 
 
 def test_birth_in_a_known_series() -> None:
@@ -357,15 +357,15 @@ def test_birth_in_a_known_series() -> None:
     metrics.page()
     metrics.apply(Receipt((counter(2, "1", (*USD, ("gone", "b")), released=False),)))
     metrics.page()
-    metrics.ripe(0)
+    metrics.exposable(0)
     metrics.scraped(1)
-    assert metrics.ripe(150) == [2]
+    assert metrics.exposable(150) == [2]
 
 
 def test_no_births() -> None:
     """With new_series_zero_seconds 0 a total is ripe at once, scraped or not."""
     metrics = loaded([counter(1, "1", released=False)], new_series_zero_seconds=0)
-    assert metrics.ripe(0) == [1]
+    assert metrics.exposable(0) == [1]
 
 
 def test_unreleased_is_net() -> None:
@@ -387,7 +387,7 @@ def test_gauges_are_not_born() -> None:
     state = (("account", "main"), ("state", "active"))
     metrics = loaded([counter(1, "3", state, "telnyx_sessions", released=False)], new_series_zero_seconds=0)
     assert shown(samples(metrics), "telnyx_sessions") == 3
-    assert metrics.ripe(0) == []
+    assert metrics.exposable(0) == []
 
 
 # What the process counts

@@ -36,46 +36,46 @@ def test_halves() -> None:
     places = TopSessions(4)
     dear = [session(f"dear{i}", cost=str(10 + i)) for i in range(5)]
     long = [session(f"long{i}", turns=10 + i) for i in range(5)]
-    places.follow([*dear, *long], NOW)
+    places.update([*dear, *long], NOW)
     assert chosen(places) == {"dear4", "dear3", "long4", "long3"}
 
 
 def test_configured_first() -> None:
     """Configured sessions have their places whatever the others cost, also long after their last change."""
     places = TopSessions(2)
-    places.follow(
+    places.update(
         [session("dear", cost="99"), session("mine", at=NOW - 10 * CHANGED_WITHIN_SECONDS, configured=True)], NOW
     )
     assert chosen(places) == {"mine", "dear"}
-    places.follow([session("also mine", configured=True)], NOW)
+    places.update([session("also mine", configured=True)], NOW)
     assert chosen(places) == {"mine", "also mine"}
 
 
 def test_place_kept() -> None:
     """Who has a place keeps it for 15 minutes, then the dearer session gets it."""
     places = TopSessions(1)
-    places.follow([session("first", cost="1")], NOW)
+    places.update([session("first", cost="1")], NOW)
     assert chosen(places) == {"first"}
-    places.follow([session("dearer", cost="2")], NOW + PLACE_KEPT_SECONDS - 1)
+    places.update([session("dearer", cost="2")], NOW + PLACE_KEPT_SECONDS - 1)
     assert chosen(places) == {"first"}
-    places.follow([], NOW + PLACE_KEPT_SECONDS)
+    places.update([], NOW + PLACE_KEPT_SECONDS)
     assert chosen(places) == {"dearer"}
 
 
 def test_six_hours() -> None:
     """A session without a change for six hours loses its place."""
     places = TopSessions(1)
-    places.follow([session("quiet")], NOW)
-    places.follow([], NOW + CHANGED_WITHIN_SECONDS)
+    places.update([session("quiet")], NOW)
+    places.update([], NOW + CHANGED_WITHIN_SECONDS)
     assert chosen(places) == {"quiet"}
-    places.follow([], NOW + CHANGED_WITHIN_SECONDS + 1)
+    places.update([], NOW + CHANGED_WITHIN_SECONDS + 1)
     assert chosen(places) == set()
 
 
 def test_no_places() -> None:
     """With a bound of 0 no session has series of its own."""
     places = TopSessions(0)
-    places.follow([session("mine", configured=True)], NOW)
+    places.update([session("mine", configured=True)], NOW)
     assert chosen(places) == set()
 
 
@@ -86,7 +86,7 @@ def test_currencies_do_not_add_up() -> None:
         *(1, 0, NOW, (("p", "USD", Decimal(3)), ("p", "EUR", Decimal(3))), False),
     )
     places = TopSessions(1)
-    places.follow([both, session("one", cost="4")], NOW)
+    places.update([both, session("one", cost="4")], NOW)
     assert chosen(places) == {"one"}
 
 
@@ -108,7 +108,7 @@ def test_bound(rounds: list[list[SessionGauges]], bound: int) -> None:
     for number, followed in enumerate(rounds):
         now = NOW + 60 * number
         known |= {each.ref.event_id: each for each in followed}
-        places.follow(followed, now)
+        places.update(followed, now)
         able = [each for each in known.values() if each.configured or each.changed_at >= now - CHANGED_WITHIN_SECONDS]
         found = places.choose()
         assert len(found) == min(bound, len(able))
@@ -119,7 +119,7 @@ def test_memory() -> None:
     """Only so many candidates are remembered, the best by each measure among them."""
     places = TopSessions(2)
     crowd = [session(f"s{i}", cost=str(i), turns=1000 - i) for i in range(10 * KNOWN_PER_PLACE)]
-    places.follow(crowd, NOW)
+    places.update(crowd, NOW)
     places.choose()
     assert len(places) <= 2 * KNOWN_PER_PLACE
     assert chosen(places) == {crowd[-1].ref.event_id, "s0"}
@@ -139,14 +139,14 @@ def lines(metrics: Metrics) -> dict[tuple[str, str], float]:
 def test_series() -> None:
     """A session with a place has its four families; when it loses the place its series end."""
     metrics = Metrics(MetricsSettings(session_series_max=1))
-    metrics.follow([session("one", cost="0.2128", turns=5)], NOW)
+    metrics.update_sessions([session("one", cost="0.2128", turns=5)], NOW)
     assert lines(metrics) == {
         ("telnyx_followed_session_cost", "oneinference"): 0.2128,
         ("telnyx_followed_session_events", "one"): 11,
         ("telnyx_followed_session_inference_turns", "one"): 5,
         ("telnyx_followed_session_last_change_timestamp_seconds", "one"): NOW,
     }
-    metrics.follow([], NOW + CHANGED_WITHIN_SECONDS + 1)
+    metrics.update_sessions([], NOW + CHANGED_WITHIN_SECONDS + 1)
     assert lines(metrics) == {}
 
 
@@ -161,7 +161,7 @@ def test_due() -> None:
         ([session("first", cost="1")], NOW + CHOSEN_SECONDS + 1, True),
         ([], NOW - CHOSEN_SECONDS, True),
     ):
-        places.follow(news, now)
+        places.update(news, now)
         assert places.due == due
         if due:
             places.choose()

@@ -23,7 +23,7 @@ class Unlucky(LedgerWorker):
 
     async def run(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         if method is Ledger.commit and self.commit_queue is not None:
-            self.commit_queue.failed(LedgerError("a lease could not be taken"))
+            self.commit_queue.report_failure(LedgerError("a lease could not be taken"))
             self.commit_queue = None
         return await super().run(method, *args, **kwargs)
 
@@ -47,7 +47,7 @@ def test_a_failure_beside_a_commit_that_succeeds_is_got_over(tmp_path: Path) -> 
             await thread.run(Ledger.follow, [ref("s")], "file", 0.0)
             (claim,) = await thread.run(Ledger.claim, 0.0, ALL)
             thread.commit_queue = commit_queue
-            await commit_queue.book(poll(claim, CALL, 0.0))
+            await commit_queue.commit(poll(claim, CALL, 0.0))
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await recovered(commit_queue)
             assert sum((await thread.run(net)).values()) == Decimal("0.1852")

@@ -104,7 +104,7 @@ def everything(ledger: Ledger, now: float) -> None:
     """What a running exporter asks of its ledger again and again, and what it asks at a start and a reload."""
     ref = SessionRef(ACCOUNT, "message", "new")
     ledger.configure([ref], now)
-    ledger.report([SessionNotice(ref, "begun"), SessionNotice(ref, "rated")], "webhooks", now)
+    ledger.report([SessionNotice(ref, "started"), SessionNotice(ref, "rated")], "webhooks", now)
     record = DetailRecord("r1", "message", now, Decimal("0.01"), "USD", SessionNotice(ref, "listed"))
     ledger.ingest_records(ACCOUNT, [record], now)
     ledger.forget_records(ACCOUNT, now - 86_400)

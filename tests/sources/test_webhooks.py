@@ -202,14 +202,14 @@ def verdict(key: bytes, signature: str | None, timestamp: str | None, body: byte
 # What it tells
 
 _CALLS: tuple[tuple[str, str, NoticeKind], ...] = (
-    ("call.initiated", "call.initiated", "begun"),
-    ("call.answered", "call.answered", "begun"),
-    ("call.bridged", "call.bridged", "begun"),
-    ("call.conversation.ended", "call.conversation.ended", "begun"),
-    ("call.recording.saved", "call.recording.saved", "begun"),
+    ("call.initiated", "call.initiated", "started"),
+    ("call.answered", "call.answered", "started"),
+    ("call.bridged", "call.bridged", "started"),
+    ("call.conversation.ended", "call.conversation.ended", "started"),
+    ("call.recording.saved", "call.recording.saved", "started"),
     ("call.hangup", "call.hangup", "ended"),
     ("call.cost", "call.cost", "rated"),
-    ("call.of.the.future", "other", "begun"),
+    ("call.of.the.future", "other", "started"),
 )
 LEADS: dict[str, tuple[dict[str, Any], str, SessionNotice | None]] = {
     **{
@@ -220,7 +220,7 @@ LEADS: dict[str, tuple[dict[str, Any], str, SessionNotice | None]] = {
         )
         for event_type, label, hint in _CALLS
     },
-    "message.sent": ({"id": "m1"}, "message.sent", SessionNotice(SessionRef("main", "message", "m1"), "begun")),
+    "message.sent": ({"id": "m1"}, "message.sent", SessionNotice(SessionRef("main", "message", "m1"), "started")),
     "message.received": ({"id": "m1"}, "message.received", SessionNotice(SessionRef("main", "message", "m1"), "ended")),
     "message.finalized": (
         {"id": "m1"},
@@ -400,8 +400,8 @@ def test_a_webhook_is_durable_when_it_is_answered(tmp_path: Path) -> None:
             answer = await sender.send(event("call.initiated", "e1", call_session_id="s1"))
             assert (answer.status_code, answer.content) == (204, b"")
             with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as ledger:
-                found = ledger.execute("SELECT account, record_type, event_id, source, hint FROM sessions").fetchall()
-            assert found == [("main", "call-session", "s1", "webhooks", "begun")]
+                found = ledger.execute("SELECT account, record_type, event_id, source, notice FROM sessions").fetchall()
+            assert found == [("main", "call-session", "s1", "webhooks", "started")]
             assert await sender.status(event("message.finalized", "e2", id="m1")) == 204
             assert await sender.status(event("verify.done", "e3", id="v1")) == 204
             samples = await sender.shown()

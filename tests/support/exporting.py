@@ -112,7 +112,7 @@ class Exporting:
 
     async def _idle(self) -> bool:
         due = await self.app.ledger.run(Ledger.count_due, self.app.clock.now(), ["main"])
-        held = self.app.metrics.ripe(self.app.clock.monotonic())
+        held = self.app.metrics.exposable(self.app.clock.monotonic())
         return self.app.discovery.idle and due == 0 and not held and self.app.poller.idle
 
     async def until(self, condition: Callable[[], Any]) -> None:

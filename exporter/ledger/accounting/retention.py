@@ -13,14 +13,14 @@ from exporter.core.money import ZERO
 from exporter.ledger.database import Connection
 from exporter.ledger.totals.totals import Totals
 
-SESSION_TABLES = ("fallbacks", "trees", "amendments", "listed", "listed_costs", "roots", "failures")
+SESSION_TABLES = ("substitutes", "trees", "amendments", "session_index", "session_index_costs", "root_ids", "failures")
 """Tables with rows of a session, beside its events and its own."""
 _ONE = Decimal(1)
 
 
 def retention_watermark(connection: Connection) -> float:
     """Events before this may have been forgotten; minus infinity as long as none was."""
-    row = connection.execute("SELECT value FROM meta WHERE key = 'horizon'").fetchone()
+    row = connection.execute("SELECT value FROM meta WHERE key = 'retention_watermark'").fetchone()
     return float(row[0]) if row else float("-inf")
 
 
@@ -29,7 +29,7 @@ def prune(connection: Connection, totals: Totals, before: float, limit: int) -> 
     found = [*_at_rest("latest_at", "", connection, before, limit)]
     if found:
         _advance_watermark(connection, before)
-    found += _at_rest("followed_at", "summary IS NULL AND ", connection, before, limit - len(found))
+    found += _at_rest("discovered_at", "summary IS NULL AND ", connection, before, limit - len(found))
     for session, account, state, failing in found:
         if state != "settled":
             _settle_money(connection, totals, session, account)
@@ -79,7 +79,7 @@ def _forget(connection: Connection, totals: Totals, sessions: Sequence[int]) -> 
 
 def _advance_watermark(connection: Connection, before: float) -> None:
     connection.execute(
-        "INSERT INTO meta (key, value) VALUES ('horizon', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-        " WHERE CAST(meta.value AS FLOAT) < CAST(excluded.value AS FLOAT)",
+        "INSERT INTO meta (key, value) VALUES ('retention_watermark', ?) ON CONFLICT (key)"
+        " DO UPDATE SET value = excluded.value WHERE CAST(meta.value AS FLOAT) < CAST(excluded.value AS FLOAT)",
         (repr(float(before)),),
     )

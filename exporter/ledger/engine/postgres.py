@@ -6,6 +6,7 @@ dead, because it was away for long, finds at its next transaction that its total
 new writer.
 """
 
+import itertools
 import logging
 import secrets
 import time
@@ -21,7 +22,8 @@ from exporter.core.errors import LedgerAway, LedgerError
 from exporter.ledger.database import Connection, Image, TransactionConflict
 from exporter.ledger.engine.errors import ServerAddress, translated
 from exporter.ledger.engine.timeouts import ServerTimeouts
-from exporter.ledger.schema.postgres import create_tables, ready
+from exporter.ledger.schema.postgres import bring_up, version_of
+from exporter.ledger.schema.version import SCHEMA_VERSION
 from exporter.log import fields
 
 log = logging.getLogger(__name__)
@@ -134,7 +136,6 @@ class PostgresEngine:
         self._stale = True
         self.repeats = 0
         try:
-            self._create()
             self.read(lambda: None)
         except BaseException:
             self._patience.end()
@@ -244,7 +245,7 @@ class PostgresEngine:
         """A connection, a place among the writers, and an image that is true."""
         self._connection = _usable(self._connection) or connect(self._address, self._patience)
         if self._writer is None:
-            ready(self._connection)  # a newer version may have changed the tables and taken all writers' places
+            ensure_tables(self._connection)  # a newer version may have upgraded them and fenced all writers
             row = self._connection.execute("INSERT INTO writers DEFAULT VALUES RETURNING id").fetchone()
             assert row is not None, "it returns one"
             self._writer, self._stale = int(row[0]), True
@@ -265,22 +266,6 @@ class PostgresEngine:
         if writes and cursor.rowcount != 1:
             raise WriterFenced
 
-    def _create(self) -> None:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._connection = connection = _usable(self._connection) or connect(self._address, self._patience)
-                if ready(connection):
-                    return
-                with connection.driver.transaction():
-                    create_tables(connection)
-            except _AGAIN as error:
-                if attempt == ATTEMPTS:
-                    raise translated(error, self._address) from error
-                _pause(attempt)
-            except psycopg.Error as error:
-                self._drop()
-                raise translated(error, self._address) from error
-
     def _drop(self) -> None:
         for connection in (self._connection, self._aside):
             if connection is not None:
@@ -298,6 +283,20 @@ def connect(address: ServerAddress, patience: ServerTimeouts | None = None) -> P
     """Each statement is a transaction of its own until there is a BEGIN, and no session of the server is relied on."""
     driver = psycopg.connect(**address.with_password(), autocommit=True, prepare_threshold=None)
     return PostgresConnection(driver, patience)
+
+
+def ensure_tables(connection: PostgresConnection) -> None:
+    """Have the tables exist in this version; raise LedgerError if that is impossible."""
+    for attempt in itertools.count(1):
+        try:
+            if version_of(connection) == SCHEMA_VERSION:
+                return
+            with connection.driver.transaction():
+                bring_up(connection)
+        except _AGAIN:
+            if attempt == ATTEMPTS:
+                raise
+            _pause(attempt)
 
 
 def _usable(connection: PostgresConnection | None) -> PostgresConnection | None:

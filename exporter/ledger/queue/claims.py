@@ -35,7 +35,7 @@ def claim(
     ]
     leased = f", leased_until = {_LEASE}" if connection.shared else ""
     connection.executemany(
-        f"UPDATE sessions SET claim = ?, hinted_due = NULL{leased} WHERE id = ?",  # noqa: S608 - literals of this module
+        f"UPDATE sessions SET claim = ?, notice_due = NULL{leased} WHERE id = ?",  # noqa: S608 - literals of this module
         [(each.number, *([lease_seconds] if connection.shared else ()), each.session) for each in claims],
     )
     return claims

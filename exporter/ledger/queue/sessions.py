@@ -93,21 +93,21 @@ class SessionQueue:
     def follow_substitutes(self, row: SessionRow, now: float) -> None:
         """The API doesn't know the session: follow what is known of it instead."""
         if row.standing.first_tree_at is None:
-            query = "SELECT record_type, event_id FROM fallbacks WHERE session = ?"
+            query = "SELECT record_type, event_id FROM substitutes WHERE session = ?"
             found = self._connection.execute(query, (row.id,)).fetchall()
             refs = [SessionRef(row.ref.account, record_type, event_id) for record_type, event_id in found]
             self.report(map(SessionNotice, refs), DETAIL_RECORDS, now)
             self.forget_substitutes(row.id)
 
     def forget_substitutes(self, session: int) -> None:
-        self._connection.write("DELETE FROM fallbacks WHERE session = ?", (session,))
+        self._connection.write("DELETE FROM substitutes WHERE session = ?", (session,))
 
     def _insert(self, notice: SessionNotice, source: str, now: float) -> bool:
         ref, due_at = notice.ref, now + first_wait(notice.kind, self._policy)
         named = (ref.account, ref.record_type, ref.event_id, ref.date_time)
         cursor = self._connection.execute(
             "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
-            " state, interval, followed_at, rechecks, observed, owned, failing, polls, hint)"
+            " state, interval, discovered_at, rechecks, observed, owned, failing, polls, notice)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?) ON CONFLICT DO NOTHING"
             " RETURNING id",
             (*named, source, int(source == CONFIGURED), due_at, now, remembered_kind(notice.kind)),
@@ -133,14 +133,14 @@ class SessionQueue:
         if step is not None:
             standing, due_at = step
             self._connection.write(
-                "UPDATE sessions SET hint = ?, interval = ?, due_at = CASE WHEN due_at < ? THEN due_at ELSE ? END,"
-                " hinted_due = CASE WHEN hinted_due < ? THEN hinted_due ELSE ? END WHERE id = ?",
+                "UPDATE sessions SET notice = ?, interval = ?, due_at = CASE WHEN due_at < ? THEN due_at ELSE ? END,"
+                " notice_due = CASE WHEN notice_due < ? THEN notice_due ELSE ? END WHERE id = ?",
                 (standing.notice, standing.interval, due_at, due_at, due_at, due_at, number),
             )
 
     def _keep_substitute(self, ref: SessionRef, substitute: SessionRef) -> None:
         self._connection.write(
-            "INSERT INTO fallbacks SELECT id, ?, ? FROM sessions"
+            "INSERT INTO substitutes SELECT id, ?, ? FROM sessions"
             " WHERE account = ? AND record_type = ? AND event_id = ? AND first_tree_at IS NULL ON CONFLICT DO NOTHING",
             (substitute.record_type, substitute.event_id, ref.account, ref.record_type, ref.event_id),
         )

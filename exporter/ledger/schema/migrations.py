@@ -99,6 +99,25 @@ def _from_4(connection: Connection) -> None:
         connection.execute(statement)
 
 
+def _from_5(connection: Connection) -> None:
+    """The names of the documentation. The first step that a ledger in PostgreSQL takes, too."""
+    for table, old, new in _RENAMED_COLUMNS:
+        connection.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
+    for old, new in _RENAMED_TABLES.items():
+        connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+    for old, (new, columns) in _RENAMED_INDEXES.items():
+        if connection.shared:
+            connection.execute(f"ALTER INDEX {old} RENAME TO {new}")
+        else:  # SQLite can't rename an index
+            connection.execute(f"DROP INDEX {old}")
+            connection.execute(f"CREATE INDEX {new} ON {columns}")
+    if connection.shared:
+        for old, new in _RENAMED_BY_POSTGRESQL.items():
+            connection.execute(f"ALTER TABLE {old} RENAME TO {new}")  # also renames indexes and sequences
+    connection.execute("UPDATE sessions SET notice = 'started' WHERE notice = 'begun'")
+    connection.execute("UPDATE meta SET key = 'retention_watermark' WHERE key = 'horizon'")
+
+
 _LISTS = (
     """CREATE TABLE facets (
         id INTEGER NOT NULL, account TEXT NOT NULL, record_type TEXT NOT NULL, state TEXT NOT NULL,
@@ -160,4 +179,40 @@ _WRITERS = (
 )
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+_RENAMED_COLUMNS = (
+    ("sessions", "hint", "notice"),
+    ("sessions", "hinted_due", "notice_due"),
+    ("sessions", "followed_at", "discovered_at"),
+    ("sessions", "rested_at", "closed_at"),
+    ("series", "released", "exposed"),
+    ("listed", "facet", "session_group"),
+    ("listed_costs", "facet", "session_group"),
+)
+_RENAMED_TABLES = {
+    "facets": "session_groups",
+    "listed": "session_index",
+    "listed_costs": "session_index_costs",
+    "roots": "root_ids",
+    "fallbacks": "substitutes",
+}
+_RENAMED_INDEXES = {
+    "listed_changed": ("session_index_changed", "session_index (session_group, changed_at)"),
+    "listed_events": ("session_index_events", "session_index (session_group, events)"),
+    "listed_costless": ("session_index_costless", "session_index (session_group) WHERE costless = 1"),
+    "listed_dear": ("session_index_costs_ranked", "session_index_costs (session_group, currency, rank, session)"),
+    "ix_roots_session": ("ix_root_ids_session", "root_ids (session)"),
+}
+_RENAMED_BY_POSTGRESQL = {
+    "facets_pkey": "session_groups_pkey",
+    "facets_account_record_type_state_key": "session_groups_account_record_type_state_key",
+    "facets_id_seq": "session_groups_id_seq",
+    "listed_pkey": "session_index_pkey",
+    "listed_costs_pkey": "session_index_costs_pkey",
+    "roots_pkey": "root_ids_pkey",
+    "fallbacks_pkey": "substitutes_pkey",
+}
+"""Names that the server itself made from those of the tables."""
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
+OLDEST_SHARED = 5
+"""The first version that PostgreSQL ever had: later steps must run there too."""

@@ -60,9 +60,9 @@ _EVENT = (
     "key, owner, claim, labels, cost_labels, cost, currency, input_tokens, output_tokens, billed_seconds, at, flags"
 )
 _SESSION = (
-    "id, account, record_type, event_id, date_time, followed_at, state, configured, interval, first_tree_at,"
-    " changed_at, rested_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary,"
-    " hint, hinted_due, fingerprint"
+    "id, account, record_type, event_id, date_time, discovered_at, state, configured, interval, first_tree_at,"
+    " changed_at, closed_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary,"
+    " notice, notice_due, fingerprint"
 )
 _INTO_EVENTS = f"INTO events ({_EVENT}) VALUES ({','.join('?' * len(_EVENT.split(',')))})"
 _EVENT_SET = ", ".join(f"{name} = excluded.{name}" for name in _EVENT.split(", ") if name != "key")
@@ -110,7 +110,7 @@ def write_events(connection: Connection, rows: Sequence[EventRow], new: Collecti
 
 def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
     connection.write(
-        "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, rested_at = ?, rechecks = ?,"
+        "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, closed_at = ?, rechecks = ?,"
         " due_at = ?, claim = ?, observed = ?, owned = ?, latest_at = ?, crossed = ?, failing = ?, polls = ?,"
         " summary = ?, fingerprint = ? WHERE id = ?",
         *map(_session_values, rows),

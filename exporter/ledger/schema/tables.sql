@@ -10,7 +10,7 @@
 -- A table WITHOUT ROWID is stored in the order of its primary key by SQLite; PostgreSQL has no such thing.
 
 CREATE TABLE meta (
-    key TEXT NOT NULL,  -- schema_version, ledger_id, claims (last claim number of a file), horizon, metadata (of the API)
+    key TEXT NOT NULL,  -- schema_version, ledger_id, claims (last claim number of a file), retention_watermark, metadata (of the API)
     value TEXT NOT NULL,
     PRIMARY KEY (key)
 );
@@ -28,10 +28,10 @@ CREATE TABLE sessions (
     claim INTEGER NOT NULL,
     state TEXT NOT NULL,
     interval FLOAT NOT NULL,
-    followed_at FLOAT NOT NULL,
+    discovered_at FLOAT NOT NULL,
     first_tree_at FLOAT,
     changed_at FLOAT,
-    rested_at FLOAT,
+    closed_at FLOAT,  -- since when it is settled, missing or denied
     rechecks INTEGER NOT NULL,
     observed INTEGER NOT NULL,  -- 1: it has settled once and is counted in the histograms
     owned INTEGER NOT NULL,  -- how many events this session owns
@@ -39,8 +39,8 @@ CREATE TABLE sessions (
     crossed TEXT DEFAULT '' NOT NULL,  -- thresholds that it exceeded, joined by commas
     failing TEXT NOT NULL,  -- checks that its last tree fails, joined by commas
     polls TEXT NOT NULL,  -- its last polls as JSON: [[at, outcome, reason], ...]
-    hint TEXT DEFAULT '' NOT NULL,  -- the furthest kind of notice that a source has sent
-    hinted_due FLOAT,  -- due at the latest then, by notices that came while it was claimed
+    notice TEXT DEFAULT '' NOT NULL,  -- the furthest kind of notice that a source has sent
+    notice_due FLOAT,  -- due at the latest then, by notices that came while it was claimed
     summary TEXT,  -- JSON for the gauges of single sessions; NULL until the first tree
     fingerprint BYTES,  -- of the last answer; NULL if booking the same answer again may change something
     PRIMARY KEY (id),
@@ -51,7 +51,7 @@ CREATE INDEX sessions_prunable ON sessions (latest_at);
 CREATE INDEX sessions_failing ON sessions (failing) WHERE failing <> '';
 CREATE INDEX sessions_configured ON sessions (configured) WHERE configured = 1;
 CREATE INDEX sessions_given_up ON sessions (due_at) WHERE state IN ('missing', 'denied');
-CREATE INDEX sessions_treeless ON sessions (followed_at) WHERE summary IS NULL;
+CREATE INDEX sessions_treeless ON sessions (discovered_at) WHERE summary IS NULL;
 CREATE INDEX sessions_live ON sessions (account, record_type) WHERE state IN ('discovered', 'active');
 
 -- Every event that was ever booked, until retention forgets it: the truth that all totals are the sum of.
@@ -85,7 +85,7 @@ CREATE TABLE series (
     family TEXT NOT NULL,
     labels TEXT NOT NULL,  -- JSON: [[name, value], ...]
     bounds TEXT,  -- JSON: upper bounds of a histogram's buckets
-    released INTEGER NOT NULL,  -- 0: shown as 0 until a scrape has seen it
+    exposed INTEGER NOT NULL,  -- 0: shown as 0 until a scrape has seen it
     PRIMARY KEY (id),
     UNIQUE (family, labels)
 );
@@ -111,7 +111,7 @@ CREATE TABLE spend (
 ) WITHOUT ROWID;
 
 -- Sessions to follow instead of one that the API doesn't know. A row is deleted when it is followed, or the session has a tree.
-CREATE TABLE fallbacks (
+CREATE TABLE substitutes (
     session INTEGER NOT NULL,
     record_type TEXT NOT NULL,
     event_id TEXT NOT NULL,
@@ -163,7 +163,7 @@ CREATE INDEX ix_failures_session ON failures (session);
 CREATE INDEX ix_failures_reason ON failures (reason);
 
 -- The combinations that the pages filter sessions by. There are few, so a list is merged from one ordered range of each.
-CREATE TABLE facets (
+CREATE TABLE session_groups (
     id SERIAL,
     account TEXT NOT NULL,
     record_type TEXT NOT NULL,
@@ -173,32 +173,32 @@ CREATE TABLE facets (
 );
 
 -- The lists of the pages: a table of its own, so that a poll that changed nothing doesn't write to these indexes.
-CREATE TABLE listed (
+CREATE TABLE session_index (
     session INTEGER NOT NULL,
-    facet INTEGER NOT NULL,
+    session_group INTEGER NOT NULL,
     changed_at FLOAT NOT NULL,  -- the time of discovery as long as nothing has changed
     events INTEGER NOT NULL,
-    costless INTEGER NOT NULL,  -- 1: it has no row in listed_costs
+    costless INTEGER NOT NULL,  -- 1: it has no row in session_index_costs
     PRIMARY KEY (session)
 );
-CREATE INDEX listed_changed ON listed (facet, changed_at);
-CREATE INDEX listed_events ON listed (facet, events);
-CREATE INDEX listed_costless ON listed (facet) WHERE costless = 1;
+CREATE INDEX session_index_changed ON session_index (session_group, changed_at);
+CREATE INDEX session_index_events ON session_index (session_group, events);
+CREATE INDEX session_index_costless ON session_index (session_group) WHERE costless = 1;
 
-CREATE TABLE listed_costs (
+CREATE TABLE session_index_costs (
     session INTEGER NOT NULL,
     currency TEXT NOT NULL,
-    facet INTEGER NOT NULL,
+    session_group INTEGER NOT NULL,
     amount MONEY NOT NULL,
     rank BYTES NOT NULL,  -- 12 bytes that sort as the amounts do
     PRIMARY KEY (session, currency)
 ) WITHOUT ROWID;
-CREATE INDEX listed_dear ON listed_costs (facet, currency, rank, session);
+CREATE INDEX session_index_costs_ranked ON session_index_costs (session_group, currency, rank, session);
 
 -- Root event ids that differ from the id that the session is polled by: exemplars have the root's.
-CREATE TABLE roots (
+CREATE TABLE root_ids (
     event_id TEXT NOT NULL,
     session INTEGER NOT NULL,
     PRIMARY KEY (event_id, session)
 ) WITHOUT ROWID;
-CREATE INDEX ix_roots_session ON roots (session);
+CREATE INDEX ix_root_ids_session ON root_ids (session);

@@ -4,7 +4,7 @@ Owns no table; `schema` does, and is read only where the statements of a new led
 library that it takes is a seventh of what the exporter has in memory.
 """
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 LIVE_STATES = ("discovered", "active")
 """States of a session whose bill may still move."""

@@ -51,7 +51,7 @@ def fold(connection: Connection) -> int:
 def _both(connection: Connection, writer: int) -> Iterator[Total]:
     """What the writer and writer 0 have together, of the series that the writer has a part of."""
     rows = connection.execute(
-        "SELECT id, family, labels, bounds, released, value, counts, exemplars FROM totals"
+        "SELECT id, family, labels, bounds, exposed, value, counts, exemplars FROM totals"
         " JOIN series ON series.id = series WHERE writer IN (0, ?)"
         " AND series IN (SELECT series FROM totals WHERE writer = ?)",
         (writer, writer),

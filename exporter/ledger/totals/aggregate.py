@@ -65,7 +65,7 @@ class TotalsAggregate:
         return TotalsReading(tuple(self._sum(number) for number in sorted(changed) if number in self._series), whole)
 
     def _read_series(self, connection: Connection) -> set[int]:
-        query = "SELECT id, family, labels, bounds, released FROM series WHERE changed >= ?::xid8"
+        query = "SELECT id, family, labels, bounds, exposed FROM series WHERE changed >= ?::xid8"
         found = {
             number: new_total(number, family, read_labels(labels), bounds, released)
             for number, family, labels, bounds, released in connection.execute(query, (self._since,))

@@ -62,7 +62,7 @@ def total_values(writer: int, total: Total) -> tuple[object, ...]:
 
 def read_totals(connection: Connection, writer: int) -> Iterable[Total]:
     rows = connection.execute(
-        "SELECT id, family, labels, bounds, released, value, counts, exemplars FROM series"
+        "SELECT id, family, labels, bounds, exposed, value, counts, exemplars FROM series"
         " LEFT JOIN totals ON totals.series = series.id AND totals.writer = ?",
         (writer,),
     )

@@ -247,7 +247,7 @@ class Totals:
         for total in [total for total in self._rows.values() if total.row in wanted]:
             self._put(replace(total, exposed=True))
         stamped = ", changed = DEFAULT" if self._connection.shared else ""
-        released = f"UPDATE series SET released = 1{stamped} WHERE id = ? AND released = 0"  # noqa: S608 - literals
+        released = f"UPDATE series SET exposed = 1{stamped} WHERE id = ? AND exposed = 0"  # noqa: S608 - literals
         self._connection.executemany(released, [(row,) for row in sorted(wanted)])
 
     def create_series(self, family: str, labels: Labels) -> None:
@@ -285,10 +285,10 @@ class Totals:
         bounds = json.dumps(self._settings.bounds[family]) if kind == "histogram" else None
         named, stated = (
             {"family": family, "labels": labels_text(labels)},
-            {"bounds": bounds, "released": int(kind == "gauge")},
+            {"bounds": bounds, "exposed": int(kind == "gauge")},
         )
         number = find_or_insert(self._engine.aside, "series", named, stated)
-        query = "SELECT bounds, released FROM series WHERE id = ?"
+        query = "SELECT bounds, exposed FROM series WHERE id = ?"
         bounds, released = self._engine.aside.execute(query, (number,)).fetchone()  # another writer's may differ
         return new_total(number, family, labels, bounds, released)
 

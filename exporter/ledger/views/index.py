@@ -35,7 +35,7 @@ class SessionIndex:
     def begin(self, session: int, ref: SessionRef, now: float) -> None:
         """A session that has just been followed."""
         facet = self._number(ref.account, ref.record_type, "discovered")
-        self._connection.write("INSERT INTO listed VALUES (?, ?, ?, 0, 1)", (session, facet, now))
+        self._connection.write("INSERT INTO session_index VALUES (?, ?, ?, 0, 1)", (session, facet, now))
 
     def write(self, before: SessionRow, after: SessionRow) -> None:
         """Have the lists say what the session has become."""
@@ -47,31 +47,32 @@ class SessionIndex:
         facet, costs = self._number(ref.account, ref.record_type, state), costs_of(summary)
         events = decode(summary)["events"] if summary is not None else 0
         self._connection.write(
-            "INSERT INTO listed (session, facet, changed_at, events, costless) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (session) DO UPDATE SET facet = excluded.facet, changed_at = excluded.changed_at,"
-            " events = excluded.events, costless = excluded.costless",
+            "INSERT INTO session_index (session, session_group, changed_at, events, costless) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (session) DO UPDATE SET session_group = excluded.session_group,"
+            " changed_at = excluded.changed_at, events = excluded.events, costless = excluded.costless",
             (session, facet, changed_at, events, int(not costs)),
         )
-        self._connection.write("DELETE FROM listed_costs WHERE session = ?", (session,))
+        self._connection.write("DELETE FROM session_index_costs WHERE session = ?", (session,))
         self._connection.write(
-            "INSERT INTO listed_costs VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO session_index_costs VALUES (?, ?, ?, ?, ?)",
             *[(session, currency, facet, amount_text(cost), rank(cost)) for currency, cost in costs.items()],
         )
 
     def root(self, session: int, ref: SessionRef, root_id: str) -> None:
         """The id of the session's root event, by which exemplars name it."""
         if root_id not in {ref.event_id, ""}:
-            statement = "INSERT INTO roots VALUES (?, ?) ON CONFLICT DO NOTHING"
+            statement = "INSERT INTO root_ids VALUES (?, ?) ON CONFLICT DO NOTHING"
             self._connection.write(statement, (root_id.encode("utf-8", "replace").decode(), session))
 
     def _number(self, account: str, record_type: str, state: str) -> int:
         named = (account, record_type, state)
         if named not in self._numbers:
-            query = "SELECT id FROM facets WHERE account = ? AND record_type = ? AND state = ?"
+            query = "SELECT id FROM session_groups WHERE account = ? AND record_type = ? AND state = ?"
             found = self._connection.execute(query, named).fetchone()
             if found is None:
                 self._connection.execute(
-                    "INSERT INTO facets (account, record_type, state) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", named
+                    "INSERT INTO session_groups (account, record_type, state) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    named,
                 )
                 found = self._connection.execute(query, named).fetchone()
             self._numbers[named] = int(found[0])
@@ -81,13 +82,14 @@ class SessionIndex:
 def misplaced(connection: Connection) -> Iterator[str]:
     """A line for each session that does not stand in the lists where it belongs."""
     costs: dict[int, dict[str, Decimal]] = {}
-    for session, currency, amount in connection.execute("SELECT session, currency, amount FROM listed_costs"):
+    for session, currency, amount in connection.execute("SELECT session, currency, amount FROM session_index_costs"):
         costs.setdefault(session, {})[currency] = Decimal(amount)
     rows = connection.execute(
-        "SELECT sessions.id, summary, facets.id IS NOT NULL AND listed.changed_at = coalesce(sessions.changed_at,"
-        " followed_at), listed.events FROM sessions LEFT JOIN listed ON listed.session = sessions.id"
-        " LEFT JOIN facets ON facets.id = facet AND facets.account = sessions.account"
-        " AND facets.record_type = sessions.record_type AND facets.state = sessions.state"
+        "SELECT sessions.id, summary, session_groups.id IS NOT NULL AND session_index.changed_at ="
+        " coalesce(sessions.changed_at, discovered_at), session_index.events"
+        " FROM sessions LEFT JOIN session_index ON session_index.session = sessions.id"
+        " LEFT JOIN session_groups ON session_groups.id = session_group AND session_groups.account = sessions.account"
+        " AND session_groups.record_type = sessions.record_type AND session_groups.state = sessions.state"
     )
     for session, summary, placed, events in rows:
         counted = decode(summary)["events"] if summary is not None else 0
@@ -99,8 +101,8 @@ def misplaced(connection: Connection) -> Iterator[str]:
 
 def rename(connection: Connection, old: str, new: str) -> None:
     """An account's other name; no session has the new one, but a facet may be left from one that had."""
-    connection.execute("DELETE FROM facets WHERE account = ?", (new,))
-    connection.execute("UPDATE facets SET account = ? WHERE account = ?", (new, old))
+    connection.execute("DELETE FROM session_groups WHERE account = ?", (new,))
+    connection.execute("UPDATE session_groups SET account = ? WHERE account = ?", (new, old))
 
 
 def _changed_at(row: SessionRow) -> float:

@@ -150,10 +150,12 @@ class Ranges:
         numbers = [facet.number for facet in facets]
         if self._query.sort != "cost":
             column = "changed_at" if self._query.sort == "changed" else "events"
-            return self._merged("listed WHERE facet = ?", column, [(number,) for number in numbers], after)
+            return self._merged(
+                "session_index WHERE session_group = ?", column, [(number,) for number in numbers], after
+            )
         costed: Iterator[Key] = iter(())
         if self._currency is not None and (after is None or after[0] is not None):
-            where = "listed_costs WHERE facet = ? AND currency = ?"
+            where = "session_index_costs WHERE session_group = ? AND currency = ?"
             costed = self._merged(where, "rank", [(number, self._currency) for number in numbers], after)
         last = after[1] if after is not None and after[0] is None else NUMBER_MAX if self._down else 0
         return chain(costed, self._costless(numbers, last))
@@ -177,7 +179,7 @@ class Ranges:
 
     def _costless(self, facets: Iterable[int], last: int) -> Iterator[Key]:
         query = (
-            "SELECT session FROM listed WHERE facet = ? AND costless = 1"  # noqa: S608 - literals of this module
+            "SELECT session FROM session_index WHERE session_group = ? AND costless = 1"  # noqa: S608 - literals of this module
             f" AND session {self._beyond} ? ORDER BY session {self._direction} LIMIT ?"
         )
         most = self._query.limit + 1

@@ -18,9 +18,9 @@ _CONFIGURED = (
     f"SELECT {_COLUMNS} FROM sessions WHERE configured = 1 AND summary IS NOT NULL ORDER BY changed_at DESC LIMIT ?"  # noqa: S608 - literals
 )
 _CHANGED = (
-    f"SELECT {_COLUMNS} FROM listed CROSS JOIN sessions ON sessions.id = listed.session"  # noqa: S608 - literals
-    " WHERE facet = ? AND listed.changed_at >= ? AND configured = 0 AND summary IS NOT NULL"
-    " AND sessions.changed_at IS NOT NULL ORDER BY listed.changed_at DESC LIMIT ?"
+    f"SELECT {_COLUMNS} FROM session_index CROSS JOIN sessions ON sessions.id = session_index.session"  # noqa: S608 - literals
+    " WHERE session_group = ? AND session_index.changed_at >= ? AND configured = 0 AND summary IS NOT NULL"
+    " AND sessions.changed_at IS NOT NULL ORDER BY session_index.changed_at DESC LIMIT ?"
 )
 _CHANGED_AT = 4
 
@@ -35,7 +35,7 @@ def recent(connection: Connection, since: float, limit: int) -> tuple[SessionGau
 def _changed(connection: Connection, since: float, limit: int) -> Iterator[tuple[Any, ...]]:
     # A cross join is SQLite's way to have the list read first.
     query = _CHANGED.replace("CROSS JOIN", "JOIN") if connection.shared else _CHANGED
-    for (facet,) in connection.execute("SELECT id FROM facets").fetchall():
+    for (facet,) in connection.execute("SELECT id FROM session_groups").fetchall():
         yield from connection.execute(query, (facet, since, limit))
 
 

@@ -36,8 +36,8 @@ IDS_MAX = 1000
 """Sessions found by the beginning of an id, or by a check, that are sorted and shown; a page says if there are more."""
 
 _ROW = (
-    "sessions.id, account, record_type, event_id, date_time, state, followed_at, changed_at, summary, failing, source,"
-    " configured, due_at, first_tree_at, rested_at, latest_at, crossed, polls"
+    "sessions.id, account, record_type, event_id, date_time, state, discovered_at, changed_at, summary, failing,"
+    " source, configured, due_at, first_tree_at, closed_at, latest_at, crossed, polls"
 )
 
 
@@ -58,7 +58,7 @@ class Snapshot:
 
     def facets(self) -> tuple[SessionGroup, ...]:
         """What sessions can be filtered by."""
-        rows = self._connection.execute("SELECT id, account, record_type, state FROM facets ORDER BY 2, 3, 4")
+        rows = self._connection.execute("SELECT id, account, record_type, state FROM session_groups ORDER BY 2, 3, 4")
         return tuple(SessionGroup(*row) for row in rows)
 
     def currencies(self) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ class Snapshot:
 
     def _next_currency(self, facet: SessionGroup, last: str) -> str | None:
         """From the index, which is not read through."""
-        query = "SELECT min(currency) FROM listed_costs WHERE facet = ? AND currency > ?"
+        query = "SELECT min(currency) FROM session_index_costs WHERE session_group = ? AND currency > ?"
         currency: str | None = self._connection.execute(query, (facet.number, last)).fetchone()[0]
         return currency
 
@@ -141,12 +141,12 @@ class Snapshot:
         numbers, within = found[:IDS_MAX], {facet.number for facet in facets}
         marks = _marks(numbers)
         column = "events" if query.sort == "events" else "changed_at"
-        statement = f"SELECT session, facet, {column} FROM listed WHERE session IN ({marks})"  # noqa: S608 - literals
+        statement = f"SELECT session, session_group, {column} FROM session_index WHERE session IN ({marks})"  # noqa: S608 - literals
         values: dict[int, Any] = {
             session: value for session, facet, value in self._connection.execute(statement, numbers) if facet in within
         }
         if query.sort == "cost":
-            statement = f"SELECT session, rank FROM listed_costs WHERE currency = ? AND session IN ({marks})"  # noqa: S608 - literals
+            statement = f"SELECT session, rank FROM session_index_costs WHERE currency = ? AND session IN ({marks})"  # noqa: S608 - literals
             ranks = dict(self._connection.execute(statement, (currency, *numbers)))
             values = {session: ranks.get(session) for session in values}
         keys = ordered(((value, session) for session, value in values.items()), query)
@@ -171,7 +171,7 @@ class Snapshot:
         places = sorted({(facet.account, facet.record_type) for facet in self.facets()})
         named = [self._named(SessionRef(account, record_type, event_id)) for account, record_type in places]
         rows = {row[0]: _row(row) for row in named if row is not None}
-        found = self._connection.execute("SELECT session FROM roots WHERE event_id = ? LIMIT ?", (event_id, IDS_MAX))
+        found = self._connection.execute("SELECT session FROM root_ids WHERE event_id = ? LIMIT ?", (event_id, IDS_MAX))
         return tuple((rows | self._rows([session for (session,) in found])).values())
 
     def story(self, ref: SessionRef) -> SessionHistory | None:
