@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from exporter.core.model import DetailRecord, SessionNotice
 from exporter.core.money import ZERO, amount_text, subtract
 from exporter.ledger.database import Connection, TransactionConflict
-from exporter.ledger.totals.accounts import seeds
+from exporter.ledger.totals.accounts import account_seeds
 from exporter.ledger.totals.totals import Totals
 from exporter.ledger.views.trees import read_tree
 
@@ -28,13 +28,13 @@ class DetailRecordTable:
         self._connection = connection
         self._totals = totals
         self._account = account
-        self._seed = seeds(connection).get(account, account)
+        self._seed = account_seeds(connection).get(account, account)
 
-    def news(self, records: Iterable[DetailRecord], now: float) -> list[DetailRecord]:
+    def count_new(self, records: Iterable[DetailRecord], now: float) -> list[DetailRecord]:
         """The records that were not seen before, or cost more than when they were; all costs are counted."""
         return [record for record in records if self._count(record, now)]
 
-    def word(self, record: DetailRecord) -> SessionNotice:
+    def notice_for(self, record: DetailRecord) -> SessionNotice:
         """What the record tells of its session: nothing to look at, if its event is known at this cost already."""
         return replace(record.notice, kind="") if self._is_known(record) else record.notice
 
