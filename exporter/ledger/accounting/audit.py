@@ -15,7 +15,7 @@ from exporter.core.money import ZERO, add, amount_text, subtract
 from exporter.ledger.accounting.retention import retention_watermark
 from exporter.ledger.database import Connection
 from exporter.ledger.totals.totals import Totals
-from exporter.ledger.views.index import misplaced
+from exporter.ledger.views.index import check_index
 
 Sums = dict[tuple[str, Labels], Decimal]
 
@@ -25,7 +25,7 @@ _ONE = Decimal(1)
 
 def find_differences(connection: Connection, totals: Totals, all_totals: Iterable[Total]) -> Iterator[str]:
     """A line for each total that is not what events and sessions add up to."""
-    yield from misplaced(connection)
+    yield from check_index(connection)
     forgot = retention_watermark(connection) > float("-inf")
     booked, counted = _booked(all_totals), _recounted(connection, totals)
     for key in sorted(booked.keys() | counted.keys()):

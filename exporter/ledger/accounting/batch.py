@@ -27,8 +27,8 @@ from exporter.ledger.schema.rows import EventRow, SessionRow, read_owners, read_
 from exporter.ledger.totals.accounts import account_seeds
 from exporter.ledger.totals.budget_spend import BudgetSpend
 from exporter.ledger.totals.totals import Totals, TotalsSettings
-from exporter.ledger.views.amendments import amend
-from exporter.ledger.views.failures import history, remember
+from exporter.ledger.views.amendments import record_amendment
+from exporter.ledger.views.failures import append_poll, record_failures
 from exporter.ledger.views.index import SessionIndex
 from exporter.ledger.views.trees import write_tree
 
@@ -98,7 +98,7 @@ class BatchWriter:
         self._spend.write(max((poll.at for poll in current), default=0.0))
         for row in rows:
             self._facets.write(before[row.id], row)
-        remember(self._connection, current)
+        record_failures(self._connection, current)
 
     def _seen(self, polls: Iterable[Poll]) -> list[tuple[Poll, Seen]]:
         """Each poll with its events; of the last answer again nothing is read, unless others have met its events."""
@@ -156,7 +156,7 @@ class BatchWriter:
         standing, due_at = lifecycle.next_state(row.standing, outcome, poll.at, self._policy, jitter)
         if row.notice_due is not None:
             due_at = row.notice_due if due_at is None else min(due_at, row.notice_due)
-        polls = history(row.polls, poll.at, outcome, poll.reason)
+        polls = append_poll(row.polls, poll.at, outcome, poll.reason)
         row = replace(row, standing=standing, due_at=due_at, claim=0, polls=polls)
         self._books.sessions[row.id] = row
         self._counting.move(before, row, poll, root)
@@ -240,7 +240,7 @@ class BatchWriter:
             self._books.update_event(known.key, booking.after, owner, poll.claim.number, nested=known.nested)
         self._move_money(row.ref.account, booking, settled=self._books.settled(owner))
         if before.cost is not None and booking.after.cost != before.cost:
-            amend(self._connection, row.id, poll.at, event, before.cost)
+            record_amendment(self._connection, row.id, poll.at, event, before.cost)
         failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
         return bool(booking.entries), failed
 

@@ -49,10 +49,10 @@ def _at_rest(
     Where others poll, none of them can claim or book one of these until it is gone.
     """
     resting = "configured = 0 AND claim = 0 AND state IN ('settled', 'missing', 'denied')"
-    locked = f"{connection.locked} SKIP LOCKED" if connection.shared else ""
+    for_update = f"{connection.for_update} SKIP LOCKED" if connection.shared else ""
     query = (
         f"SELECT id, account, state, failing FROM sessions WHERE {which}{age} < ? AND {resting}"  # noqa: S608 - literals
-        f" ORDER BY {age} LIMIT ?{locked}"
+        f" ORDER BY {age} LIMIT ?{for_update}"
     )
     return connection.execute(query, (before, limit)).fetchall()
 
