@@ -41,7 +41,7 @@ class Window(Struct, frozen=True):
     end: float
 
 
-def window(budget: BudgetLimits, now: float) -> Window:
+def current_window(budget: BudgetLimits, now: float) -> Window:
     """The window that `now` lies in; one in seconds ends now and moves with it."""
     if isinstance(budget.window, str):
         today = datetime.fromtimestamp(now, ZoneInfo(budget.timezone)).replace(

@@ -90,7 +90,7 @@ def book(before: BookedEvent | None, cost: Decimal | None, currency: str, facts:
     return Booking(after, tuple(entries), tuple(failed))
 
 
-def says_nothing_new(before: BookedEvent, cost: Decimal | None, currency: str, facts: EventAttributes) -> bool:
+def is_unchanged(before: BookedEvent, cost: Decimal | None, currency: str, facts: EventAttributes) -> bool:
     """Whether `book` would leave all as it is: the usual sighting, and the quick answer to it."""
     return (
         (cost is None or (cost == before.cost and currency in {before.currency, UNKNOWN}))
@@ -101,7 +101,7 @@ def says_nothing_new(before: BookedEvent, cost: Decimal | None, currency: str, f
     )
 
 
-def net(entries: tuple[LedgerEntry, ...]) -> list[tuple[str, Decimal]]:
+def net_amounts(entries: tuple[LedgerEntry, ...]) -> list[tuple[str, Decimal]]:
     """(currency, signed amount) of the money in these entries."""
     return [
         (entry.further[0][1], entry.amount if entry.family == COST else -entry.amount)

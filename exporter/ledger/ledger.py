@@ -24,21 +24,21 @@ from exporter.core.model import (
     SessionRef,
     Total,
 )
-from exporter.ledger.accounting.audit import differences
+from exporter.ledger.accounting.audit import find_differences
 from exporter.ledger.accounting.batch import BatchWriter
 from exporter.ledger.accounting.retention import prune
-from exporter.ledger.database import Connection, Engine, Image
+from exporter.ledger.database import Connection, Engine, Reload
 from exporter.ledger.queue import claims
 from exporter.ledger.queue.detail_records import DetailRecordTable
 from exporter.ledger.queue.sessions import START, QueuePosition, SessionQueue
 from exporter.ledger.schema.version import COPYING
-from exporter.ledger.sharing.leases import LeaseAnswer, take
-from exporter.ledger.sharing.writers import alive, fold
+from exporter.ledger.sharing.leases import LeaseAnswer, acquire
+from exporter.ledger.sharing.writers import count_alive, fold_dead
 from exporter.ledger.totals.accounts import rename_account
 from exporter.ledger.totals.aggregate import TotalsAggregate, TotalsReading
 from exporter.ledger.totals.budget_spend import BudgetSpend
-from exporter.ledger.totals.totals import Totals, TotalsSettings, begin_anew
-from exporter.ledger.views.recent import recent
+from exporter.ledger.totals.totals import Totals, TotalsSettings, change_generation
+from exporter.ledger.views.recent import recent_sessions
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 
@@ -52,7 +52,7 @@ class Ledger:
 
     def __init__(
         self,
-        opened: Callable[[Image], Engine],
+        opened: Callable[[Reload], Engine],
         policy: lifecycle.PollPolicy,
         settings: TotalsSettings,
         lease_seconds: float = LEASE_SECONDS,
@@ -71,7 +71,7 @@ class Ledger:
 
     def _begin(self) -> None:
         if self._connection.execute("SELECT 1 FROM meta WHERE key = ?", (COPYING,)).fetchone():
-            raise LedgerError(f"{self.place} is a copy that was not finished; run `ledger copy` again")
+            raise LedgerError(f"{self.location} is a copy that was not finished; run `ledger copy` again")
         claims.free_claims(self._connection)
 
     def _image(self, engine: Engine) -> None:
@@ -99,9 +99,9 @@ class Ledger:
 
         def work() -> Receipt:
             following = self._following()
-            following.follow(notices, source, now)
+            following.report(notices, source, now)
             self._succeed(source, {notice.ref.account for notice in notices}, now)
-            return Receipt(self._written(), state_changes=tuple(following.moves))
+            return Receipt(self._written(), state_changes=tuple(following.state_changes))
 
         return self._engine.transact(work)
 
@@ -111,8 +111,8 @@ class Ledger:
 
         def work() -> Receipt:
             known, following = self._records(account), self._following()
-            following.follow(map(known.word, known.news(records, now)), DETAIL_RECORDS, now)
-            return Receipt(self._written(), state_changes=tuple(following.moves))
+            following.report(map(known.notice_for, known.count_new(records, now)), DETAIL_RECORDS, now)
+            return Receipt(self._written(), state_changes=tuple(following.state_changes))
 
         return self._engine.transact(work)
 
@@ -144,8 +144,8 @@ class Ledger:
         def work() -> Receipt:
             following = self._following()
             following.configure(refs, now)
-            self._spend.forget_others()
-            return Receipt(self._written(), state_changes=tuple(following.moves))
+            self._spend.end_unconfigured()
+            return Receipt(self._written(), state_changes=tuple(following.state_changes))
 
         return self._engine.transact(work)
 
@@ -169,11 +169,11 @@ class Ledger:
             self._image(self._engine)
             following = self._following()
             following.configure(refs, now)
-            self._spend.forget_others()
-            self._spend.sum_up(now)
+            self._spend.end_unconfigured()
+            self._spend.refresh(now)
             for family, labels in series:
-                self._totals.born(family, labels)
-            return Receipt(self._written(), state_changes=tuple(following.moves))
+                self._totals.create_series(family, labels)
+            return Receipt(self._written(), state_changes=tuple(following.state_changes))
 
         try:
             return self._engine.transact(work)
@@ -203,12 +203,12 @@ class Ledger:
 
     def requeue_failed(self, now: float) -> bool:
         """Have a portion of the sessions that were given up be due; whether there may be more."""
-        return self._engine.transact(lambda: self._following().retry(now))
+        return self._engine.transact(lambda: self._following().requeue_failed(now))
 
     def release_claims(self, under_way: Iterable[Claim]) -> None:
         """Give up claims of polls that will not be finished: others may poll at once."""
         under_way = list(under_way)
-        self._engine.transact(lambda: claims.release(self._connection, under_way))
+        self._engine.transact(lambda: claims.release_claims(self._connection, under_way))
 
     def defer(self, claim: Claim, now: float) -> None:
         """Give up a claim without booking: the session is due again after the longest interval of a live one."""
@@ -233,7 +233,7 @@ class Ledger:
         """Sum up the budgets' current windows, which move on with time."""
 
         def work() -> Receipt:
-            self._spend.sum_up(now)
+            self._spend.refresh(now)
             return Receipt(self._written())
 
         return self._engine.transact(work)
@@ -251,10 +251,10 @@ class Ledger:
         """Give an account another name, with all it has booked; returns how many sessions it has."""
 
         def work() -> int:
-            if self.shared and alive(self._connection) > 1:
+            if self.shared and count_alive(self._connection) > 1:
                 raise LedgerLocked("other exporters use the ledger; an account is renamed while they are stopped")
             renamed = rename_account(self._connection, old, new)
-            begin_anew(self._connection)
+            change_generation(self._connection)
             self._image(self._engine)
             return renamed
 
@@ -264,7 +264,7 @@ class Ledger:
         """Have every total shown with its value, as history that nothing should count as an increase."""
 
         def work() -> Receipt:
-            self._totals.release(total.row for total in self._all() if not total.exposed)
+            self._totals.expose(total.row for total in self._all() if not total.exposed)
             return Receipt(self._written())
 
         return self._engine.transact(work)
@@ -275,25 +275,25 @@ class Ledger:
         """Have what only one may have; a file's only process has everything. None: another asks at this moment."""
         if not self.shared:
             return LeaseAnswer(held=True, first=True)
-        return self._engine.transact(lambda: take(self._connection, name, self._engine.writer, seconds))
+        return self._engine.transact(lambda: acquire(self._connection, name, self._engine.writer, seconds))
 
     def renew_claims(self, under_way: Iterable[Claim]) -> None:
         """Keep the claims of polls that take long."""
         under_way = list(under_way)
-        self._engine.transact(lambda: claims.renew(self._connection, under_way, self._lease_seconds))
+        self._engine.transact(lambda: claims.renew_claims(self._connection, under_way, self._lease_seconds))
 
     def fold_dead_writers(self) -> int:
         """Take over the totals of writers that are gone; returns how many they were."""
-        return self._engine.transact(lambda: fold(self._connection)) if self.shared else 0
+        return self._engine.transact(lambda: fold_dead(self._connection)) if self.shared else 0
 
     def load_new_series(self) -> None:
         """Hear of the series that others have begun; where there are none, nothing is to be learnt."""
         if self.shared:
-            self._engine.transact(lambda: self._totals.learn())  # noqa: PLW0108 - a new image may have been made
+            self._engine.transact(lambda: self._totals.load_new_series())  # noqa: PLW0108 - a new image may have been made
 
     def count_replicas(self) -> int:
         """How many processes share the work, this one included, which is seen by asking."""
-        return self._engine.transact(lambda: alive(self._connection)) if self.shared else 1
+        return self._engine.transact(lambda: count_alive(self._connection)) if self.shared else 1
 
     # Showing
 
@@ -302,7 +302,7 @@ class Ledger:
 
         def work() -> Receipt:
             for family, labels in series:
-                self._totals.born(family, labels)
+                self._totals.create_series(family, labels)
             return Receipt(self._written())
 
         return self._engine.transact(work)
@@ -311,7 +311,7 @@ class Ledger:
         """Mark totals as having been scraped at 0, so that their values may be shown from now on."""
 
         def work() -> Receipt:
-            self._totals.release(rows)
+            self._totals.expose(rows)
             return Receipt(self._written())
 
         return self._engine.transact(work)
@@ -329,9 +329,9 @@ class Ledger:
         return self._engine.shared
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """What messages call it."""
-        return self._engine.place
+        return self._engine.location
 
     def close(self) -> None:
         self._engine.close()
@@ -352,12 +352,12 @@ class Ledger:
 
     def recent_sessions(self, since: float, limit: int) -> tuple[SessionGauges, ...]:
         """Configured sessions and those changed since, for the per-session gauges."""
-        return self._engine.read(lambda: recent(self._connection, since, limit))
+        return self._engine.read(lambda: recent_sessions(self._connection, since, limit))
 
     def count_due(self, now: float, accounts: Iterable[str]) -> int:
         """How many sessions of these accounts are due and not claimed; with many it takes some ms, as many are read."""
         far, asked = now + self._policy.longest, list(accounts)
-        return self._engine.read(lambda: claims.due(self._connection, now, far, asked))
+        return self._engine.read(lambda: claims.count_due(self._connection, now, far, asked))
 
     def get_meta(self, key: str) -> str | None:
         query = "SELECT value FROM meta WHERE key = ?"
@@ -383,19 +383,19 @@ class Ledger:
         """What in the ledger doesn't agree with itself, a line each; empty when all is well."""
 
         def work() -> list[str]:
-            return [*self._engine.damage(), *differences(self._connection, self._totals, self._all())]
+            return [*self._engine.damage(), *find_differences(self._connection, self._totals, self._all())]
 
         return self._engine.read(work)
 
     @property
     def retries(self) -> int:
         """How many transactions were begun again because others were in the way."""
-        return self._engine.repeats
+        return self._engine.retries
 
     @property
     def restores(self) -> int:
         """How often the file was written again after somebody had removed it."""
-        return self._engine.rescues
+        return self._engine.restores
 
     def size_bytes(self) -> int:
         return self._engine.size_bytes()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from exporter import __version__
 from exporter.config import Account
-from exporter.core.budgets import window
+from exporter.core.budgets import current_window
 from exporter.core.catalog import FAMILIES
 from exporter.core.clock import Clock
 from exporter.core.errors import LedgerError
@@ -194,7 +194,7 @@ class Maintenance:
 
     def _show_budgets(self, now: float) -> None:
         for budget in self._now.config.budgets:
-            labels, current = (budget.name, budget.currency), window(budget, now)
+            labels, current = (budget.name, budget.currency), current_window(budget, now)
             length = budget.window if isinstance(budget.window, int) else current.end - current.start
             self._metrics.set("telnyx_budget_limit", labels, budget.amount)
             self._metrics.set("telnyx_budget_window_start_timestamp_seconds", labels, current.start)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.core.costs import BookedEvent, Booking, LedgerEntry, book, net
+from exporter.core.costs import BookedEvent, Booking, LedgerEntry, book, net_amounts
 from exporter.core.model import EventAttributes, Labels
 
 LABELS: Labels = (("account", "a"), ("record_type", "inference"), ("product", "inference"), ("model", "m"))
@@ -136,4 +136,4 @@ def test_net_signs_costs_and_credits() -> None:
         LedgerEntry("telnyx_cost_credits_total", LABELS, (("currency", EUR),), Decimal(2)),
         LedgerEntry("telnyx_events_total", LABELS, (), Decimal(1)),
     )
-    assert net(entries) == [(USD, Decimal(3)), (EUR, Decimal(-2))]
+    assert net_amounts(entries) == [(USD, Decimal(3)), (EUR, Decimal(-2))]

@@ -15,7 +15,7 @@ from tools.generate_docs import TOP
 RULES = sorted((TOP / "prometheus" / "rules").glob("*.yml"))
 UNIT_TESTS = sorted((TOP / "prometheus" / "tests").glob("*.yaml"))
 RUNBOOKS = TOP / "docs" / "runbooks"
-HEADINGS = ["Meaning", "Impact", "What to look at", "What to do"]
+HEADINGS = ["Meaning", "Impact", "Diagnosis", "Action"]
 SEVERITIES = {"critical", "warning", "info"}
 LEAST_WINDOW_SECONDS = 4 * 60
 """Four scrapes of a minute."""

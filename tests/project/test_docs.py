@@ -16,6 +16,9 @@ from tools.generate_docs import TOP, pages, topics_of
 README = (TOP / "README.md").read_text()
 DISCOVERY = (TOP / "docs" / "discovery.md").read_text()
 
+PAGES = [*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")]
+"""Every page that people read."""
+
 SAMPLE_SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 
@@ -49,11 +52,18 @@ def test_make_targets_exist() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-def test_links_lead_somewhere() -> None:
-    """Every relative link in the README and in docs/discovery.md names a file of the repository."""
-    for folder, page in ((TOP, README), (TOP / "docs", DISCOVERY)):
-        links = [urlsplit(link) for link in re.findall(r"\]\(([^)]+)\)", page)]
-        assert [link.path for link in links if not link.scheme and not (folder / link.path).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page names a file of the repository."""
+    links = [urlsplit(link) for link in re.findall(r"\]\(([^)]+)\)", page.read_text())]
+    assert [link.path for link in links if not link.scheme and not (page.parent / link.path).exists()] == []
+
+
+def test_the_index_has_every_page() -> None:
+    """docs/README.md links to each page below docs/; runbooks are one entry."""
+    index = (TOP / "docs" / "README.md").read_text()
+    pages = [page.name for page in (TOP / "docs").glob("*.md") if page.name != "README.md"]
+    assert [page for page in pages if f"]({page})" not in index] == []
 
 
 def test_example_config() -> None:

@@ -12,10 +12,10 @@ from decimal import Decimal
 from exporter.core.costs import AWAITING, COST, CREDITS, EVENTS
 from exporter.core.model import Labels, Total
 from exporter.core.money import ZERO, add, amount_text, subtract
-from exporter.ledger.accounting.retention import watermark
+from exporter.ledger.accounting.retention import retention_watermark
 from exporter.ledger.database import Connection
 from exporter.ledger.totals.totals import Totals
-from exporter.ledger.views.index import misplaced
+from exporter.ledger.views.index import check_index
 
 Sums = dict[tuple[str, Labels], Decimal]
 
@@ -23,10 +23,10 @@ NET = "net cost"
 _ONE = Decimal(1)
 
 
-def differences(connection: Connection, totals: Totals, all_totals: Iterable[Total]) -> Iterator[str]:
+def find_differences(connection: Connection, totals: Totals, all_totals: Iterable[Total]) -> Iterator[str]:
     """A line for each total that is not what events and sessions add up to."""
-    yield from misplaced(connection)
-    forgot = watermark(connection) > float("-inf")
+    yield from check_index(connection)
+    forgot = retention_watermark(connection) > float("-inf")
     booked, counted = _booked(all_totals), _recounted(connection, totals)
     for key in sorted(booked.keys() | counted.keys()):
         total, recount = booked.get(key, ZERO), counted.get(key, ZERO)
@@ -64,11 +64,11 @@ def _recounted(connection: Connection, totals: Totals) -> Sums:
     rows = connection.execute("SELECT owner, labels, cost_labels, cost, currency FROM events")
     for owner, seen, priced, cost, currency in rows:
         count("telnyx_ledger_events", ())
-        count(EVENTS, totals.projected(EVENTS, totals.labels(seen)))
+        count(EVENTS, totals.project_labels(EVENTS, totals.labels(seen)))
         if cost is None:
-            count(AWAITING, totals.projected(AWAITING, totals.labels(seen)))
+            count(AWAITING, totals.project_labels(AWAITING, totals.labels(seen)))
             continue
-        labels = totals.projected(COST, (*totals.labels(priced), ("currency", currency)))
+        labels = totals.project_labels(COST, (*totals.labels(priced), ("currency", currency)))
         count(NET, labels, Decimal(cost))
         if owner in unsettled:
             count("telnyx_unsettled_cost", (("account", accounts[owner]), ("currency", currency)), Decimal(cost))

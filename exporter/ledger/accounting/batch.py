@@ -18,17 +18,17 @@ from exporter.core.attributes import read_time
 from exporter.core.model import Event, EventAttributes, FailedCheck, Poll, Receipt, Session, SessionGauges
 from exporter.core.money import ZERO, add, amount_text
 from exporter.core.tree import identity
-from exporter.ledger.accounting.retention import watermark
+from exporter.ledger.accounting.retention import retention_watermark
 from exporter.ledger.accounting.sessions import SessionStats
 from exporter.ledger.accounting.working_set import WorkingSet
 from exporter.ledger.database import Connection, TransactionConflict
 from exporter.ledger.queue.sessions import SessionQueue
 from exporter.ledger.schema.rows import EventRow, SessionRow, read_owners, read_sessions
-from exporter.ledger.totals.accounts import seeds
+from exporter.ledger.totals.accounts import account_seeds
 from exporter.ledger.totals.budget_spend import BudgetSpend
 from exporter.ledger.totals.totals import Totals, TotalsSettings
-from exporter.ledger.views.amendments import amend
-from exporter.ledger.views.failures import history, remember
+from exporter.ledger.views.amendments import record_amendment
+from exporter.ledger.views.failures import append_poll, record_failures
 from exporter.ledger.views.index import SessionIndex
 from exporter.ledger.views.trees import write_tree
 
@@ -68,7 +68,7 @@ class BatchWriter:
         self._counting = SessionStats(connection, totals, self._books, settings)
         self._following = SessionQueue(connection, totals, policy)
         self._facets = SessionIndex(connection)
-        self._seeds = seeds(connection)
+        self._seeds = account_seeds(connection)
         self._followed: list[SessionGauges] = []
         self._notices: list[FailedCheck] = []
 
@@ -81,13 +81,15 @@ class BatchWriter:
         if any(self._needs_reading(poll, before) for poll, _ in held):
             raise TransactionConflict("something was booked on the events of an answer that wasn't read")
         self._books.lock_events(_keys(held))
-        self._horizon = watermark(self._connection)  # after the events: one that is pruned meanwhile is behind it
+        self._horizon = retention_watermark(
+            self._connection
+        )  # after the events: one that is pruned meanwhile is behind it
         self._counting.below = {key for _, events in held for key in list(events)[1:]}
         for poll, events in held:
             self._book_poll(poll, events)
         current = [poll for poll, _ in held]
         self._write(before, current)
-        moves = (*self._following.moves, *self._counting.moves)
+        moves = (*self._following.state_changes, *self._counting.state_changes)
         return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices), moves)
 
     def _write(self, before: Mapping[int, SessionRow], current: Sequence[Poll]) -> None:
@@ -96,7 +98,7 @@ class BatchWriter:
         self._spend.write(max((poll.at for poll in current), default=0.0))
         for row in rows:
             self._facets.write(before[row.id], row)
-        remember(self._connection, current)
+        record_failures(self._connection, current)
 
     def _seen(self, polls: Iterable[Poll]) -> list[tuple[Poll, Seen]]:
         """Each poll with its events; of the last answer again nothing is read, unless others have met its events."""
@@ -154,14 +156,14 @@ class BatchWriter:
         standing, due_at = lifecycle.next_state(row.standing, outcome, poll.at, self._policy, jitter)
         if row.notice_due is not None:
             due_at = row.notice_due if due_at is None else min(due_at, row.notice_due)
-        polls = history(row.polls, poll.at, outcome, poll.reason)
+        polls = append_poll(row.polls, poll.at, outcome, poll.reason)
         row = replace(row, standing=standing, due_at=due_at, claim=0, polls=polls)
         self._books.sessions[row.id] = row
         self._counting.move(before, row, poll, root)
         if poll.outcome == "gone":
-            self._following.fall_back(row, poll.at)
+            self._following.follow_substitutes(row, poll.at)
         elif before.standing.first_tree_at is None and row.standing.first_tree_at is not None:
-            self._following.forget_fallbacks(row.id)
+            self._following.forget_substitutes(row.id)
 
     # The tree
 
@@ -193,7 +195,7 @@ class BatchWriter:
             met += self._books.events[key].owner == row.id
         if new:
             changed = True
-            self._books.own(row.id, new)
+            self._books.change_owned(row.id, new)
             self._totals.add("telnyx_ledger_events", (), Decimal(new))
         row = self._books.sessions[row.id]
         alone = met == len(events) and not forgotten and not late
@@ -212,8 +214,8 @@ class BatchWriter:
         self, row: SessionRow, poll: Poll, key: bytes, event: Event, facts: EventAttributes, *, nested: bool
     ) -> None:
         booking = costs.book(None, event.cost, event.currency, self._placed(facts, row, poll))
-        self._totals.enter(booking.entries)
-        self._books.begin(key, booking.after, row.id, poll.claim.number, nested=nested)
+        self._totals.add_entries(booking.entries)
+        self._books.insert_event(key, booking.after, row.id, poll.claim.number, nested=nested)
         self._move_money(row.ref.account, booking, settled=self._books.settled(row.id))
 
     def _book_known(
@@ -223,22 +225,22 @@ class BatchWriter:
         if known.claim > poll.claim.number:
             return False, []
         if known.owner != row.id:
-            self._books.disturb(known.owner)
-        before = self._books.booked(known)
+            self._books.invalidate_fingerprint(known.owner)
+        before = self._books.booked_event(known)
         owner = known.owner
         if owner != row.id and self._books.settled(owner) and not self._books.settled(row.id):
-            owner = self._books.take_over(known, row)
-        elif costs.says_nothing_new(before, event.cost, event.currency, facts):
+            owner = self._books.transfer_owner(known, row)
+        elif costs.is_unchanged(before, event.cost, event.currency, facts):
             return False, []
         if before.cost_labels is None:  # else its labels are fixed
             facts = self._placed(facts, row, poll)
         booking = costs.book(before, event.cost, event.currency, facts)
-        self._totals.enter(booking.entries)
+        self._totals.add_entries(booking.entries)
         if booking.after != before or owner != known.owner:
-            self._books.put(known.key, booking.after, owner, poll.claim.number, nested=known.nested)
+            self._books.update_event(known.key, booking.after, owner, poll.claim.number, nested=known.nested)
         self._move_money(row.ref.account, booking, settled=self._books.settled(owner))
         if before.cost is not None and booking.after.cost != before.cost:
-            amend(self._connection, row.id, poll.at, event, before.cost)
+            record_amendment(self._connection, row.id, poll.at, event, before.cost)
         failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
         return bool(booking.entries), failed
 
@@ -260,7 +262,7 @@ class BatchWriter:
         }
 
     def _move_money(self, account: str, booking: costs.Booking, *, settled: bool) -> None:
-        moved = costs.net(booking.entries)
+        moved = costs.net_amounts(booking.entries)
         if not moved:
             return
         if not settled:
@@ -268,7 +270,7 @@ class BatchWriter:
         after = booking.after
         if after.cost_labels is not None and after.at is not None:
             for currency, amount in moved:
-                self._spend.move(after.cost_labels, after.at, currency, amount)
+                self._spend.add(after.cost_labels, after.at, currency, amount)
 
     # Checks
 

@@ -13,12 +13,12 @@ from exporter.core.money import ZERO
 from exporter.ledger.database import Connection
 from exporter.ledger.totals.totals import Totals
 
-OF_A_SESSION = ("substitutes", "trees", "amendments", "session_index", "session_index_costs", "root_ids", "failures")
+SESSION_TABLES = ("substitutes", "trees", "amendments", "session_index", "session_index_costs", "root_ids", "failures")
 """Tables with rows of a session, beside its events and its own."""
 _ONE = Decimal(1)
 
 
-def watermark(connection: Connection) -> float:
+def retention_watermark(connection: Connection) -> float:
     """Events before this may have been forgotten; minus infinity as long as none was."""
     row = connection.execute("SELECT value FROM meta WHERE key = 'retention_watermark'").fetchone()
     return float(row[0]) if row else float("-inf")
@@ -49,10 +49,10 @@ def _at_rest(
     Where others poll, none of them can claim or book one of these until it is gone.
     """
     resting = "configured = 0 AND claim = 0 AND state IN ('settled', 'missing', 'denied')"
-    locked = f"{connection.locked} SKIP LOCKED" if connection.shared else ""
+    for_update = f"{connection.for_update} SKIP LOCKED" if connection.shared else ""
     query = (
         f"SELECT id, account, state, failing FROM sessions WHERE {which}{age} < ? AND {resting}"  # noqa: S608 - literals
-        f" ORDER BY {age} LIMIT ?{locked}"
+        f" ORDER BY {age} LIMIT ?{for_update}"
     )
     return connection.execute(query, (before, limit)).fetchall()
 
@@ -69,10 +69,10 @@ def _forget(connection: Connection, totals: Totals, sessions: Sequence[int]) -> 
     those = f"IN ({', '.join('?' * len(sessions))})"
     unpriced = connection.execute(f"SELECT labels FROM events WHERE owner {those} AND cost IS NULL", sessions)  # noqa: S608 - marks
     for (number,) in unpriced.fetchall():
-        totals.enter([LedgerEntry(AWAITING, totals.labels(number), (), -_ONE)])
+        totals.add_entries([LedgerEntry(AWAITING, totals.labels(number), (), -_ONE)])
     deleted = connection.execute(f"DELETE FROM events WHERE owner {those}", sessions).rowcount  # noqa: S608 - marks
     totals.add("telnyx_ledger_events", (), Decimal(-deleted) if deleted else ZERO)
-    for table in OF_A_SESSION:
+    for table in SESSION_TABLES:
         connection.write(f"DELETE FROM {table} WHERE session {those}", sessions)  # noqa: S608 - literals and marks
     connection.write(f"DELETE FROM sessions WHERE id {those}", sessions)  # noqa: S608 - marks
 

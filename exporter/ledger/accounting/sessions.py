@@ -32,14 +32,14 @@ class SessionStats:
         self._settings = settings
         self.below: set[bytes] = set()
         """Events that stand below another one in some tree of this batch."""
-        self.moves: list[StateChange] = []
+        self.state_changes: list[StateChange] = []
 
     def move(self, before: SessionRow, row: SessionRow, poll: Poll, root: bytes | None) -> None:
         """After a poll: from one state to the next; `root` is the key of its tree's root event."""
         old, new = before.standing, row.standing
         account = row.ref.account
         if old.state != new.state:
-            self.moves.append(StateChange(row.ref, old.state, new.state, poll.reason))
+            self.state_changes.append(StateChange(row.ref, old.state, new.state, poll.reason))
             self._totals.add("telnyx_sessions", (("account", account), ("state", old.state)), -_ONE)
             self._totals.add("telnyx_sessions", (("account", account), ("state", new.state)), _ONE)
         if (old.state == "settled") != (new.state == "settled"):
@@ -132,7 +132,7 @@ class SessionStats:
             observe("telnyx_session_cost", (*root, ("currency", currency)), max(cost, ZERO))
 
     def _count_unpriced(self, row: SessionRow) -> None:
-        self._totals.enter(
+        self._totals.add_entries(
             LedgerEntry("telnyx_events_settled_unpriced_total", self._totals.labels(event.labels), (), _ONE)
             for event in self._books.settle_unpriced(row.id)
         )

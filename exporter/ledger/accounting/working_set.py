@@ -78,7 +78,7 @@ class WorkingSet:
 
     # Events
 
-    def booked(self, row: EventRow) -> BookedEvent:
+    def booked_event(self, row: EventRow) -> BookedEvent:
         cost_labels = self._totals.labels(row.cost_labels) if row.cost_labels is not None else None
         return BookedEvent(
             self._totals.labels(row.labels),
@@ -92,12 +92,12 @@ class WorkingSet:
             row.settled_unpriced,
         )
 
-    def begin(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
+    def insert_event(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
         """An event that is booked for the first time."""
         self._new.add(key)
-        self.put(key, booked, owner, claim, nested=nested)
+        self.update_event(key, booked, owner, claim, nested=nested)
 
-    def put(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
+    def update_event(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
         cost_labels = self._totals.intern(booked.cost_labels) if booked.cost_labels is not None else None
         self.events[key] = EventRow(
             key,
@@ -139,21 +139,21 @@ class WorkingSet:
         row = self.sessions.get(session)
         return row is None or row.standing.state == "settled"
 
-    def own(self, session: int, change: int) -> None:
+    def change_owned(self, session: int, change: int) -> None:
         row = self.sessions.get(session)
         if row is not None:
             self.sessions[session] = replace(row, owned=row.owned + change)
 
-    def disturb(self, session: int) -> None:
+    def invalidate_fingerprint(self, session: int) -> None:
         row = self.sessions.get(session)
         if row is not None:
             self.sessions[session] = replace(row, fingerprint=None)
             self._disturbed.add(session)
 
-    def take_over(self, event: EventRow, row: SessionRow) -> int:
+    def transfer_owner(self, event: EventRow, row: SessionRow) -> int:
         """A live session takes an event over from a settled one; its money is unsettled again."""
-        self.own(event.owner, -1)
-        self.own(row.id, +1)
+        self.change_owned(event.owner, -1)
+        self.change_owned(row.id, +1)
         if event.owner in self.sessions:
             write_sessions(self._connection, [self.sessions[event.owner]])
         if event.cost is not None:

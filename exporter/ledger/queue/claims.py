@@ -25,9 +25,9 @@ def claim(
     """Due sessions, the longest due first: at most as many of an account as its limit."""
     found: list[tuple[str, tuple[Any, ...]]] = []
     for account, limit in limits.items():
-        due = _due(connection, "due_at <= ?", account, now, limit)
-        due += _due(connection, "due_at > ?", account, now + policy.longest, limit - len(due))
-        found += [(account, row) for row in due]
+        count_due = _due(connection, "due_at <= ?", account, now, limit)
+        count_due += _due(connection, "due_at > ?", account, now + policy.longest, limit - len(count_due))
+        found += [(account, row) for row in count_due]
     numbers = _numbers(connection, len(found)) if found else []
     claims = [
         Claim(session, number, SessionRef(account, *named), due_at, fingerprint)
@@ -41,7 +41,7 @@ def claim(
     return claims
 
 
-def renew(connection: Connection, claims: Iterable[Claim], lease_seconds: float) -> None:
+def renew_claims(connection: Connection, claims: Iterable[Claim], lease_seconds: float) -> None:
     """Of polls that are still under way; a claim that somebody else has by now stays theirs."""
     if connection.shared:
         connection.executemany(
@@ -56,7 +56,7 @@ def free_claims(connection: Connection) -> None:
         connection.execute("UPDATE sessions SET claim = 0 WHERE claim <> 0")
 
 
-def release(connection: Connection, claims: Iterable[Claim]) -> None:
+def release_claims(connection: Connection, claims: Iterable[Claim]) -> None:
     """Of polls that came to nothing: their sessions are as due as they were."""
     connection.executemany(
         "UPDATE sessions SET claim = 0 WHERE id = ? AND claim = ?",
@@ -64,7 +64,7 @@ def release(connection: Connection, claims: Iterable[Claim]) -> None:
     )
 
 
-def due(connection: Connection, now: float, far: float, accounts: Sequence[str]) -> int:
+def count_due(connection: Connection, now: float, far: float, accounts: Sequence[str]) -> int:
     """How many sessions are due, or due so far off that the clock was set back, and not claimed."""
     if connection.shared:  # an index of claims would cost each poll more than this count costs
         query = f"SELECT count(*) FROM sessions WHERE account = ? AND {_FREE} AND (due_at <= ? OR due_at > ?)"  # noqa: S608 - literals
@@ -83,10 +83,10 @@ def _due(connection: Connection, when: str, account: str, moment: float, limit: 
     # Two questions, not one with OR: each is answered from the front of the index.
     free = _FREE if connection.shared else "claim = 0"
     order = "due_at, id" if connection.shared else "due_at"  # SQLite's index ends with the id
-    locked = f"{connection.locked} SKIP LOCKED" if connection.shared else ""
+    for_update = f"{connection.for_update} SKIP LOCKED" if connection.shared else ""
     query = (
         f"SELECT {_CLAIMED} FROM sessions WHERE account = ? AND {free} AND {when}"  # noqa: S608 - literals of this module
-        f" ORDER BY {order} LIMIT ?{locked}"
+        f" ORDER BY {order} LIMIT ?{for_update}"
     )
     return connection.execute(query, (account, moment, limit)).fetchall()
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from exporter.core.model import DetailRecord, SessionNotice
 from exporter.core.money import ZERO, amount_text, subtract
 from exporter.ledger.database import Connection, TransactionConflict
-from exporter.ledger.totals.accounts import seeds
+from exporter.ledger.totals.accounts import account_seeds
 from exporter.ledger.totals.totals import Totals
 from exporter.ledger.views.trees import read_tree
 
@@ -28,13 +28,13 @@ class DetailRecordTable:
         self._connection = connection
         self._totals = totals
         self._account = account
-        self._seed = seeds(connection).get(account, account)
+        self._seed = account_seeds(connection).get(account, account)
 
-    def news(self, records: Iterable[DetailRecord], now: float) -> list[DetailRecord]:
+    def count_new(self, records: Iterable[DetailRecord], now: float) -> list[DetailRecord]:
         """The records that were not seen before, or cost more than when they were; all costs are counted."""
         return [record for record in records if self._count(record, now)]
 
-    def word(self, record: DetailRecord) -> SessionNotice:
+    def notice_for(self, record: DetailRecord) -> SessionNotice:
         """What the record tells of its session: nothing to look at, if its event is known at this cost already."""
         return replace(record.notice, kind="") if self._is_known(record) else record.notice
 
@@ -56,7 +56,7 @@ class DetailRecordTable:
 
     def _count(self, record: DetailRecord, now: float) -> bool:
         key, cost = self._key(record), record.cost
-        query = f"SELECT cost FROM records WHERE key = ?{self._connection.locked}"  # noqa: S608 - literals
+        query = f"SELECT cost FROM records WHERE key = ?{self._connection.for_update}"  # noqa: S608 - literals
         known = self._connection.execute(query, (key,)).fetchone()
         before = Decimal(known[0]) if known is not None and known[0] is not None else None
         if known is not None and (cost is None or (before is not None and cost <= before)):

@@ -36,11 +36,11 @@ class SessionQueue:
         self._connection = connection
         self._totals = totals
         self._policy = policy
-        self.moves: list[StateChange] = []
+        self.state_changes: list[StateChange] = []
         """Sessions that are new."""
         self._facets = SessionIndex(connection)
 
-    def follow(self, notices: Iterable[SessionNotice], source: str, now: float) -> None:
+    def report(self, notices: Iterable[SessionNotice], source: str, now: float) -> None:
         """Remember sessions that are new, and look sooner at those of which something is said."""
         for notice in notices:
             if not self._insert(notice, source, now) and notice.kind:
@@ -51,7 +51,7 @@ class SessionQueue:
     def configure(self, refs: Sequence[SessionRef], now: float) -> None:
         """Look daily at these sessions and no others."""
         self._connection.execute("UPDATE sessions SET configured = 0 WHERE configured = 1")
-        self.follow(map(SessionNotice, refs), CONFIGURED, now)
+        self.report(map(SessionNotice, refs), CONFIGURED, now)
         daily = now + self._policy.configured_recheck
         self._connection.executemany(
             "UPDATE sessions SET configured = 1, due_at = CASE WHEN due_at IS NULL THEN ? WHEN due_at > ? THEN ?"
@@ -74,7 +74,7 @@ class SessionQueue:
         self._connection.executemany("UPDATE sessions SET due_at = ? WHERE id = ?", late)
         return found[-1][:3] if len(found) == PORTION else None
 
-    def retry(self, now: float) -> bool:
+    def requeue_failed(self, now: float) -> bool:
         """Have some of the sessions that were given up be due: what was wrong with them may have been mended.
 
         The recheck that this look will count as is given back, else a few reloads would use up all of them. Whether
@@ -90,16 +90,16 @@ class SessionQueue:
             changed += len(found)
         return changed == PORTION
 
-    def fall_back(self, row: SessionRow, now: float) -> None:
+    def follow_substitutes(self, row: SessionRow, now: float) -> None:
         """The API doesn't know the session: follow what is known of it instead."""
         if row.standing.first_tree_at is None:
             query = "SELECT record_type, event_id FROM substitutes WHERE session = ?"
             found = self._connection.execute(query, (row.id,)).fetchall()
             refs = [SessionRef(row.ref.account, record_type, event_id) for record_type, event_id in found]
-            self.follow(map(SessionNotice, refs), DETAIL_RECORDS, now)
-            self.forget_fallbacks(row.id)
+            self.report(map(SessionNotice, refs), DETAIL_RECORDS, now)
+            self.forget_substitutes(row.id)
 
-    def forget_fallbacks(self, session: int) -> None:
+    def forget_substitutes(self, session: int) -> None:
         self._connection.write("DELETE FROM substitutes WHERE session = ?", (session,))
 
     def _insert(self, notice: SessionNotice, source: str, now: float) -> bool:
@@ -115,7 +115,7 @@ class SessionQueue:
         inserted = cursor.fetchall()
         for (number,) in inserted:
             self._facets.begin(number, ref, now)
-            self.moves.append(StateChange(ref, "", "discovered", source))
+            self.state_changes.append(StateChange(ref, "", "discovered", source))
             account = ("account", ref.account)
             self._totals.add("telnyx_sessions", (account, ("state", "discovered")), _ONE)
             self._totals.add("telnyx_discovered_sessions_total", (account, ("source", source)), _ONE)

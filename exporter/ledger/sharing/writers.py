@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from exporter.core.model import Total
 from exporter.ledger.database import Connection
-from exporter.ledger.totals.aggregate import summed
-from exporter.ledger.totals.series import WRITE, added, begun, read_labels, written
+from exporter.ledger.totals.aggregate import sum_parts
+from exporter.ledger.totals.series import UPSERT_TOTAL, new_total, read_labels, total_values, with_values
 
 ALIVE_SECONDS = 20.0
 """Who was not seen for so long has no part of the request budget."""
@@ -19,23 +19,23 @@ DEAD_SECONDS = 120.0
 """Who was not seen for so long is erased; if it was only away, it goes on as a new writer."""
 
 
-def alive(connection: Connection) -> int:
+def count_alive(connection: Connection) -> int:
     """How many writers there are, the one that asks included."""
     query = "SELECT count(*) FROM writers WHERE seen > clock_timestamp() - ? * interval '1 second'"
     return max(1, int(connection.execute(query, (ALIVE_SECONDS,)).fetchone()[0]))
 
 
-def fold(connection: Connection) -> int:
+def fold_dead(connection: Connection) -> int:
     """Add the totals of those that are gone to writer 0's, and erase them; returns how many they were."""
-    connection.take_turns("folding")
+    connection.lock_task("folding")
     query = (
         "SELECT id FROM writers WHERE seen < clock_timestamp() - ? * interval '1 second' ORDER BY id"
         " FOR UPDATE SKIP LOCKED"
     )
     gone = [number for (number,) in connection.execute(query, (DEAD_SECONDS,)).fetchall()]
     for writer in gone:
-        rows = [written(0, total) for total in _both(connection, writer)]
-        connection.executemany(f"{WRITE}, changed = DEFAULT", rows)
+        rows = [total_values(0, total) for total in _both(connection, writer)]
+        connection.executemany(f"{UPSERT_TOTAL}, changed = DEFAULT", rows)
         connection.execute(
             "INSERT INTO spend (quarter, labels, currency, writer, amount)"
             " SELECT quarter, labels, currency, 0, amount FROM spend WHERE writer = ?"
@@ -58,7 +58,7 @@ def _both(connection: Connection, writer: int) -> Iterator[Total]:
     )
     parts: dict[int, list[Total]] = defaultdict(list)
     for number, family, labels, bounds, released, *values in rows:
-        parts[number].append(added(begun(number, family, read_labels(labels), bounds, released), *values))
+        parts[number].append(with_values(new_total(number, family, read_labels(labels), bounds, released), *values))
     for number in sorted(parts):
         first, *others = parts[number]
-        yield summed(first, others)
+        yield sum_parts(first, others)

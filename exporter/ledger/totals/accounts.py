@@ -15,7 +15,7 @@ from exporter.ledger.views import index as facets
 _SEED = "seed:"
 
 
-def seeds(connection: Connection) -> dict[str, str]:
+def account_seeds(connection: Connection) -> dict[str, str]:
     """The seeds of accounts that were renamed, or whose name another account had; every other's is its name."""
     found = connection.execute("SELECT key, value FROM meta WHERE key LIKE 'seed:%'")
     return {key.removeprefix(_SEED): value for key, value in found}
@@ -28,13 +28,13 @@ def rename_account(connection: Connection, old: str, new: str) -> int:
         raise LedgerError(f"no account {old!r} in this ledger; it has {', '.join(sorted(known)) or 'none'}")
     if new in known or _has_series(connection, new):
         raise LedgerError(f"account {new!r} is in this ledger already; two accounts can't become one")
-    seed = seeds(connection).get(old, old)
+    seed = account_seeds(connection).get(old, old)
     values = [(_SEED + new, seed), (_SEED + old, uuid.uuid4().hex)]
     connection.executemany("DELETE FROM meta WHERE key = ?", [(key,) for key, _ in values])
     connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", values)
     for table in ("label_sets", "series"):
         _relabel(connection, table, old, new)
-    facets.rename(connection, old, new)
+    facets.rename_account_groups(connection, old, new)
     connection.execute("UPDATE records SET account = ? WHERE account = ?", (new, old))
     connection.execute("DELETE FROM meta WHERE key = ?", (f"cursors:{new}",))
     connection.execute("UPDATE meta SET key = ? WHERE key = ?", (f"cursors:{new}", f"cursors:{old}"))

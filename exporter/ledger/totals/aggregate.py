@@ -14,7 +14,7 @@ from exporter.core.catalog import BY_NAME
 from exporter.core.model import Exemplar, Total
 from exporter.core.money import add
 from exporter.ledger.database import Connection
-from exporter.ledger.totals.series import added, begun, read_labels
+from exporter.ledger.totals.series import new_total, read_labels, with_values
 from exporter.ledger.totals.totals import GENERATION
 
 _BEGINNING = "0"
@@ -67,7 +67,7 @@ class TotalsAggregate:
     def _read_series(self, connection: Connection) -> set[int]:
         query = "SELECT id, family, labels, bounds, exposed FROM series WHERE changed >= ?::xid8"
         found = {
-            number: begun(number, family, read_labels(labels), bounds, released)
+            number: new_total(number, family, read_labels(labels), bounds, released)
             for number, family, labels, bounds, released in connection.execute(query, (self._since,))
             if family in BY_NAME
         }
@@ -79,7 +79,7 @@ class TotalsAggregate:
         found = set()
         for number, writer, *values in connection.execute(query, (self._since,)):
             if number in self._series:
-                self._parts.setdefault(number, {})[writer] = added(self._series[number], *values)
+                self._parts.setdefault(number, {})[writer] = with_values(self._series[number], *values)
                 found.add(number)
         return found
 
@@ -96,10 +96,10 @@ class TotalsAggregate:
         return touched
 
     def _sum(self, number: int) -> Total:
-        return summed(self._series[number], self._parts.get(number, {}).values())
+        return sum_parts(self._series[number], self._parts.get(number, {}).values())
 
 
-def summed(series: Total, parts: Iterable[Total]) -> Total:
+def sum_parts(series: Total, parts: Iterable[Total]) -> Total:
     """Counters and most gauges add up; of times the latest counts."""
     latest = series.family.endswith("_timestamp_seconds")
     for part in parts:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from decimal import Decimal
 
 from exporter.config import Budget
-from exporter.core.budgets import Window, covers, window
+from exporter.core.budgets import Window, covers, current_window
 from exporter.core.catalog import BUDGET_COST, BUDGET_CREDITS, BUDGET_SPENT
 from exporter.core.model import Labels
 from exporter.core.money import ZERO, add, amount_text, subtract
@@ -33,7 +33,7 @@ class BudgetSpend:
         self._windows: dict[str, Window] = {}
         self._moved: dict[tuple[int, int, str], Decimal] = defaultdict(lambda: ZERO)
 
-    def move(self, labels: Labels, at: float, currency: str, amount: Decimal) -> None:
+    def add(self, labels: Labels, at: float, currency: str, amount: Decimal) -> None:
         """Book a difference of an event's cost that was spent at `at`."""
         place = (int(at // QUARTER_SECONDS), self._totals.intern(labels), currency)
         self._moved[place] = add(self._moved[place], amount)
@@ -52,7 +52,7 @@ class BudgetSpend:
                 self._write(place, amount)
         self._moved.clear()
         if len(self._windows) < len(self._budgets):
-            self.sum_up(now)
+            self.refresh(now)
 
     def _write(self, place: tuple[int, int, str], amount: Decimal) -> None:
         if self._connection.shared:  # there an amount is a number
@@ -64,23 +64,23 @@ class BudgetSpend:
         total = add(amount, Decimal(known[0])) if known else amount
         self._connection.execute(f"{_WRITE} excluded.amount", (*place, self._totals.writer, amount_text(total)))
 
-    def sum_up(self, now: float) -> None:
+    def refresh(self, now: float) -> None:
         """Set what is spent in each budget's current window, from the table, unless it is the one that is known.
 
         The writers' parts add up to it: this one's is what is left when the others' are taken away.
         """
-        self._connection.take_turns("budgets")
+        self._connection.lock_task("budgets")
         for budget in self._budgets:
-            known, current = self._windows.get(budget.name), window(budget, now)
+            known, current = self._windows.get(budget.name), current_window(budget, now)
             self._windows[budget.name] = current
             if known is not None and _quarters(known) == _quarters(current):
                 continue
             self._totals.set(BUDGET_SPENT, _labels(budget), self._left(budget, current))
-            self._totals.born(BUDGET_COST, _labels(budget))
+            self._totals.create_series(BUDGET_COST, _labels(budget))
 
-    def forget_others(self) -> None:
+    def end_unconfigured(self) -> None:
         """Say no more what is spent of budgets that are no longer configured; their counters stay."""
-        self._totals.end(BUDGET_SPENT, {_labels(budget) for budget in self._budgets})
+        self._totals.end_series(BUDGET_SPENT, {_labels(budget) for budget in self._budgets})
 
     def _left(self, budget: Budget, within: Window) -> Decimal:
         """What was spent within the window less what other writers have of it, as one statement sees both."""
@@ -90,7 +90,7 @@ class BudgetSpend:
             (
                 *_quarters(within),
                 budget.currency,
-                self._totals.number(BUDGET_SPENT, _labels(budget)),
+                self._totals.series_id(BUDGET_SPENT, _labels(budget)),
                 self._totals.writer,
             ),
         )

@@ -15,14 +15,16 @@ from exporter.core.model import Exemplar, Labels, Total
 from exporter.core.money import ZERO, amount_text
 from exporter.ledger.database import Connection
 
-WRITE = (
+UPSERT_TOTAL = (
     "INSERT INTO totals (writer, series, value, counts, exemplars) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (writer, series) DO UPDATE SET value = excluded.value, counts = excluded.counts,"
     " exemplars = excluded.exemplars"
 )
 
 
-def numbered(connection: Connection, table: str, named: Mapping[str, object], stated: Mapping[str, object]) -> int:
+def find_or_insert(
+    connection: Connection, table: str, named: Mapping[str, object], stated: Mapping[str, object]
+) -> int:
     """The number of what is named so; a name that is new gets one, and what is stated of it, for ever."""
     columns, marks = ", ".join([*named, *stated]), ", ".join("?" * (len(named) + len(stated)))
     same = " AND ".join(f"{name} = ?" for name in named)
@@ -37,7 +39,7 @@ def numbered(connection: Connection, table: str, named: Mapping[str, object], st
     return int(found[0])
 
 
-def lines_of(total: Total) -> int:
+def count_lines(total: Total) -> int:
     """Sample lines that a row is exposed with: a histogram has its buckets, a sum and a count."""
     return len(total.counts) + 2 if total.counts else 1
 
@@ -50,7 +52,7 @@ def read_labels(text: str) -> Labels:
     return tuple((name, value) for name, value in json.loads(text))
 
 
-def written(writer: int, total: Total) -> tuple[object, ...]:
+def total_values(writer: int, total: Total) -> tuple[object, ...]:
     """The values of a writer's row."""
     if not total.counts:
         return (writer, total.row, amount_text(total.value), None, None)
@@ -66,18 +68,18 @@ def read_totals(connection: Connection, writer: int) -> Iterable[Total]:
     )
     for row, family, labels, bounds, released, value, counts, exemplars in rows:
         if family in BY_NAME:
-            total = begun(row, family, read_labels(labels), bounds, released)
-            yield total if value is None else added(total, value, counts, exemplars)
+            total = new_total(row, family, read_labels(labels), bounds, released)
+            yield total if value is None else with_values(total, value, counts, exemplars)
 
 
-def begun(row: int, family: str, labels: Labels, bounds: str | None, released: int) -> Total:
+def new_total(row: int, family: str, labels: Labels, bounds: str | None, released: int) -> Total:
     """A series to which nobody has added anything yet."""
     uppers = tuple(json.loads(bounds)) if bounds else ()
     cells = len(uppers) + 1 if uppers else 0
     return Total(row, family, labels, ZERO, bool(released), uppers, (0,) * cells, (None,) * cells)
 
 
-def added(total: Total, value: Decimal | str, counts: str | None, exemplars: str | None) -> Total:
+def with_values(total: Total, value: Decimal | str, counts: str | None, exemplars: str | None) -> Total:
     """The series as a writer's row has it."""
     return replace(
         total,

@@ -23,14 +23,14 @@ from exporter.core.money import add
 from exporter.core.record_types import RecordTypes
 from exporter.ledger.database import Connection, Engine
 from exporter.ledger.totals.series import (
-    WRITE,
-    begun,
+    UPSERT_TOTAL,
+    count_lines,
+    find_or_insert,
     labels_text,
-    lines_of,
-    numbered,
+    new_total,
     read_labels,
     read_totals,
-    written,
+    total_values,
 )
 
 _ONE = Decimal(1)
@@ -86,7 +86,7 @@ class Totals:
         self.lines = 0
         for total in read_totals(connection, engine.writer):
             self._rows[total.family, total.labels] = total
-            self.lines += lines_of(total)
+            self.lines += count_lines(total)
         self._sets: dict[Labels, int] = {}
         self._by_number: dict[int, Labels] = {}
         self._known: dict[int, int] = {}
@@ -103,18 +103,18 @@ class Totals:
         self._add_up()
         return tuple(self._rows.values())
 
-    def learn(self) -> None:
+    def load_new_series(self) -> None:
         """Take note of what other writers have named since: it counts towards the budgets of series and values."""
         known = {total.row for total in self._rows.values()}
         for total in read_totals(self._connection, self._engine.writer):
             if total.row not in known:
                 self._rows[total.family, total.labels] = total
-                self.lines += lines_of(total)
+                self.lines += count_lines(total)
         for number, text in self._connection.execute("SELECT id, labels FROM label_sets"):
             if number not in self._by_number:
                 self._know(number, read_labels(text))
 
-    def number(self, family: str, labels: Labels) -> int:
+    def series_id(self, family: str, labels: Labels) -> int:
         """Of a series, which exists from then on."""
         return self._row(family, labels).row
 
@@ -129,7 +129,9 @@ class Totals:
             return number
         folded = self._fold(labels)
         if folded not in self._sets:
-            self._know(numbered(self._engine.aside, "label_sets", {"labels": labels_text(folded)}, {}), folded)
+            self._know(
+                find_or_insert(self._engine.side_connection, "label_sets", {"labels": labels_text(folded)}, {}), folded
+            )
         return self._sets[folded]
 
     def labels(self, number: int) -> Labels:
@@ -177,18 +179,18 @@ class Totals:
 
     # Values
 
-    def enter(self, entries: Iterable[LedgerEntry]) -> None:
+    def add_entries(self, entries: Iterable[LedgerEntry]) -> None:
         """Add what one event adds; its totals are born now, and summed up with those of others."""
         for entry in entries:
             place = (self.intern(entry.labels), entry.family, entry.further)
             known = self._entered.get(place)
             if known is None:
-                self._birth(entry.family, self.projected(entry.family, entry.labels + entry.further))
+                self._birth(entry.family, self.project_labels(entry.family, entry.labels + entry.further))
                 self._entered[place] = entry.amount
             else:
                 self._entered[place] = add(known, entry.amount)
 
-    def projected(self, family: str, labels: Labels) -> Labels:
+    def project_labels(self, family: str, labels: Labels) -> Labels:
         """The labels that the family has, in its order, out of all that an event has."""
         key = (family, labels)
         projected = self._projected.get(key)
@@ -219,7 +221,7 @@ class Totals:
     def _add_up(self) -> None:
         entered, self._entered = self._entered, {}
         for (number, family, further), amount in entered.items():
-            self.add(family, self.projected(family, self._by_number[number] + further), amount)
+            self.add(family, self.project_labels(family, self._by_number[number] + further), amount)
         pending, self._pending = self._pending, {}
         for (family, labels), amount in pending.items():
             if amount:
@@ -240,7 +242,7 @@ class Totals:
         exemplars = tuple(exemplar if i == place else kept for i, kept in enumerate(total.exemplars))
         self._put(replace(total, value=add(total.value, value), counts=counts, exemplars=exemplars))
 
-    def release(self, rows: Iterable[int]) -> None:
+    def expose(self, rows: Iterable[int]) -> None:
         """Have the values of series be shown from now on, whoever writes them."""
         self._add_up()
         wanted = set(rows)
@@ -250,22 +252,22 @@ class Totals:
         released = f"UPDATE series SET exposed = 1{stamped} WHERE id = ? AND exposed = 0"  # noqa: S608 - literals
         self._connection.executemany(released, [(row,) for row in sorted(wanted)])
 
-    def born(self, family: str, labels: Labels) -> None:
+    def create_series(self, family: str, labels: Labels) -> None:
         """Have the series exist, at 0 if it is new."""
         self._row(family, labels)
 
-    def end(self, family: str, kept: Container[Labels]) -> None:
+    def end_series(self, family: str, kept: Container[Labels]) -> None:
         """Have all series of a gauge end but these; whoever shows them must load all totals again."""
         self._add_up()
         ended = [total for total in self._rows.values() if total.family == family and total.labels not in kept]
         if ended:
-            begin_anew(self._connection)
+            change_generation(self._connection)
         for total in ended:
             self._connection.execute("DELETE FROM totals WHERE series = ?", (total.row,))
             self._connection.execute("DELETE FROM series WHERE id = ?", (total.row,))
             del self._rows[family, total.labels]
             self._changed.pop(total.row, None)
-            self.lines -= lines_of(total)
+            self.lines -= count_lines(total)
 
     def _row(self, family: str, labels: Labels) -> Total:
         total = self._rows.get((family, labels))
@@ -275,7 +277,7 @@ class Totals:
                 return self._row(family, folded)
         if total is None:
             total = self._begun(family, labels)
-            self.lines += lines_of(total)
+            self.lines += count_lines(total)
             self._put(total)
         return total
 
@@ -287,10 +289,12 @@ class Totals:
             {"family": family, "labels": labels_text(labels)},
             {"bounds": bounds, "exposed": int(kind == "gauge")},
         )
-        number = numbered(self._engine.aside, "series", named, stated)
+        number = find_or_insert(self._engine.side_connection, "series", named, stated)
         query = "SELECT bounds, exposed FROM series WHERE id = ?"
-        bounds, released = self._engine.aside.execute(query, (number,)).fetchone()  # another writer's may differ
-        return begun(number, family, labels, bounds, released)
+        bounds, released = self._engine.side_connection.execute(
+            query, (number,)
+        ).fetchone()  # another writer's may differ
+        return new_total(number, family, labels, bounds, released)
 
     def _put(self, total: Total) -> None:
         self._rows[total.family, total.labels] = total
@@ -301,12 +305,14 @@ class Totals:
         self._add_up()
         changed = tuple(self._changed.values())
         stamped = ", changed = DEFAULT" if self._connection.shared else ""
-        self._connection.write(f"{WRITE}{stamped}", *[written(self._engine.writer, total) for total in changed])
+        self._connection.write(
+            f"{UPSERT_TOTAL}{stamped}", *[total_values(self._engine.writer, total) for total in changed]
+        )
         self._changed = {}
         return changed
 
 
-def begin_anew(connection: Connection) -> None:
+def change_generation(connection: Connection) -> None:
     """Have all who follow the totals read all of them again."""
     connection.execute(
         "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
