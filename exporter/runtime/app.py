@@ -156,7 +156,7 @@ class App:
         self.sharing.adopt(plan)
         self.metrics.apply_config(plan.config.metrics)
         self._metadata.adopt(plan)
-        self.poller.apply_config(plan.lanes())
+        self.poller.apply_config(plan.account_slots())
         self.discovery.adopt(plan.config, plan.clients)
         self.maintenance.adopt(plan)
         self.files.adopt(plan.config)
@@ -188,7 +188,7 @@ class App:
         self._commit_queue.show(receipt)
         self._planner.retire(before, plan, self.poller.under_way | self._jobs.under_way)
         try:
-            await self.poller.look_again(now)
+            await self.poller.reschedule(now)
             await self._recall(now)
         except LedgerError as error:  # all is entered; it is shown when the ledger can be read again
             self._commit_queue.report_failure(error)

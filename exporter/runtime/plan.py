@@ -48,8 +48,8 @@ class Plan(Struct, frozen=True):
             pacer.max_in_flight = account.max_in_flight
             pacer.set_rate(account.requests_per_second)
 
-    def lanes(self) -> dict[str, AccountSlots]:
-        """Free lanes, as wide as the accounts may have them."""
+    def account_slots(self) -> dict[str, AccountSlots]:
+        """Return the configured slots of each account, all free."""
         return {
             account.name: AccountSlots(self.fetchers[account.name], _SLOTS_PER_REQUEST * account.max_in_flight, set())
             for account in self.config.accounts

@@ -24,7 +24,7 @@ DAY = 24 * HOUR
 
 COUNTED = {
     "a job failed; it runs again at its next time": ["telnyx_exporter_task_failures_total"],
-    "account paused: it may see nothing; check its key's rights": ["telnyx_poll_failures_total"],
+    "account paused: the API forbids all its sessions; check the rights of its key": ["telnyx_poll_failures_total"],
     "balance not fetched": ["telnyx_exporter_task_failures_total"],
     "check failed": ["telnyx_reconciliation_failures_total"],
     "configuration not reloaded by a defect of the exporter": ["telnyx_exporter_config_reload_failures_total"],
@@ -32,7 +32,7 @@ COUNTED = {
     "detail records not read": ["telnyx_discovery_failures_total"],
     "detail records without a readable id are left out": ["telnyx_discovery_failures_total"],
     "file of sessions not read; what it named before stays followed": ["telnyx_discovery_failures_total"],
-    "key file not read; the last good key stays in force": [
+    "key file not read; the last good key stays in use": [
         "telnyx_exporter_key_failures_total",
         "telnyx_discovery_failures_total",
     ],
@@ -40,10 +40,10 @@ COUNTED = {
     "ledger file was removed while in use; it was written again, complete": ["telnyx_ledger_restores_total"],
     "metadata not fetched": ["telnyx_exporter_task_failures_total"],
     "page not made": ["telnyx_exporter_task_failures_total"],
-    "poll could not be booked": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
+    "poll could not be committed": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
     "poll failed": ["telnyx_poll_failures_total"],
     "poll failed by a defect of the exporter": ["telnyx_poll_failures_total"],
-    "session denied: it is asked for again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
+    "session denied: polled again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
     "the clock was set back": ["telnyx_exporter_clock_steps_total"],
     "the first look back did not come to its end; what it finds later counts as new": [
         "telnyx_exporter_task_failures_total"
