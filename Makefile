@@ -50,8 +50,8 @@ bench-%: .venv/.dev  ## one of them: poll, rendering, scrapes, webhooks, memory,
 
 lock: .venv/.dev  ## resolve the pinned versions again
 	$(COMPILE) pyproject.toml -o requirements.txt
-	$(COMPILE) --group build -o requirements-build.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) --group build -c requirements-dev.txt -o requirements-build.txt
 
 clean:  ## forget everything that make made
 	rm -rf .venv tools/render/node_modules tools/render/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -159,7 +159,7 @@ async def driving(config: Config, simulated: Running, sources: Sources) -> Async
     if running.done():
         started.cancel()
         await running
-    path = await app.ledger.run(lambda ledger: ledger.place)
+    path = await app.ledger.run(lambda ledger: ledger.location)
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as ledger:
             async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:

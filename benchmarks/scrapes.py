@@ -197,7 +197,7 @@ def _fill(file: Path, lines: int) -> None:
     ]
     with closing(open_ledger(config.ledger.url, policy(config), TotalsSettings.of(config))) as ledger:
         ledger.create_series(born)
-        path = Path(ledger.place)
+        path = Path(ledger.location)
     drawn = random.Random(1)
     with closing(sqlite3.connect(path)) as connection:
         connection.create_function("drawn", 0, lambda: str(drawn.randrange(10**7) / 10**4))

@@ -41,13 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     with closing(open_existing(url, policy(config), TotalsSettings.of(config), password_file)) as ledger:
         if arguments.action == "check":
             differences = ledger.check()
-            agreed = f"{ledger.place}: ok, {len(ledger.totals())} totals agree with their events"
+            agreed = f"{ledger.location}: ok, {len(ledger.totals())} totals agree with their events"
             print("\n".join(differences) or agreed)
             return 1 if differences else 0
         if arguments.old is None or arguments.new is None:
             raise ConfigError("ledger rename-account", "expected two names: the account's old and new one")
         sessions = ledger.rename_account(arguments.old, arguments.new)
-        print(f"{ledger.place}: account {arguments.old} is now {arguments.new}, with {sessions} session(s)")
+        print(f"{ledger.location}: account {arguments.old} is now {arguments.new}, with {sessions} session(s)")
         return 0
 
 

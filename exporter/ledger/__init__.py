@@ -13,7 +13,7 @@ from pathlib import Path
 
 from exporter.core.errors import LedgerError
 from exporter.core.lifecycle import PollPolicy
-from exporter.ledger.database import Engine, Image
+from exporter.ledger.database import Engine, Reload
 from exporter.ledger.engine.sqlite import MemoryEngine, SqliteEngine
 from exporter.ledger.ledger import LEASE_SECONDS, Ledger
 from exporter.ledger.totals.totals import TotalsSettings
@@ -59,7 +59,7 @@ def snapshot(url: str, password_file: Path | None = None) -> AbstractContextMana
     return file_snapshot(path_of(url))
 
 
-def _engine(url: str, password_file: Path | None) -> Callable[[Image], Engine]:
+def _engine(url: str, password_file: Path | None) -> Callable[[Reload], Engine]:
     if on_server(url):
         from exporter.ledger.engine.errors import ServerAddress  # noqa: PLC0415
         from exporter.ledger.engine.postgres import PostgresEngine  # noqa: PLC0415 - psycopg, for whoever needs it

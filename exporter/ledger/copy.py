@@ -19,7 +19,15 @@ from msgspec import Struct
 from exporter.core.catalog import BY_NAME
 from exporter.core.errors import LedgerError
 from exporter.core.money import amount_text, total
-from exporter.ledger.copy_targets import CopyTarget, columns, go_on, last_claim, nobody_writes, reading, writing
+from exporter.ledger.copy_targets import (
+    CopyTarget,
+    check_unused,
+    columns,
+    continue_numbers,
+    last_claim,
+    open_original,
+    open_target,
+)
 from exporter.ledger.database import Connection
 from exporter.ledger.schema.version import COPYING
 
@@ -63,10 +71,10 @@ class CopyReport(Struct, frozen=True):
 
 def copy(original_url: str, copy_url: str, told: Callable[[CopyReport], None], batch: int = BATCH) -> None:
     """Copy the ledger at one URL to another; raises LedgerError unless both hold the same in the end."""
-    with reading(original_url) as original:
+    with open_original(original_url) as original:
         if _kept(original, COPYING) is not None:
             raise LedgerError("the original is itself a copy that was not finished")
-        with closing(writing(copy_url)) as target:
+        with closing(open_target(copy_url)) as target:
             _begin(original, target)
             for table in KEYS:
                 told(_copy(original, target, table, batch))
@@ -84,13 +92,13 @@ def _begin(original: Connection, target: CopyTarget) -> None:
     state = _state(original)
 
     def work() -> None:
-        nobody_writes(target)
+        check_unused(target)
         found = _kept(target.connection, COPYING)
         if found is None and any(_any(target.connection, table) for table in KEYS):
-            raise LedgerError(f"{target.place} holds a ledger already; copy into an empty place")
+            raise LedgerError(f"{target.location} holds a ledger already; copy into an empty place")
         if found not in {None, state}:
             raise LedgerError(
-                f"{target.place} holds the beginning of another copy, or the original was used since; empty it first"
+                f"{target.location} holds the beginning of another copy, or the original was used since; empty it first"
             )
         if found is None:
             target.connection.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (COPYING, state))
@@ -213,7 +221,7 @@ def _copy_meta(original: Connection, target: CopyTarget) -> None:
     def work() -> None:
         target.connection.executemany("DELETE FROM meta WHERE key = ?", [(key,) for key, _ in rows])
         target.connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", rows)
-        go_on(target.connection, claim, numbered)
+        continue_numbers(target.connection, claim, numbered)
 
     target.transact(work)
 

@@ -14,7 +14,7 @@ import psycopg
 from exporter.core.errors import LedgerError
 from exporter.ledger import on_server, path_of
 from exporter.ledger.database import Connection, Engine
-from exporter.ledger.engine.errors import ServerAddress, translated
+from exporter.ledger.engine.errors import ServerAddress, translate_error
 from exporter.ledger.engine.postgres import connect, ensure_tables
 from exporter.ledger.engine.sqlite import SqliteEngine
 from exporter.ledger.schema.postgres import version_of
@@ -33,7 +33,7 @@ _COLUMNS = (
 
 
 @contextmanager
-def reading(url: str) -> Iterator[Connection]:
+def open_original(url: str) -> Iterator[Connection]:
     """The ledger there as it is now, for as long as the block takes; nobody writes to it meanwhile."""
     if on_server(url):
         with _reading_server(ServerAddress.of(url)) as connection:
@@ -52,30 +52,30 @@ def _reading_server(address: ServerAddress) -> Iterator[Connection]:
         connection = connect(address)
         with closing(connection.driver):
             if version_of(connection) is None:
-                raise LedgerError(f"{address.place} holds no ledger; name the one that is to be copied")
+                raise LedgerError(f"{address.location} holds no ledger; name the one that is to be copied")
             ensure_tables(connection)
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             connection.execute("LOCK TABLE writers IN SHARE MODE")
-            _nobody_alive(connection, address.place)
+            _nobody_alive(connection, address.location)
             yield connection
     except psycopg.Error as error:
-        raise translated(error, address) from error
+        raise translate_error(error, address) from error
 
 
 class CopyTarget(Protocol):
     """Where a copy is written to."""
 
     @property
-    def place(self) -> str: ...
+    def location(self) -> str: ...
     @property
     def connection(self) -> Connection: ...
     def transact(self, work: Callable[[], _Result]) -> _Result: ...
     def close(self) -> None: ...
 
 
-def writing(url: str) -> CopyTarget:
+def open_target(url: str) -> CopyTarget:
     """The ledger there, with its tables if it had none; the caller closes it."""
     return PostgresCopyTarget(ServerAddress.of(url)) if on_server(url) else SqliteEngine(path_of(url), _unread)
 
@@ -90,8 +90,8 @@ class PostgresCopyTarget:
             ensure_tables(self._connection)
 
     @property
-    def place(self) -> str:
-        return self._address.place
+    def location(self) -> str:
+        return self._address.location
 
     @property
     def connection(self) -> Connection:
@@ -109,13 +109,13 @@ class PostgresCopyTarget:
         try:
             yield
         except psycopg.Error as error:
-            raise translated(error, self._address) from error
+            raise translate_error(error, self._address) from error
 
 
-def nobody_writes(target: CopyTarget) -> None:
+def check_unused(target: CopyTarget) -> None:
     """Within a transaction; raises LedgerError if an exporter runs there."""
     if target.connection.shared:
-        _nobody_alive(target.connection, target.place)
+        _nobody_alive(target.connection, target.location)
 
 
 def _nobody_alive(connection: Connection, place: str) -> None:
@@ -138,7 +138,7 @@ def last_claim(connection: Connection) -> int:
     return int(connection.execute(query).fetchone()[0])
 
 
-def go_on(connection: Connection, claim: int, numbered: Iterable[str]) -> None:
+def continue_numbers(connection: Connection, claim: int, numbered: Iterable[str]) -> None:
     """Numbers go on after those that were copied: the claims', and the ids of these tables."""
     if not connection.shared:
         connection.execute("UPDATE meta SET value = ? WHERE key = 'claims'", (str(claim),))

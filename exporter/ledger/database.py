@@ -30,7 +30,7 @@ class Connection(Protocol):
 
     shared: bool
     """Others may be writing: what is read to be changed must be locked."""
-    locked: str
+    for_update: str
     """The end of a SELECT of rows that are going to be changed."""
 
     def execute(self, statement: str, values: Sequence[Any] = ..., /) -> Cursor: ...
@@ -44,7 +44,7 @@ class Connection(Protocol):
         order, for nobody waits for an answer.
         """
 
-    def take_turns(self, what: str) -> None:
+    def lock_task(self, what: str) -> None:
         """Until the transaction ends, nobody else is beyond this line; what is read after it is what they left."""
 
 
@@ -52,7 +52,7 @@ class SqliteConnection(sqlite3.Connection):
     """Writes alone: BEGIN IMMEDIATE locks the whole file."""
 
     shared = False
-    locked = ""
+    for_update = ""
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
         marks = ", ".join("?" * len(columns))
@@ -61,7 +61,7 @@ class SqliteConnection(sqlite3.Connection):
     def write(self, statement: str, /, *rows: Sequence[Any]) -> None:
         self.executemany(statement, rows)
 
-    def take_turns(self, what: str) -> None:
+    def lock_task(self, what: str) -> None:
         """Its turn ends with the transaction anyway."""
 
 
@@ -74,9 +74,9 @@ class Engine(Protocol):
 
     shared: bool
     """There may be other writers."""
-    repeats: int
+    retries: int
     """How many transactions were begun again because others were in the way."""
-    rescues: int
+    restores: int
     """How often it was written again after somebody had removed it."""
 
     @property
@@ -84,7 +84,7 @@ class Engine(Protocol):
         """Whose totals this process writes; 0 is the only writer of a file, and has those of all that are gone."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """What messages call it; holds no password."""
 
     @property
@@ -92,7 +92,7 @@ class Engine(Protocol):
         """Within `transact` or `read`."""
 
     @property
-    def aside(self) -> Connection:
+    def side_connection(self) -> Connection:
         """For names that are given once for ever: where others write, outside the transaction, so none waits for it."""
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
@@ -109,5 +109,5 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-Image = Callable[[Engine], None]
+Reload = Callable[[Engine], None]
 """Called whenever what is kept in memory must be made anew from the connection."""

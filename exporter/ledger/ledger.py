@@ -27,18 +27,18 @@ from exporter.core.model import (
 from exporter.ledger.accounting.audit import find_differences
 from exporter.ledger.accounting.batch import BatchWriter
 from exporter.ledger.accounting.retention import prune
-from exporter.ledger.database import Connection, Engine, Image
+from exporter.ledger.database import Connection, Engine, Reload
 from exporter.ledger.queue import claims
 from exporter.ledger.queue.detail_records import DetailRecordTable
 from exporter.ledger.queue.sessions import START, QueuePosition, SessionQueue
 from exporter.ledger.schema.version import COPYING
-from exporter.ledger.sharing.leases import LeaseAnswer, take
-from exporter.ledger.sharing.writers import alive, fold
+from exporter.ledger.sharing.leases import LeaseAnswer, acquire
+from exporter.ledger.sharing.writers import count_alive, fold_dead
 from exporter.ledger.totals.accounts import rename_account
 from exporter.ledger.totals.aggregate import TotalsAggregate, TotalsReading
 from exporter.ledger.totals.budget_spend import BudgetSpend
 from exporter.ledger.totals.totals import Totals, TotalsSettings, change_generation
-from exporter.ledger.views.recent import recent
+from exporter.ledger.views.recent import recent_sessions
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 
@@ -52,7 +52,7 @@ class Ledger:
 
     def __init__(
         self,
-        opened: Callable[[Image], Engine],
+        opened: Callable[[Reload], Engine],
         policy: lifecycle.PollPolicy,
         settings: TotalsSettings,
         lease_seconds: float = LEASE_SECONDS,
@@ -71,7 +71,7 @@ class Ledger:
 
     def _begin(self) -> None:
         if self._connection.execute("SELECT 1 FROM meta WHERE key = ?", (COPYING,)).fetchone():
-            raise LedgerError(f"{self.place} is a copy that was not finished; run `ledger copy` again")
+            raise LedgerError(f"{self.location} is a copy that was not finished; run `ledger copy` again")
         claims.free_claims(self._connection)
 
     def _image(self, engine: Engine) -> None:
@@ -251,7 +251,7 @@ class Ledger:
         """Give an account another name, with all it has booked; returns how many sessions it has."""
 
         def work() -> int:
-            if self.shared and alive(self._connection) > 1:
+            if self.shared and count_alive(self._connection) > 1:
                 raise LedgerLocked("other exporters use the ledger; an account is renamed while they are stopped")
             renamed = rename_account(self._connection, old, new)
             change_generation(self._connection)
@@ -275,7 +275,7 @@ class Ledger:
         """Have what only one may have; a file's only process has everything. None: another asks at this moment."""
         if not self.shared:
             return LeaseAnswer(held=True, first=True)
-        return self._engine.transact(lambda: take(self._connection, name, self._engine.writer, seconds))
+        return self._engine.transact(lambda: acquire(self._connection, name, self._engine.writer, seconds))
 
     def renew_claims(self, under_way: Iterable[Claim]) -> None:
         """Keep the claims of polls that take long."""
@@ -284,7 +284,7 @@ class Ledger:
 
     def fold_dead_writers(self) -> int:
         """Take over the totals of writers that are gone; returns how many they were."""
-        return self._engine.transact(lambda: fold(self._connection)) if self.shared else 0
+        return self._engine.transact(lambda: fold_dead(self._connection)) if self.shared else 0
 
     def load_new_series(self) -> None:
         """Hear of the series that others have begun; where there are none, nothing is to be learnt."""
@@ -293,7 +293,7 @@ class Ledger:
 
     def count_replicas(self) -> int:
         """How many processes share the work, this one included, which is seen by asking."""
-        return self._engine.transact(lambda: alive(self._connection)) if self.shared else 1
+        return self._engine.transact(lambda: count_alive(self._connection)) if self.shared else 1
 
     # Showing
 
@@ -329,9 +329,9 @@ class Ledger:
         return self._engine.shared
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """What messages call it."""
-        return self._engine.place
+        return self._engine.location
 
     def close(self) -> None:
         self._engine.close()
@@ -352,7 +352,7 @@ class Ledger:
 
     def recent_sessions(self, since: float, limit: int) -> tuple[SessionGauges, ...]:
         """Configured sessions and those changed since, for the per-session gauges."""
-        return self._engine.read(lambda: recent(self._connection, since, limit))
+        return self._engine.read(lambda: recent_sessions(self._connection, since, limit))
 
     def count_due(self, now: float, accounts: Iterable[str]) -> int:
         """How many sessions of these accounts are due and not claimed; with many it takes some ms, as many are read."""
@@ -390,12 +390,12 @@ class Ledger:
     @property
     def retries(self) -> int:
         """How many transactions were begun again because others were in the way."""
-        return self._engine.repeats
+        return self._engine.retries
 
     @property
     def restores(self) -> int:
         """How often the file was written again after somebody had removed it."""
-        return self._engine.rescues
+        return self._engine.restores
 
     def size_bytes(self) -> int:
         return self._engine.size_bytes()

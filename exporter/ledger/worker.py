@@ -66,7 +66,7 @@ class LedgerWorker:
             raise LedgerAway("the ledger is not open")
         return await self._submit(_NEXT, lambda: method(ledger, *args, **kwargs))
 
-    def tell(self, show: Callable[[_Result], None], result: _Result) -> None:
+    def publish(self, show: Callable[[_Result], None], result: _Result) -> None:
         """From within a call: have the loop that opened the ledger show what was committed, in order of the commits.
 
         In two steps, as many as it takes until a coroutine there goes on that awaits `run`: so neither overtakes the

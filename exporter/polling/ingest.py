@@ -71,9 +71,9 @@ class IngestQueue:
         try:
             receipt = ledger.report(notices, source, now)
         except LedgerError as error:
-            self._ledger.tell(self._commit_queue.report_failure, error)
+            self._ledger.publish(self._commit_queue.report_failure, error)
             raise
-        self._ledger.tell(self._commit_queue.show, receipt)
+        self._ledger.publish(self._commit_queue.show, receipt)
 
 
 def _settle(batch: Sequence[_Taken], error: Exception | None) -> None:

@@ -17,7 +17,7 @@ from exporter.core.clock import Clock
 from exporter.core.errors import LedgerAway, LedgerError
 from exporter.core.model import Claim, Receipt
 from exporter.ledger import Ledger, on_server
-from exporter.ledger.sharing.leases import BALANCE, EXPOSITION, LOOK_BACK, PRUNING, Lease, of_account
+from exporter.ledger.sharing.leases import BACKFILL, BALANCE, EXPOSITION, PRUNING, Lease, account_lease
 from exporter.ledger.totals.aggregate import TotalsReading
 from exporter.ledger.worker import LedgerWorker
 from exporter.log import fields
@@ -134,7 +134,7 @@ class Replicas:
         self.replicas = await self._ledger.run(Ledger.count_replicas)
         self._pace()
         await self._ledger.run(Ledger.renew_claims, list(self._under_way()))
-        for name in (PRUNING, LOOK_BACK, *self._of_accounts()):
+        for name in (PRUNING, BACKFILL, *self._of_accounts()):
             await self._take(self._leases.setdefault(name, Lease(LEASE_SECONDS)), name)
         now = self._clock.monotonic()
         if now >= self._learnt_at + LEARN_SECONDS:
@@ -148,8 +148,8 @@ class Replicas:
     def _of_accounts(self) -> Iterable[str]:
         assert self._plan is not None, "adopted before anything runs"
         for account in self._plan.config.accounts:
-            yield of_account(account.name, DETAIL_RECORDS)
-            yield of_account(account.name, BALANCE)
+            yield account_lease(account.name, DETAIL_RECORDS)
+            yield account_lease(account.name, BALANCE)
 
     async def _take(self, lease: Lease, name: str) -> None:
         asked_at = self._clock.monotonic()

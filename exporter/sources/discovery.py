@@ -15,8 +15,8 @@ from exporter.core.catalog import DETAIL_RECORDS
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, LedgerError, PollError
 from exporter.ledger import Ledger
-from exporter.ledger.sharing.leases import BALANCE, LOOK_BACK
-from exporter.ledger.sharing.leases import of_account as leased
+from exporter.ledger.sharing.leases import BACKFILL, BALANCE
+from exporter.ledger.sharing.leases import account_lease as leased
 from exporter.ledger.worker import LedgerWorker
 from exporter.log import fields
 from exporter.metrics import Metrics
@@ -110,20 +110,20 @@ class Discovery:
 
     async def begin(self, now: float) -> None:
         """Remember where the first look starts; raises LedgerError."""
-        if await self._ledger.run(Ledger.get_meta, LOOK_BACK) is None:
+        if await self._ledger.run(Ledger.get_meta, BACKFILL) is None:
             empty = await self._ledger.run(Ledger.is_empty)
             state = PENDING if empty and self._settings.first_lookback_seconds > 0 else DONE
-            await self._ledger.run(Ledger.put_meta, LOOK_BACK, state)
+            await self._ledger.run(Ledger.put_meta, BACKFILL, state)
         for source in self._records.values():
             await source.begin(now)
 
     async def looks_back(self) -> bool:
         """Whether the ledger still has to learn what was before it."""
-        return await self._ledger.run(Ledger.get_meta, LOOK_BACK) == PENDING
+        return await self._ledger.run(Ledger.get_meta, BACKFILL) == PENDING
 
     async def _ours_or_done(self) -> bool:
         """Whether this process is to look back, or another has; one that dies while it does leaves it to others."""
-        return self._holds(LOOK_BACK) or not await self.looks_back()
+        return self._holds(BACKFILL) or not await self.looks_back()
 
     async def look_back(self) -> None:
         """Find and book what was before the ledger, then have all of it shown."""
@@ -147,7 +147,7 @@ class Discovery:
             log.warning("the first look back did not come to its end; what it finds later counts as new")
             self._metrics.inc("telnyx_exporter_task_failures_total", ("look_back",))
         self._commit_queue.show(await self._ledger.run(Ledger.expose_all))
-        await self._ledger.run(Ledger.put_meta, LOOK_BACK, DONE)
+        await self._ledger.run(Ledger.put_meta, BACKFILL, DONE)
         log.info("looked back")
 
     async def _look(self, source: DetailRecordSource) -> None:

@@ -259,6 +259,7 @@ INSERT INTO label_sets VALUES (10, '[["account","other"],["record_type","inferen
 INSERT INTO leases VALUES ('budgets', 0, '-infinity');
 INSERT INTO leases VALUES ('folding', 0, '-infinity');
 INSERT INTO leases VALUES ('exposition', 2, '-infinity');
+INSERT INTO leases VALUES ('look_back', 2, '-infinity');
 INSERT INTO listed VALUES (3, 1, 201100, 0, 1);
 INSERT INTO listed VALUES (4, 4, 201100, 0, 1);
 INSERT INTO listed VALUES (5, 5, 201100, 0, 1);
@@ -277,6 +278,7 @@ INSERT INTO meta VALUES ('schema_version', '5');
 INSERT INTO meta VALUES ('ledger_id', '8ec8ea218069422892c9e5121dcd9a2b');
 INSERT INTO meta VALUES ('metadata', '{"writer": 2}');
 INSERT INTO meta VALUES ('horizon', '150000.0');
+INSERT INTO meta VALUES ('look_back', 'done');
 INSERT INTO records VALUES ('\x0a4e4b699544152bd03046c3e5d30752', 'main', 1010, 0.01);
 INSERT INTO records VALUES ('\x13a9509ebbc4436f6441ac1b6ce41273', 'other', 2010, 0.01);
 INSERT INTO roots VALUES ('main-root', 1);

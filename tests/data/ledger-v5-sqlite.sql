@@ -143,6 +143,7 @@ INSERT INTO "meta" VALUES('ledger_id','2cddd8bb1e474967b3f7d626fd85ae6a');
 INSERT INTO "meta" VALUES('claims','34');
 INSERT INTO "meta" VALUES('metadata','{"writer": 2}');
 INSERT INTO "meta" VALUES('horizon','150000.0');
+INSERT INTO "meta" VALUES('look_back','done');
 CREATE TABLE records (
 	"key" BLOB NOT NULL, 
 	account TEXT NOT NULL, 

@@ -20,7 +20,7 @@ from exporter.core.model import SessionRef
 from exporter.core.money import ZERO, add, amount_text
 from exporter.ledger import Ledger, open_ledger
 from exporter.ledger.copy import KEYS, WRITER, CopyReport, copy
-from exporter.ledger.copy_targets import columns, reading
+from exporter.ledger.copy_targets import columns, open_original
 from tests.ledger.test_ledger import POLICY, SETTINGS, poll
 from tests.support.postgres import Postgres
 from tests.support.trees import node
@@ -74,7 +74,7 @@ def state(url: str) -> dict[str, Any]:
     """All that is in a ledger, but for who wrote it and what was claimed; writers' parts are added up."""
     with closing(opened(url)) as ledger:
         held: dict[str, Any] = {"totals": {(total.family, total.labels): total for total in ledger.totals()}}
-    with reading(url) as connection:
+    with open_original(url) as connection:
         for table in KEYS.keys() - held.keys():
             unlike = {WRITER} | ({"claim"} if table == "sessions" else set())
             names = sorted(set(columns(connection, table)) - unlike)
@@ -121,7 +121,7 @@ def test_a_copy_goes_on(ends: tuple[str, str]) -> None:
         ]
         ledger.follow([SessionRef("main", "call-session", "new")], "file", 100_000.0)
         assert ledger.last_session_id() == newest + 1
-    with reading(source) as connection:
+    with open_original(source) as connection:
         last = connection.execute("SELECT max(claim) FROM events").fetchone()[0]
     assert min(claim.number for claim in claims) > last
     with pytest.raises(LedgerError, match="holds a ledger already"):
@@ -230,14 +230,14 @@ def test_every_table_is_copied(file: str, database: str) -> None:
     """By its primary key, with all columns that both engines have; both have the same, in the same order."""
     for url in (file, database):
         opened(url).close()
-    with reading(file) as connection:
+    with open_original(file) as connection:
         found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'meta'").fetchall()
         tables = {name: columns(connection, name) for (name,) in found}
         query = "SELECT name FROM pragma_table_info(?) WHERE pk > 0 AND name <> ? ORDER BY pk"
         keys = {table: tuple(key for (key,) in connection.execute(query, (table, WRITER))) for table in tables}
     assert dict(KEYS) == keys
     assert {table for table, names in tables.items() if WRITER in names} == {"totals", "spend"}
-    with reading(database) as connection:
+    with open_original(database) as connection:
         assert {table: columns(connection, table) for table in tables} == tables
 
 

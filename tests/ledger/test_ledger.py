@@ -342,7 +342,9 @@ def test_a_second_process_is_refused_with_the_first_ones_pid(tmp_path: Path) -> 
         "try: opened(Path(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    run = subprocess.run([sys.executable, "-c", program, str(ledger.place)], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(ledger.location)], capture_output=True, text=True, check=True
+    )
     assert LedgerLocked.__name__ in run.stdout
     assert f"process {os.getpid()}" in run.stdout
     ledger.close()

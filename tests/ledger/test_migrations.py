@@ -14,7 +14,7 @@ from exporter.core.errors import LedgerTooNew
 from exporter.core.model import SessionRef
 from exporter.ledger import Ledger, snapshot
 from exporter.ledger.copy import copy
-from exporter.ledger.copy_targets import reading
+from exporter.ledger.copy_targets import open_original
 from exporter.ledger.schema.rows import read_sessions
 from exporter.ledger.schema.version import SCHEMA_VERSION
 from exporter.ledger.views.listing import SessionQuery, Sort
@@ -87,13 +87,14 @@ def test_a_ledger_of_version_5_is_migrated(v5: str) -> None:
         assert ledger.get_meta("schema_version") == str(SCHEMA_VERSION)
         assert ledger.get_meta("retention_watermark") == "150000.0"
         assert ledger.get_meta("horizon") is None
+        assert ledger.get_meta("backfill") == "done"
         before = ledger.totals()
         ledger.fold_dead_writers()
         assert {(total.family, total.labels, total.value, total.counts) for total in ledger.totals()} == {
             (total.family, total.labels, total.value, total.counts) for total in before
         }
         assert ledger.check() == []
-    with reading(v5) as connection:
+    with open_original(v5) as connection:
         rows = connection.execute("SELECT id FROM sessions WHERE event_id IN ('begun', 'ended')").fetchall()
         sessions = read_sessions(connection, [number for (number,) in rows], lock=False).values()
         notices = {(row.ref.event_id, row.standing.notice) for row in sessions}

@@ -123,9 +123,9 @@ LOOKS: dict[str, Callable[[Snapshot], object]] = {
     "by events, of a state": lambda view: view.sessions(SessionQuery(sort="events", state="settled")),
     "of an id's beginning": lambda view: view.sessions(SessionQuery(text=ledgers.event_id(1)[:6])),
     "of a failed check": lambda view: view.sessions(SessionQuery(check="event_sum")),
-    "one": lambda view: (view.story(refs(3)[0]), view.by_id(ledgers.event_id(2))),
+    "one": lambda view: (view.history(refs(3)[0]), view.by_id(ledgers.event_id(2))),
     "failures": lambda view: view.failures(50),
-    "figures": lambda view: (view.states(), view.facets(), view.currencies()),
+    "figures": lambda view: (view.states(), view.groups(), view.currencies()),
 }
 
 

@@ -98,7 +98,7 @@ def in_order(rows: list[SessionListRow], sort: Sort, *, down: bool) -> list[Sess
     def value(row: SessionListRow) -> Decimal | float | None:
         if sort == "events":
             return row.events
-        changed = row.followed_at if row.changed_at is None else row.changed_at
+        changed = row.discovered_at if row.changed_at is None else row.changed_at
         return changed if sort == "changed" else dict(row.costs).get("USD")
 
     known = [(found, row.number, row) for row in rows if (found := value(row)) is not None]
@@ -208,8 +208,8 @@ def test_a_story_has_tree_polls_and_amendments(ledger_url: str) -> None:
     look(ledger, 2000.0, {}, failed={"root": failure("timeout")})
     ledger.close()
     with snapshot(ledger_url) as reading:
-        story = reading.story(ref)
-        assert reading.story(SessionRef("other", "call-session", "root")) is None
+        story = reading.history(ref)
+        assert reading.history(SessionRef("other", "call-session", "root")) is None
     assert story is not None
     assert [(node.id, node.parent, node.cost) for node in story.nodes][3:5] == [
         ("ai", 2, Decimal("0.2")),
@@ -236,7 +236,7 @@ def test_failed_polls_are_kept_longer_than_others(ledger_url: str) -> None:
         look(ledger, 1e6 + 1000.0 * number, {"root": [("call-session", "root", -1, str(number), "USD")]})
     with snapshot(ledger_url) as reading:
         failures = reading.failures(1000)
-        story = reading.story(ref)
+        story = reading.history(ref)
     assert story is not None
     assert [poll.outcome for poll in story.polls] == ["failed"] * 10 + ["changed"] * 10
     assert [(f.reason, f.detail) for f in failures].count(("timeout", "said of timeout")) == PER_REASON_MAX

@@ -57,7 +57,7 @@ def test_results_are_shown_in_the_order_of_the_commits(tmp_path: Path) -> None:
     async def scene(thread: LedgerWorker) -> None:
         async def elsewhere() -> None:
             for _ in range(300):
-                await thread.run_next(lambda ledger: thread.tell(shown.append, commit(ledger)))
+                await thread.run_next(lambda ledger: thread.publish(shown.append, commit(ledger)))
 
         other = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
         while not other.done():

@@ -400,7 +400,7 @@ def test_given_up_sessions_are_tried_again_at_each_reload(tmp_path: Path) -> Non
 
 async def rechecks(hands: Reloaded) -> list[tuple[str, int]]:
     def read(ledger: Ledger) -> list[tuple[str, int]]:
-        with closing(sqlite3.connect(f"file:{ledger.place}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{ledger.location}?mode=ro", uri=True)) as connection:
             return connection.execute("SELECT event_id, rechecks FROM sessions ORDER BY 1").fetchall()
 
     return await hands.exporter.app.ledger.run(read)

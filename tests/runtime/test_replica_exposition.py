@@ -203,7 +203,7 @@ def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
 ) -> None:
     """As soon as the leases of the dead are over, and what is found is history."""
     opened(database).close()
-    for name in ("look_back", "detail_records/main"):
+    for name in ("backfill", "detail_records/main"):
         dead = f"INSERT INTO leases VALUES ('{name}', 999, clock_timestamp() + interval '3 s')"
         postgres.execute(dead, database.rpartition("/")[2])
 

@@ -229,7 +229,7 @@ async def followed(exporter: Exporting) -> dict[tuple[str, str], int]:
     """How often each session is in the ledger."""
 
     def read(ledger: Ledger) -> dict[tuple[str, str], int]:
-        with sqlite3.connect(f"file:{ledger.place}?mode=ro", uri=True) as connection:
+        with sqlite3.connect(f"file:{ledger.location}?mode=ro", uri=True) as connection:
             rows = connection.execute("SELECT record_type, event_id, count(*) FROM sessions GROUP BY 1, 2").fetchall()
         connection.close()
         return {(record_type, event_id): count for record_type, event_id, count in rows}

@@ -140,7 +140,7 @@ async def _in_turn(jobs: Iterable[Job]) -> None:
 
 
 def _next_due(ledger: Ledger) -> float | None:
-    with closing(sqlite3.connect(f"file:{ledger.place}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{ledger.location}?mode=ro", uri=True)) as connection:
         found: float | None = connection.execute("SELECT min(due_at) FROM sessions WHERE claim = 0").fetchone()[0]
     return found
 

@@ -162,7 +162,7 @@ def test_a_probe_books_nothing(tmp_path: Path) -> None:
 
 async def _books(exporter: Exporting) -> tuple[str, set[str]]:
     def content(ledger: Ledger) -> str:
-        with sqlite3.connect(f"file:{ledger.place}?mode=ro", uri=True) as connection:
+        with sqlite3.connect(f"file:{ledger.location}?mode=ro", uri=True) as connection:
             tables = ("sessions", "events", "totals", "label_sets", "spend", "trees", "amendments")
             rows = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
         connection.close()

@@ -60,9 +60,9 @@ def _find_closed(connection: Connection, condition: str, age: str, before: float
     """Return (id, account, state, failing) of closed sessions that no poll or configuration needs, oldest first."""
     closed = "configured = 0 AND claim = 0 AND state IN ('settled', 'missing', 'denied')"
     # The lock keeps other processes from claiming one of these sessions until it is deleted.
-    locked = f"{connection.locked} SKIP LOCKED" if connection.shared else ""
+    for_update = f"{connection.for_update} SKIP LOCKED" if connection.shared else ""
     query = f"SELECT id, account, state, failing FROM sessions WHERE {condition} AND {closed} ORDER BY {age} LIMIT ?"  # noqa: S608 - literals
-    return connection.execute(query + locked, (before, limit)).fetchall()
+    return connection.execute(query + for_update, (before, limit)).fetchall()
 
 
 def _delete(connection: Connection, totals: Totals, sessions: list[int]) -> None:

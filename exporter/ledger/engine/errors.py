@@ -70,7 +70,7 @@ _DEFECTS = ("21", "22", "23", "54")
 class ServerAddress(Struct, frozen=True):
     """Where the server is."""
 
-    place: str
+    location: str
     parameters: dict[str, Any]
     password_file: Path | None = None
 
@@ -101,7 +101,7 @@ class ServerAddress(Struct, frozen=True):
         return text
 
 
-def translated(error: BaseException, address: ServerAddress) -> BaseException:
+def translate_error(error: BaseException, address: ServerAddress) -> BaseException:
     """A LedgerError that says what, where and how to cure it; a defect of the data is given back."""
     state = (error.sqlstate if isinstance(error, psycopg.Error) else None) or ""
     if isinstance(error, psycopg.DataError) or state.startswith(_DEFECTS):
@@ -112,4 +112,4 @@ def translated(error: BaseException, address: ServerAddress) -> BaseException:
         state = told if isinstance(error, psycopg.OperationalError) else "40"
     cures = [cure for beginning, cure in sorted(_CURES.items()) if state.startswith(beginning)]
     kind = LedgerAway if state.startswith(_AWAY) else LedgerError
-    return kind(f"{address.place} {cures[-1] if cures else 'failed'} ({words})")
+    return kind(f"{address.location} {cures[-1] if cures else 'failed'} ({words})")

@@ -19,8 +19,8 @@ import psycopg
 from psycopg import errors
 
 from exporter.core.errors import LedgerAway, LedgerError
-from exporter.ledger.database import Connection, Image, TransactionConflict
-from exporter.ledger.engine.errors import ServerAddress, translated
+from exporter.ledger.database import Connection, Reload, TransactionConflict
+from exporter.ledger.engine.errors import ServerAddress, translate_error
 from exporter.ledger.engine.timeouts import ServerTimeouts
 from exporter.ledger.schema.postgres import bring_up, version_of
 from exporter.ledger.schema.version import SCHEMA_VERSION
@@ -59,7 +59,7 @@ class PostgresConnection:
     """psycopg's connection as the ledger's modules speak to one."""
 
     shared = True
-    locked = " FOR UPDATE"
+    for_update = " FOR UPDATE"
 
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], patience: ServerTimeouts | None = None) -> None:
         """With `patience`, no answer is awaited for longer than it lasts."""
@@ -109,7 +109,7 @@ class PostgresConnection:
             return nullcontext()
         return self._patience.waiting(self.driver.fileno())
 
-    def take_turns(self, what: str) -> None:
+    def lock_task(self, what: str) -> None:
         self.execute("SELECT 1 FROM leases WHERE name = ? FOR UPDATE", (what,))
 
 
@@ -124,9 +124,9 @@ class PostgresEngine:
     """An open ledger in PostgreSQL."""
 
     shared = True
-    rescues = 0
+    restores = 0
 
-    def __init__(self, address: ServerAddress, image: Image, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, address: ServerAddress, image: Reload, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._address = address
         self._patience = ServerTimeouts(patience_seconds)
         self._image = image
@@ -134,7 +134,7 @@ class PostgresEngine:
         self._aside: PostgresConnection | None = None
         self._writer: int | None = None
         self._stale = True
-        self.repeats = 0
+        self.retries = 0
         try:
             self.read(lambda: None)
         except BaseException:
@@ -143,8 +143,8 @@ class PostgresEngine:
             raise
 
     @property
-    def place(self) -> str:
-        return self._address.place
+    def location(self) -> str:
+        return self._address.location
 
     @property
     def writer(self) -> int:
@@ -157,7 +157,7 @@ class PostgresEngine:
         return self._connection
 
     @property
-    def aside(self) -> Connection:
+    def side_connection(self) -> Connection:
         """Commits each statement at once, so no other writer ever waits for a name until a transaction has ended."""
         self._aside = _usable(self._aside) or connect(self._address, self._patience)
         return self._aside
@@ -169,14 +169,14 @@ class PostgresEngine:
             try:
                 return self._within("READ COMMITTED", work, writes=True)
             except (WriterFenced, *_AGAIN) as error:
-                self.repeats += 1
+                self.retries += 1
                 log.info("transaction is begun again", extra=fields(why=" ".join(str(error).split())))
                 if attempt == ATTEMPTS:
-                    raise translated(error, self._address) from error
+                    raise translate_error(error, self._address) from error
             except psycopg.Error as error:
                 # Before COMMIT nothing was done: a connection that was broken while it lay idle is made anew at once.
                 if attempt > 1 or not idle or self._connection is not None:
-                    raise translated(error, self._address) from error
+                    raise translate_error(error, self._address) from error
                 continue
             _pause(attempt)
         raise AssertionError("unreachable")
@@ -189,7 +189,7 @@ class PostgresEngine:
                 return self._within("REPEATABLE READ READ ONLY", work, writes=False)
             except psycopg.Error as error:
                 if again or not idle or self._connection is not None:  # a broken one is dropped
-                    raise translated(error, self._address) from error
+                    raise translate_error(error, self._address) from error
         raise AssertionError("unreachable")
 
     def size_bytes(self) -> int:
@@ -234,12 +234,12 @@ class PostgresEngine:
         except psycopg.Error as error:
             if connection.driver.closed:
                 raise LedgerAway(
-                    f"{self.place}: the connection broke while a transaction was being committed, and whether it was"
+                    f"{self.location}: the connection broke while a transaction was being committed, and whether it was"
                     " is not known; it is begun again, and what was booked is not booked twice"
                 ) from error
             raise
         if done != "COMMIT":
-            raise LedgerError(f"{self.place}: the server said {done} to COMMIT")
+            raise LedgerError(f"{self.location}: the server said {done} to COMMIT")
 
     def _prepare(self) -> PostgresConnection:
         """A connection, a place among the writers, and an image that is true."""

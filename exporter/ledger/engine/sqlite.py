@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter.core.errors import LedgerCorrupt, LedgerError, LedgerTooNew
-from exporter.ledger.database import Connection, Image, SqliteConnection
+from exporter.ledger.database import Connection, Reload, SqliteConnection
 from exporter.ledger.engine.file_lock import FileLock
 from exporter.ledger.schema.creation import create
 from exporter.ledger.schema.migrations import migrate
@@ -33,13 +33,13 @@ class SqliteEngine:
 
     shared = False
     writer = 0
-    repeats = 0
+    retries = 0
 
-    def __init__(self, path: Path, image: Image) -> None:
+    def __init__(self, path: Path, image: Reload) -> None:
         self.path = path
         self._image = image
         self._stale = self._closed = False
-        self.rescues = 0
+        self.restores = 0
         self._lock = FileLock(path)
         try:
             self._open()
@@ -48,11 +48,11 @@ class SqliteEngine:
             raise
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return str(self.path)
 
     @property
-    def aside(self) -> Connection:
+    def side_connection(self) -> Connection:
         return self.connection
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
@@ -138,7 +138,7 @@ class SqliteEngine:
         self.connection.close()
         self._closed = True
         self._reopen()
-        self.rescues += 1
+        self.restores += 1
         log.error("ledger file was removed while in use; it was written again, complete")
 
     def _reopen(self) -> None:
@@ -149,11 +149,11 @@ class SqliteEngine:
 class MemoryEngine(SqliteEngine):
     """A ledger without a file, for what nobody is to keep: it ends with its connection, and locks nobody out."""
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Reload) -> None:
         self.path = Path(":memory:")
         self._image = image
         self._stale = False
-        self.rescues = 0
+        self.restores = 0
         self.connection = _connect(self.path)
         create(self.connection)
         image(self)

@@ -83,10 +83,10 @@ def _due(connection: Connection, when: str, account: str, moment: float, limit: 
     # Two questions, not one with OR: each is answered from the front of the index.
     free = _FREE if connection.shared else "claim = 0"
     order = "due_at, id" if connection.shared else "due_at"  # SQLite's index ends with the id
-    locked = f"{connection.locked} SKIP LOCKED" if connection.shared else ""
+    for_update = f"{connection.for_update} SKIP LOCKED" if connection.shared else ""
     query = (
         f"SELECT {_CLAIMED} FROM sessions WHERE account = ? AND {free} AND {when}"  # noqa: S608 - literals of this module
-        f" ORDER BY {order} LIMIT ?{locked}"
+        f" ORDER BY {order} LIMIT ?{for_update}"
     )
     return connection.execute(query, (account, moment, limit)).fetchall()
 

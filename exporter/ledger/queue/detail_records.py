@@ -56,7 +56,7 @@ class DetailRecordTable:
 
     def _count(self, record: DetailRecord, now: float) -> bool:
         key, cost = self._key(record), record.cost
-        query = f"SELECT cost FROM records WHERE key = ?{self._connection.locked}"  # noqa: S608 - literals
+        query = f"SELECT cost FROM records WHERE key = ?{self._connection.for_update}"  # noqa: S608 - literals
         known = self._connection.execute(query, (key,)).fetchone()
         before = Decimal(known[0]) if known is not None and known[0] is not None else None
         if known is not None and (cost is None or (before is not None and cost <= before)):

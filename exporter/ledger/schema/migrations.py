@@ -116,6 +116,9 @@ def _from_5(connection: Connection) -> None:
             connection.execute(f"ALTER TABLE {old} RENAME TO {new}")  # also renames indexes and sequences
     connection.execute("UPDATE sessions SET notice = 'started' WHERE notice = 'begun'")
     connection.execute("UPDATE meta SET key = 'retention_watermark' WHERE key = 'horizon'")
+    connection.execute("UPDATE meta SET key = 'backfill' WHERE key = 'look_back'")
+    if connection.shared:
+        connection.execute("UPDATE leases SET name = 'backfill' WHERE name = 'look_back'")
 
 
 _LISTS = (

@@ -71,15 +71,15 @@ _SETTLED_UNPRICED, _NESTED = 1, 2
 
 def read_events(connection: Connection, keys: Collection[bytes]) -> dict[bytes, EventRow]:
     """The rows that there are, locked until the transaction ends."""
-    locked = f" ORDER BY key{connection.locked}" if connection.shared else ""
-    found = _select(connection, f"SELECT {_EVENT} FROM events WHERE key", sorted(keys), locked)  # noqa: S608 - literals
+    for_update = f" ORDER BY key{connection.for_update}" if connection.shared else ""
+    found = _select(connection, f"SELECT {_EVENT} FROM events WHERE key", sorted(keys), for_update)  # noqa: S608 - literals
     return {row[0]: _event(row) for row in found}
 
 
 def read_sessions(connection: Connection, ids: Collection[int], *, lock: bool = True) -> dict[int, SessionRow]:
     """The rows that there are, locked until the transaction ends; without `lock` others may change them meanwhile."""
-    locked = f" ORDER BY id{connection.locked}" if connection.shared and lock else ""
-    found = _select(connection, f"SELECT {_SESSION} FROM sessions WHERE id", sorted(ids), locked)  # noqa: S608 - literals
+    for_update = f" ORDER BY id{connection.for_update}" if connection.shared and lock else ""
+    found = _select(connection, f"SELECT {_SESSION} FROM sessions WHERE id", sorted(ids), for_update)  # noqa: S608 - literals
     return {row[0]: _session(row) for row in found}
 
 

@@ -11,10 +11,10 @@ from msgspec import Struct
 
 from exporter.ledger.database import Connection
 
-EXPOSITION, PRUNING, LOOK_BACK, BALANCE = "exposition", "pruning", "look_back", "balance"
+EXPOSITION, PRUNING, BACKFILL, BALANCE = "exposition", "pruning", "backfill", "balance"
 
 
-def of_account(account: str, what: str) -> str:
+def account_lease(account: str, what: str) -> str:
     """The name of the lease of whoever asks the API this of an account."""
     return f"{what}/{account}"
 
@@ -27,12 +27,12 @@ class LeaseAnswer(Struct, frozen=True):
     """Nobody ever had it before."""
 
 
-def take(connection: Connection, name: str, holder: int, seconds: float) -> LeaseAnswer | None:
+def acquire(connection: Connection, name: str, holder: int, seconds: float) -> LeaseAnswer | None:
     """Have the lease for so long from now, unless it is somebody else's; within the caller's transaction.
 
     None, at once, while another asks for it: who stands still in the middle of that keeps nobody from other work.
     """
-    free = f"{connection.locked} SKIP LOCKED"
+    free = f"{connection.for_update} SKIP LOCKED"
     before = connection.execute(f"SELECT holder FROM leases WHERE name = ?{free}", (name,)).fetchone()  # noqa: S608 - literals
     if before is None:
         if connection.execute("SELECT 1 FROM leases WHERE name = ?", (name,)).fetchone() is not None:

@@ -19,15 +19,15 @@ DEAD_SECONDS = 120.0
 """Who was not seen for so long is erased; if it was only away, it goes on as a new writer."""
 
 
-def alive(connection: Connection) -> int:
+def count_alive(connection: Connection) -> int:
     """How many writers there are, the one that asks included."""
     query = "SELECT count(*) FROM writers WHERE seen > clock_timestamp() - ? * interval '1 second'"
     return max(1, int(connection.execute(query, (ALIVE_SECONDS,)).fetchone()[0]))
 
 
-def fold(connection: Connection) -> int:
+def fold_dead(connection: Connection) -> int:
     """Add the totals of those that are gone to writer 0's, and erase them; returns how many they were."""
-    connection.take_turns("folding")
+    connection.lock_task("folding")
     query = (
         "SELECT id FROM writers WHERE seen < clock_timestamp() - ? * interval '1 second' ORDER BY id"
         " FOR UPDATE SKIP LOCKED"

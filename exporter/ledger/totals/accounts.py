@@ -34,7 +34,7 @@ def rename_account(connection: Connection, old: str, new: str) -> int:
     connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", values)
     for table in ("label_sets", "series"):
         _relabel(connection, table, old, new)
-    facets.rename(connection, old, new)
+    facets.rename_account_groups(connection, old, new)
     connection.execute("UPDATE records SET account = ? WHERE account = ?", (new, old))
     connection.execute("DELETE FROM meta WHERE key = ?", (f"cursors:{new}",))
     connection.execute("UPDATE meta SET key = ? WHERE key = ?", (f"cursors:{new}", f"cursors:{old}"))

@@ -69,7 +69,7 @@ class BudgetSpend:
 
         The writers' parts add up to it: this one's is what is left when the others' are taken away.
         """
-        self._connection.take_turns("budgets")
+        self._connection.lock_task("budgets")
         for budget in self._budgets:
             known, current = self._windows.get(budget.name), current_window(budget, now)
             self._windows[budget.name] = current

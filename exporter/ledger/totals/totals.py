@@ -129,7 +129,9 @@ class Totals:
             return number
         folded = self._fold(labels)
         if folded not in self._sets:
-            self._know(find_or_insert(self._engine.aside, "label_sets", {"labels": labels_text(folded)}, {}), folded)
+            self._know(
+                find_or_insert(self._engine.side_connection, "label_sets", {"labels": labels_text(folded)}, {}), folded
+            )
         return self._sets[folded]
 
     def labels(self, number: int) -> Labels:
@@ -287,9 +289,11 @@ class Totals:
             {"family": family, "labels": labels_text(labels)},
             {"bounds": bounds, "exposed": int(kind == "gauge")},
         )
-        number = find_or_insert(self._engine.aside, "series", named, stated)
+        number = find_or_insert(self._engine.side_connection, "series", named, stated)
         query = "SELECT bounds, exposed FROM series WHERE id = ?"
-        bounds, released = self._engine.aside.execute(query, (number,)).fetchone()  # another writer's may differ
+        bounds, released = self._engine.side_connection.execute(
+            query, (number,)
+        ).fetchone()  # another writer's may differ
         return new_total(number, family, labels, bounds, released)
 
     def _put(self, total: Total) -> None:

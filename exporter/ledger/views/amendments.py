@@ -13,7 +13,7 @@ AMENDMENTS_KEPT = 100
 """Amendments kept per session; a bill that moves more often is one to look at from its newest end."""
 
 
-def amend(connection: Connection, session: int, at: float, event: Event, before: Decimal) -> None:
+def record_amendment(connection: Connection, session: int, at: float, event: Event, before: Decimal) -> None:
     """The event's cost was `before` until now."""
     texts = [amount_text(amount) if amount is not None else None for amount in (before, event.cost)]
     connection.write(

@@ -25,14 +25,14 @@ FAILED = frozenset({"failed", "denied"})
 """Outcomes of a poll that telnyx_poll_failures_total counts."""
 
 
-def history(polls: str, at: float, outcome: str, reason: str) -> str:
+def append_poll(polls: str, at: float, outcome: str, reason: str) -> str:
     """A session's polls as JSON, [at, outcome, reason] each, with one more: the last ones, and failures before them."""
     known = [*decode(polls), [round(at, 3), outcome, reason]]
     older, last = known[:-POLLS_KEPT], known[-POLLS_KEPT:]
     return encode([*[poll for poll in older if poll[1] in FAILED][-FAILURES_KEPT:], *last]).decode()
 
 
-def remember(connection: Connection, polls: Iterable[Poll]) -> None:
+def record_failures(connection: Connection, polls: Iterable[Poll]) -> None:
     """Keep those that failed."""
     failed = [poll for poll in polls if poll.outcome in FAILED]
     if not failed:

@@ -79,7 +79,7 @@ class SessionIndex:
         return self._numbers[named]
 
 
-def misplaced(connection: Connection) -> Iterator[str]:
+def check_index(connection: Connection) -> Iterator[str]:
     """A line for each session that does not stand in the lists where it belongs."""
     costs: dict[int, dict[str, Decimal]] = {}
     for session, currency, amount in connection.execute("SELECT session, currency, amount FROM session_index_costs"):
@@ -99,7 +99,7 @@ def misplaced(connection: Connection) -> Iterator[str]:
     yield from (f"session {session} stands in the lists of the pages, and does not exist" for session in costs)
 
 
-def rename(connection: Connection, old: str, new: str) -> None:
+def rename_account_groups(connection: Connection, old: str, new: str) -> None:
     """An account's other name; no session has the new one, but a facet may be left from one that had."""
     connection.execute("DELETE FROM session_groups WHERE account = ?", (new,))
     connection.execute("UPDATE session_groups SET account = ? WHERE account = ?", (new, old))

@@ -20,7 +20,7 @@ from exporter.ledger.database import Connection
 Sort = Literal["cost", "changed", "events"]
 Order = Literal["desc", "asc"]
 
-Key = tuple[Any, int]
+SortKey = tuple[Any, int]
 """Where a session stands in a list: the value it is sorted by (None: no cost), then its number."""
 
 NUMBER_MAX = 2**62
@@ -80,11 +80,11 @@ def _words(facet: SessionGroup) -> tuple[str, str, str]:
 # Places
 
 
-PLACE = r"(cost\.([0-9a-f]{24}|none)|changed\.[0-9a-f]{16}|events\.[0-9]{1,15})\.[0-9]{1,18}"
+CURSOR_PATTERN = r"(cost\.([0-9a-f]{24}|none)|changed\.[0-9a-f]{16}|events\.[0-9]{1,15})\.[0-9]{1,18}"
 """A place as text: the order, the value, the session's number."""
 
 
-def place(key: Key, sort: Sort) -> str:
+def encode_cursor(key: SortKey, sort: Sort) -> str:
     """The key as text that a link may carry, exactly."""
     value, session = key
     if value is None:
@@ -97,11 +97,11 @@ def place(key: Key, sort: Sort) -> str:
     return f"{sort}.{writers[sort](value)}.{session}"
 
 
-def read_place(text: str | None, sort: Sort) -> Key | None:
+def decode_cursor(text: str | None, sort: Sort) -> SortKey | None:
     """The key again; None, the beginning, if it is a place of another order. ValueError if it is none at all."""
     if text is None:
         return None
-    if not re.fullmatch(PLACE, text, re.ASCII):
+    if not re.fullmatch(CURSOR_PATTERN, text, re.ASCII):
         raise ValueError(text)
     of, written, number = text.split(".")
     if of != sort:
@@ -114,16 +114,16 @@ def read_place(text: str | None, sort: Sort) -> Key | None:
     return readers[sort](written), int(number)
 
 
-def ordered(keys: Iterable[Key], query: SessionQuery) -> list[Key]:
+def ordered(keys: Iterable[SortKey], query: SessionQuery) -> list[SortKey]:
     """Keys at hand in the order that the query asks for, behind its place; None always comes last."""
     down = query.order == "desc"
 
-    def standing(key: Key) -> tuple[bool, Any, int]:
+    def standing(key: SortKey) -> tuple[bool, Any, int]:
         known = key[0] is not None
         return known is down, key[0] if known else 0, key[1]
 
     found = sorted(keys, key=standing, reverse=down)
-    after = read_place(query.after, query.sort)
+    after = decode_cursor(query.after, query.sort)
     if after is None:
         return found
     last = standing(after)
@@ -133,7 +133,7 @@ def ordered(keys: Iterable[Key], query: SessionQuery) -> list[Key]:
 # Ranges
 
 
-class Ranges:
+class IndexRanges:
     """One list, read from the indexes."""
 
     def __init__(self, connection: Connection, query: SessionQuery, currency: str | None) -> None:
@@ -144,27 +144,29 @@ class Ranges:
         self._down = query.order == "desc"
         self._direction, self._beyond = ("DESC", "<") if self._down else ("ASC", ">")
 
-    def keys(self, facets: Iterable[SessionGroup]) -> Iterator[Key]:
+    def keys(self, facets: Iterable[SessionGroup]) -> Iterator[SortKey]:
         """The keys behind the query's place, one more than its limit of each kind; ValueError if that is none."""
-        after = read_place(self._query.after, self._query.sort)
+        after = decode_cursor(self._query.after, self._query.sort)
         numbers = [facet.number for facet in facets]
         if self._query.sort != "cost":
             column = "changed_at" if self._query.sort == "changed" else "events"
             return self._merged(
                 "session_index WHERE session_group = ?", column, [(number,) for number in numbers], after
             )
-        costed: Iterator[Key] = iter(())
+        costed: Iterator[SortKey] = iter(())
         if self._currency is not None and (after is None or after[0] is not None):
             where = "session_index_costs WHERE session_group = ? AND currency = ?"
             costed = self._merged(where, "rank", [(number, self._currency) for number in numbers], after)
         last = after[1] if after is not None and after[0] is None else NUMBER_MAX if self._down else 0
         return chain(costed, self._costless(numbers, last))
 
-    def _merged(self, where: str, column: str, ranges: Iterable[tuple[Any, ...]], after: Key | None) -> Iterator[Key]:
+    def _merged(
+        self, where: str, column: str, ranges: Iterable[tuple[Any, ...]], after: SortKey | None
+    ) -> Iterator[SortKey]:
         select = f"SELECT {column}, session FROM {where}"  # noqa: S608 - literals of this module
         order, most = f"ORDER BY {column} {self._direction}, session {self._direction}", self._query.limit + 1
 
-        def read(values: tuple[Any, ...]) -> Iterator[Key]:
+        def read(values: tuple[Any, ...]) -> Iterator[SortKey]:
             if after is None:
                 return iter(self._connection.execute(f"{select} {order} LIMIT ?", (*values, most)))
             # Two questions, not one with OR: each is answered from its place in the index.
@@ -177,14 +179,14 @@ class Ranges:
 
         return heapq.merge(*map(read, ranges), reverse=self._down)
 
-    def _costless(self, facets: Iterable[int], last: int) -> Iterator[Key]:
+    def _costless(self, facets: Iterable[int], last: int) -> Iterator[SortKey]:
         query = (
             "SELECT session FROM session_index WHERE session_group = ? AND costless = 1"  # noqa: S608 - literals of this module
             f" AND session {self._beyond} ? ORDER BY session {self._direction} LIMIT ?"
         )
         most = self._query.limit + 1
 
-        def read(facet: int) -> Iterator[Key]:
+        def read(facet: int) -> Iterator[SortKey]:
             yield from ((None, session) for (session,) in self._connection.execute(query, (facet, last, most)))
 
         return heapq.merge(*map(read, facets), key=lambda key: key[1], reverse=self._down)

@@ -18,7 +18,7 @@ class SessionListRow(Struct, frozen=True):
     number: int
     ref: SessionRef
     state: str
-    followed_at: float
+    discovered_at: float
     changed_at: float | None
     events: int
     inference_turns: int
@@ -64,7 +64,7 @@ class SessionHistory(Struct, frozen=True):
     configured: bool
     due_at: float | None
     first_tree_at: float | None
-    rested_at: float | None
+    closed_at: float | None
     latest_at: float | None
     crossed: tuple[str, ...]
     polls: tuple[PastPoll, ...]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from exporter.ledger.engine.errors import ServerAddress, translated
+from exporter.ledger.engine.errors import ServerAddress, translate_error
 from exporter.ledger.engine.postgres import connect
 from exporter.ledger.views.snapshot import Snapshot
 
@@ -32,4 +32,4 @@ def server_snapshot(address: ServerAddress) -> Iterator[Snapshot]:
         finally:
             connection.driver.close()
     except psycopg.Error as error:
-        raise translated(error, address) from error
+        raise translate_error(error, address) from error

@@ -25,7 +25,7 @@ _CHANGED = (
 _CHANGED_AT = 4
 
 
-def recent(connection: Connection, since: float, limit: int) -> tuple[SessionGauges, ...]:
+def recent_sessions(connection: Connection, since: float, limit: int) -> tuple[SessionGauges, ...]:
     """At most so many, configured ones first, then by when they changed."""
     configured = connection.execute(_CONFIGURED, (limit,)).fetchall()
     changed = nlargest(limit - len(configured), _changed(connection, since, limit), key=lambda row: row[_CHANGED_AT])

@@ -19,15 +19,15 @@ from exporter.ledger.views.index import costs_of
 from exporter.ledger.views.listing import (
     ANY_CHECK,
     NUMBER_MAX,
-    Key,
-    Ranges,
+    IndexRanges,
     SessionGroup,
     SessionQuery,
+    SortKey,
+    encode_cursor,
     matching,
     named,
     ordered,
     partly_named,
-    place,
 )
 from exporter.ledger.views.models import Amendment, Failure, PastPoll, SessionHistory, SessionList, SessionListRow
 from exporter.ledger.views.trees import read_tree
@@ -56,7 +56,7 @@ class Snapshot:
                 f"the ledger has schema {version}, and this version of the exporter reads {SCHEMA_VERSION}"
             )
 
-    def facets(self) -> tuple[SessionGroup, ...]:
+    def groups(self) -> tuple[SessionGroup, ...]:
         """What sessions can be filtered by."""
         rows = self._connection.execute("SELECT id, account, record_type, state FROM session_groups ORDER BY 2, 3, 4")
         return tuple(SessionGroup(*row) for row in rows)
@@ -64,7 +64,7 @@ class Snapshot:
     def currencies(self) -> tuple[str, ...]:
         """Those in which some session has a cost."""
         found: set[str] = set()
-        for facet in self.facets():
+        for facet in self.groups():
             currency = self._next_currency(facet, "")
             while currency is not None:
                 found.add(currency)
@@ -91,7 +91,7 @@ class Snapshot:
 
     def sessions(self, query: SessionQuery) -> SessionList:
         """A page of a list; ValueError if `query.after` is no place of it."""
-        facets, text = matching(self.facets(), query), query.text.strip()
+        facets, text = matching(self.groups(), query), query.text.strip()
         currency = self._currency(query) if query.sort == "cost" else None
         few: list[int] | None = None
         if text:
@@ -102,7 +102,7 @@ class Snapshot:
             few = self._failing(query.check, few)
         if few is not None:
             return self._small_list(query, few, facets, currency)
-        keys = Ranges(self._connection, query, currency).keys(facets)
+        keys = IndexRanges(self._connection, query, currency).keys(facets)
         return self._page(query, list(islice(keys, query.limit + 1)), currency)
 
     def _currency(self, query: SessionQuery) -> str | None:
@@ -153,10 +153,10 @@ class Snapshot:
         listing = self._page(query, keys, currency)
         return SessionList(listing.rows, listing.next, currency, truncated=len(found) > IDS_MAX)
 
-    def _page(self, query: SessionQuery, keys: list[Key], currency: str | None) -> SessionList:
+    def _page(self, query: SessionQuery, keys: list[SortKey], currency: str | None) -> SessionList:
         shown = keys[: query.limit]
         rows = self._rows([session for _, session in shown])
-        more = place(shown[-1], query.sort) if len(keys) > query.limit else None
+        more = encode_cursor(shown[-1], query.sort) if len(keys) > query.limit else None
         return SessionList(tuple(rows[session] for _, session in shown if session in rows), more, currency)
 
     def _rows(self, numbers: list[int]) -> dict[int, SessionListRow]:
@@ -168,13 +168,13 @@ class Snapshot:
 
     def by_id(self, event_id: str) -> tuple[SessionListRow, ...]:
         """Sessions that have this id, or whose root event has it, of whatever account and record type."""
-        places = sorted({(facet.account, facet.record_type) for facet in self.facets()})
+        places = sorted({(facet.account, facet.record_type) for facet in self.groups()})
         named = [self._named(SessionRef(account, record_type, event_id)) for account, record_type in places]
         rows = {row[0]: _row(row) for row in named if row is not None}
         found = self._connection.execute("SELECT session FROM root_ids WHERE event_id = ? LIMIT ?", (event_id, IDS_MAX))
         return tuple((rows | self._rows([session for (session,) in found])).values())
 
-    def story(self, ref: SessionRef) -> SessionHistory | None:
+    def history(self, ref: SessionRef) -> SessionHistory | None:
         """The session of this name; None if the ledger has none."""
         row = self._named(ref)
         if row is None:
@@ -194,11 +194,11 @@ class Snapshot:
             read_tree(self._connection, row[0]),
         )
 
-    def numbered(self, number: int | None) -> SessionHistory | None:
+    def history_by_number(self, number: int | None) -> SessionHistory | None:
         """The session of this number."""
         query = "SELECT account, record_type, event_id FROM sessions WHERE id = ?"
         row = self._connection.execute(query, (number,)).fetchone()
-        return None if row is None else self.story(SessionRef(*row))
+        return None if row is None else self.history(SessionRef(*row))
 
     def _named(self, ref: SessionRef) -> tuple[Any, ...] | None:
         query = f"SELECT {_ROW} FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"  # noqa: S608 - literals of this module

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from exporter.core.catalog import CHECKS, STATES
-from exporter.ledger.views.listing import ANY_CHECK, NUMBER_MAX, PLACE, SessionQuery
+from exporter.ledger.views.listing import ANY_CHECK, CURSOR_PATTERN, NUMBER_MAX, SessionQuery
 
 TEXT_MAX = 300
 LIMIT, LIMIT_MAX = 50, 200
@@ -70,8 +70,8 @@ _CURRENCY = Parameter(
 _AFTER = Parameter(
     "after",
     "The place where the page before ended: its `next`. A place of another order is the beginning.",
-    {"type": "string", "pattern": f"^({PLACE})?$"},
-    lambda text: text if re.fullmatch(PLACE, text, re.ASCII) else _unfit("the `next` of the page before"),
+    {"type": "string", "pattern": f"^({CURSOR_PATTERN})?$"},
+    lambda text: text if re.fullmatch(CURSOR_PATTERN, text, re.ASCII) else _unfit("the `next` of the page before"),
 )
 
 SESSIONS = (

@@ -152,7 +152,7 @@ class Pages:
     def _sessions_page(self, request: Request, values: Values) -> Response:
         query = self._query(values)
         with self._ledger() as ledger:
-            listing, facets = ledger.sessions(query), ledger.facets()
+            listing, facets = ledger.sessions(query), ledger.groups()
             states, currencies = ledger.states(), ledger.currencies()
         given = {name: text for name, text in request.query_params.items() if text}
         return self._page(
@@ -190,7 +190,7 @@ class Pages:
         account, record_type = request.path_params["account"], request.path_params["record_type"]
         ref = SessionRef(account, record_type, _event_id(request, values))
         with self._ledger() as ledger:
-            story = ledger.story(ref) or ledger.numbered(view.number_of(ref))
+            story = ledger.history(ref) or ledger.history_by_number(view.number_of(ref))
         if story is None:
             raise _NotFound("No session has this account, record type and id; look for it among all sessions.")
         return story
