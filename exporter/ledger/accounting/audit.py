@@ -23,21 +23,12 @@ _ONE = Decimal(1)
 
 
 def find_differences(connection: Connection, totals: Totals, all_totals: Iterable[Total]) -> Iterator[str]:
-<<<<<<< HEAD
     """Yield a line for each total that differs from the sum of its events and sessions."""
-    yield from misplaced(connection)
+    yield from check_index(connection)
     pruned = retention_watermark(connection) > float("-inf")
     booked, recounted = _booked(all_totals), _recount(connection, totals)
     for key in sorted(booked.keys() | recounted.keys()):
         total, recount = booked.get(key, ZERO), recounted.get(key, ZERO)
-=======
-    """A line for each total that is not what events and sessions add up to."""
-    yield from check_index(connection)
-    forgot = retention_watermark(connection) > float("-inf")
-    booked, counted = _booked(all_totals), _recounted(connection, totals)
-    for key in sorted(booked.keys() | counted.keys()):
-        total, recount = booked.get(key, ZERO), counted.get(key, ZERO)
->>>>>>> main
         family, labels = key
         # Totals keep what was pruned, so they may be anything beside what is left.
         if total == recount or (pruned and family in {NET, EVENTS}):

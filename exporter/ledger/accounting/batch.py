@@ -101,15 +101,10 @@ class BatchWriter:
         working_set.write(rows)
         self._spend.write(max((poll.at for poll in booked), default=0.0))
         for row in rows:
-<<<<<<< HEAD
             self._index.write(before[row.id], row)
-        remember(self._connection, booked)
+        record_failures(self._connection, booked)
         changes = (*self._queue.state_changes, *self._stats.state_changes)
         return Receipt(self._totals.write(), tuple(self._gauges), tuple(self._failed_checks), changes)
-=======
-            self._facets.write(before[row.id], row)
-        record_failures(self._connection, current)
->>>>>>> main
 
     def _read_trees(self, polls: Iterable[Poll]) -> list[tuple[Poll, KeyedTree | None]]:
         """Return the polls with their trees, in the order of their claims.
@@ -156,17 +151,10 @@ class BatchWriter:
         state, due_at = lifecycle.next_state(row.standing, outcome, poll.at, self._policy, jitter)
         if row.notice_due is not None:  # a notice came while the session was polled; the poll must not postpone it
             due_at = row.notice_due if due_at is None else min(due_at, row.notice_due)
-<<<<<<< HEAD
-        polls = history(row.polls, poll.at, outcome, poll.reason)
+        polls = append_poll(row.polls, poll.at, outcome, poll.reason)
         row = replace(row, standing=state, due_at=due_at, claim=0, polls=polls)
         self._working_set.sessions[row.id] = row
         self._stats.count_transition(before, row, poll, tree)
-=======
-        polls = append_poll(row.polls, poll.at, outcome, poll.reason)
-        row = replace(row, standing=standing, due_at=due_at, claim=0, polls=polls)
-        self._books.sessions[row.id] = row
-        self._counting.move(before, row, poll, root)
->>>>>>> main
         if poll.outcome == "gone":
             self._queue.follow_substitutes(row, poll.at)
         elif before.standing.first_tree_at is None and row.standing.first_tree_at is not None:
@@ -268,23 +256,13 @@ class BatchWriter:
             attributes = replace(attributes, labels=labels, at=at)
         booking = costs.book(before, event.cost, event.currency, attributes)
         self._totals.add_entries(booking.entries)
-<<<<<<< HEAD
         if known is None or booking.after != before or owner != known.owner:
             working_set.store_event(key, booking.after, owner, poll.claim.number, nested=nested)
         self._move_money(row.ref.account, booking, owner)
         if before is not None and before.cost is not None and booking.after.cost != before.cost:
-            amend(self._connection, row.id, poll.at, event, before.cost)
+            record_amendment(self._connection, row.id, poll.at, event, before.cost)
         failed += [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
         return bool(booking.entries)
-=======
-        if booking.after != before or owner != known.owner:
-            self._books.update_event(known.key, booking.after, owner, poll.claim.number, nested=known.nested)
-        self._move_money(row.ref.account, booking, settled=self._books.settled(owner))
-        if before.cost is not None and booking.after.cost != before.cost:
-            record_amendment(self._connection, row.id, poll.at, event, before.cost)
-        failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
-        return bool(booking.entries), failed
->>>>>>> main
 
     def _owner(self, event: EventRow, row: SessionRow) -> int:
         """Return the owner that a known event has from now on; a live session takes it over from a settled one."""
