@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from exporter.config.checks import account_problems
-from exporter.config.document import read_yaml
-from exporter.config.json_text import read_json
+from exporter.config.document import read_json, read_yaml
 from exporter.config.quoting import quoted
 from exporter.config.read import raise_problems, read_records
 from exporter.config.settings import ConfiguredSession
