@@ -71,6 +71,7 @@ _SETTLED_UNPRICED, _NESTED = 1, 2
 
 def read_events(connection: Connection, keys: Collection[bytes]) -> dict[bytes, EventRow]:
     """Return the rows that exist, locked until the transaction ends."""
+    # Locked in the order of keys: two transactions that lock the same rows can't deadlock.
     for_update = f" ORDER BY key{connection.for_update}" if connection.shared else ""
     found = _select(connection, f"SELECT {_EVENT} FROM events WHERE key", sorted(keys), for_update)  # noqa: S608 - literals
     return {row[0]: _event(row) for row in found}
