@@ -26,8 +26,7 @@ from exporter.ledger.schema.rows import EventRow, SessionRow, read_owners, read_
 from exporter.ledger.totals.accounts import account_seeds
 from exporter.ledger.totals.budget_spend import BudgetSpend
 from exporter.ledger.totals.totals import Totals, TotalsSettings
-from exporter.ledger.views.amendments import record_amendment
-from exporter.ledger.views.failures import append_poll, record_failures
+from exporter.ledger.views.history import append_poll, record_amendment, record_failures
 from exporter.ledger.views.index import SessionIndex
 from exporter.ledger.views.trees import write_tree
 
@@ -101,7 +100,7 @@ class BatchWriter:
         working_set.write(rows)
         self._spend.write(max((poll.at for poll in booked), default=0.0))
         for row in rows:
-            self._index.write(before[row.id], row)
+            self._index.update(before[row.id], row)
         record_failures(self._connection, booked)
         changes = (*self._queue.state_changes, *self._stats.state_changes)
         return Receipt(self._totals.write(), tuple(self._gauges), tuple(self._failed_checks), changes)
@@ -312,7 +311,7 @@ class BatchWriter:
         self._gauges.append(SessionGauges(row.ref, count, turns, poll.at, spent, row.standing.configured))
         summary = {"events": count, "turns": turns, "costs": [(p, c, amount_text(a)) for p, c, a in spent]}
         write_tree(self._connection, row.id, tree.session)
-        self._index.root(row.id, row.ref, tree.session.events[0].id)
+        self._index.add_root_id(row.id, row.ref, tree.session.events[0].id)
         return replace(row, summary=encode(summary).decode())
 
 

@@ -62,7 +62,7 @@ class SessionQueue:
         )
         inserted = cursor.fetchall()
         for (number,) in inserted:
-            self._index.begin(number, ref, now)
+            self._index.insert(number, ref, now)
             self.state_changes.append(StateChange(ref, "", "discovered", source))
             account = ("account", ref.account)
             self._totals.add("telnyx_sessions", (account, ("state", "discovered")), _ONE)
