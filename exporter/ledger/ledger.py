@@ -38,7 +38,7 @@ from exporter.ledger.totals.accounts import rename_account
 from exporter.ledger.totals.aggregate import TotalsAggregate, TotalsReading
 from exporter.ledger.totals.budget_spend import BudgetSpend
 from exporter.ledger.totals.totals import Totals, TotalsSettings, change_generation
-from exporter.ledger.views.recent import recent_sessions
+from exporter.ledger.views.index import recent_sessions
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 

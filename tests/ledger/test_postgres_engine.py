@@ -53,9 +53,9 @@ def test_a_server_that_can_only_be_read_is_away(postgres: Postgres, database: st
         (claim,) = ledger.claim(0.0, ALL)
         read_only(postgres, "on")
         try:
-            with pytest.raises(LedgerAway, match=r"can be read only.*name all servers in ledger\.url"):
+            with pytest.raises(LedgerAway, match=r"is read-only.*name all servers in ledger\.url"):
                 ledger.commit([poll(claim, CALL, 0.0)])
-            with pytest.raises(LedgerAway, match="can be read only"):
+            with pytest.raises(LedgerAway, match="is read-only"):
                 opened(database)
             assert len(ledger.totals()) > 0
         finally:
@@ -90,7 +90,7 @@ def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
     url = small.url(small.create_database())
     with ExitStack() as stack:
         others = [stack.enter_context(psycopg.connect(url)) for _ in range(6)]
-        with pytest.raises(LedgerAway, match="has no connection left; raise max_connections, or put pgbouncer before"):
+        with pytest.raises(LedgerAway, match="has no free connection; raise max_connections, or put pgbouncer before"):
             opened(url)
         for other in others[:3]:
             other.close()
@@ -101,7 +101,7 @@ def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("postgres@", "nobody@"), "refuses the exporter's user; mend its name"),
+        (("postgres@", "nobody@"), "refuses the exporter's user; check its name"),
         (("/ledger", "/elsewhere"), "has no such database; create it"),
     ],
 )

@@ -96,7 +96,7 @@ Lines = list[dict[str, object]]
 def told(caplog: pytest.LogCaptureFixture, message: str) -> Lines:
     """The facts of each line with a message that begins so, with its level."""
     return [
-        {"level": record.levelname} | getattr(record, "facts", {})
+        {"level": record.levelname} | getattr(record, "fields", {})
         for record in caplog.records
         if record.getMessage().startswith(message)
     ]

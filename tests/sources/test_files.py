@@ -81,7 +81,7 @@ async def look(exporter: Exporting) -> dict[str, int]:
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     """The files that were warned of, each by its name, with the reason."""
     records = [record for record in caplog.records if record.name == "exporter.sources.files"]
-    stated = [getattr(record, "facts") for record in records if record.levelno == logging.WARNING]  # noqa: B009
+    stated = [getattr(record, "fields") for record in records if record.levelno == logging.WARNING]  # noqa: B009
     return [(Path(each["file"]).name, each["error"]) for each in stated]
 
 

@@ -578,7 +578,7 @@ def test_unsigned_webhooks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
     play(scene)
     [warning] = [record for record in caplog.records if record.msg.startswith("unsigned webhooks are accepted")]
-    assert vars(warning)["facts"] == {"accounts": "main"}
+    assert vars(warning)["fields"] == {"accounts": "main"}
 
 
 # Hostile

@@ -520,7 +520,7 @@ CURES = {
     "bad": (answer(400), "400; check record type and id (`record-types` lists the types), and the rights of"),
     "key": (answer(401), "401: check the API key of this account"),
     "down": (answer(503), "503; try again later"),
-    "torn": (answer(200, b"{"), "the answer is not JSON, or not all of it"),
+    "torn": (answer(200, b"{"), "the answer is not JSON, or is cut off"),
 }
 
 

@@ -27,8 +27,7 @@ from exporter.ledger.schema.rows import EventRow, SessionRow, read_owners, read_
 from exporter.ledger.totals.accounts import account_seeds
 from exporter.ledger.totals.budget_spend import BudgetSpend
 from exporter.ledger.totals.totals import Totals, TotalsSettings
-from exporter.ledger.views.amendments import record_amendment
-from exporter.ledger.views.failures import append_poll, record_failures
+from exporter.ledger.views.history import append_poll, record_amendment, record_failures
 from exporter.ledger.views.index import SessionIndex
 from exporter.ledger.views.trees import write_tree
 
@@ -67,7 +66,7 @@ class BatchWriter:
         self._books = WorkingSet(connection, totals)
         self._counting = SessionStats(connection, totals, self._books, settings)
         self._following = SessionQueue(connection, totals, policy)
-        self._facets = SessionIndex(connection)
+        self._index = SessionIndex(connection)
         self._seeds = account_seeds(connection)
         self._followed: list[SessionGauges] = []
         self._notices: list[FailedCheck] = []
@@ -97,7 +96,7 @@ class BatchWriter:
         self._books.write(rows)
         self._spend.write(max((poll.at for poll in current), default=0.0))
         for row in rows:
-            self._facets.write(before[row.id], row)
+            self._index.update(before[row.id], row)
         record_failures(self._connection, current)
 
     def _seen(self, polls: Iterable[Poll]) -> list[tuple[Poll, Seen]]:
@@ -306,7 +305,7 @@ class BatchWriter:
         self._followed.append(SessionGauges(row.ref, count, turns, poll.at, spent, row.standing.configured))
         summary = {"events": count, "turns": turns, "costs": [(p, c, amount_text(a)) for p, c, a in spent]}
         write_tree(self._connection, row.id, session)
-        self._facets.root(row.id, row.ref, session.events[0].id)
+        self._index.add_root_id(row.id, row.ref, session.events[0].id)
         return replace(row, summary=encode(summary).decode())
 
 

@@ -38,7 +38,7 @@ class SessionQueue:
         self._policy = policy
         self.state_changes: list[StateChange] = []
         """Sessions that are new."""
-        self._facets = SessionIndex(connection)
+        self._index = SessionIndex(connection)
 
     def report(self, notices: Iterable[SessionNotice], source: str, now: float) -> None:
         """Remember sessions that are new, and look sooner at those of which something is said."""
@@ -114,7 +114,7 @@ class SessionQueue:
         )
         inserted = cursor.fetchall()
         for (number,) in inserted:
-            self._facets.begin(number, ref, now)
+            self._index.insert(number, ref, now)
             self.state_changes.append(StateChange(ref, "", "discovered", source))
             account = ("account", ref.account)
             self._totals.add("telnyx_sessions", (account, ("state", "discovered")), _ONE)
