@@ -13,10 +13,11 @@ from hypothesis import settings
 from tests.support.cluster import Cluster, agents, clustered
 from tests.support.history import past
 from tests.support.hygiene import WATCH
+from tests.support.once import run_folder
 from tests.support.postgres import Bouncer, Postgres, binaries, bouncer, bouncing, running
 from tests.support.sickness import sick
 
-__all__ = ["past", "sick"]
+__all__ = ["past", "run_folder", "sick"]
 
 # CI runs the same examples each time; FULL=1 searches further, and prints how to repeat what it finds.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
