@@ -17,6 +17,8 @@ from exporter.core.catalog import FAMILIES
 from simulator import Faults, Running, SimulatorSettings, running
 from tests.support.exporting import SCRAPER, Samples, net, read, same, stated
 
+pytestmark = pytest.mark.slow
+
 KILLS = 1000 if os.environ.get("FULL") == "1" else 50
 SEED = 20261123
 SPEED = 1200.0
