@@ -175,6 +175,7 @@ def test_sigterm_refuses_webhooks_and_books_what_is_under_way(tmp_path: Path, fr
     assert ("before",) in ledger_rows(tmp_path, "SELECT event_id FROM sessions")
 
 
+@pytest.mark.slow
 def test_sigterm_ends_within_bounded_time(tmp_path: Path, free_port: int) -> None:
     """A poll whose answer never comes is abandoned, and stays due for the next start."""
 
@@ -208,6 +209,7 @@ def test_a_second_sigterm_ends_at_once(tmp_path: Path, free_port: int) -> None:
     with_api(play, silent=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_sigkill_right_after_sigterm_loses_nothing(tmp_path: Path, free_port: int) -> None:
     """A webhook that was answered with 204 is in the ledger, however the process ended a moment later."""

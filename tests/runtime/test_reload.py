@@ -571,6 +571,7 @@ def test_sighup_reloads(tmp_path: Path, free_port: int) -> None:
         process.process.kill()
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_reloaded_by_itself(tmp_path: Path, free_port: int) -> None:
     """With --config.auto-reload-interval a file is taken up when it changes, and a mended one after a bad one."""
     write(tmp_path)

@@ -21,6 +21,8 @@ from simulator.world import Ref
 from tests.runtime.test_exporter import LONGEST_SECONDS
 from tests.support.exporting import Exporting, Samples, exporting, net, same, stated
 
+pytestmark = pytest.mark.slow
+
 RELOADS = 100
 SEED = 20261126
 SECRETS = {"MAIN_KEY": "KEY-of-main-k3pt-s3cret", "OTHER_KEY": "KEY-of-other-k3pt-s3cret"}

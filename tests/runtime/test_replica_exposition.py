@@ -341,6 +341,7 @@ def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Pat
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
     """Started before its PostgreSQL it listens, is healthy, and says what it waits for; then it goes on by itself.
 

@@ -174,6 +174,7 @@ async def pass_hours(exporter: Exporting, hours: int) -> None:
         await exporter.drained()
 
 
+@pytest.mark.slow
 def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) -> None:
     """Up to two hours late and out of order, with bills still moving and restarts between: each is followed once."""
     world = SimulatorSettings(

@@ -225,6 +225,7 @@ def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) ->
     asyncio.run(play())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_two_writes_in_one_tick_are_both_read(tmp_path: Path, looks: int) -> None:
     """A change is found even if its stamp is that of what was read just before, however often that was looked at."""
@@ -293,6 +294,7 @@ def test_entries_are_handed_over_once(tmp_path: Path) -> None:
     run(scenario, tmp_path, "*.json")
 
 
+@pytest.mark.slow
 def test_what_the_ledger_refused_is_handed_over_again(tmp_path: Path) -> None:
     """While the ledger can't be written nothing is lost: the next look hands it over, even from a file that is gone."""
 
@@ -389,6 +391,7 @@ def test_a_look_without_news_is_a_success_too(tmp_path: Path) -> None:
     run(good, tmp_path, "*.json")
 
 
+@pytest.mark.slow
 def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path) -> None:
     """Every session that files name is followed exactly once, also across a restart: /metrics equals the truth."""
 

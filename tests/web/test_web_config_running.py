@@ -20,6 +20,8 @@ from tests.runtime.test_exporter import value
 from tests.support.certificates import authority, issued, server_of
 from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, read
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "dave-distinctive"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 USERS = f"basic_auth_users: {{dave: {HASH}}}\n"
