@@ -20,6 +20,8 @@ from tests.ledger.test_writers import Village, comes_to_rest, live_together, ris
 from tests.support.postgres import Bouncer, Postgres, running
 from tests.support.trees import node
 
+pytestmark = pytest.mark.slow
+
 
 def name_of(url: str) -> str:
     return url.rpartition("/")[2]

@@ -14,6 +14,8 @@ from exporter.ledger.engine.postgres_connection import ServerTimeouts
 from tests.ledger.test_ledger import POLICY, SETTINGS
 from tests.support.postgres import running
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_server_that_stands_still_is_given_up() -> None:
     """Each try ends, with what is the matter; once the server goes on, so does the ledger."""

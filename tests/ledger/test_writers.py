@@ -311,6 +311,7 @@ def test_writers_whose_wires_break_lose_nothing(postgres: Postgres, database: st
     comes_to_rest(postgres, village, database)
 
 
+@pytest.mark.slow
 def test_writers_outlive_their_server(database_apart: tuple[Postgres, str]) -> None:
     """PostgreSQL is restarted, shut down hard and killed under load: writers go on when it is back."""
     postgres, url = database_apart
