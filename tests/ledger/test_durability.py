@@ -22,6 +22,8 @@ from tests.ledger.test_ledger import net as booked
 from tests.support.exporting import Exporting, Samples, config, exporting, net, same, stated
 from tests.support.trees import node
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600.0
 LONGEST_SECONDS = 1.1 * HOUR + 1
 Fault = Callable[[Path], AbstractContextManager[None]]

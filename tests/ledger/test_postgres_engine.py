@@ -20,6 +20,8 @@ from tests.ledger.test_writers import SharedEvents, check_final_state, counters,
 from tests.support.postgres import Bouncer, Postgres, running
 from tests.support.trees import node
 
+pytestmark = pytest.mark.slow
+
 
 def name_of(url: str) -> str:
     return url.rpartition("/")[2]

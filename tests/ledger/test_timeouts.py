@@ -14,6 +14,8 @@ from exporter.ledger.engine.postgres_connection import ServerTimeouts
 from tests.ledger.test_ledger import POLICY, SETTINGS
 from tests.support.postgres import running
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_stalled_server_is_given_up() -> None:
     """Each attempt ends with an error; when the server works again, so does the ledger."""

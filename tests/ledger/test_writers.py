@@ -311,6 +311,7 @@ def test_writers_whose_connections_break_lose_nothing(postgres: Postgres, databa
     check_final_state(postgres, world, database)
 
 
+@pytest.mark.slow
 def test_writers_outlive_their_server(database_apart: tuple[Postgres, str]) -> None:
     """PostgreSQL is restarted, shut down hard and killed under load: writers continue when it is up."""
     postgres, url = database_apart
