@@ -1,12 +1,10 @@
-"""What a budget covers: which events, and since when.
+"""What a budget covers: its current window, and the labels that its money is booked under.
 
-Owns the windows (the current day, week or month in the budget's time zone, or so many seconds up to now) and the match
-of labels. Pure: `now` is an argument and the sums are the ledger's. The surprising fact: a window is asked by when
-money was spent, not by when its bill came, so yesterday's call that is billed today belongs to yesterday.
+Pure; the ledger sums up. Money counts for the window in which its event happened, not for the one in which its bill
+came: a call of yesterday that is billed today belongs to yesterday.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -17,7 +15,7 @@ from exporter.core.model import NONE, Labels
 
 
 class BudgetLimits(Protocol):
-    """What of a configured budget decides which money counts against it."""
+    """The settings of a budget that decide which money counts for it."""
 
     @property
     def currency(self) -> str: ...
@@ -41,35 +39,33 @@ class Window(Struct, frozen=True):
     end: float
 
 
+# Example: 2026-03-29 is the day in Berlin on which the clocks go from 02:00 to 03:00. At 12:00Z that day
+#
+#     window day     2026-03-28T23:00Z to 2026-03-29T22:00Z, 23 hours
+#     window week    2026-03-22T23:00Z to 2026-03-29T22:00Z, from Monday
+#     window month   2026-02-28T23:00Z to 2026-03-31T22:00Z
+#     window 3600    2026-03-29T11:00Z and everything after it
+
+
 def current_window(budget: BudgetLimits, now: float) -> Window:
-    """The window that `now` lies in; one in seconds ends now and moves with it."""
-    if isinstance(budget.window, str):
-        today = datetime.fromtimestamp(now, ZoneInfo(budget.timezone)).replace(
-            hour=0, minute=0, second=0, microsecond=0
-        )
-        first, after = _CALENDAR[budget.window](today)
-        return Window(first.timestamp(), after.timestamp())
-    return Window(now - budget.window, math.inf)  # what happens in this second, or by a clock ahead, counts
+    """Return the window that contains `now`; a sliding one ends now."""
+    if not isinstance(budget.window, str):
+        # Without an end: events of this second count, and those of an event whose clock is ahead.
+        return Window(now - budget.window, math.inf)
+    # Days are added by the calendar, so a day of 23 or 25 hours ends at midnight, too.
+    today = datetime.fromtimestamp(now, ZoneInfo(budget.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    if budget.window == "day":
+        first, after = today, today + timedelta(days=1)
+    elif budget.window == "week":
+        first = today - timedelta(days=today.weekday())
+        after = first + timedelta(days=7)
+    else:
+        first = today.replace(day=1)
+        after = (first + timedelta(days=32)).replace(day=1)
+    return Window(first.timestamp(), after.timestamp())
 
 
 def covers(budget: BudgetLimits, labels: Labels, currency: str) -> bool:
-    """Whether money of this currency, booked under these labels, counts against the budget."""
+    """Return whether money of this currency, booked under these labels, counts for the budget."""
     known = dict(labels)
     return currency == budget.currency and all(known.get(name, NONE) == value for name, value in budget.match)
-
-
-def _day(today: datetime) -> tuple[datetime, datetime]:
-    return today, today + timedelta(days=1)  # of the calendar: a day has 23 or 25 hours when clocks change
-
-
-def _week(today: datetime) -> tuple[datetime, datetime]:
-    monday = today - timedelta(days=today.weekday())
-    return monday, monday + timedelta(days=7)
-
-
-def _month(today: datetime) -> tuple[datetime, datetime]:
-    first = today.replace(day=1)
-    return first, (first + timedelta(days=32)).replace(day=1)
-
-
-_CALENDAR: Mapping[str, Callable[[datetime], tuple[datetime, datetime]]] = {"day": _day, "week": _week, "month": _month}
