@@ -6,30 +6,11 @@ came: a call of yesterday that is billed today belongs to yesterday.
 
 import math
 from datetime import datetime, timedelta
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from exporter.core.model import NONE, Labels
-
-
-class BudgetLimits(Protocol):
-    """The settings of a budget that decide which money counts for it."""
-
-    @property
-    def currency(self) -> str: ...
-
-    @property
-    def window(self) -> str | float:
-        """Return `day`, `week` or `month`, or the length of a sliding window in seconds."""
-
-    @property
-    def timezone(self) -> str: ...
-
-    @property
-    def match(self) -> tuple[tuple[str, str], ...]:
-        """Return the label values that the money must be booked under."""
 
 
 class Window(Struct, frozen=True):
@@ -47,16 +28,16 @@ class Window(Struct, frozen=True):
 #     window 3600    2026-03-29T11:00Z and everything after it
 
 
-def current_window(budget: BudgetLimits, now: float) -> Window:
-    """Return the window that contains `now`; a sliding one ends now."""
-    if not isinstance(budget.window, str):
+def current_window(window: str | float, timezone: str, now: float) -> Window:
+    """Return the `day`, `week` or `month` that contains `now`, or the sliding window of so many seconds until now."""
+    if not isinstance(window, str):
         # Without an end: events of this second count, and those of an event whose clock is ahead.
-        return Window(now - budget.window, math.inf)
+        return Window(now - window, math.inf)
     # Days are added by the calendar, so a day of 23 or 25 hours ends at midnight, too.
-    today = datetime.fromtimestamp(now, ZoneInfo(budget.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    if budget.window == "day":
+    today = datetime.fromtimestamp(now, ZoneInfo(timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    if window == "day":
         first, after = today, today + timedelta(days=1)
-    elif budget.window == "week":
+    elif window == "week":
         first = today - timedelta(days=today.weekday())
         after = first + timedelta(days=7)
     else:
@@ -65,7 +46,7 @@ def current_window(budget: BudgetLimits, now: float) -> Window:
     return Window(first.timestamp(), after.timestamp())
 
 
-def covers(budget: BudgetLimits, labels: Labels, currency: str) -> bool:
-    """Return whether money of this currency, booked under these labels, counts for the budget."""
+def matches(match: tuple[tuple[str, str], ...], labels: Labels) -> bool:
+    """Return whether money that is booked under these labels counts for a budget with this `match`."""
     known = dict(labels)
-    return currency == budget.currency and all(known.get(name, NONE) == value for name, value in budget.match)
+    return all(known.get(name, NONE) == value for name, value in match)

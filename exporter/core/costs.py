@@ -108,17 +108,6 @@ def book(before: BookedEvent | None, cost: Decimal | None, currency: str, attrib
     return Booking(after, tuple(entries), tuple(failed))
 
 
-def is_unchanged(before: BookedEvent, cost: Decimal | None, currency: str, attributes: EventAttributes) -> bool:
-    """Return whether `book` would change nothing: most polls see what they saw before, and this is quicker."""
-    return (
-        (cost is None or (cost == before.cost and currency in {before.currency, UNKNOWN}))
-        and (attributes.input_tokens is None or attributes.input_tokens == before.input_tokens)
-        and (attributes.output_tokens is None or attributes.output_tokens == before.output_tokens)
-        and (attributes.billed_seconds is None or attributes.billed_seconds == before.billed_seconds)
-        and (attributes.at is None or before.at is not None)
-    )
-
-
 def net_amounts(entries: tuple[LedgerEntry, ...]) -> list[tuple[str, Decimal]]:
     """Return (currency, signed amount) of the costs and credits in these entries."""
     return [
