@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ABSENT = ("cryptography", "jinja2", "grafana_foundation_sdk", "simulator", "tools.dashboards")
 """What only a command beside `run`, a page, a webhook or TLS needs."""
 
@@ -16,7 +18,7 @@ SHOWN = "import sys, {}; print(*(name for name in {!r} if name in sys.modules))"
     [
         ("exporter.cli.run", ""),
         ("exporter.web.pages.templates", "jinja2"),
-        ("exporter.sources.signature", "cryptography"),
+        ("exporter.sources.webhooks", ""),
         ("exporter.web.certificates", "cryptography"),
     ],
 )

@@ -479,6 +479,7 @@ def test_duplicates_at_the_same_time_are_followed_once(tmp_path: Path) -> None:
     play(scene)
 
 
+@pytest.mark.slow
 def test_a_failing_ledger_refuses_and_takes_it_later(tmp_path: Path) -> None:
     """While the ledger can't be written the answer is 503, for duplicates too; the same webhook is taken afterwards."""
 
