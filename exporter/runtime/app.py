@@ -168,7 +168,7 @@ class App:
         self._commit_queue.show(receipt)
         self._planner.retire(before, plan, self.poller.under_way | self._jobs.running)
         try:
-            await self.poller.look_again(now)
+            await self.poller.reschedule(now)
             await self.replicas.load_metrics(now)
         except LedgerError as error:  # the configuration is applied; the page follows when the ledger can be read
             self._commit_queue.report_failure(error)
