@@ -129,10 +129,10 @@ class App:
         return WebServer(
             listen,
             status=self._health.status,
-            scraped=lambda _: self.metrics.scraped(self.clock.monotonic()),
+            on_scrape=lambda _: self.metrics.scraped(self.clock.monotonic()),
             exposes=self.sharing.exposes,
-            died=self._thread_died,
-            further=self._routes(lifecycle=lifecycle),
+            on_crash=self._thread_died,
+            extra_routes=self._routes(lifecycle=lifecycle),
             web_config=web_config,
         )
 
@@ -161,7 +161,7 @@ class App:
         self.maintenance.adopt(plan)
         self.files.adopt(plan.config)
         self._health.adopt(plan.config)
-        self.prober.adopt(plan.config, policy(plan.config), plan.fetchers)
+        self.prober.apply_config(plan.config, policy(plan.config), plan.fetchers)
         self._webhook_ingest.adopt(plan.config)
         for seconds, task, job in (
             (plan.config.polling.scheduler_interval_seconds, "poll", self.poller.tick),

@@ -60,8 +60,8 @@ class WebhookIngest:
             {},
             insecure=False,
             wall=wall,
-            hand_over=self._take,
-            refused=partial(self._count, "telnyx_webhook_failures_total"),
+            ingest=self._take,
+            rejected=partial(self._count, "telnyx_webhook_failures_total"),
         )
         self._lists = SessionsRoute((), status, self._follow, self._list_failed)
 
@@ -87,9 +87,9 @@ class WebhookIngest:
         insecure = config.discovery.webhooks.insecure
         if any(account.webhook_key is not None for account in config.accounts):
             prepare()
-        self._webhooks.adopt({name: key.current for name, key in self._keys.items()}, insecure=insecure)
+        self._webhooks.apply_config({name: key.current for name, key in self._keys.items()}, insecure=insecure)
         names = [account.name for account in config.accounts]
-        self._lists.adopt(names if config.discovery.http.enabled else None)
+        self._lists.set_accounts(names if config.discovery.http.enabled else None)
         self._zero_series(config)
         unsigned = [account.name for account in config.accounts if account.webhook_key is None]
         open_to_all = unsigned if insecure else []
