@@ -4,7 +4,13 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: help demo test test-full test-failover check check-image docs bench lock clean
+# Files' tests stay together in one worker: fixtures of a file are made once.
+PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# Where the environment forbids bytecode, each process that a test starts would compile the exporter again, for a second.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test quick test-full test-failover check lint types tests check-image docs bench lock clean
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z%-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -12,8 +18,11 @@ help:  ## what can be made
 demo: .venv/.runtime  ## the simulator and the exporter in one go
 	@$(BIN)/python -m exporter demo $(ARGS)
 
-test: check  ## everything that CI runs; ARGS="-k ledger" for a part of the tests
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: .venv/.dev  ## everything that CI runs, some minutes; ARGS="-k ledger" for a part of the tests
+	@$(MAKE) --no-print-directory --jobs 2 lint types tests
+
+quick: .venv/.dev  ## the tests that need no other program, within a minute; what has changed since main comes first
+	$(PYTEST) --quick $(ARGS)
 
 test-full: check  ## the same tests with more rounds; longer than CI has time for
 	FULL=1 $(BIN)/pytest $(ARGS)
@@ -21,10 +30,17 @@ test-full: check  ## the same tests with more rounds; longer than CI has time fo
 test-failover: .venv/.dev  ## PostgreSQL's primary dies in more ways and under more load than in `make test`; some minutes
 	FULL=1 $(BIN)/pytest tests/runtime/test_failover.py $(ARGS)
 
-check: .venv/.dev  ## formatting, lint, types
+check: lint types  ## formatting, lint, types
+
+lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: .venv/.dev
 	$(BIN)/mypy
+
+tests: lint
+	$(PYTEST) --durations 20 $(ARGS)
 
 docs: .venv/.dev  ## write docs/, the README's table and the dashboards again, as far as they are generated
 	$(BIN)/python -m tools.generate_docs

@@ -19,11 +19,10 @@ from msgspec.structs import replace
 from benchmarks.tables import printed, table
 from exporter.config import Config
 from exporter.core.model import SessionRef
-from exporter.ledger import TotalsSettings, open_ledger
+from exporter.ledger import TotalsSettings, open_ledger, snapshot
 from exporter.ledger.database import SqliteConnection
 from exporter.ledger.views.index import SessionIndex
 from exporter.ledger.views.listing import SessionQuery
-from exporter.ledger.views.sqlite_snapshot import file_snapshot as snapshot
 from exporter.runtime.plan import policy
 
 TYPES = ("call-session", "message", "call-control", "conference", "fax-api", "verify", "inference", "sip-trunking")
@@ -36,7 +35,7 @@ def fill(path: Path, count: int) -> None:
     open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config())).close()
     drawn = random.Random(1)
     connection = sqlite3.connect(path, factory=SqliteConnection)
-    facets = SessionIndex(connection)
+    index = SessionIndex(connection)
 
     def rows() -> Iterator[tuple[object, ...]]:
         for number in range(1, count + 1):
@@ -46,7 +45,7 @@ def fill(path: Path, count: int) -> None:
             costs = [] if state in {"discovered", "missing", "denied"} else [("p", currency(number), price(drawn))]
             summary = json.dumps({"events": drawn.randint(1, 40), "turns": 3, "costs": costs}) if costs else None
             at = 1.7e9 + drawn.random() * 1e7
-            facets.put(number, ref, state, at, summary)
+            index.write(number, ref, state, at, summary)
             yield (number, ref.account, kind, ref.event_id, state, at, at, summary)
 
     connection.executemany(
@@ -102,7 +101,7 @@ def read(path: Path, query: SessionQuery) -> Sequence[str]:
         asked = query
         for page in range(DEEP):
             started = time.perf_counter()
-            with snapshot(path) as view:
+            with snapshot(f"sqlite:///{path}") as view:
                 listing = view.sessions(asked)
             (deep if page else first).append(1000 * (time.perf_counter() - started))
             if listing.next is None:

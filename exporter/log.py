@@ -1,13 +1,12 @@
-"""What the exporter says about itself: one line per event, logfmt or JSON.
+"""Set up logging, and write each record as one line of logfmt or JSON.
 
-Owns the set-up of logging and the form of a line; knows no other room, and each of those only has its
-`logging.getLogger(__name__)`. A message is constant text, and what varies travels beside it::
+A message is constant text; variable values travel beside it as fields::
 
-    log.info("session settled", extra=facts(account=ref.account, event_id=ref.event_id))
+    log.info("session settled", extra=fields(account=ref.account, event_id=ref.event_id))
 
-A fact is text or a number; None is left out, and of anything else only the type is written, since it might hold a key.
-The surprising fact: a line is pure ASCII. Whatever else a value holds is escaped, so nothing that the API sends can
-end a line, forge the next one, or move a terminal's cursor.
+A field is a text or a number. None is left out, and any other value is written as its type, since it might hold a key.
+A line is pure ASCII with everything else escaped, so no value of the API can end a line, forge the next one, or control
+a terminal.
 """
 
 import json
@@ -27,32 +26,32 @@ LEVELS: Mapping[str, int] = MappingProxyType(
 )
 
 QUIET = ("apscheduler", "asyncio", "httpcore", "httpx", "uvicorn")
-"""Libraries that tell of every job or request at info; below warn they are heard only at debug."""
+"""Libraries that log every job or request at info; they log below warn only at debug."""
 
-Fact = str | int | float | Decimal | None
+Field = str | int | float | Decimal | None
 
 _LEVEL_NAMES = {**{number: name for name, number in LEVELS.items()}, logging.CRITICAL: "error"}
 _BARE = re.compile(r"[A-Za-z0-9_.:/+-]+")
-"""What logfmt may leave unquoted; all else is written as a JSON string."""
+"""Values that logfmt leaves unquoted; all others are written as JSON strings."""
 
 
-def fields(**values: Fact) -> dict[str, Any]:
-    """The `extra` of a logging call."""
-    return {"facts": values}
+def fields(**values: Field) -> dict[str, Any]:
+    """Return the `extra` of a logging call."""
+    return {"fields": values}
 
 
 class _Lines(logging.Formatter):
-    """A record -> its fields, in the order in which they are written; the subclass writes them."""
+    """Collects the fields of a record in the order of writing; a subclass writes them."""
 
     def fields(self, record: logging.LogRecord) -> dict[str, str | int | float]:
-        stated: Mapping[str, object] = getattr(record, "facts", {})
+        extra: Mapping[str, object] = getattr(record, "fields", {})
         own: dict[str, str | int | float] = {
             "ts": _rfc3339(record.created),
             "level": _LEVEL_NAMES.get(record.levelno, record.levelname.lower()),
             "logger": record.name.removeprefix("exporter."),
             "msg": record.getMessage(),
         }
-        own.update((name, _plain(value)) for name, value in stated.items() if name not in own and value is not None)
+        own.update((name, _plain(value)) for name, value in extra.items() if name not in own and value is not None)
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             own["error"] = f"{type(error).__name__}: {error}"
@@ -74,7 +73,7 @@ FORMATS: Mapping[str, type[logging.Formatter]] = MappingProxyType({"logfmt": _Lo
 
 
 def configure(level: str, format_: str, stream: TextIO) -> None:
-    """Log to the stream from now on: `level` is one of LEVELS, `format_` one of FORMATS; uncaught exceptions too."""
+    """Log to the stream, uncaught exceptions too; `level` is a key of LEVELS, `format_` of FORMATS."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(FORMATS[format_]())
     root = logging.getLogger()
@@ -108,7 +107,7 @@ def _rfc3339(seconds: float) -> str:
 
 
 def _plain(value: object) -> str | int | float:
-    """A fact as JSON can hold it: a Decimal as its text, since JSON's readers make floats of numbers."""
+    """Return a value for JSON; a Decimal becomes text, since readers of JSON turn numbers into floats."""
     if isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value) if isinstance(value, (float, Decimal)) else f"<{type(value).__name__}>"
@@ -120,5 +119,5 @@ def _word(value: str | float) -> str:
 
 
 def _ascii(value: object) -> str:
-    """JSON without a character that a terminal or a reader of lines could act on; DEL is the one that json leaves."""
+    """Return JSON in printable ASCII; DEL is the only control character that json.dumps leaves."""
     return json.dumps(value).replace("\x7f", "\\u007f")

@@ -3,8 +3,8 @@
 import os
 import shutil
 import socket
-from collections.abc import Generator, Iterator
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path, PurePath
 from typing import NoReturn
 
 import pytest
@@ -13,15 +13,37 @@ from hypothesis import settings
 from tests.support.cluster import Cluster, agents, clustered
 from tests.support.history import past
 from tests.support.hygiene import WATCH
+from tests.support.once import run_folder
 from tests.support.postgres import Bouncer, Postgres, binaries, bouncer, bouncing, running
+from tests.support.selection import TOP, changed_files, changed_first, is_slow, longest_first
 from tests.support.sickness import sick
 
-__all__ = ["past", "sick"]
+__all__ = ["past", "run_folder", "sick"]
 
 # CI runs the same examples each time; FULL=1 searches further, and prints how to repeat what it finds.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("full", print_blob=True, deadline=None, max_examples=2000)
 settings.load_profile("full" if os.environ.get("FULL") == "1" else "ci")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out what takes long; changed parts first")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return twice the number of cores: half of a worker's time it waits for servers and processes."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the files in order; each file's tests stay together, in theirs."""
+    order: Callable[[PurePath], int] = longest_first
+    if config.getoption("quick"):
+        slow = [item for item in items if is_slow(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not is_slow(item)]
+        order = changed_first(changed_files())
+    items.sort(key=lambda item: order(item.path.relative_to(TOP)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,9 +13,9 @@ from textwrap import indent
 
 import yaml
 
-from exporter import config
 from exporter.core.catalog import FAMILIES, Family
 from tests.support.promql import families
+from tools import configuration_page
 from tools.dashboards import BOARDS, written
 
 TOP = Path(__file__).parent.parent
@@ -164,7 +164,7 @@ def pages() -> dict[Path, str]:
     return {
         TOP / "README.md": readme((TOP / "README.md").read_text()),
         TOP / "docs" / "metrics.md": metrics_page(),
-        TOP / "docs" / "configuration.md": config.reference(),
+        TOP / "docs" / "configuration.md": configuration_page.page(),
         TOP / "deploy" / "kubernetes" / "base" / "prometheusrule.yaml": prometheus_rule(),
         **{TOP / "grafana" / "dashboards" / f"{name}.json": written(board) for name, board in BOARDS.items()},
     }

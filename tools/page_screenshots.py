@@ -1,7 +1,7 @@
 """Pictures of the pages for the README: `make screenshots-pages`.
 
 The real exporter follows a simulated day whose bills are rated late and amended, and Chromium looks at the list of
-sessions, the dearest first, and at one of them.
+sessions, the most expensive first, and at one of them.
 """
 
 import asyncio

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         lambda: flags.load_config(arguments),
         lambda: flags.config_path(arguments),
         lifecycle=arguments.enable_lifecycle,
-        look_seconds=arguments.auto_reload_interval,
+        check_seconds=arguments.auto_reload_interval,
     )
     app = App(
         origin.read(),
@@ -66,5 +66,5 @@ async def until_signal(app: App) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, app.reloader.soon)
+    loop.add_signal_handler(signal.SIGHUP, app.reloader.reload_soon)
     await app.run()

@@ -1,8 +1,7 @@
-"""Every setting, its default and its rule: YAML -> a frozen Config, or one ConfigError with the path and the cure.
+"""Every setting with its default and its rule, and how the YAML file becomes a frozen Config.
 
-Read `settings` first: a field annotated with a Row is a setting, and everything else follows the rows (the reader, the
-reference page, the test that config.yaml is complete). `load` reads the file, then the keys it points to. The
-surprising fact: defaults are the records' own, so `Config()` is what runs without a file, but for the key.
+Read `settings` first: a field annotated with a SettingSpec is a setting, and everything else follows from these
+records. `load` reads the file, then the keys that it points to. `Config()` is what runs without a file.
 """
 
 from exporter.config.difference import differences, in_effect
@@ -14,18 +13,16 @@ from exporter.config.discovery import (
     HttpSettings,
     WebhookSettings,
 )
-from exporter.config.limits import Budget, Threshold
 from exporter.config.load import load, parse, resolve_key, resolve_webhook_key
-from exporter.config.metrics import RESERVED_LABELS, Buckets, Label, MetricsSettings
-from exporter.config.reference import dump, reference, setting_paths
+from exporter.config.metrics import Buckets, Budget, Label, MetricsSettings, Threshold
+from exporter.config.polling import PollingSettings, TreeSettings
+from exporter.config.read import dump
 from exporter.config.secret import Secret, public_key
-from exporter.config.settings import Account, Config, ConfiguredSession, LedgerSettings, PollingSettings, TreeSettings
-from exporter.config.web import REDACT_FIELDS, WebSettings
+from exporter.config.settings import REDACT_FIELDS, Account, Config, ConfiguredSession, LedgerSettings, WebSettings
 
 __all__ = [
     "DETAIL_RECORD_TYPES",
     "REDACT_FIELDS",
-    "RESERVED_LABELS",
     "Account",
     "Buckets",
     "Budget",
@@ -50,8 +47,6 @@ __all__ = [
     "load",
     "parse",
     "public_key",
-    "reference",
     "resolve_key",
     "resolve_webhook_key",
-    "setting_paths",
 ]

@@ -1,7 +1,6 @@
-"""What settings must agree on with each other, one function per rule, in a list.
+"""The rules between settings, one function each, listed in CHECKS.
 
-Owns no single value: by the time these run, each setting has passed its own rule. Knows neither YAML nor the
-environment. Each check yields the path to mend and what to do about it; it never changes the configuration.
+Each setting has passed its own rule before these run. A check yields the path to correct and the cure.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,17 +15,24 @@ _DAY_SECONDS = 86_400
 
 
 def problems_between(config: Config) -> Iterator[Problem]:
-    """All problems of all checks."""
+    """Yield the problems of all checks."""
     for check in CHECKS:
         yield from check(config)
 
 
-def _account_names(config: Config) -> Iterator[Problem]:
-    return _used_twice("accounts", "account", (account.name for account in config.accounts))
-
-
-def _label_names(config: Config) -> Iterator[Problem]:
-    return _used_twice("metrics.labels", "label", (label.name for label in config.metrics.labels))
+def _used_twice(config: Config) -> Iterator[Problem]:
+    names = {
+        ("accounts", "account"): [account.name for account in config.accounts],
+        ("metrics.labels", "label"): [label.name for label in config.metrics.labels],
+        ("metrics.thresholds", "threshold"): [threshold.name for threshold in config.metrics.thresholds],
+        ("budgets", "budget"): [budget.name for budget in config.budgets],
+    }
+    for (path, noun), used in names.items():
+        seen: set[str] = set()
+        for index, name in enumerate(used):
+            if name in seen:
+                yield f"{path}[{index}].name", f"{quoted(name)} is used twice; every {noun} needs its own name"
+            seen.add(name)
 
 
 def _personal_labels(config: Config) -> Iterator[Problem]:
@@ -41,18 +47,6 @@ def _personal_labels(config: Config) -> Iterator[Problem]:
             yield f"{place}.field", problem
 
 
-def _used_twice(path: str, noun: str, names: Iterable[str]) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for index, name in enumerate(names):
-        if name in seen:
-            yield f"{path}[{index}].name", f"{quoted(name)} is used twice; every {noun} needs its own name"
-        seen.add(name)
-
-
-def _budget_names(config: Config) -> Iterator[Problem]:
-    return _used_twice("budgets", "budget", (budget.name for budget in config.budgets))
-
-
 def _budget_matches(config: Config) -> Iterator[Problem]:
     known = {"account", "record_type", "product", "model", *(label.name for label in config.metrics.labels)}
     for index, budget in enumerate(config.budgets):
@@ -60,14 +54,12 @@ def _budget_matches(config: Config) -> Iterator[Problem]:
             if name not in known:
                 yield (
                     f"budgets[{index}].match",
-                    f"no cost has a label {quoted(name)}; there are {_listed(sorted(known))}",
+                    f"no cost has a label {quoted(name)}; there are {sanitized(', '.join(sorted(known)))}",
                 )
 
 
 def _thresholds(config: Config) -> Iterator[Problem]:
-    thresholds = config.metrics.thresholds
-    yield from _used_twice("metrics.thresholds", "threshold", (threshold.name for threshold in thresholds))
-    for index, threshold in enumerate(thresholds):
+    for index, threshold in enumerate(config.metrics.thresholds):
         if (threshold.cost is None) == (threshold.turns is None):
             yield f"metrics.thresholds[{index}]", "expected one of cost and turns, got both or neither"
 
@@ -77,19 +69,16 @@ def _session_accounts(config: Config) -> Iterator[Problem]:
 
 
 def account_problems(sessions: Iterable[ConfiguredSession], names: Sequence[str], path: str) -> Iterator[Problem]:
-    """Sessions below the path that belong to no account, or to none of these."""
+    """Yield a problem for each session whose account is missing or is none of these names."""
+    listed = sanitized(", ".join(names))
     for index, session in enumerate(sessions):
         place = f"{path}[{index}].account"
         if session.account is None and len(names) > 1:
-            yield place, f"missing; there are several accounts, so name one: {_listed(names)}"
+            yield place, f"missing; there are several accounts, so name one: {listed}"
         elif session.account is not None and session.account not in names:
             close = get_close_matches(session.account, names, n=1)
-            cure = f"did you mean {sanitized(close[0])}?" if close else f"there are {_listed(names)}"
+            cure = f"did you mean {sanitized(close[0])}?" if close else f"there are {listed}"
             yield place, f"no account is named {quoted(session.account)}; {cure}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return sanitized(", ".join(names))
 
 
 def _sessions_differ(config: Config) -> Iterator[Problem]:
@@ -108,6 +97,7 @@ def _intervals(config: Config) -> Iterator[Problem]:
 
 
 def _retention(config: Config) -> Iterator[Problem]:
+    # A correction found at the last recheck must still find its session in the ledger.
     polling, days = config.polling, config.ledger.retention_days
     watched = (polling.settle_after_seconds + max(polling.recheck_after_seconds, default=0)) / _DAY_SECONDS
     if days <= watched:
@@ -123,15 +113,14 @@ def _password(config: Config) -> Iterator[Problem]:
 
 
 CHECKS: tuple[Callable[[Config], Iterator[Problem]], ...] = (
-    _account_names,
+    _used_twice,
     _session_accounts,
     _sessions_differ,
-    _label_names,
     _personal_labels,
-    _budget_names,
     _budget_matches,
     _thresholds,
     _intervals,
     _retention,
     _password,
 )
+"""In the order in which their problems are reported."""

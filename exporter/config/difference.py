@@ -1,8 +1,7 @@
-"""What two configurations differ in, and which of it a running exporter can take up.
+"""Compare two configurations, and keep the settings that only a restart can change.
 
-Owns the names of differences: paths of settings as in error messages, entries of lists by their names, never a value.
-Pure. The surprising fact: a configuration that was read is not always the one in effect, for what shapes every total
-and where they are kept stays as it was until a restart.
+A difference is named by the path of its setting, with list entries by name: `accounts[main].base_url`. Values are
+never shown. Labels, buckets and the ledger's place shape all totals, so they stay as they are until a restart.
 """
 
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ from msgspec.structs import replace
 
 from exporter.config.settings import Account, Config
 
-_READ = {"key": "api_key", "webhook_key": "webhook_public_key"}
-"""What `load` read from elsewhere, by the fields that hold it."""
+_LOADED = {"key": "api_key", "webhook_key": "webhook_public_key"}
+"""Names for the fields that `load` fills from variables and files."""
 
 
 def in_effect(running: Config, wanted: Config) -> Config:
-    """What a running exporter makes of a configuration: all of it but what needs a restart."""
+    """Return the wanted configuration, but with the running one's settings where a change needs a restart."""
     metrics = replace(wanted.metrics, labels=running.metrics.labels, buckets=running.metrics.buckets)
     before = running.ledger
     ledger = replace(
@@ -28,7 +27,7 @@ def in_effect(running: Config, wanted: Config) -> Config:
 
 
 def differences(before: Config, after: Config) -> tuple[str, ...]:
-    """The settings that differ."""
+    """Return the paths of the settings that differ."""
     return tuple(_between(before, after, ""))
 
 
@@ -37,7 +36,7 @@ def _between(before: Any, after: Any, path: str) -> Iterator[str]:
         return
     if isinstance(before, Struct) and type(before) is type(after):
         for field in before.__struct_fields__:
-            name = _READ.get(field, field) if isinstance(before, Account) else field
+            name = _LOADED.get(field, field) if isinstance(before, Account) else field
             yield from _between(getattr(before, field), getattr(after, field), f"{path}.{name}" if path else name)
     elif _named(before) and _named(after):
         yield from _between_entries(before, after, path)

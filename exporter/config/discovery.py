@@ -1,7 +1,6 @@
-"""The settings of the sources that find sessions by themselves.
+"""The settings `discovery`: how sessions are found.
 
-Owns their rows and rules; knows no source. The surprising fact: detail records are looked through by default, so that
-an exporter without any configuration but a key follows what happens.
+By default the exporter polls the detail records API, so it needs only the API key.
 """
 
 from typing import Annotated
@@ -18,34 +17,34 @@ DETAIL_RECORD_TYPES = (
     *("inference", "inference-speech-to-text", "media_storage", "media-streaming", "messaging", "noise-suppression"),
     *("recording", "sip-trunking", "siprec-client", "stt", "tts", "verify", "webrtc", "wireless"),
 )
-"""What `filter[record_type]` of the API takes."""
+"""The values that the API documents for `filter[record_type]`."""
 
 
 class CustomType(Struct, frozen=True, kw_only=True):
-    """How one type of detail record is read, where it is not as this version knows it."""
+    """How one type of detail record is read, if this version doesn't know it or the API has changed."""
 
-    name: Annotated[str, SettingSpec(_TYPE, "The type as `filter[record_type]` calls it.")]
+    name: Annotated[str, SettingSpec(_TYPE, "The type's name in `filter[record_type]`.")]
     record_type: Annotated[
         str | None,
-        SettingSpec(_TYPE, "The record type as Session Analysis calls it.", "as this version knows it, else `name`"),
+        SettingSpec(_TYPE, "The record type's name in Session Analysis.", "what this version knows, else `name`"),
     ] = None
     time_field: Annotated[
         str | None,
         SettingSpec(
             _FIELD,
-            "The field by which records are listed in order of time.",
-            "as this version knows it, else whichever the API takes",
+            "The time field by which the API sorts the records.",
+            "what this version knows, else the first that the API accepts",
         ),
     ] = None
     id_field: Annotated[
-        str | None, SettingSpec(_FIELD, "The field that identifies a record.", "as this version knows it, else `id`")
+        str | None, SettingSpec(_FIELD, "The field that identifies a record.", "what this version knows, else `id`")
     ] = None
     session_field: Annotated[
         str | None,
         SettingSpec(
             _FIELD,
             "The field with the id of the call that the record belongs to.",
-            "as this version knows it, else `call_session_id` or `telnyx_session_id`, where a record has it",
+            "what this version knows, else `call_session_id` or `telnyx_session_id` if a record has it",
         ),
     ] = None
 
@@ -55,34 +54,36 @@ class DetailRecordSettings(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         SettingSpec(
             ListOf(_TYPE, at_most=100, check=distinct),
-            "The types that are looked through, each with a request per interval, in the words of "
-            "`filter[record_type]` (`messaging`, `fax`, ...). `[]`: none, detail records are not asked for.",
+            "The types of detail records that are polled, as in `filter[record_type]` (`messaging`, `fax`, ...). Each "
+            "takes one request per interval. `[]`: detail records are not polled.",
         ),
     ] = DETAIL_RECORD_TYPES
     interval_seconds: Annotated[
-        float, SettingSpec(number(5), "How often new records are asked for, of each account and type.")
+        float, SettingSpec(number(5), "How often each account's records of each type are polled.")
     ] = 300.0
     lookback_seconds: Annotated[
         float,
         SettingSpec(
             number(60),
-            "How far back records are asked for again, since they appear hours after their own time: all of it each "
-            "twelfth of it, and a forty-eighth at the looks between. What appears later than that is not found here.",
+            "How far back records are requested again, since they appear hours after their own time: the whole time "
+            "every twelfth of it (two hours), a forty-eighth of it (half an hour) in the polls between. A record that "
+            "appears later is not found by this source.",
+            advanced=True,
         ),
     ] = 86_400.0
     first_lookback_seconds: Annotated[
         float,
         SettingSpec(
             number(0),
-            "How far the very first look goes back, on an empty ledger. What it finds is booked before /metrics shows "
-            "anything, and counts as history: `increase()` never shows it.",
+            "How far the initial backfill goes back, on an empty ledger. It is booked before /metrics shows anything, "
+            "and counts as history: `increase()` doesn't include it.",
         ),
     ] = 0.0
     custom_types: Annotated[
         tuple[CustomType, ...],
         SettingSpec(
             ListOf(Section(CustomType), at_most=100),
-            "Types that this version doesn't know, or that are no longer as it knows them.",
+            "Types that this version doesn't know, or that the API has changed.",
             formerly="dialect",
         ),
     ] = ()
@@ -93,8 +94,9 @@ class WebhookSettings(Struct, frozen=True, kw_only=True):
         bool,
         SettingSpec(
             switch(),
-            "Accept webhooks without a signature, for accounts that have no public key here. Whoever can reach the "
-            "port can then have any session of the account followed.",
+            "Accept webhooks without a signature for accounts without a public key. Anybody who can reach the port can "
+            "then have any session of the account followed.",
+            advanced=True,
         ),
     ] = False
 
@@ -104,8 +106,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
         bool,
         SettingSpec(
             switch(),
-            "Take lists of sessions by `POST /api/v1/sessions`, from programs on the same machine or in the same pod, "
-            "and from those with a password or a client certificate (docs/web-config.md).",
+            "Accept lists of sessions by `POST /api/v1/sessions`, from programs on the same machine or in the same "
+            "pod, and from those with a password or a client certificate (docs/web-config.md).",
         ),
     ] = False
 
@@ -113,23 +115,23 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
 class DiscoverySettings(Struct, frozen=True, kw_only=True):
     detail_records: Annotated[
         DetailRecordSettings,
-        SettingSpec(Section(DetailRecordSettings), "Looking through the accounts' detail records."),
+        SettingSpec(Section(DetailRecordSettings), "Polling of the accounts' detail records."),
     ] = DetailRecordSettings()
     files: Annotated[
         tuple[str, ...],
         SettingSpec(
             ListOf(printable(4096), at_most=100, check=distinct),
             "Files with lists of sessions (YAML or JSON, entries as in `sessions`), as paths or patterns such as "
-            "`/etc/telnyx/sessions/*.yaml`. They are read again when they change.",
+            "`/etc/telnyx/sessions/*.yaml`. A file is read again when it changes.",
         ),
     ] = ()
     webhooks: Annotated[
         WebhookSettings,
         SettingSpec(
             Section(WebhookSettings),
-            "Telnyx's webhooks, taken at `/webhooks/telnyx/ACCOUNT` once the account has a public key.",
+            "Telnyx's webhooks, accepted at `/webhooks/telnyx/ACCOUNT` if the account has a public key.",
         ),
     ] = WebhookSettings()
-    http: Annotated[HttpSettings, SettingSpec(Section(HttpSettings), "Sessions handed over by other programs.")] = (
-        HttpSettings()
-    )
+    http: Annotated[
+        HttpSettings, SettingSpec(Section(HttpSettings), "Lists of sessions from other programs, over HTTP.")
+    ] = HttpSettings()

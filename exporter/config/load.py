@@ -1,8 +1,7 @@
-"""A file and the environment -> the whole Config, keys included, or one ConfigError.
+"""Load the configuration from a file and the environment, with its keys, or raise one ConfigError.
 
-Owns the order: syntax, then each setting, then what settings must agree on, then the files and variables that they
-name. The surprising fact: a syntax error stands alone, but each later stage reports all that it finds before the next
-one runs. Only this module and `secret` touch the disk, and only to read.
+There are four stages: the syntax, each setting, the rules between settings, the files and variables that settings name.
+A stage reports all its problems before the next one runs; only a syntax error is always reported alone.
 """
 
 import ssl
@@ -21,7 +20,7 @@ from exporter.core.errors import ConfigError
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """The configuration in a file (None: the defaults), with every account's key read."""
+    """Return the configuration in a file (None: the defaults) with every account's keys; raises ConfigError."""
     config = parse(b"" if path is None else _content(path), str(path))
     problems: list[Problem] = []
     accounts: list[Account] = []
@@ -38,14 +37,14 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 
 def parse(content: bytes, name: str) -> Config:
-    """The configuration in a text, without the keys; `name` is what a syntax error calls the text."""
+    """Return the configuration in a text, without keys; a syntax error calls the text by `name`."""
     config = read_record(Config, read_document(content, name))
     raise_problems(problems_between(config))
     return config
 
 
 def resolve_key(account: Account, environ: Mapping[str, str]) -> Secret:
-    """The account's key as its variable or file holds it now; the error's path is the account's setting."""
+    """Return the API key that the account's variable or file holds now; the error's path is the account's setting."""
     source = "api_key_env" if account.api_key_file is None else "api_key_file"
     try:
         if account.api_key_file is None:
@@ -56,7 +55,7 @@ def resolve_key(account: Account, environ: Mapping[str, str]) -> Secret:
 
 
 def resolve_webhook_key(account: Account, environ: Mapping[str, str]) -> bytes | None:
-    """The public key of the account's webhooks as it is now, if it has one; the error's path is its setting."""
+    """Return the current public key of the account's webhooks, if configured; the error's path is its setting."""
     variable, path = account.webhook_public_key_env, account.webhook_public_key_file
     source = "webhook_public_key_env" if path is None else "webhook_public_key_file"
     try:
@@ -82,12 +81,12 @@ def _content(path: Path) -> bytes:
 
 
 def _authorities(account: Account, path: str) -> Iterator[Problem]:
-    """The problem of a CA file that TLS could not use, found now instead of at the first request."""
+    """Yield the problem of a CA file that TLS can't use, which would otherwise appear at the first request."""
     if account.ca_file is None:
         return
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(account.ca_file)
-    except OSError as error:  # SSLError is one too
+    except OSError as error:  # includes SSLError
         reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
         yield path, f"cannot read {quoted(str(account.ca_file))} ({reason}); it must hold certificates in PEM form"
 

@@ -1,7 +1,6 @@
-"""How foreign text is shown in a message: quoted, on one line, clipped, and with anything shaped like a key masked.
+"""Show foreign text in a message: quoted, on one line, clipped, and with anything shaped like an API key masked.
 
-Owns no rule and knows no setting. The surprising fact: people paste the key itself where the name of its variable
-belongs, so a message that merely repeats what was configured would put the key into the log.
+Users sometimes paste the key itself where the name of its variable belongs, so no message may repeat a value as it is.
 """
 
 import json
@@ -9,10 +8,10 @@ import re
 from collections.abc import Mapping
 
 _KEY_SHAPED = re.compile(r"KEY[0-9A-Za-z_]{16,}")
-"""What Telnyx's API keys look like: KEY, 32 hexadecimal digits, an underscore, 22 letters and digits."""
+"""Telnyx's API keys are KEY, 32 hexadecimal digits, an underscore, and 22 letters and digits."""
 
-_SHOWN_MAX = 200
-"""Characters of foreign text in a message: a long path is still whole."""
+_CHARACTERS_MAX = 200
+"""Enough for a long path."""
 
 
 def is_key_shaped(text: str) -> bool:
@@ -20,14 +19,14 @@ def is_key_shaped(text: str) -> bool:
 
 
 def sanitized(text: str) -> str:
-    """Foreign text without quotes; one that would break the line is escaped."""
+    """Return foreign text without quotes; it is escaped if it would break the line."""
     masked = _KEY_SHAPED.sub("***", text)
-    clipped = masked if len(masked) <= _SHOWN_MAX else f"{masked[:_SHOWN_MAX]}..."
+    clipped = masked if len(masked) <= _CHARACTERS_MAX else f"{masked[:_CHARACTERS_MAX]}..."
     return clipped if clipped.isprintable() else json.dumps(clipped)
 
 
 def quoted(value: object) -> str:
-    """A value as the reader of a message knows it from the file."""
+    """Return a value as the user knows it from the file."""
     if isinstance(value, str):
         text = sanitized(value)
         return text if text.startswith('"') else f'"{text}"'
@@ -39,5 +38,5 @@ def quoted(value: object) -> str:
 
 
 def join_path(path: str, key: str) -> str:
-    """The path of a key below another: `polling.scheduler_interval_seconds`."""
+    """Return the path of a key in a section: `polling.timeout_seconds`."""
     return f"{path}.{sanitized(key)}" if path else sanitized(key)

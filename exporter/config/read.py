@@ -1,13 +1,14 @@
-"""Plain values -> the frozen records, following the rows; every wrong setting is found, not only the first.
+"""Read plain values into the frozen records of the settings; every wrong setting is reported, not only the first.
 
-Owns the walk and the two things that no rule can see from inside: unknown and missing keys. Knows no setting by name.
-The surprising fact: a section or list with nothing below its key has its default, because that is what is left when
-somebody comments out all of it; a single setting with nothing after its colon is an error.
+A section or list with nothing below its key has its default, since that is what is left when all of it is commented
+out. A single setting with nothing after its colon is an error.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import NODEFAULT, Struct
@@ -18,16 +19,16 @@ from exporter.config.rules import AnyRule, ListOf, Rule, Section, SettingSpec
 from exporter.core.errors import ConfigError
 
 Problem = tuple[str, str]
-"""The path of a setting, and what is wrong with it."""
+"""The path of a setting, and the problem with its cure."""
 
 PROBLEMS_SHOWN_MAX = 20
-"""With more than that it is the wrong file, or one mistake made everywhere."""
+"""More of them mean the wrong file, or one mistake made everywhere."""
 
 _Record = TypeVar("_Record", bound=Struct)
 
 
 class Setting(Struct, frozen=True):
-    """A row in its place: the key of a record, the field that keeps it, and the default, if it has one."""
+    """A setting of a record: its key in the file, the record's field, its spec, and the default or NODEFAULT."""
 
     key: str
     field: str
@@ -41,7 +42,7 @@ class Setting(Struct, frozen=True):
 
 @cache
 def settings_of(record: type[Struct]) -> tuple[Setting, ...]:
-    """The settings of a record, in order; fields without a Row are none."""
+    """Return the settings of a record, in order; a field without a SettingSpec is none."""
     return tuple(
         Setting(field.encode_name, field.name, spec, field.default)
         for field in fields(record)
@@ -51,7 +52,7 @@ def settings_of(record: type[Struct]) -> tuple[Setting, ...]:
 
 
 def read_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
-    """The record that the values describe; ConfigError with a line for each setting that is wrong."""
+    """Return the record that the values describe; raises ConfigError with a line for each wrong setting."""
     reader = _Reader()
     result = reader.section(Section(record), values, "")
     raise_problems(reader.problems)
@@ -60,7 +61,7 @@ def read_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
 
 
 def read_records(record: type[_Record], values: Sequence[Any]) -> tuple[_Record, ...]:
-    """The records that a list describes; ConfigError with a line such as `[3].event_id: missing; ...` for each."""
+    """Return the records that a list describes; raises ConfigError with lines such as `[3].event_id: missing; ...`."""
     reader = _Reader()
     result = reader.entries(ListOf(Section(record)), values, "")
     raise_problems(reader.problems)
@@ -69,7 +70,7 @@ def read_records(record: type[_Record], values: Sequence[Any]) -> tuple[_Record,
 
 
 def raise_problems(problems: Iterable[Problem]) -> None:
-    """Raise all problems as one error, if there are any."""
+    """Raise all problems as one ConfigError, if there are any."""
     errors = [ConfigError(*problem) for problem in problems]
     if len(errors) == 1:
         raise errors[0]
@@ -80,7 +81,7 @@ def raise_problems(problems: Iterable[Problem]) -> None:
 
 
 class _Reader:
-    """One walk; each method returns the value as it is kept, or None and one problem more."""
+    """One reading; each method returns the accepted value, or adds to `problems` and returns None."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -100,7 +101,11 @@ class _Reader:
             return None
         before = len(self.problems)
         settings = settings_of(rule.record)
-        given = [setting for setting in settings if setting.key in value and not _is_empty(setting, value[setting.key])]
+        given = [
+            setting
+            for setting in settings
+            if setting.key in value and (value[setting.key] is not None or isinstance(setting.spec.rule, Rule))
+        ]
         self._unknown(path, value, settings)
         for setting in settings:
             if setting.required and setting not in given:
@@ -110,7 +115,11 @@ class _Reader:
             for setting in given
         }
         for group in rule.one_of:
-            kept |= self._unchosen(path, [key for key in group if key in kept], group)
+            chosen = [key for key in group if key in kept]
+            for key in chosen[1:]:
+                self._problem(join_path(path, key), f"given beside {chosen[0]}; keep one of the two")
+            if chosen:  # the others are None, else a default would stand beside the key that was given
+                kept |= dict.fromkeys(set(group) - set(chosen))
         return rule.record(**kept) if len(self.problems) == before else None
 
     def entries(self, rule: ListOf, value: Any, path: str) -> tuple[Any, ...] | None:
@@ -140,21 +149,23 @@ class _Reader:
             if key in renamed:
                 self._problem(join_path(path, key), f"renamed; write {renamed[key]} instead")
             elif key not in known:
-                # Only what is shown is worth the search; a list from elsewhere may have 100,000 wrong keys.
+                # Searching is slow, and a wrong file may have 100,000 unknown keys; only those shown need a suggestion.
                 close = get_close_matches(key, known, n=1) if len(self.problems) < PROBLEMS_SHOWN_MAX else []
                 cure = f"did you mean {close[0]}?" if close else f"known here are {', '.join(known)}"
                 self._problem(join_path(path, key), f"unknown key; {cure}")
-
-    def _unchosen(self, path: str, chosen: list[str], group: tuple[str, ...]) -> dict[str, None]:
-        """The other keys of the group as None, so that no default stands beside the one that was given."""
-        for key in chosen[1:]:
-            self._problem(join_path(path, key), f"given beside {chosen[0]}; keep one of the two")
-        return dict.fromkeys(set(group) - set(chosen)) if chosen else {}
 
     def _problem(self, path: str, problem: str) -> None:
         self.problems.append((path, problem))
 
 
-def _is_empty(setting: Setting, value: object) -> bool:
-    """Whether it is a section or list with nothing below its key."""
-    return value is None and not isinstance(setting.spec.rule, Rule)
+def dump(config: Struct) -> dict[str, Any]:
+    """Return the settings as plain values for JSON, in order and under the keys of the file; API keys are none."""
+    return {setting.key: _plain(getattr(config, setting.field)) for setting in settings_of(type(config))}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return dump(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, (Path, Decimal)) else value

@@ -1,8 +1,7 @@
-"""What a setting may be: the kinds of rule, and the small factories that make them.
+"""The rules that a setting's value must meet, and the functions that make them.
 
-Owns single values and lists of them; what two settings must agree on stands in `checks`. Knows no setting by name. A
-rule's `take` returns the value as it is kept or raises ValueError with the problem, so a new kind of setting is a
-factory here and never a branch in the reader.
+A rule's `accept` returns the value as the exporter uses it, or raises ValueError with the problem. Rules between
+settings are in `checks`.
 """
 
 import re
@@ -18,27 +17,27 @@ from msgspec import Struct
 from exporter.config.quoting import is_key_shaped, quoted
 
 TEN_YEARS = 315_360_000
-"""In seconds: past it a number is a slip, and sums with it would leave the range of dates."""
+"""In seconds. A greater number is a mistake, and sums with it would leave the range of dates."""
 
 LIST_MAX = 10_000
-"""Entries of any one list; more sessions than that are not named by hand."""
+"""Entries of a list; nobody writes more sessions by hand."""
 
 PORT_MAX = 65_535
 
 
 class Rule(Struct, frozen=True):
-    """One value: `expected` completes "expected ..." in messages and describes the setting in the reference."""
+    """The rule of one value; `expected` completes "expected ..." in messages and is shown in docs/configuration.md."""
 
     expected: str
     accept: Callable[[Any], Any]
 
 
 def accept_any_list(_values: Sequence[Any]) -> None:
-    """The check of a list whose entries need not agree with each other."""
+    """Accept any entries: the default check of a list."""
 
 
 class ListOf(Struct, frozen=True):
-    """A list; `check` sees the accepted entries together and raises ValueError with the problem."""
+    """A list; `check` gets all accepted entries and raises ValueError if they don't fit each other."""
 
     rule: "AnyRule"
     at_least: int = 0
@@ -51,7 +50,7 @@ class ListOf(Struct, frozen=True):
 
 
 class Section(Struct, frozen=True):
-    """A mapping, kept as `record`; of each group in `one_of` at most one key is given, and then the others are None."""
+    """A mapping that becomes a `record`. Of each group of keys in `one_of` at most one may be given."""
 
     record: type[Struct]
     one_of: tuple[tuple[str, ...], ...] = ()
@@ -65,7 +64,7 @@ AnyRule = Rule | ListOf | Section
 
 
 class SettingSpec(Struct, frozen=True):
-    """The annotation that makes a field of a record a setting."""
+    """The annotation that makes a field of a record a setting; the field's default is the setting's."""
 
     rule: AnyRule
     help: str
@@ -73,6 +72,8 @@ class SettingSpec(Struct, frozen=True):
     """The default as the reference shows it, for settings whose default is None."""
     formerly: str = ""
     """The key's former name, which is refused with the new one as the cure."""
+    advanced: bool = False
+    """Shown below the others in docs/configuration.md: few users have a reason to change it."""
 
 
 def number(low: float, high: float | None = None) -> Rule:
@@ -84,13 +85,13 @@ def whole(low: int, high: int) -> Rule:
 
 
 def money(low: int, high: int) -> Rule:
-    """A number kept as Decimal, exactly as it is written; as in prices, at most 12 places."""
+    """Return a rule for an amount, which becomes a Decimal exactly as written; prices have at most 12 places."""
     amount = _number("an amount", low, high, (int, Decimal), Decimal)
 
     def accept(value: Any) -> Decimal:
         accepted: Decimal = amount.accept(value)
         if accepted != round(accepted, 12):
-            _unfit(f"{amount.expected} with at most 12 decimal places", value)
+            _reject(f"{amount.expected} with at most 12 decimal places", value)
         return accepted
 
     return Rule(amount.expected, accept)
@@ -101,23 +102,23 @@ def _number(noun: str, low: float, high: float | None, kinds: tuple[type, ...], 
     floor, ceiling = (Decimal(str(limit)) for limit in (low, TEN_YEARS if high is None else high))
 
     def accept(value: Any) -> Any:
-        if type(value) not in kinds or value < floor:  # as written: 0.05 is not below the float 0.05
-            _unfit(expected, value)
+        if type(value) not in kinds or value < floor:  # both Decimal: 0.05 as written is less than the float 0.05
+            _reject(expected, value)
         if value > ceiling:
-            _unfit(expected if high is not None else f"{noun} of at most {ceiling} (ten years)", value)
-        return keep(value or 0)  # -0.0 is 0, also where it is printed
+            _reject(expected if high is not None else f"{noun} of at most {ceiling} (ten years)", value)
+        return keep(value or 0)  # -0.0 would be printed as such
 
     return Rule(expected, accept)
 
 
 def text(expected: str, pattern: str, *refused: str) -> Rule:
-    """Text that matches the whole pattern and is none of `refused`."""
+    """Return a rule for text that matches the whole pattern and is none of `refused`."""
     matches = re.compile(pattern, re.ASCII).fullmatch
 
     def accept(value: Any) -> str:
         accepted = _text(expected, value)
         if not matches(accepted) or accepted in refused:
-            _unfit(expected, value)
+            _reject(expected, value)
         return accepted
 
     return Rule(expected, accept)
@@ -129,7 +130,7 @@ def printable(longest: int) -> Rule:
     def accept(value: Any) -> str:
         accepted = _text(expected, value)
         if not 1 <= len(accepted) <= longest or not accepted.isprintable() or accepted != accepted.strip():
-            _unfit(expected, value)
+            _reject(expected, value)
         return accepted
 
     return Rule(expected, accept)
@@ -140,12 +141,12 @@ def choice(*words: str) -> Rule:
 
 
 def switch() -> Rule:
-    """True or false, and none of the other words that YAML 1.1 takes for them; quoted, they are text."""
+    """Return a rule for true or false; YAML 1.1's other words for them (yes, on) and quoted text are refused."""
     expected = "true or false"
 
     def accept(value: Any) -> bool:
         if isinstance(value, str) or str(value) not in {"true", "false"}:
-            _unfit(expected, value)
+            _reject(expected, value)
         return str(value) == "true"
 
     return Rule(expected, accept)
@@ -159,13 +160,13 @@ def file_path() -> Rule:
         try:
             return Path(accepted.accept(value))
         except ValueError:
-            _unfit(expected, value)
+            _reject(expected, value)
 
     return Rule(expected, accept)
 
 
 def variable() -> Rule:
-    """The name of an environment variable; what is there instead is never shown, for it may be the key."""
+    """Return a rule for the name of an environment variable; a wrong value is not shown, since it may be the key."""
     expected = "the name of an environment variable, such as TELNYX_API_KEY"
 
     def accept(value: Any) -> str:
@@ -188,8 +189,8 @@ def date_or_time() -> Rule:
         accepted: str = shape.accept(value)
         try:
             datetime.fromisoformat(accepted)
-        except ValueError:  # the shape is right, the 31st of February is not
-            _unfit(shape.expected, value)
+        except ValueError:  # as for the 31st of February
+            _reject(shape.expected, value)
         return accepted
 
     return Rule(shape.expected, accept)
@@ -201,7 +202,7 @@ _URL = re.compile(
 
 
 def web_url() -> Rule:
-    """An http or https URL without credentials, query or fragment; kept without a trailing slash."""
+    """Return a rule for an http or https URL without credentials, query or fragment; its last slash is removed."""
     expected = "an http or https URL, such as https://api.telnyx.com/v2"
 
     def accept(value: Any) -> str:
@@ -209,7 +210,7 @@ def web_url() -> Rule:
         _without(url, "@?#", "expected a URL without credentials, query or fragment; they are not shown")
         match = _URL.fullmatch(url)
         if not match or int(match["port"] or 0) > PORT_MAX:
-            _unfit(expected, value)
+            _reject(expected, value)
         return url.rstrip("/")
 
     return Rule(expected, accept)
@@ -220,39 +221,37 @@ def ledger_url() -> Rule:
 
     def accept(value: Any) -> str:
         if isinstance(value, str) and value.startswith("postgres"):
-            return _server_url(value)
+            if (
+                not re.fullmatch(r"postgres(ql)?://([^/?#@\s]*@)?[^/?#@\s]*/[^/?#\s]+(\?[^#\s]*)?", value)
+                or re.search(r"%(?![0-9A-Fa-f]{2})", value)
+                or not value.isprintable()
+            ):
+                # The value isn't shown, since there may be a password in it.
+                raise ValueError(
+                    "expected postgresql://USER@HOST:PORT/DATABASE, perhaps with ?sslmode=verify-full and other"
+                    " settings of libpq; in a password %, /, ?, # and @ are written as %25, %2F, %3F, %23 and %40"
+                )
+            return value
         url = _text(expected, value)
         if not url.startswith("sqlite:"):
             _without(url, "@=", f"expected {expected}; what it holds is not shown, for there may be a password in it")
         _without(url, "@?#", "expected a URL without credentials, query or fragment; they are not shown")
         if not re.fullmatch(r"sqlite:///(?!:memory:|/*$).+", url) or not url.isprintable():
-            _unfit(expected, value)
+            _reject(expected, value)
         return url
 
     return Rule(expected, accept)
 
 
-def _server_url(url: str) -> str:
-    """Never says what it got: there may be a password in it."""
-    if (
-        not re.fullmatch(r"postgres(ql)?://([^/?#@\s]*@)?[^/?#@\s]*/[^/?#\s]+(\?[^#\s]*)?", url)
-        or re.search(r"%(?![0-9A-Fa-f]{2})", url)
-        or not url.isprintable()
-    ):
-        raise ValueError(
-            "expected postgresql://USER@HOST:PORT/DATABASE, perhaps with ?sslmode=verify-full and other settings of"
-            " libpq; in a password %, /, ?, # and @ are written as %25, %2F, %3F, %23 and %40"
-        )
-    return url
-
-
 def ascending(numbers: Sequence[Any]) -> None:
+    """Check that each number is greater than the one before."""
     for before, after in pairwise(numbers):
         if after <= before:
             raise ValueError(f"expected each number to be greater than the one before, got {after:g} after {before:g}")
 
 
 def distinct(values: Sequence[Any]) -> None:
+    """Check that no entry is given twice."""
     for index, value in enumerate(values):
         if value in values[:index]:
             raise ValueError(f"{quoted(value)} is given twice; keep one")
@@ -262,7 +261,7 @@ def _text(expected: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, (list, dict)):
-        _unfit(expected, value)
+        _reject(expected, value)
     raise ValueError(
         f"expected {expected}, got {quoted(value)}; text that can be taken for something else needs quotes"
     )
@@ -273,6 +272,6 @@ def _without(url: str, characters: str, problem: str) -> None:
         raise ValueError(problem)
 
 
-def _unfit(expected: str, value: Any) -> NoReturn:
+def _reject(expected: str, value: Any) -> NoReturn:
     cure = "; remove the key to have its default" if value is None else ""
     raise ValueError(f"expected {expected}, got {quoted(value)}{cure}")

@@ -1,8 +1,7 @@
-"""The API key: where it is read, and the wrapper that keeps it out of logs.
+"""Read API keys and public keys from environment variables and files, and keep them out of logs.
 
-Owns the reading of one key from the environment or a file, at start and again whenever somebody rotates it. Knows
-nothing of YAML. A key is refused without being shown; the surprising fact is that the commonest bad key is a good one
-with a newline or a quote from somewhere in it, which would otherwise fail much later, as a header that cannot be sent.
+A bad key is refused without being shown. The usual one is a good key with a newline or a quote in it, which would
+otherwise fail much later, as a header that cannot be sent.
 """
 
 import base64
@@ -14,14 +13,13 @@ from exporter.config.quoting import quoted, sanitized
 from exporter.core.errors import ConfigError
 
 _KEY_BYTES_MAX = 4096
-"""No key is longer; the bound is there for a path that names a huge file or a device."""
+"""No key is longer; a path may name a huge file or a device."""
 
 
 class Secret:
-    """A text that shows itself only when asked by `reveal()`.
+    """A text that only `reveal()` shows."""
 
-    A plain class on purpose: serialisers refuse it, where they would write out the fields of a record.
-    """
+    # No Struct: serialisers would write out its fields, and refuse a plain class.
 
     __slots__ = ("_value",)
 
@@ -47,7 +45,7 @@ _FILE_SETTINGS = {API_KEY: "api_key_file", PUBLIC_KEY: "webhook_public_key_file"
 
 
 def secret_from_variable(variable: str, environ: Mapping[str, str], what: str = API_KEY) -> Secret:
-    """The key in an environment variable; ConfigError, without a path, when there is none or an unusable one."""
+    """Return the key in an environment variable; raises ConfigError, without a path, if it is missing or unusable."""
     value = environ.get(variable, "").strip()
     if not value:
         raise ConfigError(
@@ -59,7 +57,7 @@ def secret_from_variable(variable: str, environ: Mapping[str, str], what: str = 
 
 
 def secret_from_file(path: Path, what: str = API_KEY) -> Secret:
-    """The key in a file, surrounding white space removed; it may be called again after the file has changed."""
+    """Return the key that a file holds now, without surrounding white space; raises ConfigError, without a path."""
     try:
         with path.open("rb") as file:
             content = file.read(_KEY_BYTES_MAX + 1)
@@ -74,7 +72,7 @@ def secret_from_file(path: Path, what: str = API_KEY) -> Secret:
 
 
 def _checked(value: str, place: str, what: str) -> Secret:
-    """The value as a Secret if it can be sent as an HTTP header: visible ASCII only."""
+    """Return the value as a Secret if an HTTP header can hold it: visible ASCII only."""
     if len(value) > _KEY_BYTES_MAX or not all("!" <= character <= "~" for character in value):
         raise ConfigError(
             "",
@@ -87,7 +85,7 @@ PUBLIC_KEY_BYTES = 32
 
 
 def public_key(text: str, place: str) -> bytes:
-    """The raw Ed25519 key of its base64 text; ConfigError, without a path, if it is none."""
+    """Return the raw Ed25519 key of its base64 text; raises ConfigError, without a path."""
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except ValueError:

@@ -1,26 +1,22 @@
-"""Every setting, once: its key, its rule, its default and what it does.
+"""All settings: the key, the rule, the default and the help of each, once.
 
-Owns the words that users write and the numbers that hold when they write nothing; a field annotated with a Row is a
-setting, and the reader, docs/configuration.md and the test of config.yaml all follow the rows. Knows no YAML and no
-other room but the model. The surprising fact: the records are also what the rest of the exporter reads, so there is no
-second place where a default could hide.
+A field annotated with a SettingSpec is a setting; the reader, docs/configuration.md and the test of config.yaml follow
+from these records. The exporter reads the same records, so there is no second place for a default.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Struct
 
 from exporter.config.discovery import DiscoverySettings
-from exporter.config.limits import Budget
-from exporter.config.metrics import MetricsSettings
+from exporter.config.metrics import Budget, MetricsSettings
+from exporter.config.polling import PollingSettings, TreeSettings
 from exporter.config.rules import (
     ListOf,
     Section,
     SettingSpec,
-    ascending,
-    choice,
     date_or_time,
     distinct,
     file_path,
@@ -33,8 +29,17 @@ from exporter.config.rules import (
     whole,
 )
 from exporter.config.secret import Secret
-from exporter.config.web import WebSettings
 from exporter.core.model import SessionRef
+
+REDACT_FIELDS = (
+    *("from", "to", "cli", "cld", "ani", "dnis", "msisdn", "number", "*_number", "*numbers", "*phone", "*phones"),
+    *("from_uri", "to_uri", "sip_uri", "*_sip_uri", "destination_uri", "request_uri", "contact", "sip_user*"),
+    *("*username", "user_name", "*display_name", "*caller_name", "*callee_name", "caller*id", "caller_id_*"),
+    *("caller", "callee", "cnam*", "first_name", "last_name", "full_name", "*person_name", "*customer_name"),
+    *("*email", "*emails", "*address", "*addresses", "imsi", "imei", "iccid"),
+    *("*sip_headers", "*custom_headers", "client_state", "text", "body", "*transcript", "*transcription"),
+)
+"""Phone numbers; SIP URIs; names; other addresses and SIM cards; headers and spoken or written text."""
 
 KEY = ("api_key_env", "api_key_file")
 WEBHOOK_KEY = ("webhook_public_key_env", "webhook_public_key_file")
@@ -43,25 +48,25 @@ _ACCOUNT = text("1 to 64 of the characters a-z, A-Z, 0-9, _ and -", r"[a-zA-Z0-9
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """A Telnyx account; `load` puts its key beside its settings."""
+    """A Telnyx account; `load` adds its keys."""
 
     name: Annotated[
         str,
         SettingSpec(
             _ACCOUNT,
-            "The account's name, the value of the label `account` and part of every event's identity in the ledger: "
-            "an account renamed here counts as a new one, and its sessions are booked again.",
+            "The account's name: the value of the label `account`, and part of every event's identity in the ledger. "
+            "An account renamed here counts as a new one, and its sessions are booked again.",
         ),
     ] = "default"
     api_key_env: Annotated[
         str | None,
-        SettingSpec(variable(), "The environment variable that holds the API key. This or `api_key_file`, not both."),
+        SettingSpec(variable(), "The environment variable with the API key. Give this or `api_key_file`, not both."),
     ] = "TELNYX_API_KEY"
     api_key_file: Annotated[
         Path | None,
         SettingSpec(
             file_path(),
-            "The file that holds the API key and nothing else, such as a mounted secret.",
+            "A file with the API key and nothing else, such as a mounted secret.",
             "none: the key comes from `api_key_env`",
         ),
     ] = None
@@ -69,69 +74,74 @@ class Account(Struct, frozen=True, kw_only=True):
         Path | None,
         SettingSpec(
             file_path(),
-            "Certificate authorities (PEM) to trust instead of the usual ones, as behind a proxy with its own root.",
-            "the usual public authorities",
+            "Certificate authorities (PEM) to trust instead of the public ones, as behind a proxy with its own root.",
+            "the public authorities",
+            advanced=True,
         ),
     ] = None
     base_url: Annotated[
         str,
-        SettingSpec(web_url(), "The API, with its version. Plain http sends the key in clear: for the simulator only."),
+        SettingSpec(
+            web_url(),
+            "The API's URL with its version. Plain http sends the key unencrypted: only for the simulator.",
+            advanced=True,
+        ),
     ] = "https://api.telnyx.com/v2"
     currencies: Annotated[
         tuple[str, ...],
         SettingSpec(
             ListOf(text("three capital letters (ISO 4217), such as USD", r"[A-Z]{3}"), at_most=20, check=distinct),
-            "Currencies that the account is billed in. Their cost counters are exposed at 0 from the start, so that "
-            "the first bill is an increase; other currencies are booked all the same.",
+            "The currencies of the account's bills. Their cost counters are exposed at 0 from the start, so that "
+            "`increase()` includes the first bill. Other currencies are booked as well.",
         ),
     ] = ("USD",)
     requests_per_second: Annotated[
         float,
         SettingSpec(
             number(0.01, 1000),
-            "The most API requests per second for this account; fewer when the API's rate-limit headers ask for it.",
+            "The most API requests per second for this account. The API's rate-limit headers can lower it further.",
         ),
     ] = 10.0
     max_in_flight: Annotated[
-        int, SettingSpec(whole(1, 1000), "The most API requests of this account that wait for an answer at one time.")
+        int, SettingSpec(whole(1, 1000), "The most concurrent API requests of this account.", advanced=True)
     ] = 10
     balance_interval_seconds: Annotated[
-        float, SettingSpec(number(0), "How often the account's prepaid balance is asked for. 0: never.")
+        float, SettingSpec(number(0), "How often the account's prepaid balance is requested. 0: never.", advanced=True)
     ] = 300.0
     webhook_public_key_env: Annotated[
         str | None,
         SettingSpec(
             variable(),
-            "The environment variable that holds the public key by which Telnyx's webhooks are verified (Mission "
-            "Control, Keys & Credentials, Public Key). This or `webhook_public_key_file`.",
-            "none: no webhooks are taken",
+            "The environment variable with the public key that verifies Telnyx's webhooks (Mission Control, Keys & "
+            "Credentials, Public Key). Give this or `webhook_public_key_file`.",
+            "none: webhooks are refused",
         ),
     ] = None
     webhook_public_key_file: Annotated[
         Path | None,
         SettingSpec(
             file_path(),
-            "The file that holds that public key and nothing else; it is read again when it changes.",
-            "none: no webhooks are taken",
+            "A file with that public key and nothing else. It is read again when it changes.",
+            "none: webhooks are refused",
         ),
     ] = None
     key: Secret | None = None
     webhook_key: bytes | None = None
 
     def api_key(self) -> Secret:
-        assert self.key is not None, "`load` and `resolve_key` read the keys; `parse` doesn't"
+        assert self.key is not None, "`load` reads the keys, `parse` doesn't"
         return self.key
 
 
 class ConfiguredSession(Struct, frozen=True, kw_only=True):
-    """A session that is followed because the configuration names it."""
+    """A session that the configuration names."""
 
     account: Annotated[
         str | None,
         SettingSpec(
             _ACCOUNT,
-            "The name of the account that the session belongs to.",
-            "the only account; needed if there are several",
+            "The name of the session's account.",
+            "the only account; required if there are several",
         ),
     ] = None
     record_type: Annotated[
@@ -142,145 +152,22 @@ class ConfiguredSession(Struct, frozen=True, kw_only=True):
         ),
     ]
     event_id: Annotated[
-        str, SettingSpec(printable(200), "The id of the session's root event, such as the `call_session_id` of a call.")
+        str, SettingSpec(printable(200), "The id of the session's root event: the `call_session_id` of a call.")
     ]
     date_time: Annotated[
         str | None,
         SettingSpec(
             date_or_time(),
-            "When the session began. It lets the API search faster; a wrong one is dropped after the first 404. "
-            "Write it in quotes.",
+            "When the session began, in quotes. The API then finds it faster. A wrong time is dropped after the first "
+            "404.",
             "none",
         ),
     ] = None
 
     def ref(self, only_account: str) -> SessionRef:
-        """The name that the API knows; `only_account` is that of entries that name none."""
+        """Return the session's reference; `only_account` is the account of entries that name none."""
         account = only_account if self.account is None else self.account
         return SessionRef(account, self.record_type, self.event_id, self.date_time)
-
-
-class PollingSettings(Struct, frozen=True, kw_only=True):
-    scheduler_interval_seconds: Annotated[
-        float,
-        SettingSpec(
-            number(0.05, 60),
-            "How often the exporter looks which sessions are due; a poll starts at most this late.",
-            formerly="tick_seconds",
-        ),
-    ] = 1.0
-    min_interval_seconds: Annotated[
-        float,
-        SettingSpec(
-            number(1),
-            "The time between two polls of a session that has just changed. Each poll in which nothing has changed "
-            "doubles it. Bills take minutes to hours, so shorter intervals cost requests and find little.",
-        ),
-    ] = 30.0
-    max_interval_seconds: Annotated[
-        float,
-        SettingSpec(
-            number(1), "What the doubled interval grows to; how late, at most, a late bill is seen before settling."
-        ),
-    ] = 3600.0
-    settle_after_seconds: Annotated[
-        float,
-        SettingSpec(
-            number(1),
-            "A session is settled when nothing has changed for so long. The API never says that a bill is final, and "
-            "products are rated up to hours apart: six hours outlast the gaps between them.",
-        ),
-    ] = 21_600.0
-    recheck_after_seconds: Annotated[
-        tuple[float, ...],
-        SettingSpec(
-            ListOf(number(1), at_most=20, check=ascending),
-            "When a settled session is looked at again, counted from its settling: after a day, a week, and 35 days, "
-            "past the corrections that come with the end of a month. `[]`: never.",
-        ),
-    ] = (86_400.0, 604_800.0, 3_024_000.0)
-    not_found_timeout_seconds: Annotated[
-        float,
-        SettingSpec(
-            number(1),
-            "A session that the API doesn't know for so long is `missing`, and only rechecked. New sessions are "
-            "unknown until their first record is rated.",
-            formerly="give_up_after_seconds",
-        ),
-    ] = 172_800.0
-    reported_interval_seconds: Annotated[
-        float,
-        SettingSpec(
-            number(1),
-            "The pace of sessions that webhooks or detail records tell of, for they say when it is time to look: so "
-            "long between two looks while a call goes on, twice as long once it has ended, eight times once rated.",
-            formerly="hinted_interval_seconds",
-        ),
-    ] = 900.0
-    timeout_seconds: Annotated[
-        float,
-        SettingSpec(
-            number(0.1, 600), "How long one API request may take before it counts as failed and is tried again."
-        ),
-    ] = 30.0
-    max_attempts: Annotated[
-        int,
-        SettingSpec(
-            whole(1, 10),
-            "How often a failing request is sent in one poll. Telnyx asks for at most 3 to 5 retries.",
-            formerly="attempts_max",
-        ),
-    ] = 5
-    configured_recheck_seconds: Annotated[
-        float, SettingSpec(number(1), "How often a settled session is looked at for as long as `sessions` names it.")
-    ] = 86_400.0
-
-
-class TreeSettings(Struct, frozen=True, kw_only=True):
-    max_depth: Annotated[
-        int,
-        SettingSpec(
-            whole(1, 5),
-            "Levels of a tree to ask for at a time. 5 is the API's maximum, and AI calls need 4 to 5 of them; what "
-            "lies deeper is fetched by asking again, so less means more requests.",
-        ),
-    ] = 5
-    expand: Annotated[
-        Literal["auto", "record", "none"],
-        SettingSpec(
-            choice("auto", "record", "none"),
-            "Whether to ask for the events' detail records, the bulk of every answer: `record` always, `none` never "
-            "(no models, tokens, durations or own labels), `auto` when a metric or label needs them.",
-        ),
-    ] = "auto"
-    max_nodes: Annotated[
-        int,
-        SettingSpec(
-            whole(1, 1_000_000), "The most events of one session; a larger tree fails its poll.", formerly="nodes_max"
-        ),
-    ] = 20_000
-    max_subtree_requests: Annotated[
-        int,
-        SettingSpec(
-            whole(1, 10_000),
-            "The most further requests that completing one cut tree may take in one poll.",
-            formerly="subtrees_max",
-        ),
-    ] = 200
-    max_levels: Annotated[
-        int,
-        SettingSpec(
-            whole(1, 500), "The most levels of a completed tree; a deeper one fails its poll.", formerly="depth_max"
-        ),
-    ] = 64
-    max_body_bytes: Annotated[
-        int,
-        SettingSpec(
-            whole(1024, 1_073_741_824),
-            "The largest answer that is read, after decompression (32 MiB).",
-            formerly="body_bytes_max",
-        ),
-    ] = 33_554_432
 
 
 class LedgerSettings(Struct, frozen=True, kw_only=True):
@@ -288,44 +175,64 @@ class LedgerSettings(Struct, frozen=True, kw_only=True):
         str,
         SettingSpec(
             ledger_url(),
-            "The ledger's database. Three slashes start a path in the working directory, four an absolute one. Keep it "
-            "on a disk that survives restarts. Or `postgresql://USER@HOST/DATABASE`, which any number of exporters "
-            "share (docs/fleet.md); a password is better given in `password_file` than in the URL.",
+            "The ledger's database. After `sqlite:`, three slashes start a relative path and four an absolute one; "
+            "keep the file on a disk that survives restarts. `postgresql://USER@HOST/DATABASE` can be shared by "
+            "several exporters (docs/fleet.md); put its password into `password_file`, not into the URL.",
         ),
     ] = "sqlite:///telnyx-sessions.sqlite"
     password_file: Annotated[
         Path | None,
         SettingSpec(
             file_path(),
-            "The file that holds PostgreSQL's password and nothing else, such as a mounted secret. It is read for each "
-            "new connection, so another password needs no restart.",
-            "none: that of the URL, or what libpq finds, as in PGPASSWORD",
+            "A file with PostgreSQL's password and nothing else, such as a mounted secret. It is read for each new "
+            "connection, so a new password needs no restart.",
+            "none: the URL's, or what libpq finds, such as PGPASSWORD",
         ),
     ] = None
     lease_seconds: Annotated[
         float,
         SettingSpec(
             number(5, 3600),
-            "PostgreSQL only. How long after an exporter died the polls it had begun are begun again by another.",
+            "PostgreSQL only. How long after an exporter's death the others start its unfinished polls again.",
+            advanced=True,
         ),
     ] = 60.0
     exposition_handover_seconds: Annotated[
         float,
         SettingSpec(
             number(0, 3600),
-            "PostgreSQL only. How long an exporter that takes over the exposition of the ledger waits before it "
-            "exposes: at least the interval at which Prometheus scrapes, so that no scrape ever counts twice.",
+            "PostgreSQL only. How long an exporter waits before it exposes a ledger that another one has exposed: at "
+            "least Prometheus's scrape interval, so that no scrape counts costs twice.",
             formerly="takeover_seconds",
+            advanced=True,
         ),
     ] = 60.0
     retention_days: Annotated[
         int,
         SettingSpec(
             whole(1, 3650),
-            "How long a settled session and its events are kept; totals are kept for ever. Longer than until the "
-            "last recheck, else a late correction would meet a session already forgotten.",
+            "How long settled sessions and their events are kept; totals are kept for ever. It must be longer than "
+            "until the last recheck, so that a late correction still finds its session.",
         ),
     ] = 90
+
+
+class WebSettings(Struct, frozen=True, kw_only=True):
+    redact_fields: Annotated[
+        tuple[str, ...],
+        SettingSpec(
+            ListOf(
+                text("the name of a field, with * for any letters", r"(?=.*[A-Za-z0-9*])[A-Za-z0-9_*-]{1,100}"),
+                at_most=1000,
+                check=distinct,
+            ),
+            "Fields of the detail records that name a person, in any part of a record. Pages, JSON, CSV, `/probe` and "
+            "the command `session` mask them, and a label can use one only with `allow_personal`. Case and `_` make no "
+            "difference. Phone numbers, SIP URIs and e-mail addresses are masked in all other fields too. A list "
+            "replaces the whole default; `[]`: nothing is masked.",
+            advanced=True,
+        ),
+    ] = REDACT_FIELDS
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -338,39 +245,40 @@ class Config(Struct, frozen=True, kw_only=True):
             "The Telnyx accounts. Without any, one account `default` reads `TELNYX_API_KEY`.",
         ),
     ] = (Account(),)
+    discovery: Annotated[DiscoverySettings, SettingSpec(Section(DiscoverySettings), "How sessions are found.")] = (
+        DiscoverySettings()
+    )
     sessions: Annotated[
         tuple[ConfiguredSession, ...],
-        SettingSpec(ListOf(Section(ConfiguredSession)), "Sessions to follow, named by hand."),
+        SettingSpec(ListOf(Section(ConfiguredSession)), "Sessions to follow, in addition to those that are found."),
     ] = ()
-    discovery: Annotated[
-        DiscoverySettings, SettingSpec(Section(DiscoverySettings), "How sessions are found that nobody names by hand.")
-    ] = DiscoverySettings()
-    polling: Annotated[
-        PollingSettings, SettingSpec(Section(PollingSettings), "When sessions are looked at, and when no longer.")
-    ] = PollingSettings()
-    tree: Annotated[
-        TreeSettings, SettingSpec(Section(TreeSettings), "How event trees are asked for, and what bounds them.")
-    ] = TreeSettings()
-    metrics: Annotated[MetricsSettings, SettingSpec(Section(MetricsSettings), "What /metrics shows.")] = (
+    metrics: Annotated[MetricsSettings, SettingSpec(Section(MetricsSettings), "The metrics on /metrics.")] = (
         MetricsSettings()
-    )
-    ledger: Annotated[LedgerSettings, SettingSpec(Section(LedgerSettings), "Where what was booked is kept.")] = (
-        LedgerSettings()
     )
     budgets: Annotated[
         tuple[Budget, ...],
         SettingSpec(
-            ListOf(Section(Budget), at_most=100), "What may be spent in a window of time, for dashboards and alerts."
+            ListOf(Section(Budget), at_most=100),
+            "Amounts that may be spent in a window of time, for dashboards and alerts. The exporter stops nothing.",
         ),
     ] = ()
-    web: Annotated[WebSettings, SettingSpec(Section(WebSettings), "What the exporter's own pages show.")] = (
-        WebSettings()
+    ledger: Annotated[
+        LedgerSettings, SettingSpec(Section(LedgerSettings), "The database with all that was booked.")
+    ] = LedgerSettings()
+    polling: Annotated[PollingSettings, SettingSpec(Section(PollingSettings), "When sessions are polled.")] = (
+        PollingSettings()
     )
+    tree: Annotated[
+        TreeSettings, SettingSpec(Section(TreeSettings), "How event trees are requested, and their limits.")
+    ] = TreeSettings()
+    web: Annotated[
+        WebSettings, SettingSpec(Section(WebSettings), "The exporter's pages and the other answers with records.")
+    ] = WebSettings()
 
     def session_refs(self) -> Iterator[SessionRef]:
-        """The configured sessions by the names that the API knows."""
+        """Yield the references of the configured sessions."""
         return (session.ref(self.accounts[0].name) for session in self.sessions)
 
     def takes_webhooks(self, account: Account) -> bool:
-        """Whether webhooks are taken for the account: signed ones with a key, others only where that is allowed."""
+        """Return whether the account accepts webhooks: signed ones with a public key, unsigned ones if allowed."""
         return account.webhook_key is not None or self.discovery.webhooks.insecure

@@ -1,16 +1,13 @@
-"""Time as an argument: what the exporter asks of a clock.
-
-The system's own clock is `runtime.app.SystemClock`; the simulator and the tests have others.
-"""
+"""The clock that the exporter takes as an argument; `runtime.app.SystemClock` is the real one."""
 
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """A clock with two hands: session time, which may step, and real time, which only runs forward."""
+    """Session time, which may step back, and monotonic time, which never does."""
 
     def now(self) -> float:
-        """Return session time in seconds since the epoch (UTC); it may be simulated, and may step back."""
+        """Return session time in seconds since the epoch (UTC); it may be simulated."""
 
     def monotonic(self) -> float:
-        """Return real time in seconds; only differences mean something."""
+        """Return monotonic time in seconds; only differences have a meaning."""

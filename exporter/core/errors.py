@@ -1,23 +1,23 @@
-"""Every error the exporter raises on purpose, split by what the caller does about it.
+"""Every error that the exporter raises on purpose, split by what the caller does about it.
 
-The tree, first drawn and then coded::
+The family::
 
     ExporterError
-    ├── ConfigError        the operator mends the configuration; says the path and the cure
-    ├── PollError          one request or its answer failed; `reason` is a label value of telnyx_poll_failures_total
-    │   ├── Transient      ask again later: time-outs, broken connections, 408, 409, 429, 5xx
-    │   ├── KeyRefused     401: the operator must act; the session stays due
-    │   ├── Denied         400 or 403: this session cannot succeed as it is named
-    │   ├── Gone           404: no such event yet, or a wrong date_time
-    │   └── TreeError      an answer arrived that cannot be read as a tree
-    ├── Refused            what somebody sent us is not taken; `reason` is short and from a closed set
-    └── LedgerError        the ledger could not do what it was asked; nothing was booked
-        ├── LedgerLocked   another process holds it
-        ├── LedgerAway     its server can't be reached now
-        ├── LedgerCorrupt  it is no ledger, or a damaged one
-        └── LedgerTooNew   a newer version of the exporter wrote it
+    ├── ConfigError           stop, or keep the old configuration; the operator corrects the setting at `path`
+    ├── PollError             count the failed poll; `reason` is a label value of telnyx_poll_failures_total
+    │   ├── Transient         retry later: timeouts, broken connections, 408, 409, 429, 5xx
+    │   ├── Unauthorized      401: wait for the operator to replace the key; the session stays due
+    │   ├── Denied            400 or 403: poll the session only at its rechecks
+    │   ├── NotFound          404: poll again until not_found_timeout: the event may still appear
+    │   └── TreeError         poll again later: the answer can't be read as a tree
+    ├── Rejected              answer the sender with the status of `reason`; keep nothing of the request
+    └── LedgerError           nothing was booked: keep the polls and try again
+        ├── LedgerLocked      stop: another process holds the ledger
+        ├── LedgerAway        wait until the database server can be reached
+        ├── LedgerCorrupt     stop: the file is no ledger, or is damaged; restore a backup
+        └── LedgerTooNew      stop: a newer version of the exporter wrote it; upgrade
 
-Messages are for the reader: what, where, and how to cure it. They never hold a key, nor what a record says.
+A message says what happened, where, and how to cure it. It never holds a key or the content of a record.
 """
 
 
@@ -26,10 +26,7 @@ class ExporterError(Exception):
 
 
 class ConfigError(ExporterError):
-    """A setting is wrong.
-
-    `path` is where (`discovery.files[0]`), `problem` what and how to cure it.
-    """
+    """A setting is wrong: `path` names it (`discovery.files[0]`), `problem` says what is wrong and how to cure it."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}" if path else problem)
@@ -38,7 +35,7 @@ class ConfigError(ExporterError):
 
 
 class PollError(ExporterError):
-    """One poll failed; `reason` is short, from a closed set, and fit to be a label value."""
+    """A request or its answer failed; `reason` is one of a fixed set, and a label value."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -50,23 +47,23 @@ class Transient(PollError):
 
 
 class Unauthorized(PollError):
-    """The API refuses the account's key: nothing of this account can be polled until somebody acts."""
+    """The API refuses the account's key, so nothing of the account can be polled."""
 
 
 class Denied(PollError):
-    """The API says that this session cannot be had: a wrong name, or no right to see it."""
+    """The API refuses this session: its name is wrong, or the key has no right to see it."""
 
 
 class NotFound(PollError):
-    """The API knows no such event, or not yet, or not at this `date_time`."""
+    """The API knows no such event, not yet, or not at this `date_time`."""
 
 
 class TreeError(PollError):
-    """The answer is not a tree that can be read within the configured limits."""
+    """The answer is no tree, or one over the configured limits."""
 
 
 class Rejected(ExporterError):
-    """What was sent to the exporter is not taken; the sender is told why by a table, never in words of the content."""
+    """A request to the exporter is refused; `reason` is one of a fixed set and quotes nothing of the request."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -74,7 +71,7 @@ class Rejected(ExporterError):
 
 
 class LedgerError(ExporterError):
-    """The ledger could not do what it was asked; nothing of it was booked."""
+    """The ledger failed; nothing of the call was booked."""
 
 
 class LedgerLocked(LedgerError):
@@ -82,11 +79,11 @@ class LedgerLocked(LedgerError):
 
 
 class LedgerAway(LedgerError):
-    """The server that has the ledger can't be reached, or can't be used now; it may be later."""
+    """The database server can't be reached or used at the moment."""
 
 
 class LedgerCorrupt(LedgerError):
-    """The file is not a ledger, or a damaged one."""
+    """The file is not a ledger, or is damaged."""
 
 
 class LedgerTooNew(LedgerError):

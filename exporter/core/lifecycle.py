@@ -1,9 +1,22 @@
-"""When a session is looked at again, and when no more.
+"""Decide when a session is polled next, and when no more.
 
-Owns the states of a session and the pure step `(standing, outcome, now) -> (standing, due_at)`. Knows neither the
-API nor the ledger; time and jitter are arguments. The surprising fact: nothing says that a bill is final, so settled
-only means that nothing changed for long, and a settled session is looked at again after days.
+`next_state` maps a state, the outcome of a poll and the time to the next state and due time; `after_notice` does so for
+a notice of a source. Both are pure: time and jitter are arguments. The API never says that a bill is final, so
+*settled* only means that nothing changed for long, and a settled session is polled again after days.
 """
+
+# Worked example: an AI call with webhooks and the default intervals (min_interval 30 s, reported_interval 900 s,
+# settle_after 6 h, recheck_after 1, 7 and 35 days). Times are seconds since the call began; jitter is left out.
+#
+#      0  notice `started`   due at 900: nothing is billed before the call ends
+#    300  notice `ended`     due at 330
+#    330  poll: first tree   next in 2 * 900 s, unless a notice comes earlier
+#   1000  notice `rated`     due at once
+#   1000  poll: changed      next in 8 * 900 = 7,200 s
+#   8200  poll: unchanged    next in 6 * 7,200 s, but no later than settle_after
+#  22600  poll: unchanged    settled, 6 h after the last change; rechecked after 1, 7 and 35 days
+#
+# Without notices the interval starts at 30 s and doubles up to an hour: 12 polls after the last change, not 2.
 
 from collections.abc import Mapping
 from typing import Literal
@@ -17,11 +30,11 @@ State = Literal["discovered", "active", "settled", "missing", "denied"]
 Outcome = Literal["changed", "unchanged", "incomplete", "gone", "denied", "failed"]
 
 JITTER = 0.1
-"""Share by which an interval may be shorter or longer, so that sessions found together don't stay together."""
+"""Share by which an interval varies, so that sessions that were found together don't stay due together."""
 
 
 class PollPolicy(Struct, frozen=True):
-    """The configured pace; all in seconds of session time."""
+    """The configured intervals, in seconds of session time."""
 
     min_interval: float
     max_interval: float
@@ -30,85 +43,52 @@ class PollPolicy(Struct, frozen=True):
     not_found_timeout: float
     configured_recheck: float
     reported_interval: float = 900.0
-    """Of sessions that a source tells of: they are waited for rather than asked for."""
+    """The unit of the schedules for sessions that a source reports, see `NOTICE_SCHEDULES`."""
 
     @property
     def longest(self) -> float:
-        """No session is due later than this from now; one that is was written before the clock was set back."""
+        """The longest time from now to a due time; a later one was written before the clock was set back."""
         intervals = (
             self.max_interval,
             self.configured_recheck,
             self.settle_after,
-            _AWAITED_INTERVALS * self.reported_interval,
+            _LISTED_INTERVALS * self.reported_interval,
         )
         return (1 + JITTER) * max(*intervals, *self.recheck_after)
 
 
 class SessionState(Struct, frozen=True):
-    """Where one session stands in its life."""
+    """The state of one session."""
 
     discovered_at: float
     state: State = "discovered"
     configured: bool = False
     interval: float = 0.0
-    """The interval that led to the last poll; 0 before the first, and after a hint."""
+    """The interval that led to the last poll; 0 before the first poll and after a notice."""
     notice: NoticeKind = ""
-    """The furthest that a source has said."""
+    """The furthest notice so far."""
     first_tree_at: float | None = None
     changed_at: float | None = None
     closed_at: float | None = None
-    """Since when it is settled, missing or denied."""
+    """Since when the session is settled, missing or denied."""
     rechecks: int = 0
 
 
 Transition = tuple[SessionState, float | None]
-"""The new standing and when the session is due next; None: not again by itself."""
-
-
-def next_state(standing: SessionState, outcome: Outcome, now: float, policy: PollPolicy, jitter: float) -> Transition:
-    """The next standing after a poll; `jitter` is a number from -1 to 1."""
-    return _STEPS[outcome](standing, now, policy, 1 + JITTER * jitter)
-
-
-def after_notice(standing: SessionState, hint: NoticeKind, now: float, policy: PollPolicy) -> Transition | None:
-    """The standing after a source's word, and when the session is due at the latest; None if it is no news.
-
-    Words come twice and out of order: that a session began says nothing of a known one, nor does its end once it is
-    rated. A rating may come again, with another amount.
-    """
-    if hint == "listed" and standing.notice in _AWAITED:
-        return standing, now + _AWAITED_INTERVALS * policy.reported_interval
-    if remembered_kind(hint) != "rated" and _KEPT.index(hint) <= _KEPT.index(standing.notice):
-        return None
-    return replace(standing, notice=remembered_kind(hint), interval=0.0), now + first_wait(hint, policy)
-
-
-def first_wait(hint: NoticeKind, policy: PollPolicy) -> float:
-    """How long after the word the session is looked at: nothing is billed before the end, and then not at once."""
-    return {"started": policy.reported_interval, "ended": policy.min_interval}.get(hint, 0.0)
-
-
-def remembered_kind(hint: NoticeKind) -> NoticeKind:
-    """The word as it is remembered: where nobody else tells of a session, that an event is rated is all there is."""
-    return "rated" if hint == "listed" else hint
-
-
-_KEPT: tuple[NoticeKind, ...] = ("", "started", "ended", "rated")
-_AWAITED = frozenset({"started", "ended"})
-"""Somebody told of the session who will tell of its whole bill too: for one event of it nobody need hurry."""
-_AWAITED_INTERVALS = 16
-"""Should that word be lost, an event's record has its session looked at after so many hinted intervals."""
+"""The new state, and when the session is due next; None: only after a notice or a reload."""
 
 
 class NoticeSchedule(Struct, frozen=True):
-    """How a session is looked at between two words of a source; nothing more need be asked than words may miss."""
+    """Poll schedule for sessions that a source reports.
+
+    Polling only has to catch missed reports, so it can be slow.
+    """
 
     first: int
-    """The first wait, in hinted intervals."""
+    """The first wait, in units of `reported_interval`."""
     growth: int
-    """So many times the last wait is the next."""
+    """Factor from one wait to the next."""
     grows_on_change: bool
-    """A change is no reason to look sooner: more is to come, and will be told of."""
 
 
 NOTICE_SCHEDULES: Mapping[NoticeKind, NoticeSchedule] = {
@@ -116,99 +96,133 @@ NOTICE_SCHEDULES: Mapping[NoticeKind, NoticeSchedule] = {
     "ended": NoticeSchedule(first=2, growth=3, grows_on_change=True),
     "rated": NoticeSchedule(first=8, growth=6, grows_on_change=False),
 }
-"""With these an AI call takes at most six requests to settle (tests/polling/test_freshness.py)."""
+"""With these an AI call settles within six requests (tests/polling/test_freshness.py)."""
+
+_ORDER: tuple[NoticeKind, ...] = ("", "started", "ended", "rated")
+_REPORTED = frozenset({"started", "ended"})
+"""A source that reported these will also report the whole bill."""
+_LISTED_INTERVALS = 16
+"""If that report gets lost, a listed event has its session polled after this many `reported_interval`s."""
 
 
-def _changed(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
-    interval = _next_interval(standing, policy, changed=True)
+def next_state(session: SessionState, outcome: Outcome, now: float, policy: PollPolicy, jitter: float) -> Transition:
+    """Return the state after a poll and the next due time; `jitter` is a number from -1 to 1."""
+    return _AFTER[outcome](session, now, policy, 1 + JITTER * jitter)
+
+
+def after_notice(session: SessionState, kind: NoticeKind, now: float, policy: PollPolicy) -> Transition | None:
+    """Return the state after a notice, and the latest due time; None if the notice is no news.
+
+    Notices come twice and out of order: `started` says nothing about a session that has ended, nor `ended` about one
+    that is rated. A rating may come again, with another amount.
+    """
+    if kind == "listed" and session.notice in _REPORTED:
+        return session, now + _LISTED_INTERVALS * policy.reported_interval
+    if remembered_kind(kind) != "rated" and _ORDER.index(kind) <= _ORDER.index(session.notice):
+        return None
+    return replace(session, notice=remembered_kind(kind), interval=0.0), now + first_wait(kind, policy)
+
+
+def first_wait(kind: NoticeKind, policy: PollPolicy) -> float:
+    """Return the seconds from a notice to the poll: nothing is billed before the end, and then not at once."""
+    return {"started": policy.reported_interval, "ended": policy.min_interval}.get(kind, 0.0)
+
+
+def remembered_kind(kind: NoticeKind) -> NoticeKind:
+    """Return the kind to store: without reports, a listed event is the only sign that the session is rated."""
+    return "rated" if kind == "listed" else kind
+
+
+def _changed(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    interval = _next_interval(session, policy, changed=True)
     active = replace(
-        standing,
+        session,
         state="active",
         interval=interval,
-        first_tree_at=now if standing.first_tree_at is None else standing.first_tree_at,
+        first_tree_at=now if session.first_tree_at is None else session.first_tree_at,
         changed_at=now,
         closed_at=None,
         rechecks=0,
     )
-    return active, now + stretch * interval
+    return active, now + factor * interval
 
 
-def _unchanged(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
-    if standing.state == "settled":
-        return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
-    if standing.changed_at is None:  # a tree without a single event that could be booked
-        return _changed(standing, now, policy, stretch)
-    settles_at = standing.changed_at + policy.settle_after
+def _unchanged(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    if session.state == "settled":
+        return _recheck(replace(session, rechecks=session.rechecks + 1), now, policy, factor)
+    if session.changed_at is None:  # the first tree, but without any event that can be booked
+        return _changed(session, now, policy, factor)
+    settles_at = session.changed_at + policy.settle_after
     if now >= settles_at:
-        return _rest(replace(standing, state="settled", closed_at=now, rechecks=0), now, policy, stretch)
-    # The tree may be behind the notice; it is asked again soon.
-    lags = standing.notice == "rated" and not standing.interval
-    interval = policy.min_interval if lags else _next_interval(standing, policy, changed=False)
-    return replace(standing, state="active", interval=interval), min(now + stretch * interval, settles_at)
+        return _recheck(replace(session, state="settled", closed_at=now, rechecks=0), now, policy, factor)
+    # Rated, and still the old tree: it lags behind the notice, so poll again soon.
+    lags = session.notice == "rated" and not session.interval
+    interval = policy.min_interval if lags else _next_interval(session, policy, changed=False)
+    return replace(session, state="active", interval=interval), min(now + factor * interval, settles_at)
 
 
-def _next_interval(standing: SessionState, policy: PollPolicy, *, changed: bool) -> float:
-    """The next interval of a session whose answers are as good as can be had now."""
-    pace = NOTICE_SCHEDULES.get(standing.notice)
-    if pace is None:
-        return policy.min_interval if changed else _doubled(standing, policy)
-    first = pace.first * policy.reported_interval
-    if not standing.interval or (changed and not pace.grows_on_change):
+def _next_interval(session: SessionState, policy: PollPolicy, *, changed: bool) -> float:
+    """Return the interval after a good answer."""
+    schedule = NOTICE_SCHEDULES.get(session.notice)
+    if schedule is None:
+        return policy.min_interval if changed else _doubled(session, policy)
+    first = schedule.first * policy.reported_interval
+    if not session.interval or (changed and not schedule.grows_on_change):
         return first
-    grown = max(first, pace.growth * standing.interval)
-    return min(grown, max(policy.max_interval, first)) if standing.notice == "started" else grown
+    grown = max(first, schedule.growth * session.interval)
+    # While a call lasts no poll may be too far off: its `ended` may be the report that gets lost.
+    return min(grown, max(policy.max_interval, first)) if session.notice == "started" else grown
 
 
-def _doubled(standing: SessionState, policy: PollPolicy) -> float:
-    return min(policy.max_interval, max(policy.min_interval, 2 * standing.interval))
+def _doubled(session: SessionState, policy: PollPolicy) -> float:
+    return min(policy.max_interval, max(policy.min_interval, 2 * session.interval))
 
 
-def _again(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
-    interval = _doubled(standing, policy)
-    return replace(standing, interval=interval), now + stretch * interval
+def _failed(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    interval = _doubled(session, policy)
+    return replace(session, interval=interval), now + factor * interval
 
 
-def _incomplete(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
-    seen = now if standing.first_tree_at is None else standing.first_tree_at
-    return _again(replace(standing, first_tree_at=seen), now, policy, stretch)
+def _incomplete(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    first_tree_at = now if session.first_tree_at is None else session.first_tree_at
+    return _failed(replace(session, first_tree_at=first_tree_at), now, policy, factor)
 
 
-def _gone(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
-    if standing.state in {"missing", "settled"}:
-        return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
-    known_at = standing.discovered_at if standing.changed_at is None else standing.changed_at
+def _gone(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    if session.state in {"missing", "settled"}:
+        return _recheck(replace(session, rechecks=session.rechecks + 1), now, policy, factor)
+    known_at = session.discovered_at if session.changed_at is None else session.changed_at
     if now - known_at >= policy.not_found_timeout:
-        return _rest(replace(standing, state="missing", closed_at=now, rechecks=0), now, policy, stretch)
-    waited_for = standing.notice in {"started", "ended"}
-    interval = _doubled(standing, policy)
-    if waited_for:
-        interval = min(_next_interval(standing, policy, changed=False), max(policy.max_interval, interval))
-    return replace(standing, interval=interval), now + stretch * interval
+        return _recheck(replace(session, state="missing", closed_at=now, rechecks=0), now, policy, factor)
+    interval = _doubled(session, policy)
+    if session.notice in _REPORTED:
+        interval = min(_next_interval(session, policy, changed=False), max(policy.max_interval, interval))
+    return replace(session, interval=interval), now + factor * interval
 
 
-def _denied(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
-    if standing.state in {"denied", "settled"}:
-        return _rest(replace(standing, rechecks=standing.rechecks + 1), now, policy, stretch)
-    return _rest(replace(standing, state="denied", closed_at=now, rechecks=0), now, policy, stretch)
+def _denied(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    if session.state in {"denied", "settled"}:
+        return _recheck(replace(session, rechecks=session.rechecks + 1), now, policy, factor)
+    return _recheck(replace(session, state="denied", closed_at=now, rechecks=0), now, policy, factor)
 
 
-def _rest(standing: SessionState, now: float, policy: PollPolicy, stretch: float) -> Transition:
-    """Due again after each of the rechecks; after the last only while it is configured."""
+def _recheck(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    """Schedule the next recheck of a closed session; after the last one only a configured session is due again."""
     due_at: float | None = None
-    if standing.rechecks < len(policy.recheck_after):
-        since = standing.closed_at if standing.closed_at is not None else now
-        due_at = max(since + policy.recheck_after[standing.rechecks], now + policy.min_interval)
-    if standing.configured:
-        daily = now + stretch * policy.configured_recheck
-        due_at = daily if due_at is None else min(due_at, daily)
-    return standing, due_at
+    if session.rechecks < len(policy.recheck_after):
+        since = session.closed_at if session.closed_at is not None else now
+        due_at = max(since + policy.recheck_after[session.rechecks], now + policy.min_interval)
+    if session.configured:
+        configured = now + factor * policy.configured_recheck
+        due_at = configured if due_at is None else min(due_at, configured)
+    return session, due_at
 
 
-_STEPS = {
+_AFTER = {
     "changed": _changed,
     "unchanged": _unchanged,
     "incomplete": _incomplete,
     "gone": _gone,
     "denied": _denied,
-    "failed": _again,
+    "failed": _failed,
 }

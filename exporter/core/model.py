@@ -1,6 +1,6 @@
-"""The words that the rooms exchange: frozen records, no behaviour beyond their own shape.
+"""The records that the packages exchange, all frozen.
 
-Money is `Decimal` in the major unit of its currency, times are seconds since the epoch (UTC), absent is None.
+Money is `Decimal` in the major unit of its currency, times are seconds since the epoch (UTC), None is absent.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,34 +10,34 @@ from typing import Literal
 from msgspec import Struct
 
 UNKNOWN, NONE, OTHER = "unknown", "none", "other"
-"""Label values where the API says nothing understandable; where nothing applies; where many are folded into one."""
+"""Label values: the API states nothing readable; the label doesn't apply; the value was folded to bound the series."""
 
 
 class SessionRef(Struct, frozen=True, order=True):
-    """The name of a session at the API: what a source finds and a poll asks for."""
+    """The name of a session at the API; a source discovers it, a poll requests it."""
 
     account: str
     record_type: str
     event_id: str
     date_time: str | None = None
-    """ISO 8601 date or date-time that narrows the API's index; a wrong one makes it answer 404."""
+    """ISO 8601 date or date-time by which the API finds the event faster; with a wrong one it answers 404."""
 
 
 NoticeKind = Literal["", "started", "ended", "listed", "rated"]
-"""What a source says has just happened to a session; the empty one: it exists; listed: one of its events was rated."""
+"""What happened to a session, as a source reports it. Empty: it exists. `listed`: one of its events has its price."""
 
 
 class SessionNotice(Struct, frozen=True):
-    """A source's word on one session."""
+    """A source's report about one session."""
 
     ref: SessionRef
     kind: NoticeKind = ""
     substitute: SessionRef | None = None
-    """What is followed instead as long as the API doesn't know the session: an event of it that surely exists."""
+    """An event of the session that surely exists; it is polled instead while the API doesn't know the session."""
 
 
 class DetailRecord(Struct, frozen=True):
-    """One detail record, as far as discovery is concerned."""
+    """One detail record, reduced to the fields that discovery needs."""
 
     id: str
     record_type: str
@@ -54,48 +54,48 @@ class Event(Struct, frozen=True):
     product: str
     event_name: str
     id: str
-    """Empty when the node has none; such an event cannot be booked."""
+    """Empty if the node has none; such an event can't be booked."""
     ordinal: int
-    """0, or the place among twins: nodes of one key that the roll-up shows to be different events."""
+    """0, or the number among twins: nodes of one key that the roll-up shows to be different events."""
     record_type: str
     """Canonical, or the product's own name where the metadata doesn't know it."""
     parent: int
     """Index of the parent in `Session.events`; -1 at the root."""
     cost: Decimal | None
-    """The event's own cost, with the places that the API printed; None is unpriced, which is not zero."""
+    """The event's own cost with its printed places; None is unpriced, which is not zero."""
     cumulative: Decimal | None
     currency: str
     """ISO 4217, or `unknown`."""
     record: Mapping[str, object]
-    """The fields of its detail record that the configuration needs, and only those."""
+    """The fields of its detail record that the configuration needs, no others."""
 
 
 class Mismatch(Struct, frozen=True):
-    """A check of a tree that failed: its name, and by how much what differed."""
+    """A check of a tree that failed, with the difference."""
 
     check: str
     detail: str
 
 
 class Session(Struct, frozen=True):
-    """One session as one poll saw it: the tree, flat in pre-order, the root first."""
+    """One session as one poll read it: the events of the tree in pre-order, the root first."""
 
     ref: SessionRef
     events: tuple[Event, ...]
     complete: bool
-    """False when a cut subtree could not be had; then nothing may be concluded from what is absent."""
+    """False if a cut subtree could not be read; then an absent event may still exist."""
     mismatches: tuple[Mismatch, ...]
     cuts: int
-    """How many nodes were cut at max_depth."""
+    """Number of nodes whose subtree the API cut off at max_depth."""
     cuts_unresolved: int
 
 
 Labels = tuple[tuple[str, str], ...]
-"""Label names with their values, in the order of the family's labels."""
+"""(name, value) pairs in the order of the family's labels."""
 
 
 class EventAttributes(Struct, frozen=True):
-    """What the records say of one event: its labels, and the usage it was billed for."""
+    """The labels and the billed usage of one event, from its detail record."""
 
     labels: Labels
     """account, record_type, product, model (`none` unless an LLM turn), then the configured extra labels."""
@@ -103,11 +103,11 @@ class EventAttributes(Struct, frozen=True):
     output_tokens: int | None = None
     billed_seconds: Decimal | None = None
     at: float | None = None
-    """When the event happened, by its own record."""
+    """Time of the event, from its own record."""
 
 
 class SessionAttributes(Struct, frozen=True):
-    """What a session is as a whole; distinct events only."""
+    """Attributes of a whole session; distinct events only."""
 
     root_record_type: str
     session_kind: str
@@ -117,7 +117,7 @@ class SessionAttributes(Struct, frozen=True):
 
 
 class Exemplar(Struct, frozen=True, gc=False):
-    """One observation that a bucket points to."""
+    """One observation of a histogram bucket, with the session that it comes from."""
 
     event_id: str
     value: float
@@ -125,23 +125,23 @@ class Exemplar(Struct, frozen=True, gc=False):
 
 
 class Total(Struct, frozen=True, gc=False):
-    """One row of the ledger's totals, absolute: a counter, a gauge or a histogram."""
+    """One row of the ledger's totals with its absolute value: a counter, a gauge or a histogram."""
 
     row: int
     family: str
     labels: Labels
     value: Decimal
-    """Of a histogram: the sum of its observations."""
+    """For a histogram the sum of its observations."""
     exposed: bool
     """False: the series must be scraped at 0 before the value may be shown."""
     bounds: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
-    """Of a histogram: observations per bucket, not cumulative, the last one for +Inf."""
+    """For a histogram the observations per bucket, not cumulative, +Inf last."""
     exemplars: tuple[Exemplar | None, ...] = ()
 
 
 class Receipt(Struct, frozen=True):
-    """What one commit of the ledger changed, ready to be shown."""
+    """Everything that one commit of the ledger changed, for /metrics and the log."""
 
     totals: tuple[Total, ...] = ()
     sessions: tuple["SessionGauges", ...] = ()
@@ -150,7 +150,7 @@ class Receipt(Struct, frozen=True):
 
 
 class SessionGauges(Struct, frozen=True):
-    """One session as the bounded per-session gauges show it."""
+    """One session as the per-session gauges show it."""
 
     ref: SessionRef
     events: int
@@ -162,7 +162,7 @@ class SessionGauges(Struct, frozen=True):
 
 
 class FailedCheck(Struct, frozen=True):
-    """Something an operator may want to know: a check that began to fail, a bad record. Goes to the log."""
+    """A check that began to fail, or a bad record; goes to the log."""
 
     ref: SessionRef
     what: str
@@ -170,27 +170,27 @@ class FailedCheck(Struct, frozen=True):
 
 
 class StateChange(Struct, frozen=True):
-    """A session that has come into another state. Goes to the log."""
+    """A session that changed its state; goes to the log."""
 
     ref: SessionRef
     before: str
-    """Empty for one that is new."""
+    """Empty for a new session."""
     after: str
     why: str
-    """The source that named it, or the reason of the poll that was its last."""
+    """The source that discovered it, or the reason of its last poll."""
 
 
 class Claim(Struct, frozen=True):
-    """The right to poll a session once; a newer claim makes an older one stale."""
+    """The right to poll a session once; a newer claim of the same session makes it stale."""
 
     session: int
-    """The ledger's number of the session."""
+    """The session's id in the ledger."""
     number: int
-    """From one rising sequence: tells which of two polls was claimed later."""
+    """From one rising sequence, so the higher of two numbers was claimed later."""
     ref: SessionRef
     due_at: float
     fingerprint: bytes | None = None
-    """Fingerprint of the last answer, if booking the same one again would change nothing."""
+    """Fingerprint of the last answer, if booking the same answer again would change nothing."""
 
 
 class Poll(Struct, frozen=True):
@@ -199,14 +199,14 @@ class Poll(Struct, frozen=True):
     claim: Claim
     at: float
     outcome: Literal["tree", "same", "gone", "denied", "failed"]
-    """same: the answer was the last one again, to the byte, and was not read."""
+    """same: the answer had the fingerprint of the last one and was not read."""
     reason: str = ""
     session: Session | None = None
     attributes: tuple[EventAttributes, ...] = ()
     session_attributes: SessionAttributes | None = None
     detail: str = ""
-    """What the error said, of a poll that failed."""
+    """The error message of a failed poll."""
     fingerprint: bytes | None = None
-    """Fingerprint of the answer; None where it took several to see all of the tree."""
+    """Fingerprint of the answer; None if the tree was completed from several answers."""
     reread: "Callable[[], Poll] | None" = None
-    """Reads the same answer nonetheless, if booking it turns out to need it."""
+    """Reads a `same` answer after all; the ledger calls it if it must book the events again."""

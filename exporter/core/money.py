@@ -1,8 +1,7 @@
-"""Exact amounts: how they are read, added and written.
+"""Read, add and print exact amounts of money.
 
-Owns the one decimal context in which money is computed: 50 digits, and an operation that would have to round raises
-instead. Knows nothing of events or currencies. The surprising fact: Python's default context rounds at 28 digits
-without a word, and `Decimal()` reads `1_000` and Arabic digits, which no invoice means.
+All sums use one decimal context: 50 digits, and an operation that would have to round raises an error. Python's default
+context silently rounds at 28 digits.
 """
 
 import re
@@ -11,18 +10,19 @@ from decimal import Clamped, Context, Decimal, DivisionByZero, Inexact, InvalidO
 from functools import lru_cache
 
 DIGITS_MAX = 12
-"""Digits that an amount may have before, and after, the point; more is no price that anybody charges."""
+"""Most digits before, and most after, the decimal point; an amount with more is unpriced."""
 
 CONTEXT = Context(prec=50, traps=[Clamped, DivisionByZero, Inexact, InvalidOperation, Overflow])
 
 ZERO = Decimal(0)
 
+# Checked before Decimal() reads a text, since that also accepts `1_000` and Arabic digits.
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _TEXT_MAX = 64
 
 
 def read_decimal(text: str) -> Decimal | None:
-    """A JSON number that is no integer, with the places that it was printed with; None if Decimal can't hold it."""
+    """Return a JSON number with a fraction or exponent, keeping its printed places; None if Decimal can't hold it."""
     try:
         return Decimal(text)
     except InvalidOperation:
@@ -30,7 +30,7 @@ def read_decimal(text: str) -> Decimal | None:
 
 
 def read_amount(value: object) -> Decimal | None:
-    """An amount as the API sent it (decimal string or number), keeping its printed places; None if it is no price."""
+    """Return an amount of the API (decimal string or number), keeping its printed places; None if it is unpriced."""
     if isinstance(value, str):
         return _read_text(value) if len(value) <= _TEXT_MAX else None
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
@@ -38,7 +38,7 @@ def read_amount(value: object) -> Decimal | None:
     return None
 
 
-@lru_cache(maxsize=8192)  # some 2 MB: few prices exist, and each comes back with every poll
+@lru_cache(maxsize=8192)  # some 2 MB; few prices exist, and without it reading a tree takes 40 % longer
 def _read_text(text: str) -> Decimal | None:
     return _within_limits(Decimal(text)) if _NUMBER.fullmatch(text) else None
 
@@ -54,21 +54,25 @@ def _within_limits(amount: Decimal) -> Decimal | None:
         return None
     if exponent > 0:
         return Decimal((sign, digits + (0,) * exponent, 0))
-    beyond = -exponent - DIGITS_MAX  # cut by hand: no context is wide enough for every text
+    beyond = -exponent - DIGITS_MAX
     if beyond <= 0:
         return amount
+    # Zeros beyond the limit are cut on the digits, which works whatever the length; other digits make it no price.
     return None if any(digits[-beyond:]) else Decimal((sign, digits[:-beyond], -DIGITS_MAX))
 
 
 def add(left: Decimal, right: Decimal) -> Decimal:
+    """Return the exact sum."""
     return CONTEXT.add(left, right)
 
 
 def subtract(left: Decimal, right: Decimal) -> Decimal:
+    """Return the exact difference."""
     return CONTEXT.subtract(left, right)
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
+    """Return the exact sum of all amounts."""
     result = ZERO
     for amount in amounts:
         result = CONTEXT.add(result, amount)
@@ -76,12 +80,12 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
 
 
 def places(amount: Decimal) -> int:
-    """How many places behind the point the amount was printed with."""
+    """Return the number of decimal places that the amount was printed with."""
     return max(0, -int(amount.as_tuple().exponent))
 
 
 def amount_text(amount: Decimal) -> str:
-    """The plain, normalised decimal: no exponent, no trailing zeros, no negative zero."""
+    """Print an amount without an exponent, trailing zeros or a negative zero."""
     text = str(amount)
     if "E" in text:
         text = format(amount, "f")

@@ -1,8 +1,8 @@
-"""The record types: what they are called, what hangs below what, and which costs roll up.
+"""The record types: their names, which types stand below which, and which costs roll up.
 
-Owns the documented types (package data) and how the API's own metadata is laid over them; names every node of a tree
-by its canonical record type. Knows no tree and asks nobody. The surprising fact: a node states its product and event
-name, URLs want the record type, and the link that should give it carries the product in Telnyx's own example.
+The documented types are package data; the API's own metadata is merged over them. A node states its product and event
+name, while URLs need the record type. The link that should name it carries the product in Telnyx's own example, so
+`RecordTypes.canonical` weighs all three.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from exporter.core.model import UNKNOWN
 
 GROUP_UNDOCUMENTED: Final = "other"
-"""The API's metadata has no groups; the guide's remaining group takes the types that only the metadata knows."""
+"""The group of types that only the API's metadata knows: it has no groups."""
 
 _PATH = "session_analysis/"
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -36,9 +36,8 @@ class Relationship(Struct, frozen=True):
     child: str
     relationship_type: str
     local_field: str
-    """Field of the child's record ..."""
+    """Field of the child's record that equals `parent_field` of the parent's."""
     parent_field: str
-    """... that equals this field of the parent's."""
     cost_rollup: bool
     """The parent's cumulative cost includes the child's."""
     traversal_enabled: bool
@@ -47,7 +46,7 @@ class Relationship(Struct, frozen=True):
 
 
 class RecordType(Struct, frozen=True):
-    """A category of usage events; `name` is what URLs use."""
+    """A category of usage events; `name` is the one that URLs use."""
 
     name: str
     group: str
@@ -59,50 +58,61 @@ class RecordType(Struct, frozen=True):
 
 
 class RecordTypes:
-    """All known record types; a lookup for each question that a node raises."""
+    """All known record types, indexed for the questions that a tree raises."""
 
     def __init__(self, types: Iterable[RecordType], other_names: Mapping[Name, str] | None = None) -> None:
-        """`other_names`: products and event names besides those of the types themselves."""
+        """`other_names` maps further products and event names to record types."""
         self._types = {each.name: each for each in types}
         self._by_name = dict(other_names or {})
+        self._by_word = {name: name for name in self._types}  # first, so that no alias takes another type's name
+        types_of: dict[str, set[str]] = defaultdict(set)
         for each in self:
             if each.product and each.event:
                 self._by_name.setdefault((each.product, each.event), each.name)
-        self._by_word = self._words()
-        self._by_product = self._unique_products()
+            for alias in each.aliases:
+                self._by_word.setdefault(alias, each.name)
+        for (product, _), name in self._by_name.items():
+            types_of[product].add(name)
+        self._by_product = {product: names.pop() for product, names in types_of.items() if len(names) == 1}
         self._rollup = {(each.name, edge.child): edge.cost_rollup for each in self for edge in each.children}
         self._parents = {each.name: any(edge.traversal_enabled for edge in each.children) for each in self}
 
     @classmethod
     def documented(cls) -> "RecordTypes":
-        """The types of Telnyx's guide."""
+        """Return the types of Telnyx's guide."""
         data = files(__package__).joinpath("record_types.json").read_bytes()
         return cls(msgspec.json.decode(data, type=tuple[RecordType, ...]))
 
     def extended(self, metadata: bytes) -> "RecordTypes":
-        """These types and what the answer of `GET /session_analysis/metadata` adds to them.
+        """Return these types merged with the answer of `GET /session_analysis/metadata`.
 
-        Types, aliases, names and relationships are only added. Of a relationship that is known already the API's word
-        on roll-up and traversal counts, which the guide doesn't state. What can't be read is left out.
+        Types, aliases, names and relationships are only added. For a known relationship the API's values of roll-up
+        and traversal count, because the guide doesn't state them. Parts that can't be read are left out.
         """
         types, names = dict(self._types), dict(self._by_name)
-        for entry in _entries(metadata):
+        try:
+            entries = msgspec.json.decode(metadata, type=_Overview).record_types
+        except _UNREADABLE:
+            entries = ()
+        for entry in _readable(entries, _Entry):
+            if not entry.record_type:
+                continue
             known = types.get(entry.record_type)
-            types[entry.record_type] = _merged(known or _bare(entry), entry)
+            types[entry.record_type] = entry.merged_into(known)
             if entry.product and entry.event:
                 names.setdefault((entry.product, entry.event), entry.record_type)
         return RecordTypes(types.values(), names)
 
     def digest(self) -> bytes:
-        """16 bytes that differ if any answer here does."""
+        """Return 16 bytes that differ if any lookup here does."""
         known = msgspec.json.encode((list(self), sorted(self._by_name.items())))
         return hashlib.blake2b(known, digest_size=16).digest()
 
     def canonical(self, product: str, event_name: str, link: str | None) -> str:
-        """The record type of a node; its product's own name where no type fits, `unknown` where it has none.
+        """Return the record type of a node; if no type fits, its product or `unknown`.
 
-        `link` is its links.self: a record type or alias in it wins, unless it may as well be the product (`inference`
-        is both), in which case product and event name together tell more.
+        `link` is its links.self. A record type or alias in it wins, unless it equals the product: `inference` is both,
+        and then product and event name together are more precise.
         """
         word = _linked(link)
         linked = self._by_word.get(word)
@@ -112,20 +122,29 @@ class RecordTypes:
         return named or self._by_product.get(product) or product or UNKNOWN
 
     def rolls_up(self, parent: str, child: str) -> bool:
-        """Whether the parent's cumulative cost includes the child's; True for an edge that nobody has described."""
+        """Return whether the parent's cumulative cost includes the child's; True for an undescribed edge."""
         return self._rollup.get((parent, child), True)
 
     def may_have_children(self, record_type: str) -> bool:
+        """Return whether trees show anything below this type; True for an unknown type."""
         return self._parents.get(record_type, True)
 
     def above(self) -> dict[str, frozenset[str]]:
-        """For each type that may stand below another: all types that it may stand below, at any distance."""
+        """Return for each type that may stand below another all types above it, at any distance."""
         parents: dict[str, set[str]] = defaultdict(set)
         for each in self:
             for edge in each.children:
                 if edge.traversal_enabled and edge.child != each.name:
                     parents[edge.child].add(each.name)
-        return {name: frozenset(_reachable(name, parents) - {name}) for name in parents}
+        above: dict[str, frozenset[str]] = {}
+        for name in list(parents):
+            found: set[str] = set()
+            waiting = [name]
+            while waiting:
+                found |= (more := parents.get(waiting.pop(), set()) - found)
+                waiting += more
+            above[name] = frozenset(found - {name})
+        return above
 
     def __iter__(self) -> Iterator[RecordType]:
         return iter(self._types.values())
@@ -134,39 +153,19 @@ class RecordTypes:
         return len(self._types)
 
     def get(self, name: str) -> RecordType | None:
-        """The type of this name or alias."""
+        """Return the type of this name or alias."""
         return self._types.get(self._by_word.get(name, name))
-
-    def _words(self) -> dict[str, str]:
-        """Names first: no alias takes the name of another type, nor an alias that an earlier type has."""
-        words = {name: name for name in self._types}
-        for each in self:
-            for alias in each.aliases:
-                words.setdefault(alias, each.name)
-        return words
-
-    def _unique_products(self) -> dict[str, str]:
-        types_of: dict[str, set[str]] = defaultdict(set)
-        for (product, _), name in self._by_name.items():
-            types_of[product].add(name)
-        return {product: names.pop() for product, names in types_of.items() if len(names) == 1}
-
-
-def _reachable(name: str, parents: Mapping[str, set[str]]) -> set[str]:
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        found |= (more := parents.get(waiting.pop(), set()) - found)
-        waiting += more
-    return found
 
 
 def _linked(link: str | None) -> str:
-    """The first path part behind `session_analysis/`."""
+    """Return the first path part behind `session_analysis/`."""
     if not link:
         return ""
     word = link.partition(_PATH)[2].partition("/")[0]
     return unquote(word) if "%" in word else word
+
+
+# The API's metadata. Entries and relationships are decoded one by one, so that a bad one costs only itself.
 
 
 class _Via(Struct):
@@ -182,8 +181,8 @@ class _Edge(Struct):
     traversal_enabled: bool | None = None
     description: str | None = None
 
-    def over(self, known: Relationship | None) -> Relationship:
-        """The relationship with what is stated here; what nobody states is taken to hold, as most do."""
+    def merged_into(self, known: Relationship | None) -> Relationship:
+        """Return the relationship with the values stated here; roll-up and traversal default to True."""
         via = self.via or _Via()
         before = known or Relationship(
             child=self.child_record_type,
@@ -210,17 +209,27 @@ class _Entry(Struct):
     description: str | None = None
     child_relationships: tuple[Raw, ...] | None = None
 
+    def merged_into(self, known: RecordType | None) -> RecordType:
+        """Return the type with the aliases and relationships stated here."""
+        before = known or RecordType(
+            name=self.record_type,
+            group=GROUP_UNDOCUMENTED,
+            aliases=(),
+            product=self.product or "",
+            event=self.event or "",
+            description=self.description or "",
+            children=(),
+        )
+        children = {edge.child: edge for edge in before.children}
+        for edge in _readable(self.child_relationships, _Edge):
+            if edge.child_record_type:
+                children[edge.child_record_type] = edge.merged_into(children.get(edge.child_record_type))
+        aliases = dict.fromkeys((*before.aliases, *(self.aliases or ())))
+        return replace(before, aliases=tuple(aliases), children=tuple(children.values()))
+
 
 class _Overview(Struct):
     record_types: tuple[Raw, ...] = ()
-
-
-def _entries(metadata: bytes) -> list[_Entry]:
-    try:
-        overview = msgspec.json.decode(metadata, type=_Overview)
-    except _UNREADABLE:
-        return []
-    return [entry for entry in _readable(overview.record_types, _Entry) if entry.record_type]
 
 
 def _readable(items: Iterable[Raw] | None, kind: type[_T]) -> Iterator[_T]:
@@ -229,24 +238,3 @@ def _readable(items: Iterable[Raw] | None, kind: type[_T]) -> Iterator[_T]:
             yield msgspec.json.decode(item, type=kind)
         except _UNREADABLE:
             continue
-
-
-def _bare(entry: _Entry) -> RecordType:
-    return RecordType(
-        name=entry.record_type,
-        group=GROUP_UNDOCUMENTED,
-        aliases=(),
-        product=entry.product or "",
-        event=entry.event or "",
-        description=entry.description or "",
-        children=(),
-    )
-
-
-def _merged(known: RecordType, entry: _Entry) -> RecordType:
-    children = {edge.child: edge for edge in known.children}
-    for edge in _readable(entry.child_relationships, _Edge):
-        if edge.child_record_type:
-            children[edge.child_record_type] = edge.over(children.get(edge.child_record_type))
-    aliases = dict.fromkeys((*known.aliases, *(entry.aliases or ())))
-    return replace(known, aliases=tuple(aliases), children=tuple(children.values()))

@@ -1,24 +1,22 @@
-"""What is durable: followed sessions, booked events, totals.
+"""The durable state: discovered sessions, booked events, totals.
 
-Owns every read and write of them; whoever wants something booked hands over finished polls and gets a receipt of
-absolute totals. Performs no requests and shows nothing itself. Read `booking.Batch.book` first: it is one transaction
-of accounting from top to bottom. The surprising fact: nothing outside keeps a number of its own; memory is an image
-of the totals table and is thrown away after any error.
+All of it is read and written here, and nothing outside keeps a number of its own: a caller hands over finished polls
+and gets a receipt with absolute totals. `Ledger` has the operations; start reading at `accounting.batch.BatchWriter`,
+which is one transaction of accounting. Sends no requests and shows nothing.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from exporter.core.errors import LedgerError
 from exporter.core.lifecycle import PollPolicy
 from exporter.ledger.database import Engine, Reload
-from exporter.ledger.engine.sqlite import MemoryEngine, SqliteEngine
+from exporter.ledger.engine import sqlite
 from exporter.ledger.ledger import LEASE_SECONDS, Ledger
 from exporter.ledger.totals.totals import TotalsSettings
 from exporter.ledger.views.snapshot import Snapshot
-from exporter.ledger.views.sqlite_snapshot import file_snapshot
 
 __all__ = ["Ledger", "TotalsSettings", "on_server", "open_existing", "open_ledger", "open_scratch", "snapshot"]
 
@@ -30,17 +28,17 @@ def open_ledger(
     lease_seconds: float = LEASE_SECONDS,
     password_file: Path | None = None,
 ) -> Ledger:
-    """Open the ledger at a `sqlite:///` or `postgresql://` URL; makes its file or tables if there are none."""
+    """Open the ledger at a `sqlite:///` or `postgresql://` URL; create its file or tables if there are none."""
     return Ledger(_engine(url, password_file), policy, settings, lease_seconds)
 
 
 def open_scratch(policy: PollPolicy, settings: TotalsSettings) -> Ledger:
-    """A ledger in memory, for a booking that nobody keeps."""
-    return Ledger(MemoryEngine, policy, settings)
+    """Open a ledger in memory that ends with the process."""
+    return Ledger(sqlite.MemoryEngine, policy, settings)
 
 
 def open_existing(url: str, policy: PollPolicy, settings: TotalsSettings, password_file: Path | None = None) -> Ledger:
-    """Open a ledger that must be there already; raises LedgerError if it isn't."""
+    """Open a ledger that must exist; raise LedgerError if it doesn't."""
     if on_server(url):
         with snapshot(url, password_file):
             pass
@@ -49,30 +47,37 @@ def open_existing(url: str, policy: PollPolicy, settings: TotalsSettings, passwo
     return Ledger(_engine(url, password_file), policy, settings)
 
 
-def snapshot(url: str, password_file: Path | None = None) -> AbstractContextManager[Snapshot]:
-    """The ledger as it is now, for as long as the block takes; LedgerError if it can't be read."""
+@contextmanager
+def snapshot(url: str, password_file: Path | None = None) -> Iterator[Snapshot]:
+    """Yield a view of the ledger as it is now, for any thread; raise LedgerError if it can't be read."""
     if on_server(url):
-        from exporter.ledger.engine.errors import ServerAddress  # noqa: PLC0415 - psycopg, for whoever needs it
-        from exporter.ledger.views.postgres_snapshot import server_snapshot  # noqa: PLC0415
+        from exporter.ledger.engine import postgres  # noqa: PLC0415 - psycopg, only for those who need it
+        from exporter.ledger.engine.errors import ServerAddress  # noqa: PLC0415
 
-        return server_snapshot(ServerAddress.of(url, password_file))
-    return file_snapshot(path_of(url))
+        opened = postgres.read_only(ServerAddress.of(url, password_file))
+    else:
+        opened = sqlite.read_only(path_of(url))
+    with opened as connection:
+        view = Snapshot(connection)
+        view.check_version()
+        yield view
 
 
 def _engine(url: str, password_file: Path | None) -> Callable[[Reload], Engine]:
     if on_server(url):
         from exporter.ledger.engine.errors import ServerAddress  # noqa: PLC0415
-        from exporter.ledger.engine.postgres import PostgresEngine  # noqa: PLC0415 - psycopg, for whoever needs it
+        from exporter.ledger.engine.postgres import PostgresEngine  # noqa: PLC0415 - psycopg, only for those who need it
 
         return partial(PostgresEngine, ServerAddress.of(url, password_file))
-    return partial(SqliteEngine, path_of(url))
+    return partial(sqlite.SqliteEngine, path_of(url))
 
 
 def on_server(url: str) -> bool:
-    """Whether others may share the ledger."""
+    """Return whether the URL is of a server, so that several processes may share the ledger."""
     return url.startswith(("postgresql:", "postgres:"))
 
 
 def path_of(url: str) -> Path:
-    """The file that the URL names; resolved, for its lock is a file beside it: two names must not be two locks."""
+    """Return the file of a `sqlite:///` URL."""
+    # Links are resolved because the lock lies beside the file: two names of it must not be two locks.
     return Path(url.removeprefix("sqlite:///")).resolve()

@@ -1,8 +1,6 @@
-"""The two ends of a copy: a ledger that is read while nobody else has it, and one that is written.
+"""The two ends of a copy: a ledger that is read while no exporter runs on it, and one that is written.
 
-Owns how each is opened, and that no exporter runs on it meanwhile: a file has its lock; a server's `writers` table is
-locked, which whoever writes must change. Looks into no row. The surprising fact: a server is read in one transaction,
-however long it takes, since only one shows one state of all tables.
+A file has its lock; of a server the table `writers` is locked, which each transaction of an exporter changes first.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,12 +13,13 @@ from exporter.core.errors import LedgerError
 from exporter.ledger import on_server, path_of
 from exporter.ledger.database import Connection, Engine
 from exporter.ledger.engine.errors import ServerAddress, translate_error
-from exporter.ledger.engine.postgres import connect, ensure_tables
+from exporter.ledger.engine.postgres import ensure_tables
+from exporter.ledger.engine.postgres_connection import connect
 from exporter.ledger.engine.sqlite import SqliteEngine
 from exporter.ledger.schema.postgres import version_of
 
 SEEN_SECONDS = 60
-"""An exporter that wrote within this time is taken for alive."""
+"""An exporter that wrote within this time counts as running."""
 LOCK_MILLISECONDS = 5_000
 
 _Result = TypeVar("_Result")
@@ -29,43 +28,44 @@ _COLUMNS = (
     "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = ?"
     " AND data_type NOT IN ('timestamp with time zone', 'xid8') ORDER BY ordinal_position"
 )
-"""But for those that only a server has: who holds what until when, and which transaction changed it."""
+"""Without those that only PostgreSQL has: when a claim ends, and which transaction changed the row."""
 
 
 @contextmanager
 def open_original(url: str) -> Iterator[Connection]:
-    """The ledger there as it is now, for as long as the block takes; nobody writes to it meanwhile."""
+    """Yield the ledger in its present state, upgraded to this version; no exporter can write to it meanwhile."""
     if on_server(url):
-        with _reading_server(ServerAddress.of(url)) as connection:
+        with _open_server(ServerAddress.of(url)) as connection:
             yield connection
         return
     path = path_of(url)
     if not path.exists():
         raise LedgerError(f"{path} doesn't exist; name the ledger that is to be copied")
-    with closing(SqliteEngine(path, _unread)) as engine:
+    with closing(SqliteEngine(path, _no_image)) as engine:
         yield engine.connection
 
 
 @contextmanager
-def _reading_server(address: ServerAddress) -> Iterator[Connection]:
+def _open_server(address: ServerAddress) -> Iterator[Connection]:
     try:
         connection = connect(address)
         with closing(connection.driver):
             if version_of(connection) is None:
                 raise LedgerError(f"{address.location} holds no ledger; name the one that is to be copied")
             ensure_tables(connection)
+            # One transaction, however long the copy takes: only within one do all tables show the same state.
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             connection.execute("LOCK TABLE writers IN SHARE MODE")
-            _nobody_alive(connection, address.location)
+            _check_unused(connection, address.location)
             yield connection
     except psycopg.Error as error:
         raise translate_error(error, address) from error
 
 
 class CopyTarget(Protocol):
-    """Where a copy is written to."""
+    """The ledger that is written."""
 
     @property
     def location(self) -> str: ...
@@ -76,12 +76,12 @@ class CopyTarget(Protocol):
 
 
 def open_target(url: str) -> CopyTarget:
-    """The ledger there, with its tables if it had none; the caller closes it."""
-    return PostgresCopyTarget(ServerAddress.of(url)) if on_server(url) else SqliteEngine(path_of(url), _unread)
+    """Open the ledger at the URL, with new tables if it had none; the caller closes it."""
+    return PostgresCopyTarget(ServerAddress.of(url)) if on_server(url) else SqliteEngine(path_of(url), _no_image)
 
 
 class PostgresCopyTarget:
-    """A server without a place among its writers: what is copied was written by others."""
+    """A server on which this process doesn't register as a writer: others wrote what it copies."""
 
     def __init__(self, address: ServerAddress) -> None:
         self._address = address
@@ -113,42 +113,44 @@ class PostgresCopyTarget:
 
 
 def check_unused(target: CopyTarget) -> None:
-    """Within a transaction; raises LedgerError if an exporter runs there."""
+    """Raise LedgerError if an exporter runs on the target; within a transaction."""
     if target.connection.shared:
-        _nobody_alive(target.connection, target.location)
+        _check_unused(target.connection, target.location)
 
 
-def _nobody_alive(connection: Connection, place: str) -> None:
+def _check_unused(connection: Connection, location: str) -> None:
     query = "SELECT count(*) FROM writers WHERE seen > clock_timestamp() - ? * interval '1 second'"
-    (alive,) = connection.execute(query, (SEEN_SECONDS,)).fetchone()
-    if alive:
-        raise LedgerError(f"{place} is in use by {alive} exporter(s), or was within {SEEN_SECONDS} s; stop them first")
+    (running,) = connection.execute(query, (SEEN_SECONDS,)).fetchone()
+    if running:
+        raise LedgerError(
+            f"{location} is in use by {running} exporter(s), or was within {SEEN_SECONDS} s; stop them first"
+        )
 
 
 def columns(connection: Connection, table: str) -> list[str]:
-    """The columns that every engine has, in the order in which this one has them."""
+    """Return the columns that both engines have, in the order in which this one has them."""
     query = _COLUMNS if connection.shared else "SELECT name FROM pragma_table_info(?)"
     return [name for (name,) in connection.execute(query, (table,))]
 
 
 def last_claim(connection: Connection) -> int:
-    """The last claim number that was given."""
+    """Return the number of the last claim; 0 if there was none."""
     shared = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM claims"
     query = shared if connection.shared else "SELECT value FROM meta WHERE key = 'claims'"
     return int(connection.execute(query).fetchone()[0])
 
 
 def continue_numbers(connection: Connection, claim: int, numbered: Iterable[str]) -> None:
-    """Numbers go on after those that were copied: the claims', and the ids of these tables."""
-    if not connection.shared:
+    """Let new claims and ids follow those that were copied: claims after `claim`, ids in the `numbered` tables."""
+    if not connection.shared:  # SQLite takes the largest id by itself
         connection.execute("UPDATE meta SET value = ? WHERE key = 'claims'", (str(claim),))
         return
     connection.execute("SELECT setval('claims', ?, ?)", (max(claim, 1), claim > 0))
     for table in numbered:
         connection.execute(
-            f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), coalesce(max(id), 0) + 1, false) FROM {table}"  # noqa: S608 - names of `copying`
+            f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), coalesce(max(id), 0) + 1, false) FROM {table}"  # noqa: S608 - names of `copy`
         )
 
 
-def _unread(engine: Engine) -> None:
-    """No image is kept of what is only copied."""
+def _no_image(engine: Engine) -> None:
+    """Keep nothing in memory of a ledger that is only copied."""

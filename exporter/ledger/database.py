@@ -1,8 +1,7 @@
-"""What the ledger's modules ask of a database: statements with `?`, rows as tuples, one transaction around them.
+"""The interface between the ledger's modules and its two engines.
 
-Owns the words of that seam and no behaviour of an engine; SQLite's connection fits it as it is but for two facts about
-sharing. Statements are written once and run on every engine. The surprising fact: the engines differ in little but who
-else may be writing, so a module asks `shared`, not for an engine's name.
+Statements have `?` for parameters and run on both engines; rows are tuples. The engines differ in little but whether
+other processes write too, so modules ask `connection.shared`, never for an engine's name.
 """
 
 import sqlite3
@@ -13,11 +12,11 @@ _Result = TypeVar("_Result")
 
 
 class Cursor(Protocol):
-    """The answer to a statement."""
+    """The result of a statement."""
 
     @property
     def rowcount(self) -> int:
-        """Rows that were changed, by all of them if there were many."""
+        """How many rows were changed; of `executemany`, by all executions."""
 
     def fetchone(self) -> Any: ...
     def fetchmany(self, size: int = ..., /) -> list[Any]: ...
@@ -29,23 +28,27 @@ class Connection(Protocol):
     """One connection, within the caller's transaction."""
 
     shared: bool
-    """Others may be writing: what is read to be changed must be locked."""
+    """Other processes may write: rows must be locked when they are read to be changed."""
     for_update: str
-    """The end of a SELECT of rows that are going to be changed."""
+    """The end of a SELECT of rows that the transaction will change."""
 
     def execute(self, statement: str, values: Sequence[Any] = ..., /) -> Cursor: ...
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> Cursor: ...
 
-    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
-        """Insert many rows, as fast as it goes."""
+    def bulk_insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
+        """Insert many rows as fast as the engine can."""
 
     def write(self, statement: str, /, *rows: Sequence[Any]) -> None:
-        """Change something, once for each row; whoever shares the database may do it later in the transaction, in
-        order, for nobody waits for an answer.
+        """Run a statement whose result isn't needed, once for each row.
+
+        PostgreSQL buffers it and sends it in order, with the next statement that needs an answer: one round trip.
         """
 
-    def lock_task(self, what: str) -> None:
-        """Until the transaction ends, nobody else is beyond this line; what is read after it is what they left."""
+    def lock_task(self, name: str) -> None:
+        """Wait until no other transaction has locked this task; hold it until the transaction ends.
+
+        Rows that are read afterwards are as the holder before has left them.
+        """
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -54,60 +57,66 @@ class SqliteConnection(sqlite3.Connection):
     shared = False
     for_update = ""
 
-    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
+    def bulk_insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
         marks = ", ".join("?" * len(columns))
         self.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)  # noqa: S608 - our own names
 
     def write(self, statement: str, /, *rows: Sequence[Any]) -> None:
         self.executemany(statement, rows)
 
-    def lock_task(self, what: str) -> None:
-        """Its turn ends with the transaction anyway."""
+    def lock_task(self, name: str) -> None:
+        """Do nothing: the transaction has locked the file."""
 
 
 class TransactionConflict(Exception):
-    """Another transaction was quicker; begun again, this one sees what that did."""
+    """Another transaction was quicker; run again, this one sees what that one did."""
 
 
 class Engine(Protocol):
-    """An open database; what is kept in memory of it is made anew after any error."""
+    """An open database."""
 
     shared: bool
-    """There may be other writers."""
+    """Other processes may write."""
     retries: int
-    """How many transactions were begun again because others were in the way."""
+    """How many transactions were run again after a conflict with others."""
     restores: int
-    """How often it was written again after somebody had removed it."""
+    """How often the file was written again after its removal."""
 
     @property
     def writer(self) -> int:
-        """Whose totals this process writes; 0 is the only writer of a file, and has those of all that are gone."""
+        """The id under which this process writes totals.
+
+        0 is the only writer of a file; on a server, writer 0 has the totals of all processes that have ended.
+        """
 
     @property
     def location(self) -> str:
-        """What messages call it; holds no password."""
+        """Its name in messages, without a password."""
 
     @property
     def connection(self) -> Connection:
-        """Within `transact` or `read`."""
+        """The connection within `transact` or `read`."""
 
     @property
     def side_connection(self) -> Connection:
-        """For names that are given once for ever: where others write, outside the transaction, so none waits for it."""
+        """For rows that are inserted once and never change, such as label sets: on a server outside the transaction.
+
+        Within it, another writer that needs the same row would wait until this transaction ends.
+        """
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
         """Run in one transaction, perhaps more than once; after an error nothing of it is booked."""
 
     def read(self, work: Callable[[], _Result]) -> _Result:
-        """Run what only reads, on one view of the data."""
+        """Run what only reads, on one state of the data."""
 
     def size_bytes(self) -> int: ...
 
     def damage(self) -> list[str]:
-        """What the engine itself finds broken, within `read`."""
+        """Return what the engine finds broken, a line each; within `read`."""
 
     def close(self) -> None: ...
 
 
 Reload = Callable[[Engine], None]
-"""Called whenever what is kept in memory must be made anew from the connection."""
+"""Called when the opener's image of the tables in memory must be made again: at first, and after any error."""

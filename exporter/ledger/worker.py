@@ -1,10 +1,8 @@
-"""The thread that owns the ledger.
+"""The thread that owns the ledger: all its methods run there, one after the other.
 
-Owns who may touch it, and in which order: every call runs there, one after the other, sightings before all else that
-waits and otherwise in the order they were made. A batch of polls is bounded, so a sighting waits for one commit at
-most. Any event loop may call; the one that opened the ledger is told of all that was committed. The surprising fact:
-sightings can't keep polls waiting for ever, since all that come during one commit share the next, and in between there
-is a turn for others.
+Callers are coroutines of any event loop. Notices go before everything else that waits (`run_next`), since a webhook is
+answered only when its session is stored. They can't starve polls: all notices that arrive during one commit share the
+next one, and between two of those other calls have a turn.
 """
 
 import asyncio
@@ -21,7 +19,7 @@ from exporter.ledger.ledger import Ledger
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-_NEXT, _IN_TURN, _END = range(3)
+_NEXT, _IN_TURN, _END = range(3)  # priorities
 
 _Call = tuple["Future[Any]", Callable[[], Any]]
 
@@ -37,7 +35,7 @@ class LedgerWorker:
         self._opener: asyncio.AbstractEventLoop | None = None
 
     async def open(self, opener: Callable[[], Ledger]) -> None:
-        """May be tried again if it fails."""
+        """Open the ledger on the thread; may be tried again if it fails."""
         self._opener = asyncio.get_running_loop()
         if not self._thread.is_alive():
             self._thread.start()
@@ -49,7 +47,7 @@ class LedgerWorker:
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> _Result:
-        """`await thread.run(Ledger.claim, now, limits)`."""
+        """Run a method in turn: `await worker.run(Ledger.claim, now, limits)`."""
         ledger = self._ledger
         assert ledger is not None, "opened before anything runs, closed after all"
         return await self._submit(_IN_TURN, lambda: method(ledger, *args, **kwargs))
@@ -60,20 +58,18 @@ class LedgerWorker:
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> _Result:
-        """As `run`, but before all that waits: for what somebody waits for an answer to, perhaps before it is open."""
+        """Run a method before all that waits; raise LedgerAway if the ledger isn't open."""
         ledger = self._ledger
         if ledger is None:
             raise LedgerAway("the ledger is not open")
         return await self._submit(_NEXT, lambda: method(ledger, *args, **kwargs))
 
     def publish(self, show: Callable[[_Result], None], result: _Result) -> None:
-        """From within a call: have the loop that opened the ledger show what was committed, in order of the commits.
-
-        In two steps, as many as it takes until a coroutine there goes on that awaits `run`: so neither overtakes the
-        other, and an absolute value is never followed by an older one.
-        """
+        """Call `show(result)` on the loop that opened the ledger, in the order of commits; called within a method."""
         opener = self._opener
         assert opener is not None, "opened before anything runs"
+        # A coroutine that awaits `run` also continues two steps of the loop later. With one step only, the result of a
+        # later commit could be shown first, and an older absolute value would replace a newer one.
         opener.call_soon_threadsafe(opener.call_soon, show, result)
 
     @property
@@ -82,7 +78,7 @@ class LedgerWorker:
         return self._ledger is not None and self._thread.is_alive()
 
     async def close(self) -> None:
-        """Finish what waits, then close the ledger and end the thread."""
+        """Finish the calls that wait, then close the ledger and end the thread."""
         ledger, self._ledger = self._ledger, None
         if ledger is not None:
             await self._submit(_IN_TURN, ledger.close)
@@ -90,22 +86,19 @@ class LedgerWorker:
             self._waiting.put((_END, next(self._numbers), None))
             self._thread.join()
 
-    def _submit(self, turn: int, work: Callable[[], _Result]) -> "asyncio.Future[_Result]":
+    def _submit(self, priority: int, work: Callable[[], _Result]) -> "asyncio.Future[_Result]":
         done: Future[_Result] = Future()
-        self._waiting.put((turn, next(self._numbers), (done, work)))
+        self._waiting.put((priority, next(self._numbers), (done, work)))
         return asyncio.wrap_future(done)
 
     def _serve(self) -> None:
         while (call := self._waiting.get()[2]) is not None:
-            _perform(*call)
-
-
-def _perform(done: "Future[_Result]", work: Callable[[], _Result]) -> None:
-    if not done.set_running_or_notify_cancel():  # whoever called has gone before its turn
-        return
-    try:
-        result = work()
-    except BaseException as error:  # noqa: BLE001 - whoever called must hear of it, and the thread lives on
-        done.set_exception(error)
-    else:
-        done.set_result(result)
+            done, work = call
+            if not done.set_running_or_notify_cancel():
+                continue  # the caller was cancelled before its turn
+            try:
+                result = work()
+            except BaseException as error:  # noqa: BLE001 - the caller gets it, and the thread lives on
+                done.set_exception(error)
+            else:
+                done.set_result(result)

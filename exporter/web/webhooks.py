@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from exporter.core.errors import LedgerError, Rejected
 from exporter.core.model import UNKNOWN
 from exporter.log import fields
-from exporter.sources.replays import Place, ReplayWindow
+from exporter.sources.replays import ReplayWindow, WebhookId
 from exporter.sources.webhooks import Webhook, read, verify
 from exporter.web.uploads import DEFAULT_LIMITS, UploadLimits, Uploads
 
@@ -87,7 +87,7 @@ class WebhookRoutes:
         self._rejected = rejected
         self._uploads = Uploads(limits)
         self._replays = ReplayWindow()
-        self._in_progress: dict[Place, asyncio.Task[None]] = {}
+        self._in_progress: dict[WebhookId, asyncio.Task[None]] = {}
         self._closed = False
         self.waiting = 0
         """Senders that wait for their answer, after the last byte of their body; other threads may read it."""
@@ -159,12 +159,12 @@ class WebhookRoutes:
 
     async def _store_once(self, account: str, webhook: Webhook, now: float) -> None:
         """Store the webhook unless it was stored before; a duplicate that arrives meanwhile waits for the first."""
-        place = (account, webhook.id)
-        if self._replays.knows(place, now):
+        webhook_id = (account, webhook.id)
+        if self._replays.knows(webhook_id, now):
             return
-        task = self._in_progress.get(place)
+        task = self._in_progress.get(webhook_id)
         if task is None:
-            task = self._in_progress[place] = asyncio.create_task(self._store(place, webhook, now))
+            task = self._in_progress[webhook_id] = asyncio.create_task(self._store(webhook_id, webhook, now))
             task.add_done_callback(_retrieve)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -172,8 +172,8 @@ class WebhookRoutes:
         except TimeoutError:
             raise Rejected("unavailable") from None
 
-    async def _store(self, place: Place, webhook: Webhook, now: float) -> None:
-        account, _ = place
+    async def _store(self, webhook_id: WebhookId, webhook: Webhook, now: float) -> None:
+        account, _ = webhook_id
         try:
             await self._ingest(account, webhook)
         except LedgerError:
@@ -182,9 +182,9 @@ class WebhookRoutes:
             log.exception("webhook not stored", extra=fields(account=account))
             raise Rejected("unavailable") from error
         else:
-            self._replays.add(place, now)  # only now: a webhook that failed must be stored when it is sent again
+            self._replays.add(webhook_id, now)  # only now: a webhook that failed must be stored when it is sent again
         finally:
-            del self._in_progress[place]
+            del self._in_progress[webhook_id]
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:

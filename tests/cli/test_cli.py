@@ -27,6 +27,8 @@ from simulator import DOCUMENTED_ID, Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened
 from tests.support.exporting import PATIENCE_SECONDS, SCRAPER
 
+pytestmark = pytest.mark.slow
+
 KEY = "KEY018F-never-to-be-seen"
 PROG = "telnyx-session-exporter"
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -9,6 +9,7 @@ from exporter.config import Account, Config
 from exporter.core.catalog import FAMILIES
 from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
+from tools.configuration_page import setting_paths
 
 KEY = "KEY0123456789ABCDEF0123456789ABCDEF_abcdefghijklmnopqrstuv"
 
@@ -43,7 +44,7 @@ LEDGER_URL = (
 NOT_SHOWN = f"expected {LEDGER_URL}; what it holds is not shown, for there may be a password in it"
 VARIABLE = "the name of an environment variable, such as TELNYX_API_KEY"
 NOTHING = "nothing; remove the key to have its default"
-TOP_KEYS = "known here are accounts, sessions, discovery, polling, tree, metrics, ledger, budgets, web"
+TOP_KEYS = "known here are accounts, discovery, sessions, metrics, budgets, ledger, polling, tree, web"
 CURRENCY = "three capital letters (ISO 4217), such as USD"
 
 BAD_SETTINGS = {
@@ -204,9 +205,9 @@ BAD_SETTINGS = {
     "yes: 1": f"yes: unknown key; {TOP_KEYS}",
     '"a\\nb": 1': f'"a\\nb": unknown key; {TOP_KEYS}',
     "polling: {<<: {scheduler_interval_seconds: 2}}": (
-        "polling.<<: unknown key; known here are scheduler_interval_seconds, min_interval_seconds, "
-        "max_interval_seconds, settle_after_seconds, recheck_after_seconds, not_found_timeout_seconds, "
-        "reported_interval_seconds, timeout_seconds, max_attempts, configured_recheck_seconds"
+        "polling.<<: unknown key; known here are min_interval_seconds, max_interval_seconds, settle_after_seconds, "
+        "recheck_after_seconds, reported_interval_seconds, not_found_timeout_seconds, configured_recheck_seconds, "
+        "scheduler_interval_seconds, timeout_seconds, max_attempts"
     ),
     "sessions: [{event_id: a}]": "sessions[0].record_type: missing; expected a record type, such as call-session",
     "sessions: [call-session/a]": ('sessions[0]: expected settings below it (key: value), got "call-session/a"'),
@@ -270,7 +271,7 @@ def test_a_former_key_is_refused_with_the_new_name(old: str, new: str) -> None:
     *sections, key = old.split(".")
     text = "".join(f"{section}: {{" for section in sections) + f"{key}: 1" + "}" * len(sections)
     assert message(text) == f"{old}: renamed; write {new} instead"
-    assert any(path.startswith(f"{'.'.join(sections)}.{new}") for path in config.setting_paths())
+    assert any(path.startswith(f"{'.'.join(sections)}.{new}") for path in setting_paths())
 
 
 BAD_DOCUMENTS: dict[str | bytes, str] = {

@@ -1,4 +1,4 @@
-"""The pages made from the rows: config.yaml, docs/configuration.md, and the dump for a log."""
+"""config.yaml and docs/configuration.md say what the settings are."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import msgspec
 from exporter import config
 from exporter.config.document import read_document
 from exporter.core.model import SessionRef
+from tools.configuration_page import page, setting_paths
 
 TOP = Path(__file__).parents[2]
 
@@ -28,7 +29,7 @@ def test_config_yaml_holds_every_setting() -> None:
     ]
     assert read.metrics.labels == (config.Label(name="assistant", field="assistant_id", values=("support", "sales")),)
     named = {re.sub(r"\[\d+\]", "[]", path) for path in _paths(read_document(text.encode(), "config.yaml"), "")}
-    assert sorted(set(config.setting_paths()) - named) == []
+    assert sorted(set(setting_paths()) - named) == []
 
 
 def _paths(value: object, path: str) -> list[str]:
@@ -41,14 +42,14 @@ def _paths(value: object, path: str) -> list[str]:
 
 
 def test_the_reference_is_current() -> None:
-    """docs/configuration.md is what the rows say now; `make docs` writes it."""
-    assert (TOP / "docs" / "configuration.md").read_text() == config.reference()
+    """docs/configuration.md is generated from the settings as they are; `make docs` writes it."""
+    assert (TOP / "docs" / "configuration.md").read_text() == page()
 
 
 def test_the_reference_explains_every_setting() -> None:
     """Each setting has a line in the reference with all four cells filled."""
-    lines = re.findall(r"(?m)^\| `\w+` \| (.+) \| (.+) \| (.+) \|$", config.reference())
-    assert len(lines) == len(list(config.setting_paths()))
+    lines = re.findall(r"(?m)^\| `\w+` \| (.+) \| (.+) \| (.+) \|$", page())
+    assert len(lines) == len(list(setting_paths()))
 
 
 def test_a_dump_is_plain_and_can_be_read_again() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from exporter import config
 from exporter.config import Config
 from exporter.core.errors import ConfigError
+from tools.configuration_page import setting_paths
 
 SCALARS = st.one_of(
     st.sampled_from(
@@ -21,7 +22,7 @@ SCALARS = st.one_of(
     st.text(max_size=8),
     st.text(max_size=8).map(repr),
 )
-KEYS = st.sampled_from(sorted(set(re.findall(r"\w+", " ".join(config.setting_paths()))))) | SCALARS
+KEYS = st.sampled_from(sorted(set(re.findall(r"\w+", " ".join(setting_paths()))))) | SCALARS
 VALUES = st.recursive(
     SCALARS,
     lambda below: (

@@ -173,6 +173,7 @@ def test_too_deep_to_read() -> None:
     assert "Alice" not in json.dumps(DEFAULT.record({"to": record}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", ["1", "+", "+1", "(", "a", "a@", "@", "sip:", "1-", "-", ".", "%2B", "%40", "+1((", "a.", "1 ", "123-"]
 )

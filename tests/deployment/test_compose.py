@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import yaml
 
 from exporter import __version__, config
@@ -22,6 +23,8 @@ from tests.deployment.test_image import program
 from tests.support.exporting import SCRAPER, net, read
 from tests.support.waiting import until
 from tools.generate_docs import TOP
+
+pytestmark = pytest.mark.slow
 
 COMPOSE = TOP / "compose.yaml"
 FOLDER = TOP / "deploy" / "compose"

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 import yaml
 
 from exporter import config
@@ -23,6 +24,8 @@ from tests.project.test_docs import examples
 from tests.support.exporting import net, read, same, stated
 from tests.support.processes import KEY
 from tools.generate_docs import TOP
+
+pytestmark = pytest.mark.slow
 
 PAGE = (TOP / "docs" / "deploying.md").read_text()
 LEDGER = "/data/ledger.sqlite"

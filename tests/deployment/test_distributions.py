@@ -28,6 +28,8 @@ from tests.support.exporting import SCRAPER, read
 from tests.support.waiting import until
 from tools.generate_docs import TOP
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = ("exporter", "simulator")
 """Each package is a distribution of its own."""
 UNREACHABLE = "accounts: [{name: main, api_key_env: TELNYX_API_KEY, base_url: http://127.0.0.1:1/v2}]\n"

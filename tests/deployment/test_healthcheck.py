@@ -15,6 +15,8 @@ from exporter.web import HealthStatus
 from tests.support.web_surface import running
 from tests.web.test_tls import HASH, IF_GIVEN, PLAIN, REQUIRED, SECURE, TLS, serving
 
+pytestmark = pytest.mark.slow
+
 HEALTHY = "telnyx-session-exporter is healthy.\n"
 USERS = f"basic_auth_users: {{dave: {HASH}}}\nrate_limit: {{interval: 1h, burst: 1}}\n"
 

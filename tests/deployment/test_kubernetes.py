@@ -18,6 +18,8 @@ from exporter.web.guard import HEALTH
 from tests.deployment.test_image import instructions, program
 from tools.generate_docs import TOP
 
+pytestmark = pytest.mark.slow
+
 FOLDER = TOP / "deploy" / "kubernetes"
 OVERLAYS = ("fleet", "sidecar", "standalone")
 VERSIONS = ("1.29", "1.31", "1.33", "1.35", "1.37")

@@ -25,6 +25,8 @@ from tests.support.exporting import PATIENCE_SECONDS, SCRAPER, Samples, net, rea
 from tests.support.processes import KEY, Process
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = "http://127.0.0.1:1/v2"
 WORLD = SimulatorSettings(speed=0.0, history_seconds=200_000.0, sessions_per_hour=2, sessions_max=60, api_key=KEY)
 STARTED_SECONDS = 30.0

@@ -261,6 +261,7 @@ def command(folder: Path, content: bytes, *arguments: str) -> subprocess.Complet
     return asyncio.run(play())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_the_command_prints_each_form(tmp_path: Path, form: str) -> None:
     """Exit 0, the form on standard output and nothing besides, harmless in a terminal, and no file is left."""
@@ -290,6 +291,7 @@ FAILURES: Mapping[str, tuple[bytes, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", FAILURES)
 def test_the_command_says_why_it_failed(tmp_path: Path, status: str) -> None:
     """Exit 1, nothing on standard output in any form, and one line: what, where, the cure."""

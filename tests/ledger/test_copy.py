@@ -26,6 +26,8 @@ from tests.support.postgres import Postgres
 from tests.support.trees import node
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SESSIONS = 25
 EXACT = "12345678.123456789012"
 

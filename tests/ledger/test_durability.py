@@ -22,6 +22,8 @@ from tests.ledger.test_ledger import net as booked
 from tests.support.exporting import Exporting, Samples, config, exporting, net, same, stated
 from tests.support.trees import node
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600.0
 LONGEST_SECONDS = 1.1 * HOUR + 1
 Fault = Callable[[Path], AbstractContextManager[None]]
@@ -167,7 +169,7 @@ def test_a_file_system_that_breaks_down_is_said_and_the_next_start_has_it_all(
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the ledger's failures were said to be; each only as it begins."""
     return [
-        record.__dict__["facts"]["error"]
+        record.__dict__["fields"]["error"]
         for record in caplog.records
         if record.getMessage() == "ledger failed; polling waits until it can be written"
     ]

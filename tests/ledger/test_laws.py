@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.json import encode
@@ -374,6 +375,7 @@ acts = st.tuples(st.sampled_from(ACTS), st.integers(0, 99), st.integers(0, 99))
 steps = given(st.lists(st.integers(0, 99), min_size=3, max_size=6), st.lists(acts, min_size=40, max_size=60))
 
 
+@pytest.mark.slow
 @steps
 def test_the_bookkeeper_agrees_at_every_step(followed: list[int], played: list[tuple[Act, int, int]]) -> None:
     """Whatever Telnyx shows, in whatever order it arrives: every total is what was shown, and no counter falls."""
@@ -437,6 +439,7 @@ Moments = list[tuple[int, int]]
 Follows = list[tuple[int, bool, Moments]]
 
 
+@pytest.mark.slow
 @beginnings
 def test_sessions_are_the_outermost_roots_in_any_order(
     events: Moments, followed: Follows, soon: Moments, later: Moments

@@ -58,4 +58,4 @@ def test_a_bad_password_is_not_shown(guarded: str, tmp_path: Path, content: str 
     with pytest.raises(LedgerError) as refused:
         opened(guarded, file)
     assert "PASSWORD-" not in str(refused.value)
-    assert ("mend its name, password" if content else "ledger.password_file: ") in str(refused.value)
+    assert ("check its name, password" if content else "ledger.password_file: ") in str(refused.value)

@@ -20,6 +20,8 @@ from tests.ledger.test_writers import Village, comes_to_rest, live_together, ris
 from tests.support.postgres import Bouncer, Postgres, running
 from tests.support.trees import node
 
+pytestmark = pytest.mark.slow
+
 
 def name_of(url: str) -> str:
     return url.rpartition("/")[2]
@@ -53,9 +55,9 @@ def test_a_server_that_can_only_be_read_is_away(postgres: Postgres, database: st
         (claim,) = ledger.claim(0.0, ALL)
         read_only(postgres, "on")
         try:
-            with pytest.raises(LedgerAway, match=r"can be read only.*name all servers in ledger\.url"):
+            with pytest.raises(LedgerAway, match=r"is read-only.*name all servers in ledger\.url"):
                 ledger.commit([poll(claim, CALL, 0.0)])
-            with pytest.raises(LedgerAway, match="can be read only"):
+            with pytest.raises(LedgerAway, match="is read-only"):
                 opened(database)
             assert len(ledger.totals()) > 0
         finally:
@@ -90,7 +92,7 @@ def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
     url = small.url(small.create_database())
     with ExitStack() as stack:
         others = [stack.enter_context(psycopg.connect(url)) for _ in range(6)]
-        with pytest.raises(LedgerAway, match="has no connection left; raise max_connections, or put pgbouncer before"):
+        with pytest.raises(LedgerAway, match="has no free connection; raise max_connections, or put pgbouncer before"):
             opened(url)
         for other in others[:3]:
             other.close()
@@ -101,7 +103,7 @@ def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("postgres@", "nobody@"), "refuses the exporter's user; mend its name"),
+        (("postgres@", "nobody@"), "refuses the exporter's user; check its name"),
         (("/ledger", "/elsewhere"), "has no such database; create it"),
     ],
 )

@@ -10,9 +10,11 @@ from exporter.core.errors import LedgerError
 from exporter.ledger import Ledger
 from exporter.ledger.engine.errors import ServerAddress
 from exporter.ledger.engine.postgres import PostgresEngine
-from exporter.ledger.engine.timeouts import ServerTimeouts
+from exporter.ledger.engine.postgres_connection import ServerTimeouts
 from tests.ledger.test_ledger import POLICY, SETTINGS
 from tests.support.postgres import running
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_server_that_stands_still_is_given_up() -> None:

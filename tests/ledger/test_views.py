@@ -14,7 +14,7 @@ from exporter.core.errors import LedgerError
 from exporter.core.model import Claim, Poll, SessionRef
 from exporter.ledger import Ledger, snapshot
 from exporter.ledger.schema.ranks import rank
-from exporter.ledger.views.failures import PER_REASON_MAX
+from exporter.ledger.views.history import PER_REASON_MAX
 from exporter.ledger.views.listing import Order, SessionQuery, Sort
 from exporter.ledger.views.models import SessionListRow
 from tests.support.looking import CALL, follow, ledger_in, look
@@ -313,5 +313,5 @@ def test_the_audit_finds_sessions_in_a_wrong_place(tmp_path: Path, tampering: st
     writer.execute(tampering)
     writer.commit()
     writer.close()
-    assert ledger.check() == ["session 1 does not stand in the lists of the pages as it is"]
+    assert ledger.check() == ["session 1: its row in the session index is wrong"]
     ledger.close()

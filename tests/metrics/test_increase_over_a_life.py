@@ -24,6 +24,7 @@ from exporter.ledger import Ledger
 from simulator import Bills, SimulatorSettings, running
 from tests.support.exporting import SCRAPER, Exporting, config, exporting, net, same, stated
 from tests.support.programs import make_blocks, prometheus_of
+from tests.support.stepped import TICK_SECONDS
 
 MINUTE, HOUR = 60, 3600
 FAMILIES = (
@@ -142,7 +143,7 @@ async def played(folder: Path) -> Life:
         plain = config(simulated, folder)
         before = replace(
             plain,
-            polling=replace(plain.polling, scheduler_interval_seconds=60.0, settle_after_seconds=48.0 * HOUR),
+            polling=replace(plain.polling, scheduler_interval_seconds=TICK_SECONDS, settle_after_seconds=48.0 * HOUR),
             metrics=replace(plain.metrics, new_series_zero_seconds=150.0),
             budgets=(Budget(name="all", amount=Decimal(100)),),
         )

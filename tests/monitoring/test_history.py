@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.support.history import DAY, START, lived
 from tests.support.stepped import MEASURED
+
+pytestmark = pytest.mark.slow
 
 LIVED_SECONDS = 1.5 * DAY
 ERROR_SHARE = 0.3

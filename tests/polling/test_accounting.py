@@ -157,6 +157,7 @@ async def played(url: str, settings: SimulatorSettings) -> tuple[Witness, Sample
             return witness, samples, await exporter.truth()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_three_days_of_everything_are_exact(ledger_url: str, seed: int) -> None:
     """All kinds of bills, overlapping roots, 30 % faults and restarts: every sum equals the truth to the last digit.

@@ -9,6 +9,8 @@ import pytest
 from benchmarks.following import Sources, measure
 from simulator import SimulatorSettings, running
 
+pytestmark = pytest.mark.slow
+
 STEP_SECONDS = 20.0
 WORLD = SimulatorSettings(speed=0.0, sessions_per_hour=30, sessions_max=20)
 """None of its trees is deeper than the API shows at once; one that is takes one more request each time."""

@@ -3,6 +3,7 @@
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -50,15 +51,17 @@ def _name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {
-    _name(path): ast.parse(path.read_text())
-    for package in ("exporter", "simulator")
-    for path in sorted((TOP / package).rglob("*.py"))
-}
+MODULES = {_name(path): path for package in ("exporter", "simulator") for path in sorted((TOP / package).rglob("*.py"))}
 
-TEST_FILES = {str(path.relative_to(TESTS)): ast.parse(path.read_text()) for path in sorted(TESTS.rglob("test_*.py"))}
+TEST_FILES = {str(path.relative_to(TESTS)): path for path in sorted(TESTS.rglob("test_*.py"))}
 
 every_module = pytest.mark.parametrize("module", MODULES)
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    """Return the file's tree, parsed when a test asks: every worker imports this module, one runs its tests."""
+    return ast.parse(path.read_text())
 
 
 def _package(module: str) -> str:
@@ -99,13 +102,15 @@ def _named(tree: ast.AST) -> set[str]:
 def test_imports_come_from_lower_packages(module: str) -> None:
     """A module imports only from its own package and from packages below it."""
     place = ORDER.index(_package(module))
-    ours = [name for name in _imports(MODULES[module]) if name in MODULES and _package(name) != "exporter"]
+    ours = [name for name in _imports(_parsed(MODULES[module])) if name in MODULES and _package(name) != "exporter"]
     assert [name for name in ours if ORDER.index(_package(name)) > place] == []
 
 
 def test_no_import_cycles() -> None:
     """No module imports itself, however many modules are between."""
-    imports = {module: {name for name in _imports(tree) if name in MODULES} for module, tree in MODULES.items()}
+    imports = {
+        module: {name for name in _imports(_parsed(path)) if name in MODULES} for module, path in MODULES.items()
+    }
     TopologicalSorter(imports).prepare()  # raises CycleError, which names the modules
 
 
@@ -113,8 +118,8 @@ def test_class_names_are_unique() -> None:
     """A reader who meets a class's name finds one class of that name."""
     names = Counter(
         node.name
-        for tree in MODULES.values()
-        for node in ast.walk(tree)
+        for path in MODULES.values()
+        for node in ast.walk(_parsed(path))
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert [name for name, count in names.items() if count > 1] == []
@@ -123,13 +128,13 @@ def test_class_names_are_unique() -> None:
 @pytest.mark.parametrize("module", [module for module in MODULES if _package(module) == "exporter.core"])
 def test_core_is_pure(module: str) -> None:
     """The core knows no event loop, no network, no database, no web and no client library."""
-    assert {name.split(".")[0] for name in _imports(MODULES[module])} & IMPURE == set()
+    assert {name.split(".")[0] for name in _imports(_parsed(MODULES[module]))} & IMPURE == set()
 
 
 @every_module
 def test_law(module: str) -> None:
     """Every module opens with its law: a docstring whose first sentence says something."""
-    first = (ast.get_docstring(MODULES[module]) or "").partition(".")
+    first = (ast.get_docstring(_parsed(MODULES[module])) or "").partition(".")
     assert first[1], "no full stop"
     assert len(first[0].split()) >= 5, first[0]
 
@@ -137,18 +142,20 @@ def test_law(module: str) -> None:
 @pytest.mark.parametrize("module", [module for module in MODULES if module not in CLOCK_OWNERS])
 def test_time_is_an_argument(module: str) -> None:
     """Only the system clock and the commands that start a process name the real clock."""
-    assert _named(MODULES[module]) & CLOCKS == set()
+    assert _named(_parsed(MODULES[module])) & CLOCKS == set()
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "exporter.log"])
 def test_logging_is_set_up_in_one_place(module: str) -> None:
     """No module but log changes what is logged, or where to."""
-    assert {name.rpartition(".")[2] for name in _named(MODULES[module])} & LOGGING_SETTERS == set()
+    assert {name.rpartition(".")[2] for name in _named(_parsed(MODULES[module]))} & LOGGING_SETTERS == set()
 
 
 def test_importing_log_sets_nothing_up() -> None:
     """The log module does nothing to logging until it is asked to."""
-    outside = [node for node in MODULES["exporter.log"].body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    outside = [
+        node for node in _parsed(MODULES["exporter.log"]).body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    ]
     named = set().union(*map(_named, outside))
     assert {name.rpartition(".")[2] for name in named} & LOGGING_SETTERS == set()
 
@@ -158,7 +165,7 @@ def test_every_test_states_a_fact(file: str) -> None:
     """Every test has a docstring that is a sentence."""
     tests = [
         node
-        for node in ast.walk(TEST_FILES[file])
+        for node in ast.walk(_parsed(TEST_FILES[file]))
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     ]
     assert [test.name for test in tests if not (ast.get_docstring(test) or "").endswith(".")] == []

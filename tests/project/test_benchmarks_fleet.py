@@ -12,6 +12,8 @@ from benchmarks.replicas import Size
 from exporter.ledger.copy import copy
 from tests.support.postgres import Postgres
 
+pytestmark = pytest.mark.slow
+
 
 def rows(lines: list[str]) -> list[list[str]]:
     """The cells of all tables, without their heads."""

@@ -21,6 +21,8 @@ from exporter.ledger import Ledger, TotalsSettings, open_ledger
 from exporter.ledger.queue.sessions import START
 from exporter.runtime.plan import policy
 
+pytestmark = pytest.mark.slow
+
 SESSIONS, LIVE = 60, 20
 CONFIG = Config(budgets=(Budget(name="all", amount=Decimal(100), currency="USD", window="month"),))
 

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks import rendering, scrapes, webhooks
 from benchmarks.machine import machine
+
+pytestmark = pytest.mark.slow
 
 
 def columns(line: str) -> int:

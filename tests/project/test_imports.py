@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ABSENT = ("cryptography", "jinja2", "grafana_foundation_sdk", "simulator", "tools.dashboards")
 """What only a command beside `run`, a page, a webhook or TLS needs."""
 
@@ -15,7 +17,7 @@ SHOWN = "import sys, {}; print(*(name for name in {!r} if name in sys.modules))"
     ("module", "needed"),
     [
         ("exporter.cli.run", ""),
-        ("exporter.sources.signature", "cryptography"),
+        ("exporter.sources.webhooks", ""),
     ],
 )
 def test_what_is_not_needed_is_not_imported(module: str, needed: str) -> None:

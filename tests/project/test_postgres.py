@@ -12,6 +12,8 @@ from tests.support.keeper import kept, working_in
 from tests.support.postgres import MODES, Bouncer, Postgres, running
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_test_has_a_database_of_its_own(database: str, postgres: Postgres) -> None:
     """It is empty, may be written to, and takes money as it is."""

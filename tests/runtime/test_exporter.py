@@ -105,6 +105,7 @@ def test_openmetrics_carries_the_session_as_an_exemplar(tmp_path: Path) -> None:
     run(scenario, EXAMPLE, tmp_path, DOCUMENTED_ID)
 
 
+@pytest.mark.slow
 def test_a_simulated_day_is_booked_to_the_last_digit(tmp_path: Path) -> None:
     """Hundreds of live sessions, polled while they grow and are rated late: /metrics equals the truth."""
 
@@ -159,6 +160,7 @@ BAD_ANSWERS: list[tuple[str, Answer, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "bad", "reason"), BAD_ANSWERS, ids=[row[0] for row in BAD_ANSWERS])
 def test_a_bad_answer_fails_its_own_poll_only(tmp_path: Path, what: str, bad: Answer, reason: str) -> None:
     """It is counted with its reason, the other session is booked, and the bad one is asked for again."""

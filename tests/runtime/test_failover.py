@@ -22,6 +22,8 @@ from tests.support.postgres import free_port
 from tests.support.replicas import Fleet, write_config
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 class Writer(Thread):
     """Commits one number after the other, over whichever node takes it, until it is told to stop."""

@@ -72,7 +72,7 @@ def test_a_scheduler_that_stands_still_is_unhealthy(tmp_path: Path) -> None:
                 await asyncio.to_thread(going.wait)
                 clock.leapt = STUCK_SECONDS
                 try:
-                    assert await health(exporter) == (503, "the scheduler has not ticked for long\n")
+                    assert await health(exporter) == (503, "the scheduler has not ticked for too long\n")
                 finally:
                     goes_on.set()
                 await hanging
@@ -175,6 +175,7 @@ def test_sigterm_refuses_webhooks_and_books_what_is_under_way(tmp_path: Path, fr
     assert ("before",) in ledger_rows(tmp_path, "SELECT event_id FROM sessions")
 
 
+@pytest.mark.slow
 def test_sigterm_ends_within_bounded_time(tmp_path: Path, free_port: int) -> None:
     """A poll whose answer never comes is abandoned, and stays due for the next start."""
 
@@ -208,6 +209,7 @@ def test_a_second_sigterm_ends_at_once(tmp_path: Path, free_port: int) -> None:
     with_api(play, silent=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_sigkill_right_after_sigterm_loses_nothing(tmp_path: Path, free_port: int) -> None:
     """A webhook that was answered with 204 is in the ledger, however the process ended a moment later."""

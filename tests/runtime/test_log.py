@@ -47,7 +47,7 @@ def test_logfmt() -> None:
     line = stream.getvalue()
     assert re.match(STAMP, line.removeprefix("ts="))
     assert line.partition(" ")[2] == (
-        'level=warn logger=poll msg="bill moved" account=default cost=0.2128 turns=5 why="a b"\n'
+        'level=warn logger=polling.poller msg="bill moved" account=default cost=0.2128 turns=5 why="a b"\n'
     )
 
 
@@ -59,7 +59,7 @@ def test_json() -> None:
     assert re.fullmatch(STAMP, line.pop("ts"))
     assert line == {
         "level": "info",
-        "logger": "poll",
+        "logger": "polling.poller",
         "msg": "bill moved",
         "cost": "0.20",
         "turns": 5,
@@ -73,7 +73,7 @@ def test_time_is_utc() -> None:
     """The time of a line is RFC 3339 in UTC, with milliseconds, whatever the machine's zone."""
     record = log.makeRecord(log.name, logging.INFO, __file__, 1, "m", (), None)
     record.created = 1_773_739_800.1239
-    assert FORMATS["logfmt"]().format(record) == "ts=2026-03-17T09:30:00.123Z level=info logger=poll msg=m"
+    assert FORMATS["logfmt"]().format(record) == "ts=2026-03-17T09:30:00.123Z level=info logger=polling.poller msg=m"
 
 
 @given(st.text(), st.text(), st.sampled_from(sorted(FORMATS)))
@@ -101,7 +101,7 @@ def test_logfmt_keeps_its_fields_apart(value: str) -> None:
 def test_secret(format_: str) -> None:
     """What is neither text nor a number is named by its type only, so a key given by mistake is not shown."""
     with logging_to_text(format_=format_) as stream:
-        log.info("m", extra={"facts": {"key": Secret("KEY123"), "headers": {"Authorization": "KEY123"}}})
+        log.info("m", extra={"fields": {"key": Secret("KEY123"), "headers": {"Authorization": "KEY123"}}})
     assert "KEY123" not in stream.getvalue()
     assert "<Secret>" in stream.getvalue()
     assert "<dict>" in stream.getvalue()

@@ -449,16 +449,16 @@ def test_files_are_looked_at_as_the_new_configuration_says(tmp_path: Path) -> No
 
     async def scene(hands: Reloaded) -> None:
         app = hands.exporter.app
-        await app.files.look()
+        await app.files.check()
         assert value(await hands.exporter.samples(), "telnyx_sessions", account="main") == 0
         await hands.reload(discovery=files)
-        await app.files.look()
+        await app.files.check()
         hands.exporter.publish()
         assert value(await hands.exporter.samples(), "telnyx_discovery_failures_total", source="files") == 1
         async with serving(answer(404)) as api:
             other = hands.account("other", api_key_env="OTHER_KEY", base_url=f"http://127.0.0.1:{api.port}/v2")
             await hands.reload(discovery=files, accounts=[hands.account(), other])
-            await app.files.look()
+            await app.files.check()
             hands.exporter.publish()
             assert value(await hands.exporter.samples(), "telnyx_sessions", account="other") == 1
 
@@ -571,6 +571,7 @@ def test_sighup_reloads(tmp_path: Path, free_port: int) -> None:
         process.process.kill()
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_reloaded_by_itself(tmp_path: Path, free_port: int) -> None:
     """With --config.auto-reload-interval a file is taken up when it changes, and a mended one after a bad one."""
     write(tmp_path)

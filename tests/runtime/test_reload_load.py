@@ -21,6 +21,8 @@ from simulator.world import Ref
 from tests.runtime.test_exporter import LONGEST_SECONDS
 from tests.support.exporting import Exporting, Samples, exporting, net, same, stated
 
+pytestmark = pytest.mark.slow
+
 RELOADS = 100
 SEED = 20261126
 SECRETS = {"MAIN_KEY": "KEY-of-main-k3pt-s3cret", "OTHER_KEY": "KEY-of-other-k3pt-s3cret"}
@@ -179,5 +181,5 @@ async def rest(exporter: Exporting, *simulated: Running) -> None:
     for _ in range(RESTING_DAYS):
         for world in simulated:
             world.clock.step(DAY_SECONDS)
-        await exporter.app.files.look()
+        await exporter.app.files.check()
         await exporter.drained()

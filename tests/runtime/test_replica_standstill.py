@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from exporter.runtime.replicas import LEASE_SECONDS
 from simulator import Bills, Running, SimulatorSettings, running
@@ -17,6 +18,8 @@ from tests.support.exporting import SCRAPER, read
 from tests.support.postgres import Postgres, free_port
 from tests.support.replicas import MARK, Fleet, Replica, write_config
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 WORLD = SimulatorSettings(
     speed=600.0,

@@ -25,6 +25,8 @@ from tests.support.postgres import running as serving
 from tests.support.replicas import Fleet, write_config
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 FULL = os.environ.get("FULL") == "1"
 SEED = 20261126
 SESSIONS, KILLS, INTERVAL = (20_000, 60, 240) if FULL else (3_000, 14, 40)

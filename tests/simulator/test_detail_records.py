@@ -87,6 +87,7 @@ def settled() -> Api:
     return api
 
 
+@pytest.mark.slow
 def test_every_event_of_a_listable_type_has_one_record(settled: Api) -> None:
     """The records are the nodes of all trees, under the name of the dialect, with time, cost and currency."""
     seen = nodes(settled)
@@ -284,6 +285,7 @@ def test_what_has_no_price_costs_null_and_what_vanished_is_gone() -> None:
     assert 0.3 < len(before.keys() - after.keys()) / len(before) < 0.7
 
 
+@pytest.mark.slow
 def test_pages_of_a_large_world_are_cheap() -> None:
     """With 5,000 sessions, a page of the newest records takes a small part of a second."""
     api = Api(sessions_per_hour=3600.0, sessions_max=5000, seed=4)

@@ -45,6 +45,7 @@ def count(node: EventNode) -> int:
     return 1 + sum(map(count, node.children))
 
 
+@pytest.mark.slow
 def test_the_sdk_reads_200_sessions(simulator: Running, sdk: Telnyx) -> None:
     """Every session that exists is read with every parameter; the others are not found."""
     read = 0

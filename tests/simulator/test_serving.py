@@ -5,18 +5,20 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
 
 from simulator import DOCUMENTED_ID, SimulatorSettings, running, serve
+from tests.support.waiting import until
 
 SETTINGS = SimulatorSettings(speed=0.0, documented_example=True, sessions_max=0)
 
 PROGRAM = """
 import sys, time
-from exporter.simulator import Settings, serve
-serve(Settings(sessions_max=0), "127.0.0.1", int(sys.argv[1]), time.monotonic)
+from simulator import SimulatorSettings, serve
+serve(SimulatorSettings(sessions_max=0), "127.0.0.1", int(sys.argv[1]), time.monotonic)
 """
 
 
@@ -44,6 +46,14 @@ def test_a_taken_port_is_an_error() -> None:
             serve(SETTINGS, "127.0.0.1", port, time.monotonic)
 
 
+def answers(program: subprocess.Popen[bytes], url: str) -> bool:
+    """Return whether the program answers by now; fails if it has ended."""
+    assert program.poll() is None, program.communicate()
+    with suppress(httpx.ConnectError):
+        return httpx.get(url).is_success
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serving_in_the_foreground_ends_with_a_signal(number: signal.Signals) -> None:
     """`serve` answers until it is interrupted or terminated."""
@@ -51,9 +61,7 @@ def test_serving_in_the_foreground_ends_with_a_signal(number: signal.Signals) ->
         port = free.getsockname()[1]
     program = subprocess.Popen([sys.executable, "-c", PROGRAM, str(port)], stderr=subprocess.PIPE)
     try:
-        patient = httpx.HTTPTransport(retries=10)  # waits between attempts to connect, up to some seconds
-        with httpx.Client(transport=patient) as client:
-            assert client.get(f"http://127.0.0.1:{port}/_truth").status_code == 200
+        until(lambda: answers(program, f"http://127.0.0.1:{port}/_truth"))
         program.send_signal(number)
         program.communicate(timeout=20)
         assert program.returncode in {-number, 0}

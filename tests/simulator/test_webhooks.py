@@ -186,6 +186,7 @@ def test_the_documented_call_says_what_it_cost(receiver: Receiver) -> None:
     assert sum(Decimal(part["cost"]) for part in parts.values()) == Decimal("0.2128")
 
 
+@pytest.mark.slow
 def test_a_webhook_comes_at_its_time_and_the_cost_when_all_is_rated(receiver: Receiver) -> None:
     """Nothing is told before it happened, nor later than the next look; with `call.cost` the tree is complete."""
     with simulating(sessions_max=20, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:

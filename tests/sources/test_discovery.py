@@ -15,6 +15,8 @@ from simulator import Running, SimulatedWebhooks, SimulatorSettings, running
 from tests.metrics.test_zero_start_in_prometheus import free_ports
 from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, followed, net, same, visible
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600.0
 SESSIONS = 5000 if os.environ.get("FULL") == "1" else 1000
 LOSSY = SimulatedWebhooks(lost_share=0.2, duplicated_share=0.1, delay_seconds=900.0)

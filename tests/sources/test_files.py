@@ -60,7 +60,7 @@ def run(scenario: Callable[[Exporting, Path], Awaitable[None]], folder: Path, *p
     async def play() -> None:
         with running(QUIET, time.monotonic) as simulated:
             async with exporting(with_files(simulated, folder, *patterns, **changes), simulated) as exporter:
-                await exporter.app.files.look()
+                await exporter.app.files.check()
                 await scenario(exporter, folder / "lists")
 
     asyncio.run(play())
@@ -68,7 +68,7 @@ def run(scenario: Callable[[Exporting, Path], Awaitable[None]], folder: Path, *p
 
 async def look(exporter: Exporting) -> dict[str, int]:
     """Look at the files now; then what /metrics says of discovery."""
-    await exporter.app.files.look()
+    await exporter.app.files.check()
     await exporter.drained()
     samples = await exporter.samples()
     return {
@@ -81,7 +81,7 @@ async def look(exporter: Exporting) -> dict[str, int]:
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     """The files that were warned of, each by its name, with the reason."""
     records = [record for record in caplog.records if record.name == "exporter.sources.files"]
-    stated = [getattr(record, "facts") for record in records if record.levelno == logging.WARNING]  # noqa: B009
+    stated = [getattr(record, "fields") for record in records if record.levelno == logging.WARNING]  # noqa: B009
     return [(Path(each["file"]).name, each["error"]) for each in stated]
 
 
@@ -191,7 +191,7 @@ class Looking(Struct):
 
     async def found(self) -> int:
         """Look now; how many sessions files have named so far."""
-        await self.source.look()
+        await self.source.check()
         await self.exporter.drained()
         return int(value(await self.exporter.samples(), FOUND, source=FILES))
 
@@ -215,7 +215,7 @@ def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) ->
             settings, clock = with_files(simulated, folder, "*.json"), Stopped()
             async with exporting(replace(settings, discovery=NO_FILES), simulated) as exporter:
                 source = FileSource(exporter.app.ingest, exporter.app.metrics, clock)
-                source.adopt(settings)
+                source.apply_config(settings)
                 put(file := folder / "lists" / "a.json", "1")
                 with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as memory:
                     looking = Looking(source, clock, exporter, file, memory)
@@ -225,6 +225,7 @@ def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) ->
     asyncio.run(play())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_two_writes_in_one_tick_are_both_read(tmp_path: Path, looks: int) -> None:
     """A change is found even if its stamp is that of what was read just before, however often that was looked at."""
@@ -293,13 +294,14 @@ def test_entries_are_handed_over_once(tmp_path: Path) -> None:
     run(scenario, tmp_path, "*.json")
 
 
+@pytest.mark.slow
 def test_what_the_ledger_refused_is_handed_over_again(tmp_path: Path) -> None:
     """While the ledger can't be written nothing is lost: the next look hands it over, even from a file that is gone."""
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "a.json", "1", "2")
         with busy(tmp_path):
-            await exporter.app.files.look()
+            await exporter.app.files.check()
         (lists / "a.json").unlink()
         await exporter.until(lambda: ready(exporter))
         assert await look(exporter) == {"found": 2, "failures": 0, "followed": 2}
@@ -389,6 +391,7 @@ def test_a_look_without_news_is_a_success_too(tmp_path: Path) -> None:
     run(good, tmp_path, "*.json")
 
 
+@pytest.mark.slow
 def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path) -> None:
     """Every session that files name is followed exactly once, also across a restart: /metrics equals the truth."""
 
@@ -401,7 +404,7 @@ def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path
                     for hour in range(4):
                         simulated.clock.step(LONGEST_SECONDS)
                         begun = await list_begun(simulated, begun, tmp_path / "lists" / f"{part}-{hour}")
-                        await exporter.app.files.look()
+                        await exporter.app.files.check()
                         await exporter.drained()
                     samples, truth = await exporter.samples(), await exporter.truth()
                     assert same(net(samples), stated(truth)), (net(samples), stated(truth))

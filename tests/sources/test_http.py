@@ -137,6 +137,7 @@ def test_a_world_that_is_posted_is_booked_to_the_last_digit(tmp_path: Path) -> N
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_the_largest_list_is_taken(tmp_path: Path) -> None:
     """10,000 sessions in one list are taken; one more is refused, and none of those."""
     entries = [{"record_type": "message", "event_id": f"m{number}"} for number in range(10_001)]
@@ -300,6 +301,7 @@ def test_before_it_is_ready_the_exporter_says_when_to_come_again() -> None:
     assert int(answer.headers["retry-after"]) > 0
 
 
+@pytest.mark.slow
 def test_a_ledger_that_fails_is_said(tmp_path: Path) -> None:
     """What can't be made durable is answered with 503 and Retry-After, and is followed when it comes again."""
     with posting(tmp_path, SimulatorSettings(speed=0.0, sessions_max=0)) as exporter:

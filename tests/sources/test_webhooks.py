@@ -479,6 +479,7 @@ def test_duplicates_at_the_same_time_are_followed_once(tmp_path: Path) -> None:
     play(scene)
 
 
+@pytest.mark.slow
 def test_a_failing_ledger_refuses_and_takes_it_later(tmp_path: Path) -> None:
     """While the ledger can't be written the answer is 503, for duplicates too; the same webhook is taken afterwards."""
 
@@ -578,7 +579,7 @@ def test_unsigned_webhooks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
     play(scene)
     [warning] = [record for record in caplog.records if record.msg.startswith("unsigned webhooks are accepted")]
-    assert vars(warning)["facts"] == {"accounts": "main"}
+    assert vars(warning)["fields"] == {"accounts": "main"}
 
 
 # Hostile

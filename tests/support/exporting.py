@@ -97,7 +97,7 @@ class Exporting:
         """Until nothing is due, nothing under way, nothing held back, and the page shows all of it."""
         for _ in range(2):  # with a server what is new is only held back once it was read there
             await self.until(self._idle)
-            await self.app.sharing.expose()
+            await self.app.replicas.expose()
         self.publish()
 
     def publish(self) -> None:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -36,7 +37,8 @@ from exporter.config import (
 )
 from simulator import Bills, Faults, Running, SimulatorSettings, running
 from tests.support.exporting import exporting
-from tests.support.programs import Past, make_blocks, prometheus_of
+from tests.support.once import made_once
+from tests.support.programs import Past, linked, make_blocks, prometheus_of
 from tests.support.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -152,21 +154,29 @@ def lived(folder: Path, until: int = END, error_share: float = ERROR_SHARE) -> t
     return path, lines
 
 
-@contextmanager
-def remembering(prometheus: Path, promtool: Path, folder: Path, until: int = END) -> Iterator[Past]:
-    """Have a Prometheus hold the past for as long as the block lasts."""
+def make(promtool: Path, folder: Path, until: int = END) -> Past:
+    """Have blocks of the past in the folder; returns what is known of them, without a Prometheus that holds them."""
     times = [time.monotonic()]
     scrapes, lines = lived(folder, until)
     times.append(time.monotonic())
     make_blocks(promtool, scrapes, folder)
     times.append(time.monotonic())
     parts = {"lived": times[1] - times[0], "blocks": times[2] - times[1]}
+    return Past("", START, until, seconds=parts, lines=lines)
+
+
+@contextmanager
+def remembering(prometheus: Path, promtool: Path, folder: Path, until: int = END) -> Iterator[Past]:
+    """Have a Prometheus hold the past for as long as the block lasts."""
+    made = make(promtool, folder, until)
     with prometheus_of(prometheus, folder, lookback=LOOKBACK) as origin:
-        yield Past(origin, START, until, seconds=parts, lines=lines)
+        yield replace(made, origin=origin)
 
 
 @pytest.fixture(scope="session")
-def past(tmp_path_factory: pytest.TempPathFactory, prometheus: Path, promtool: Path) -> Iterator[Past]:
+def past(
+    run_folder: Path, tmp_path_factory: pytest.TempPathFactory, prometheus: Path, promtool: Path
+) -> Iterator[Past]:
     """The 35 days, made once for all tests that ask about them; those need `pytest.mark.timeout(600)`.
 
     HISTORY_URL names a Prometheus that holds them already, such as one that `python -m tests.support.history` keeps.
@@ -174,8 +184,10 @@ def past(tmp_path_factory: pytest.TempPathFactory, prometheus: Path, promtool: P
     if "HISTORY_URL" in os.environ:
         yield Past(os.environ["HISTORY_URL"], START, END)
         return
-    with remembering(prometheus, promtool, tmp_path_factory.mktemp("past")) as found:
-        yield found
+    made = made_once(Past, run_folder / "past", partial(make, promtool))
+    own = linked(run_folder / "past", tmp_path_factory.mktemp("past"))
+    with prometheus_of(prometheus, own, lookback=LOOKBACK) as origin:
+        yield replace(made, origin=origin)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import base64
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ from exporter.core.model import SessionRef
 from exporter.runtime.reload import Origin
 from simulator import Bills, Running, SimulatorSettings, running
 from tests.support.exporting import exporting
-from tests.support.programs import Past, make_blocks, prometheus_of
+from tests.support.once import made_once
+from tests.support.programs import Past, linked, make_blocks, prometheus_of
 from tests.support.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
 
 MINUTE, HOUR = 60, 3600
@@ -246,22 +247,24 @@ async def _live(folder: Path, scrapes: Path) -> tuple[int, int]:
     return int(clock.time), pages.lines
 
 
-@contextmanager
-def suffering(prometheus: Path, promtool: Path, folder: Path) -> Iterator[Past]:
-    """Have a Prometheus hold the day for as long as the block lasts."""
+def make(promtool: Path, folder: Path) -> Past:
+    """Have blocks of the day in the folder; returns what is known of them, without a Prometheus that holds them."""
     begun = time.monotonic()
     end, lines = asyncio.run(_live(folder, folder / "scrapes"))
     lived = time.monotonic() - begun
     make_blocks(promtool, folder / "scrapes", folder)
-    with prometheus_of(prometheus, folder, lookback="5m") as origin:
-        yield Past(origin, START, end, seconds={"lived": lived}, lines=lines)
+    return Past("", START, end, seconds={"lived": lived}, lines=lines)
 
 
 @pytest.fixture(scope="session")
-def sick(tmp_path_factory: pytest.TempPathFactory, prometheus: Path, promtool: Path) -> Iterator[Past]:
+def sick(
+    run_folder: Path, tmp_path_factory: pytest.TempPathFactory, prometheus: Path, promtool: Path
+) -> Iterator[Past]:
     """The day, made once for all tests that ask about it."""
     if "SICKNESS_URL" in os.environ:
         yield Past(os.environ["SICKNESS_URL"], START, int(os.environ["SICKNESS_END"]))
         return
-    with suffering(prometheus, promtool, tmp_path_factory.mktemp("sick")) as found:
-        yield found
+    made = made_once(Past, run_folder / "sick", partial(make, promtool))
+    own = linked(run_folder / "sick", tmp_path_factory.mktemp("sick"))
+    with prometheus_of(prometheus, own, lookback="5m") as origin:
+        yield replace(made, origin=origin)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from exporter.core.model import SessionRef
 from exporter.web.pages import parameters as asked
@@ -17,6 +18,8 @@ from tests.ledger.test_views import failure
 from tests.support.looking import CALL, KEY, follow, ledger_in, look
 from tests.support.waiting import until
 from tests.web.test_pages import HOSTILE
+
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 accounts:

@@ -101,6 +101,7 @@ def asked(api: FaultyServer) -> list[str]:
     return [line for line in api.lines if "/session_analysis/" in line and "/metadata " not in line]
 
 
+@pytest.mark.slow
 def test_a_probe_equals_the_exporters_own_page(tmp_path: Path) -> None:
     """Of each kind of session: its samples are those on /metrics of an exporter that follows it, no more, no less."""
 
@@ -441,6 +442,7 @@ def test_probes_take_no_slot_that_they_cannot_wait_for(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_probes_leave_the_polls_their_pace(tmp_path: Path) -> None:
     """While probes come as fast as they are answered, the followed sessions of a day are booked all the same."""
 
@@ -520,7 +522,7 @@ CURES = {
     "bad": (answer(400), "400; check record type and id (`record-types` lists the types), and the rights of"),
     "key": (answer(401), "401: check the API key of this account"),
     "down": (answer(503), "503; try again later"),
-    "torn": (answer(200, b"{"), "the answer is not JSON, or not all of it"),
+    "torn": (answer(200, b"{"), "the answer is not JSON, or is cut off"),
 }
 
 

@@ -448,7 +448,7 @@ def test_a_bad_change_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureF
         running.write(SECURE)
         until(lambda: shown_name(running, context) == "next")
         assert failures() == 3
-    told = [record.facts["error"] for record in caplog.records if record.levelno == logging.ERROR]  # type: ignore[attr-defined]
+    told = [record.fields["error"] for record in caplog.records if record.levelno == logging.ERROR]  # type: ignore[attr-defined]
     assert len(told) == 3
     assert told[0].endswith("key_file: is not the key of the certificate; a new one needs both")
     assert told[2].startswith(f"{tmp_path}/web.yml: tls_server_config.key_file: missing")

@@ -20,6 +20,8 @@ from tests.runtime.test_exporter import value
 from tests.support.certificates import authority, issued, server_of
 from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, read
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "dave-distinctive"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 USERS = f"basic_auth_users: {{dave: {HASH}}}\n"
@@ -150,7 +152,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
             (tmp_path / "web.yml").write_text("basic_auth_users: []")
 
             async def both() -> bool:
-                await exporter.app.maintenance.gauges()
+                await exporter.app.maintenance.update_gauges()
                 await exporter.drained()
                 return (await counted(FAILURES), await counted(REFUSALS, reason="unauthorized")) == (1, 1)
 

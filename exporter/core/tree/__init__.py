@@ -1,8 +1,8 @@
-"""From the API's bytes to a `Session`.
+"""Read the API's answer about a session: from bytes to a `Session`.
 
-Owns what an answer means: its shape (decode), its nodes in a row (walk), which of them are the same event and whether
-the stated sums hold (rollup), and how a tree that was cut is completed (stitch). Performs no requests and books no
-money. Read `stitch.TreeReader.session` first.
+`decode` reads the JSON, `walk` flattens the tree, `stitch` completes a tree that the API cut off, and `rollup` tells
+events apart and checks the stated sums. Nothing here sends a request or books money. Start with
+`stitch.TreeReader.session`.
 """
 
 from exporter.core.tree.stitch import Stitching, Subtree, TreeReader

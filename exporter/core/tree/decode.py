@@ -1,8 +1,7 @@
-"""Bytes -> nodes, tolerantly: what is missing or of another shape costs only itself.
+"""Decode an answer of the Session Analysis API into nodes.
 
-Owns the shape of the API's answer. Numbers keep the places they were printed with (a JSON number becomes a Decimal,
-never a float). The surprising fact: every field may be anything, and an answer of which some part still doesn't fit is
-decoded once more, slowly and without that part; the usual one is read in a single pass.
+A JSON number becomes a Decimal with its printed places, never a float. Decoding is tolerant: a part that is missing or
+has another type is left out, and the rest of the answer is kept.
 """
 
 import json
@@ -18,9 +17,10 @@ from msgspec.structs import astuple
 from exporter.core.errors import TreeError
 from exporter.core.money import read_decimal
 
+INT_DIGITS_MAX = 18
+"""A longer integer becomes a Decimal: Python refuses to read an int of some thousand digits."""
+
 _NO_RECORD: Mapping[str, object] = MappingProxyType({})
-
-
 _Record = TypeVar("_Record")
 
 
@@ -36,7 +36,7 @@ class Links(Struct, gc=False):
 
 
 class ResponseNode(Struct, Generic[_Record], gc=False):
-    """An EventNode of the API's OpenAPI description, with the fields that are used."""
+    """An EventNode of the API's OpenAPI description, with the fields that the exporter uses."""
 
     id: Any = None
     product: Any = None
@@ -60,79 +60,75 @@ class TreeResponse(Struct, Generic[_Record], gc=False):
 
     @property
     def event_count(self) -> int | None:
-        """Events of the whole session, cut ones included, as the API counts them."""
+        """The API's count of the events in the whole session, including those below a cut."""
         count = self.meta.event_count if self.meta is not None else None
         return count if type(count) is int else None
 
 
 class Decoder:
-    """Decodes answers, and of their records only the fields that somebody asked for."""
+    """Decodes answers; of each detail record it keeps only the given fields."""
 
     def __init__(self, record_fields: Iterable[str]) -> None:
         self._names = tuple(sorted(set(record_fields)))
+        # Field names come from the configuration and may be no Python identifiers, so attributes are f0, f1, ...
         attributes = {f"f{i}": name for i, name in enumerate(self._names)}
         record = msgspec.defstruct("Record", [(attribute, Any, None) for attribute in attributes], rename=attributes)
-        self._answer = TreeResponse[record]  # type: ignore[valid-type]  # made of what the configuration asks for
-        self._answers = msgspec.json.Decoder(self._answer, float_hook=read_decimal)
+        self._type = TreeResponse[record]  # type: ignore[valid-type]
+        self._decoder = msgspec.json.Decoder(self._type, float_hook=read_decimal)
 
     def answer(self, body: bytes) -> TreeResponse[Any]:
+        """Decode a whole answer.
+
+        Raises TreeError with the reason `not_json`, `malformed` or `too_deep`.
+        """
         try:
-            return self._answers.decode(body)
+            try:
+                return self._decoder.decode(body)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                # Some part has an undocumented type, or text holds half a surrogate pair. Decode again with the
+                # slow, tolerant decoder, and drop only the parts that don't fit.
+                answer = json.loads(body, parse_float=read_decimal, parse_int=_integer, parse_constant=lambda _: None)
+                return msgspec.convert(_fitting_answer(answer), self._type)
         except RecursionError:
-            raise _TOO_DEEP from None
-        except (msgspec.DecodeError, UnicodeDecodeError):  # also half a surrogate pair, wherever it stands
-            return self._what_fits(body)
+            raise TreeError("too_deep", "the answer is nested too deeply to be a tree") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise TreeError("not_json", f"the answer is not JSON, or is cut off: {error}") from None
+        except (ValueError, msgspec.ValidationError) as error:
+            raise TreeError("malformed", f"the answer is JSON but not an event tree: {error}") from None
 
     def record(self, node: ResponseNode[Any]) -> Mapping[str, object]:
-        """The wanted fields that the node's record has."""
+        """Return the wanted fields that the node's record has."""
         if node.record is None:
             return _NO_RECORD
         return {name: value for name, value in zip(self._names, astuple(node.record), strict=True) if value is not None}
 
-    def _what_fits(self, body: bytes) -> TreeResponse[Any]:
-        """Some part is other than documented: leave out that part, keep the rest."""
-        try:
-            answer = json.loads(body, parse_float=read_decimal, parse_int=_integer, parse_constant=lambda _: None)
-            return msgspec.convert(_scrubbed_answer(answer), self._answer)
-        except RecursionError:
-            raise _TOO_DEEP from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise TreeError("not_json", f"the answer is not JSON, or not all of it: {error}") from None
-        except (ValueError, msgspec.ValidationError) as error:
-            raise TreeError("malformed", f"the answer is JSON but no event tree: {error}") from None
-
-
-_TOO_DEEP = TreeError("too_deep", "the answer is nested too deeply to be a tree")
-
 
 def _integer(text: str) -> int | Decimal | None:
-    longest_int = 18
-    return int(text) if len(text) <= longest_int else read_decimal(text)
+    return int(text) if len(text) <= INT_DIGITS_MAX else read_decimal(text)
 
 
-def _scrubbed_answer(answer: object) -> object:
+def _fitting_answer(answer: object) -> object:
     if not isinstance(answer, dict):
         return answer
     parts = {key: answer[key] for key in ("cost", "meta") if isinstance(answer.get(key), dict)}
-    return parts | {"root": _scrubbed_node(answer.get("root"))}
+    return parts | {"root": _fitting_node(answer.get("root"))}
 
 
-def _scrubbed_node(node: object) -> object:
-    """The node without the parts whose shape is wrong; recursion is bounded by Python's own limit."""
+def _fitting_node(node: object) -> object:
+    """Return the node without the parts of a wrong type. Python's recursion limit bounds the recursion."""
     if not isinstance(node, dict):
         return node
-    scrubbed = {key: value for key, value in node.items() if key in {"id", "product", "event_name"}}
-    scrubbed |= {key: node[key] for key in ("cost", "links") if isinstance(node.get(key), dict)}
-    if isinstance(node.get("record"), dict) and _has_bytes(node["record"]):
-        scrubbed["record"] = node["record"]
-    children = node.get("children")
-    if isinstance(children, list):
-        scrubbed["children"] = [_scrubbed_node(child) for child in children if isinstance(child, dict)]
-    return scrubbed
+    fitting = {key: value for key, value in node.items() if key in {"id", "product", "event_name"}}
+    fitting |= {key: node[key] for key in ("cost", "links") if isinstance(node.get(key), dict)}
+    if isinstance(node.get("record"), dict) and _is_encodable(node["record"]):
+        fitting["record"] = node["record"]
+    if isinstance(node.get("children"), list):
+        fitting["children"] = [_fitting_node(child) for child in node["children"] if isinstance(child, dict)]
+    return fitting
 
 
-def _has_bytes(record: dict[str, object]) -> bool:
-    """Whether it can be written: half of a surrogate pair can't."""
+def _is_encodable(record: dict[str, object]) -> bool:
+    """Return False if a text in the record holds half a surrogate pair, which UTF-8 can't encode."""
     try:
         msgspec.json.encode(record)
     except UnicodeEncodeError:

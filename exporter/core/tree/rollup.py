@@ -1,9 +1,28 @@
-"""Which nodes are the same event, and whether the sums that the API states hold.
+"""Tell the events of a tree apart, and check the sums that the API states.
 
-Owns identity within one tree (`duplicate_id`) and the checks made on a complete one: `event_sum`, `root_cumulative`,
-`node_cumulative`, `event_count`, `currency`. It changes no cost: a failed check is reported, the event costs stand.
-The surprising fact: two nodes may carry the same key and yet be two events, and only the sum above them tells.
+Two nodes with the same key are usually one event that is listed twice, sometimes two events; the sum stated above them
+decides. The checks (`event_sum`, `root_cumulative`, `node_cumulative`, `event_count`, `currency`, `duplicate_id`) only
+report: whatever they find, the events' own costs are booked.
 """
+
+# Worked example: twins. A call lists two LLM turns under one id; amounts are in USD.
+#
+#   row  node                event_cost  cumulative_cost
+#   0    call-session        0           0.0060             cost.total is 0.0060
+#   1      call-control      0.0020      0.0060
+#   2        inference t1    0.0020      0.0020
+#   3        inference t1    0.0020      0.0020
+#
+# Read as two events, row 1 adds up to 0.0020 + 0.0020 + 0.0020 = 0.0060, exactly what it states; read as one event it
+# adds up to 0.0040. So the twins are two events with the ordinals 0 and 1. If row 1 stated 0.0040, row 3 would repeat
+# row 2: both get ordinal 0, and the ledger books one event.
+#
+# Worked example: an amendment. Row 2 falls to 0.0015, and the sums above to 0.0055. The twins' amounts differ now, so
+# they can only be two events: 0.0055 fits. Ordinals follow the amounts, not the order of the answer: 0.0015 gets 0,
+# 0.0020 gets 1, in whatever order they are listed. The ledger held 0.0020 for both and books one credit of 0.0005.
+#
+# If the API amends row 2 but not yet the sums above, row 1 adds up to 0.0055 and states 0.0060. Three amounts with 4
+# places explain 3 * 0.00005 = 0.00015 of rounding, so no reading fits: `duplicate_id` and the sums fail until it does.
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,14 +38,14 @@ _HALF = Decimal("0.5")
 
 
 class Stated(Struct, frozen=True):
-    """What the answer says of the whole session."""
+    """The API's own figures for the whole session."""
 
     total: Decimal | None
     event_count: int | None
 
 
 class Identified(Struct, frozen=True):
-    """`ordinals[i]` tells twins apart; `repeats` are the rows whose event stands at an earlier row already."""
+    """The events of a tree; `ordinals[i]` numbers the twins, `repeats` are rows whose event has an earlier row."""
 
     ordinals: Sequence[int]
     repeats: frozenset[int]
@@ -34,20 +53,20 @@ class Identified(Struct, frozen=True):
 
 
 class _Below(Struct, frozen=True):
-    """Per row, from its own subtree alone, so that no verdict on it depends on the root that was asked."""
+    """Per row, computed from its own subtree alone, so the same in the tree of every root that shows it."""
 
     cumulative: Sequence[Decimal]
-    """What its children's cumulative costs add to its own."""
+    """Sum of the children's cumulative costs that roll up."""
     events: Sequence[int]
-    """Nodes whose cost rolls up to it, itself included."""
+    """Nodes whose cost rolls up to the row, itself included."""
     places: Sequence[int]
-    """Most places that a cost was printed with."""
+    """Most decimal places of any cost in the subtree."""
 
 
 def _below(rows: Sequence[Flat]) -> _Below:
     cumulative, events = [ZERO] * len(rows), [1] * len(rows)
     most_places = [0 if row.cost is None else places(row.cost) for row in rows]
-    for index in range(len(rows) - 1, 0, -1):
+    for index in range(len(rows) - 1, 0, -1):  # children come after their parents, so backwards is bottom-up
         row, parent = rows[index], rows[index].parent
         most_places[parent] = max(most_places[parent], most_places[index])
         if row.edge_rolls_up:
@@ -57,59 +76,59 @@ def _below(rows: Sequence[Flat]) -> _Below:
 
 
 def identify(rows: Sequence[Flat]) -> Identified:
-    """The same key is one event, unless the roll-up above its nodes needs each of them."""
+    """Tell the events apart: nodes of one key are one event, unless the stated sums need each of them."""
     ordinals = [0] * len(rows)
-    if len({row.key for row in rows}) == len(rows):
+    if len({row.key for row in rows}) == len(rows):  # almost every tree
         return Identified(ordinals, frozenset(), ())
-    found: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    indexes_of: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        found[row.key].append(index)
+        indexes_of[row.key].append(index)
     mismatches: list[Mismatch] = []
     below = _below(rows)
-    for indexes in found.values():
-        if len(indexes) > 1:
-            mismatches += _number(indexes, rows, below, ordinals)
-    return Identified(ordinals, _repeats(rows, ordinals), tuple(mismatches[:1]))
-
-
-def _repeats(rows: Sequence[Flat], ordinals: Sequence[int]) -> frozenset[int]:
+    for indexes in indexes_of.values():
+        if len(indexes) > 1 and not _number(indexes, rows, below, ordinals):
+            first = rows[indexes[0]]
+            detail = f"{first.record_type} {first.id}: {len(indexes)} nodes, no reading fits all"
+            mismatches.append(Mismatch("duplicate_id", detail))
     seen: set[tuple[object, int]] = set()
     repeats = []
     for index, row in enumerate(rows):
         event = (row.key, ordinals[index])
-        if event in seen and row.id:
+        if event in seen and row.id:  # an empty id says nothing about which event it is
             repeats.append(index)
         seen.add(event)
-    return frozenset(repeats)
+    return Identified(ordinals, frozenset(repeats), tuple(mismatches[:1]))
 
 
-def _number(indexes: list[int], rows: Sequence[Flat], below: _Below, ordinals: list[int]) -> list[Mismatch]:
-    """Give the nodes of one key their ordinals; what can't be told apart keeps the same and is reported."""
+def _number(indexes: list[int], rows: Sequence[Flat], below: _Below, ordinals: list[int]) -> bool:
+    """Set the ordinals of the nodes of one key; return False if no reading fits all of them."""
     by_parent: dict[int, list[int]] = defaultdict(list)
     for index in indexes:
         by_parent[rows[index].parent].append(index)
-    doubtful = False
+    fits = True
     for parent, twins in by_parent.items():
         if len(twins) > 1:
-            doubtful |= not _number_twins(parent, twins, rows, below, ordinals)
+            fits &= _number_twins(parent, twins, rows, below, ordinals)
     for index in indexes:
-        above = _same_key_above(index, rows)
-        if above is not None and _nested_are_two(above, index, rows, below):
+        above = rows[index].parent
+        while above >= 0 and rows[above].key != rows[index].key:
+            above = rows[above].parent
+        if above >= 0 and _nested_are_two(above, index, rows, below):
             ordinals[index] += ordinals[above] + 1
     costs_of: dict[int, set[Decimal | None]] = defaultdict(set)
     for index in indexes:
         costs_of[ordinals[index]].add(rows[index].cost)
-    if doubtful or any(len(costs) > 1 for costs in costs_of.values()):
-        first = rows[indexes[0]]
-        return [Mismatch("duplicate_id", f"{first.record_type} {first.id}: {len(indexes)} nodes, no reading fits all")]
-    return []
+    return fits and all(len(costs) == 1 for costs in costs_of.values())  # one event has one cost
 
 
 def _number_twins(parent: int, twins: list[int], rows: Sequence[Flat], below: _Below, ordinals: list[int]) -> bool:
-    """Twins below one parent: one event or one each, whichever is nearer to the parent's sum; False if neither fits."""
+    """Read siblings of one key as one event or as one each, whichever is nearer to the parent's sum.
+
+    Returns False if neither is within rounding.
+    """
     stated = rows[parent].cumulative
     if stated is None or not all(rows[index].edge_rolls_up for index in twins):
-        return len({rows[index].cost for index in twins}) == 1
+        return len({rows[index].cost for index in twins}) == 1  # no sum to go by: equal amounts are one event
     amounts = [rows[index].cumulative or ZERO for index in twins]
     each = add(rows[parent].cost or ZERO, below.cumulative[parent])
     off = abs(subtract(each, stated))
@@ -120,25 +139,19 @@ def _number_twins(parent: int, twins: list[int], rows: Sequence[Flat], below: _B
             return off_as_one <= tolerance
     if off > tolerance:
         return False
-    for ordinal, index in enumerate(sorted(twins, key=lambda index: (*_by_amounts(rows[index]), index))):
+
+    def amount_order(index: int) -> tuple[bool, Decimal, bool, Decimal, int]:
+        row = rows[index]
+        return row.cost is None, row.cost or ZERO, row.cumulative is None, row.cumulative or ZERO, index
+
+    # By amount, so that twins keep their ordinals when the API lists them in another order.
+    for ordinal, index in enumerate(sorted(twins, key=amount_order)):
         ordinals[index] = ordinal
     return True
 
 
-def _by_amounts(row: Flat) -> tuple[bool, Decimal, bool, Decimal]:
-    """Orders twins the same in whatever order an answer lists them; what has no amount comes last."""
-    return (row.cost is None, row.cost or ZERO, row.cumulative is None, row.cumulative or ZERO)
-
-
-def _same_key_above(index: int, rows: Sequence[Flat]) -> int | None:
-    above = rows[index].parent
-    while above >= 0 and rows[above].key != rows[index].key:
-        above = rows[above].parent
-    return above if above >= 0 else None
-
-
 def _nested_are_two(upper: int, lower: int, rows: Sequence[Flat], below: _Below) -> bool:
-    """Nodes of one key on one path: two events if the sum at the upper one is nearer to both than to one of them."""
+    """Return whether nodes of one key on one path are two events: the upper one's sum is nearer to both than to one."""
     cost, stated, nested = rows[upper].cost, rows[upper].cumulative, rows[lower].cost
     if cost == nested == ZERO or stated is None:
         return False
@@ -149,84 +162,71 @@ def _nested_are_two(upper: int, lower: int, rows: Sequence[Flat], below: _Below)
 
 
 def verify(rows: Sequence[Flat], identified: Identified, stated: Stated) -> tuple[Mismatch, ...]:
-    """The checks that failed on a complete tree, each at most once, with what differed by how much."""
+    """Return the checks that fail on a complete tree, each at most once, with the difference."""
+    count: list[Mismatch] = []
+    if stated.event_count is not None and stated.event_count != len(rows):
+        detail = f"{len(rows)} nodes in the tree, meta.event_count is {stated.event_count}"
+        count.append(Mismatch("event_count", detail))
     currencies = {row.currency for row in rows if row.cost}
-    if len(currencies) > 1:  # then no sum over the tree means anything
-        return (Mismatch("currency", f"one session in {', '.join(sorted(currencies))}"), *_check_count(rows, stated))
-    return (
-        *_check_sum(rows, identified, stated),
-        *_check_root(rows, stated),
-        *_check_nodes(rows, identified),
-        *_check_count(rows, stated),
-    )
+    if len(currencies) > 1:  # amounts of two currencies don't add up, so no sum can be checked
+        return (Mismatch("currency", f"one session in {', '.join(sorted(currencies))}"), *count)
+    totals = [] if stated.total is None else _check_totals(rows, identified, stated.total)
+    return (*totals, *_check_nodes(rows, identified), *count)
 
 
-def _check_sum(rows: Sequence[Flat], identified: Identified, stated: Stated) -> list[Mismatch]:
-    if stated.total is None:
-        return []
-    first = total(row.cost for row in rows if row.cost is not None)
-    if first == stated.total and not identified.repeats:  # the usual case, and the quick one
-        return []
-    events = [row for index, row in enumerate(rows) if index not in identified.repeats]
-    readings = (events, [row for row in events if row.rolled_up], rows, [row for row in rows if row.rolled_up])
-    sums = [total(row.cost or ZERO for row in reading) for reading in readings]
-    tolerance = _tolerance(len(rows), max(places(stated.total), *(places(row.cost or ZERO) for row in rows)))
-    if any(abs(subtract(amount, stated.total)) <= tolerance for amount in sums):
-        return []
-    return [Mismatch("event_sum", _differ("the events add up to", sums[0], "cost.total is", stated.total))]
-
-
-def _check_root(rows: Sequence[Flat], stated: Stated) -> list[Mismatch]:
-    cumulative = rows[0].cumulative
-    if stated.total is None or cumulative is None or cumulative == stated.total:
-        return []
-    if abs(subtract(cumulative, stated.total)) <= _tolerance(len(rows), max(places(stated.total), places(cumulative))):
-        return []
-    return [Mismatch("root_cumulative", _differ("the root's is", cumulative, "cost.total is", stated.total))]
+def _check_totals(rows: Sequence[Flat], identified: Identified, stated: Decimal) -> list[Mismatch]:
+    """Compare `cost.total` with the sum of the events and with the root's cumulative cost."""
+    failed = []
+    if identified.repeats or total(row.cost for row in rows if row.cost is not None) != stated:
+        # The API doesn't document which events its total counts: accept any of the four readings.
+        events = [row for index, row in enumerate(rows) if index not in identified.repeats]
+        readings = (events, [row for row in events if row.rolled_up], rows, [row for row in rows if row.rolled_up])
+        sums = [total(row.cost or ZERO for row in reading) for reading in readings]
+        tolerance = _tolerance(len(rows), max(places(stated), *(places(row.cost or ZERO) for row in rows)))
+        if all(abs(subtract(amount, stated)) > tolerance for amount in sums):
+            failed.append(Mismatch("event_sum", _difference("the events add up to", sums[0], "cost.total is", stated)))
+    root = rows[0].cumulative
+    if root is not None and root != stated:
+        tolerance = _tolerance(len(rows), max(places(stated), places(root)))
+        if abs(subtract(root, stated)) > tolerance:
+            failed.append(Mismatch("root_cumulative", _difference("the root's is", root, "cost.total is", stated)))
+    return failed
 
 
 def _check_nodes(rows: Sequence[Flat], identified: Identified) -> list[Mismatch]:
+    """Compare each node's cumulative cost with the sum of the events below it."""
     sums, sizes = _sums_below(rows, identified)
-    off = [
-        index for index, row in enumerate(rows) if row.cumulative is not None and sums[index] != row.cumulative
-    ]  # to the last digit; few trees have any
-    if not off:
-        return []
-    printed = _below(rows).places
-    failed = [index for index in off if _is_beyond(rows[index].cumulative, sums[index], sizes[index], printed[index])]
+    # Compare exactly first: few trees have any difference, and rounding needs a second walk.
+    off = [index for index, row in enumerate(rows) if row.cumulative is not None and sums[index] != row.cumulative]
+    most_places = _below(rows).places if off else ()
+    failed = []
+    for index in off:
+        cumulative = rows[index].cumulative or ZERO
+        tolerance = _tolerance(sizes[index], max(most_places[index], places(cumulative)))
+        if abs(subtract(sums[index], cumulative)) > tolerance:
+            failed.append(index)
     if not failed:
         return []
-    row = rows[failed[0]]
-    detail = _differ(f"below {row.record_type} {row.id} is", sums[failed[0]], "its cumulative_cost is", row.cumulative)
+    row, found = rows[failed[0]], sums[failed[0]]
+    detail = _difference(f"below {row.record_type} {row.id} is", found, "its cumulative_cost is", row.cumulative)
     return [Mismatch("node_cumulative", detail + (f"; {len(failed)} nodes in all" if len(failed) > 1 else ""))]
 
 
-def _is_beyond(stated: Decimal | None, found: Decimal, count: int, most_places: int) -> bool:
-    """Whether a sum of so many amounts differs from the stated one by more than rounding explains."""
-    stated = stated or ZERO
-    return abs(subtract(found, stated)) > _tolerance(count, max(most_places, places(stated)))
-
-
 def _sums_below(rows: Sequence[Flat], identified: Identified) -> tuple[list[Decimal], list[int]]:
-    """Per row: the sum of the distinct events whose cost rolls up to it, its own included, and their number."""
-    if identified.repeats:
-        return _distinct_sums_below(rows, identified)
-    sums, sizes = [row.cost or ZERO for row in rows], [1] * len(rows)
-    for index in range(len(rows) - 1, 0, -1):
-        row = rows[index]
-        if row.edge_rolls_up:
-            sums[row.parent] = add(sums[row.parent], sums[index])
-            sizes[row.parent] += sizes[index]
-    return sums, sizes
-
-
-def _distinct_sums_below(rows: Sequence[Flat], identified: Identified) -> tuple[list[Decimal], list[int]]:
-    """The same where one event stands at several rows, and counts once below each of them."""
+    """Return per row the sum of the distinct events that roll up to it, its own included, and their number."""
+    if not identified.repeats:  # the usual case; the general way below makes reading a tree a fifth slower
+        sums, sizes = [row.cost or ZERO for row in rows], [1] * len(rows)
+        for index in range(len(rows) - 1, 0, -1):
+            row = rows[index]
+            if row.edge_rolls_up:
+                sums[row.parent] = add(sums[row.parent], sums[index])
+                sizes[row.parent] += sizes[index]
+        return sums, sizes
     sums, sizes = [ZERO] * len(rows), [0] * len(rows)
     counted: set[tuple[int, object]] = set()
     for index, row in enumerate(rows):
         at, event = index, (row.key, identified.ordinals[index])
-        while True:
+        while True:  # up to the root; an event with several rows counts once at each node above them
             if (at, event) not in counted:
                 sums[at] = add(sums[at], row.cost or ZERO)
                 sizes[at] += 1
@@ -237,17 +237,11 @@ def _distinct_sums_below(rows: Sequence[Flat], identified: Identified) -> tuple[
     return sums, sizes
 
 
-def _check_count(rows: Sequence[Flat], stated: Stated) -> list[Mismatch]:
-    if stated.event_count is None or stated.event_count == len(rows):
-        return []
-    return [Mismatch("event_count", f"{len(rows)} nodes in the tree, meta.event_count is {stated.event_count}")]
-
-
 def _tolerance(count: int, most_places: int) -> Decimal:
-    """Each printed amount may be half a unit of its last place away from what it was computed from."""
+    """Return how far rounding may move a sum: each printed amount is off by up to half a unit of its last place."""
     return count * _HALF.scaleb(-most_places)
 
 
-def _differ(left: str, one: Decimal, right: str, other: Decimal | None) -> str:
+def _difference(left: str, one: Decimal, right: str, other: Decimal | None) -> str:
     other = other or ZERO
     return f"{left} {amount_text(one)}, {right} {amount_text(other)}: {amount_text(subtract(one, other))} apart"

@@ -1,7 +1,6 @@
-"""Nodes -> a flat list in pre-order, with what the roll-up and the accounting need of each.
+"""Flatten a tree of nodes into rows, parents before children.
 
-Owns the limits of depth and size, and the canonical naming of nodes. Walks with a list, not by recursion, so that a
-deep tree is an error of that tree and never of the process.
+Reads each node's identity and amounts, names its record type, and enforces the limits of depth and size.
 """
 
 import re
@@ -17,10 +16,10 @@ from exporter.core.record_types import RecordTypes
 from exporter.core.tree.decode import NodeCost, ResponseNode
 
 ID_MAX = 500
-"""Longest id that is booked; Telnyx's are UUIDs, and an id is kept with every event."""
+"""Longest id that is booked. Telnyx's ids are UUIDs; the ledger keeps the id with every event."""
 
 NAME_MAX = 100
-"""Longest product, event name or currency that is believed."""
+"""Longest product, event name or currency that is accepted."""
 
 CALL_SESSION = "call-session"
 
@@ -29,13 +28,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class TreeLimits(Struct, frozen=True):
-    """Bounds of one session; reaching one fails that poll or leaves a cut unresolved."""
+    """Limits on one session: `max_nodes` and `max_levels` fail the poll, `max_subtree_requests` leaves cuts open."""
 
     max_nodes: int = 20_000
     max_subtree_requests: int = 200
     max_levels: int = 64
 
     def check(self, nodes: int, depth: int = 0) -> None:
+        """Raise TreeError if a tree of this many nodes or levels is over a limit."""
         if depth > self.max_levels:
             raise TreeError("too_deep", f"the tree is deeper than tree.max_levels ({self.max_levels})")
         if nodes > self.max_nodes:
@@ -43,7 +43,7 @@ class TreeLimits(Struct, frozen=True):
 
 
 class Flat(Struct, frozen=True, gc=False):
-    """One node of the flat tree."""
+    """One node of the flattened tree."""
 
     node: ResponseNode[Any]
     product: str
@@ -56,58 +56,62 @@ class Flat(Struct, frozen=True, gc=False):
     cumulative: Decimal | None
     currency: str
     edge_rolls_up: bool
-    """The metadata says that the parent's cumulative cost includes this node's."""
+    """By the metadata, the parent's cumulative cost includes this node's."""
     rolled_up: bool
-    """Every edge up to the root rolls up."""
+    """Every edge from here to the root rolls up."""
     key: tuple[str, str, str]
-    """As `identity`."""
+    """As returned by `identity`."""
 
 
 def identity(record_type: str, product: str, event_name: str, id: str) -> tuple[str, str, str]:  # noqa: A002  # API's word
-    """What makes an event the same in every tree: its product, event name and id.
+    """Return the key of an event, the same in every tree that shows it: product, event name and id.
 
-    Except for a `call-session`: it has no product of its own and borrows that of a leg, so it and the leg may state
-    the same three. Then the leg would be the first of its name on its own root and the second below the session's,
-    and be booked twice. Its record type therefore stands where its product would.
+    For a `call-session` the record type replaces the product. A call session has no product of its own and states that
+    of one of its legs, so both could state the same three values. The leg would then be the first event of its key in
+    its own tree and the second one in the session's tree, and its cost would be booked twice.
     """
     return (CALL_SESSION if record_type == CALL_SESSION else product, event_name, id)
 
 
 def flatten(root: ResponseNode[Any], record_types: RecordTypes, limits: TreeLimits) -> list[Flat]:
-    """All nodes below `root`, parents before children; `parent` is an index into the list, -1 at the root."""
+    """Return all nodes from `root` down in pre-order; `parent` is an index into this list, -1 at the root.
+
+    Raises TreeError if the tree is too deep or too large. A stack replaces recursion, so that a deep tree fails its own
+    poll and doesn't hit Python's recursion limit.
+    """
     rows: list[Flat] = []
     waiting = [(root, -1)]
     while waiting:
         node, parent = waiting.pop()
-        row = _flat(node, parent, rows[parent] if parent >= 0 else None, record_types)
-        limits.check(len(rows) + 1, row.depth)
+        above = rows[parent] if parent >= 0 else None
+        cost = node.cost or _UNPRICED
+        product, event_name, identifier = _name(node.product), _name(node.event_name), _identifier(node.id)
+        link = node.links.own if node.links is not None else None
+        record_type = record_types.canonical(product, event_name, link if isinstance(link, str) else None)
+        edge_rolls_up = above is None or record_types.rolls_up(above.record_type, record_type)
+        depth = 1 if above is None else above.depth + 1
+        limits.check(len(rows) + 1, depth)
         if node.children:
-            place = len(rows)
-            waiting += [(child, place) for child in reversed(node.children)]
-        rows.append(row)
+            index = len(rows)
+            waiting += [(child, index) for child in reversed(node.children)]
+        rows.append(
+            Flat(  # positional: this runs for every event of every poll, and keywords would double its time
+                node,
+                product,
+                event_name,
+                identifier,
+                record_type,
+                parent,
+                depth,
+                read_amount(cost.event_cost),
+                read_amount(cost.cumulative_cost),
+                _name(cost.currency) or UNKNOWN,
+                edge_rolls_up,
+                edge_rolls_up and (above is None or above.rolled_up),
+                identity(record_type, product, event_name, identifier),
+            )
+        )
     return rows
-
-
-def _flat(node: ResponseNode[Any], parent: int, above: Flat | None, record_types: RecordTypes) -> Flat:
-    cost = node.cost or _UNPRICED
-    product, event_name, identifier = _name(node.product), _name(node.event_name), _identifier(node.id)
-    record_type = record_types.canonical(product, event_name, _link(node))
-    edge_rolls_up = above is None or record_types.rolls_up(above.record_type, record_type)
-    return Flat(  # by place: it is made for each event of each poll, and keywords cost as much as all the rest
-        node,
-        product,
-        event_name,
-        identifier,
-        record_type,
-        parent,
-        1 if above is None else above.depth + 1,
-        read_amount(cost.event_cost),
-        read_amount(cost.cumulative_cost),
-        _name(cost.currency) or UNKNOWN,
-        edge_rolls_up,
-        edge_rolls_up and (above is None or above.rolled_up),
-        identity(record_type, product, event_name, identifier),
-    )
 
 
 def _name(value: object) -> str:
@@ -115,17 +119,12 @@ def _name(value: object) -> str:
 
 
 def _identifier(value: object) -> str:
-    """The id as text; empty if there is none that could be booked."""
+    """Return the id as text, or an empty text if it can't be booked."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return value if isinstance(value, str) and _is_text(value, ID_MAX) else ""
 
 
 def _is_text(value: str, longest: int) -> bool:
-    """Not too long, and without half a surrogate pair, which neither a ledger nor an exposition can hold."""
+    # Half a surrogate pair fits neither into a database nor onto a page.
     return len(value) <= longest and (value.isascii() or not _SURROGATE.search(value))
-
-
-def _link(node: ResponseNode[Any]) -> str | None:
-    link = node.links.own if node.links is not None else None
-    return link if isinstance(link, str) else None

@@ -1,1 +1,1 @@
-"""Booking of finished polls: read `batch` first, it is one transaction from top to bottom."""
+"""Booking of finished polls in one transaction: start with `batch`."""

@@ -1,8 +1,7 @@
-"""Does the ledger agree with itself? The totals recounted from the events and sessions they were booked from.
+"""Recount the totals from the events and sessions that they were booked from.
 
-Owns the recount and the words for what differs. Reads only. What was pruned is not there to be recounted, so a ledger
-that has forgotten something is checked in one direction: a counter may not be below what is still there. The surprising
-fact: net cost can be recounted exactly, costs and credits alone can't, since how often a price moved is not kept.
+Reads only. Net cost can be recounted exactly; costs and credits alone can't, since the ledger doesn't keep how often a
+price changed.
 """
 
 from collections import defaultdict
@@ -24,14 +23,15 @@ _ONE = Decimal(1)
 
 
 def find_differences(connection: Connection, totals: Totals, all_totals: Iterable[Total]) -> Iterator[str]:
-    """A line for each total that is not what events and sessions add up to."""
+    """Yield a line for each total that differs from the sum of its events and sessions."""
     yield from check_index(connection)
-    forgot = retention_watermark(connection) > float("-inf")
-    booked, counted = _booked(all_totals), _recounted(connection, totals)
-    for key in sorted(booked.keys() | counted.keys()):
-        total, recount = booked.get(key, ZERO), counted.get(key, ZERO)
+    pruned = retention_watermark(connection) > float("-inf")
+    booked, recounted = _booked(all_totals), _recount(connection, totals)
+    for key in sorted(booked.keys() | recounted.keys()):
+        total, recount = booked.get(key, ZERO), recounted.get(key, ZERO)
         family, labels = key
-        if total == recount or (forgot and family in {NET, EVENTS}):
+        # Totals keep what was pruned, so they may be anything beside what is left.
+        if total == recount or (pruned and family in {NET, EVENTS}):
             continue
         named = ", ".join(f"{name}={value}" for name, value in labels)
         yield f"{family} {{{named}}}: the total is {amount_text(total)}, the rows add up to {amount_text(recount)}"
@@ -49,7 +49,7 @@ def _booked(totals: Iterable[Total]) -> Sums:
     return sums
 
 
-def _recounted(connection: Connection, totals: Totals) -> Sums:
+def _recount(connection: Connection, totals: Totals) -> Sums:
     sums: Sums = defaultdict(lambda: ZERO)
 
     def count(family: str, labels: Labels, amount: Decimal = _ONE) -> None:
@@ -62,13 +62,13 @@ def _recounted(connection: Connection, totals: Totals) -> Sums:
             unsettled.add(session)
         count("telnyx_sessions", (("account", account), ("state", state)))
     rows = connection.execute("SELECT owner, labels, cost_labels, cost, currency FROM events")
-    for owner, seen, priced, cost, currency in rows:
+    for owner, label_set, cost_label_set, cost, currency in rows:
         count("telnyx_ledger_events", ())
-        count(EVENTS, totals.project_labels(EVENTS, totals.labels(seen)))
+        count(EVENTS, totals.project_labels(EVENTS, totals.labels(label_set)))
         if cost is None:
-            count(AWAITING, totals.project_labels(AWAITING, totals.labels(seen)))
+            count(AWAITING, totals.project_labels(AWAITING, totals.labels(label_set)))
             continue
-        labels = totals.project_labels(COST, (*totals.labels(priced), ("currency", currency)))
+        labels = totals.project_labels(COST, (*totals.labels(cost_label_set), ("currency", currency)))
         count(NET, labels, Decimal(cost))
         if owner in unsettled:
             count("telnyx_unsettled_cost", (("account", accounts[owner]), ("currency", currency)), Decimal(cost))

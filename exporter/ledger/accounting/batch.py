@@ -1,13 +1,12 @@
-"""Booking a batch of polls, within one transaction.
+"""Book a batch of finished polls in one transaction.
 
-Owns the order of the accounting across sessions: which poll may change an event, who owns it, what vanished or was
-amended. The rule for one event is `costs.book`, the pace `lifecycle.step`, sessions as a whole are `counting`'s. The
-surprising fact: a poll that was claimed earlier may finish later, and then never changes what a later one booked.
+`BatchWriter` decides across sessions: which poll may change an event, which session owns it, what vanished or was
+amended. The rule for one event is `costs.book`, the next due time is `lifecycle.next_state`, and `SessionStats` counts
+sessions as a whole.
 """
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from msgspec.json import encode
@@ -15,9 +14,9 @@ from msgspec.structs import replace
 
 from exporter.core import costs, lifecycle
 from exporter.core.attributes import read_time
-from exporter.core.model import Event, EventAttributes, FailedCheck, Poll, Receipt, Session, SessionGauges
+from exporter.core.model import Event, EventAttributes, FailedCheck, Poll, Receipt, SessionGauges
 from exporter.core.money import ZERO, add, amount_text
-from exporter.core.tree import identity
+from exporter.ledger.accounting.keyed_tree import Events, KeyedTree, keyed_tree
 from exporter.ledger.accounting.retention import retention_watermark
 from exporter.ledger.accounting.sessions import SessionStats
 from exporter.ledger.accounting.working_set import WorkingSet
@@ -27,29 +26,17 @@ from exporter.ledger.schema.rows import EventRow, SessionRow, read_owners, read_
 from exporter.ledger.totals.accounts import account_seeds
 from exporter.ledger.totals.budget_spend import BudgetSpend
 from exporter.ledger.totals.totals import Totals, TotalsSettings
-from exporter.ledger.views.amendments import record_amendment
-from exporter.ledger.views.failures import append_poll, record_failures
+from exporter.ledger.views.history import append_poll, record_amendment, record_failures
 from exporter.ledger.views.index import SessionIndex
 from exporter.ledger.views.trees import write_tree
 
 _ONE = Decimal(1)
 WHOLE_TREE_CHECKS = ("event_sum", "root_cumulative", "node_cumulative", "event_count", "vanished_event")
-"""Checks that an incomplete tree says nothing about: they keep their last verdict."""
-
-
-def event_key(seed: str, event: Event) -> bytes:
-    """16 bytes that name an event of an account for ever, wherever in however many trees it is seen."""
-    product, event_name, event_id = identity(event.record_type, event.product, event.event_name, event.id)
-    name = f"{seed}\0{product}\0{event_name}\0{event_id}\0{event.ordinal}"
-    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-Seen = dict[bytes, tuple[Event, EventAttributes]]
-"""A tree's events by key, each once, with what the records say of them."""
+"""Checks that need the whole tree: after an incomplete one they keep their last result."""
 
 
 class BatchWriter:
-    """One batch of polls being booked; used once."""
+    """Books one batch of polls; used once."""
 
     def __init__(
         self,
@@ -61,220 +48,243 @@ class BatchWriter:
     ) -> None:
         self._connection = connection
         self._totals = totals
-        self._policy = policy
-        self._horizon = float("-inf")
         self._spend = spend
-        self._books = WorkingSet(connection, totals)
-        self._counting = SessionStats(connection, totals, self._books, settings)
-        self._following = SessionQueue(connection, totals, policy)
-        self._facets = SessionIndex(connection)
+        self._policy = policy
+        self._working_set = WorkingSet(connection, totals)
+        self._stats = SessionStats(connection, totals, self._working_set, settings)
+        self._queue = SessionQueue(connection, totals, policy)
+        self._index = SessionIndex(connection)
         self._seeds = account_seeds(connection)
-        self._followed: list[SessionGauges] = []
-        self._notices: list[FailedCheck] = []
+        self._watermark = float("-inf")
+        self._gauges: list[SessionGauges] = []
+        self._failed_checks: list[FailedCheck] = []
+
+    # Example: a batch of three polls. The sessions s and t are live and share the event e.
+    #
+    #     session  claim  answer
+    #     t        8      t 0.00, e 0.70
+    #     s        7      s 0.00, e 0.20
+    #     u        5      u 1.00                  u has been claimed again since, as 9
+    #
+    # 1. u is skipped: claim 5 is no longer valid.
+    # 2. s comes first, for its claim is older. s and e are new and owned by s:     cost +0.20, unsettled +0.20
+    # 3. t: t is new; e is known at 0.20, and only the difference is booked:        cost +0.50, unsettled +0.50
+    #    e stays with its owner, since s is live. The fingerprint of s is deleted, for its last answer shows 0.20.
+    # 4. Three events, two sessions and the totals are written; the transaction commits all of it or nothing.
+    #
+    # If t had been booked by an earlier batch, e would carry claim 8, and step 2 would leave its 0.70 alone.
 
     def book(self, polls: Iterable[Poll]) -> Receipt:
-        """Book all polls whose claim is still theirs, in the order of their claims."""
-        seen = self._seen(polls)
-        self._books.lock_sessions({poll.claim.session for poll, _ in seen}, _keys(seen))
-        before = dict(self._books.sessions)
-        held = [(poll, events) for poll, events in seen if self._holds(poll)]
-        if any(self._needs_reading(poll, before) for poll, _ in held):
+        """Book the polls whose claim is still valid, in the order of their claims; return what that changed."""
+        read = self._read_trees(polls)
+        working_set = self._working_set
+        working_set.lock_sessions({poll.claim.session for poll, _ in read}, _keys(read))
+        before = dict(working_set.sessions)
+        valid = []
+        for poll, tree in read:
+            row = before.get(poll.claim.session)
+            if row is not None and row.claim == poll.claim.number:
+                valid.append((poll, tree))
+        # `_read_trees` asked without locks; by now another process may have booked one of these events.
+        if any(self._must_be_read(poll, before) for poll, _ in valid):
             raise TransactionConflict("something was booked on the events of an answer that wasn't read")
-        self._books.lock_events(_keys(held))
-        self._horizon = retention_watermark(
-            self._connection
-        )  # after the events: one that is pruned meanwhile is behind it
-        self._counting.below = {key for _, events in held for key in list(events)[1:]}
-        for poll, events in held:
-            self._book_poll(poll, events)
-        current = [poll for poll, _ in held]
-        self._write(before, current)
-        moves = (*self._following.state_changes, *self._counting.state_changes)
-        return Receipt(self._totals.write(), tuple(self._followed), tuple(self._notices), moves)
+        working_set.lock_events(_keys(valid))
+        # Read after the events, so an event that another process prunes in between is below this watermark.
+        self._watermark = retention_watermark(self._connection)
+        self._stats.nested = {key for _, tree in valid if tree is not None for key in list(tree.events)[1:]}
+        for poll, tree in valid:
+            self._book_poll(poll, tree)
 
-    def _write(self, before: Mapping[int, SessionRow], current: Sequence[Poll]) -> None:
-        rows = [self._books.sessions[poll.claim.session] for poll in current]
-        self._books.write(rows)
-        self._spend.write(max((poll.at for poll in current), default=0.0))
+        booked = [poll for poll, _ in valid]
+        rows = [working_set.sessions[poll.claim.session] for poll in booked]
+        working_set.write(rows)
+        self._spend.write(max((poll.at for poll in booked), default=0.0))
         for row in rows:
-            self._facets.write(before[row.id], row)
-        record_failures(self._connection, current)
+            self._index.update(before[row.id], row)
+        record_failures(self._connection, booked)
+        changes = (*self._queue.state_changes, *self._stats.state_changes)
+        return Receipt(self._totals.write(), tuple(self._gauges), tuple(self._failed_checks), changes)
 
-    def _seen(self, polls: Iterable[Poll]) -> list[tuple[Poll, Seen]]:
-        """Each poll with its events; of the last answer again nothing is read, unless others have met its events."""
-        seen = [(poll, self._distinct(poll)) for poll in sorted(polls, key=lambda poll: poll.claim.number)]
-        unread = {poll.claim.session for poll, _ in seen if poll.reread is not None}
+    def _read_trees(self, polls: Iterable[Poll]) -> list[tuple[Poll, KeyedTree | None]]:
+        """Return the polls with their trees, in the order of their claims.
+
+        An answer that is the same as the last one was not read by the poller. It is read here if the session owns
+        events that another answer of this batch shows, or if booking it would change the session.
+        """
+        read = [(poll, self._keyed(poll)) for poll in sorted(polls, key=lambda poll: poll.claim.number)]
+        unread = {poll.claim.session for poll, _ in read if poll.reread is not None}
         if not unread:
-            return seen
+            return read
         rows = read_sessions(self._connection, unread, lock=False)
-        met = read_owners(self._connection, _keys(seen))
-        for place, (poll, _) in enumerate(seen):
-            if poll.reread is not None and (poll.claim.session in met or self._needs_reading(poll, rows)):
-                opened = poll.reread()
-                seen[place] = (opened, self._distinct(opened))
-        return seen
+        owners = read_owners(self._connection, _keys(read))
+        for i, (poll, _) in enumerate(read):
+            if poll.reread is not None and (poll.claim.session in owners or self._must_be_read(poll, rows)):
+                reread = poll.reread()
+                read[i] = (reread, self._keyed(reread))
+        return read
 
-    def _needs_reading(self, poll: Poll, rows: Mapping[int, SessionRow]) -> bool:
-        """Whether booking an unread answer would do more than to note that nothing has changed."""
+    def _keyed(self, poll: Poll) -> KeyedTree | None:
+        account = poll.claim.ref.account
+        return keyed_tree(poll, self._seeds.get(account, account))
+
+    def _must_be_read(self, poll: Poll, rows: Mapping[int, SessionRow]) -> bool:
+        """Return whether an unread answer matters: the session settles by it, or its fingerprint was deleted."""
         row = rows.get(poll.claim.session)
         if poll.reread is None or row is None:
             return False
-        standing, _ = lifecycle.next_state(row.standing, "unchanged", poll.at, self._policy, 0.0)
-        rests = standing.state != row.standing.state or (standing.state == "settled" and not row.observed)
-        return rests or row.fingerprint != poll.fingerprint
+        after, _ = lifecycle.next_state(row.standing, "unchanged", poll.at, self._policy, 0.0)
+        settles = after.state != row.standing.state or (after.state == "settled" and not row.observed)
+        return settles or row.fingerprint != poll.fingerprint
 
-    def _key(self, account: str, event: Event) -> bytes:
-        return event_key(self._seeds.get(account, account), event)
+    # One poll
 
-    def _distinct(self, poll: Poll) -> Seen:
-        """The session's events by key, each once: the first node of an event stands for it."""
-        if poll.session is None:
-            return {}
-        account = poll.session.ref.account
-        seed = self._seeds.get(account, account)
-        found: Seen = {}
-        for seen in zip(poll.session.events, poll.attributes, strict=True):
-            if seen[0].id:
-                found.setdefault(event_key(seed, seen[0]), seen)
-        return found
-
-    def _holds(self, poll: Poll) -> bool:
-        row = self._books.sessions.get(poll.claim.session)
-        return row is not None and row.claim == poll.claim.number
-
-    def _book_poll(self, poll: Poll, events: Seen) -> None:
-        row = self._books.sessions[poll.claim.session]
-        before = row
+    def _book_poll(self, poll: Poll, tree: KeyedTree | None) -> None:
+        before = row = self._working_set.sessions[poll.claim.session]
         outcome: lifecycle.Outcome = (
             "unchanged" if poll.outcome == "tree" or poll.outcome == "same" else poll.outcome  # noqa: PLR1714 - narrows the type
         )
-        root = None
-        if poll.session is not None and poll.session_attributes is not None:
-            root = self._key(row.ref.account, poll.session.events[0])
-            row, outcome = self._book_tree(row, poll, poll.session, events, root)
-        jitter = (poll.claim.number * 2654435761 % 2**32) / 2**31 - 1  # spread evenly, and the same in every run
-        standing, due_at = lifecycle.next_state(row.standing, outcome, poll.at, self._policy, jitter)
-        if row.notice_due is not None:
+        if tree is not None:
+            row, outcome = self._book_tree(row, poll, tree)
+        # Spread evenly from -1 to 1 by Knuth's multiplicative hash, and the same in every run.
+        jitter = (poll.claim.number * 2654435761 % 2**32) / 2**31 - 1
+        state, due_at = lifecycle.next_state(row.standing, outcome, poll.at, self._policy, jitter)
+        if row.notice_due is not None:  # a notice came while the session was polled; the poll must not postpone it
             due_at = row.notice_due if due_at is None else min(due_at, row.notice_due)
         polls = append_poll(row.polls, poll.at, outcome, poll.reason)
-        row = replace(row, standing=standing, due_at=due_at, claim=0, polls=polls)
-        self._books.sessions[row.id] = row
-        self._counting.move(before, row, poll, root)
+        row = replace(row, standing=state, due_at=due_at, claim=0, polls=polls)
+        self._working_set.sessions[row.id] = row
+        self._stats.count_transition(before, row, poll, tree)
         if poll.outcome == "gone":
-            self._following.follow_substitutes(row, poll.at)
+            self._queue.follow_substitutes(row, poll.at)
         elif before.standing.first_tree_at is None and row.standing.first_tree_at is not None:
-            self._following.forget_substitutes(row.id)
+            self._queue.forget_substitutes(row.id)
 
-    # The tree
-
-    def _book_tree(
-        self, row: SessionRow, poll: Poll, session: Session, events: Seen, root: bytes
-    ) -> tuple[SessionRow, lifecycle.Outcome]:
-        failed: list[tuple[str, str]] = [(m.check, m.detail) for m in session.mismatches]
-        if any(not event.id for event in session.events):
+    def _book_tree(self, row: SessionRow, poll: Poll, tree: KeyedTree) -> tuple[SessionRow, lifecycle.Outcome]:
+        """Book the events of a tree; return the row of its session and the outcome of the poll."""
+        working_set, complete = self._working_set, tree.session.complete
+        failed = [(mismatch.check, mismatch.detail) for mismatch in tree.session.mismatches]
+        if any(not event.id for event in tree.session.events):
             failed.append(("no_id", "a node without an id cannot be booked"))
-        latest = _latest(row, events)
-        self._books.sessions[row.id] = row = replace(row, latest_at=latest)
-        forgotten = self._forgotten(events, latest)
-        if forgotten:
-            failed.append(("forgotten", f"{len(forgotten)} events are older than what the ledger remembers"))
-            events = {key: seen for key, seen in events.items() if key not in forgotten}
-        changed, late, new, met = False, False, 0, 0
-        for key, (event, facts) in events.items():
-            known = self._books.events.get(key)
-            late |= known is not None and known.claim > poll.claim.number
-            if known is None:
-                self._book_new(row, poll, key, event, facts, nested=key != root)
-                new += 1
-            else:
-                change, problems = self._book_known(row, poll, known, event, facts)
-                changed |= change
-                failed += problems
-                if key != root:
-                    self._books.mark_nested(key)
-            met += self._books.events[key].owner == row.id
+        times = (row.latest_at, *(attributes.at for _, attributes in tree.events.values()))
+        latest = max((at for at in times if at is not None), default=read_time(row.ref.date_time))
+        working_set.sessions[row.id] = row = replace(row, latest_at=latest)
+        events = self._bookable(tree.events, latest)
+        pruned = len(tree.events) - len(events)
+        if pruned:
+            failed.append(("forgotten", f"{pruned} events are older than what the ledger remembers"))
+
+        new = sum(key not in working_set.events for key in events)
+        changed, overtaken, owned = False, False, 0
+        for key, seen in events.items():
+            known = working_set.events.get(key)
+            overtaken |= known is not None and known.claim > poll.claim.number
+            changed |= self._book_event(row, poll, key, seen, failed, nested=key != tree.root)
+            owned += working_set.events[key].owner == row.id
         if new:
-            changed = True
-            self._books.change_owned(row.id, new)
+            working_set.change_owned(row.id, new)
             self._totals.add("telnyx_ledger_events", (), Decimal(new))
-        row = self._books.sessions[row.id]
-        alone = met == len(events) and not forgotten and not late
-        once = any(check == "currency" for check, _ in failed)  # a change fails it, the same answer again doesn't
-        row = replace(row, fingerprint=poll.fingerprint if alone and session.complete and not once else None)
-        if session.complete and met < row.owned:
-            failed.append(("vanished_event", f"{row.owned - met} booked events are no longer in the tree"))
-        row = self._judge(row, failed, complete=session.complete)
+
+        row = working_set.sessions[row.id]
+        if complete and owned < row.owned:
+            failed.append(("vanished_event", f"{row.owned - owned} booked events are no longer in the tree"))
+        # The same answer may be skipped next time only if booking it again does nothing. A change of currency fails
+        # a check once: when the same answer comes again, the check passes.
+        repeatable = complete and owned == len(events) and not pruned and not overtaken
+        repeatable = repeatable and all(check != "currency" for check, _ in failed)
+        row = replace(row, fingerprint=poll.fingerprint if repeatable else None)
+        row = self._update_checks(row, failed, complete=complete)
         if changed or row.summary is None:
-            row = self._remember(row, poll, session, events)
-            row = self._counting.cross(row, poll, session, root)
-        outcome: lifecycle.Outcome = "changed" if changed else "unchanged"
-        return row, outcome if changed or session.complete else "incomplete"
+            row = self._store_tree(row, poll, tree, events)
+            row = self._stats.count_thresholds(row, tree)
+        if changed:
+            return row, "changed"
+        return row, "unchanged" if complete else "incomplete"
 
-    def _book_new(
-        self, row: SessionRow, poll: Poll, key: bytes, event: Event, facts: EventAttributes, *, nested: bool
-    ) -> None:
-        booking = costs.book(None, event.cost, event.currency, self._placed(facts, row, poll))
-        self._totals.add_entries(booking.entries)
-        self._books.insert_event(key, booking.after, row.id, poll.claim.number, nested=nested)
-        self._move_money(row.ref.account, booking, settled=self._books.settled(row.id))
+    def _bookable(self, events: Events, latest: float | None) -> Events:
+        """Return the events without the unknown ones from before the watermark.
 
-    def _book_known(
-        self, row: SessionRow, poll: Poll, known: EventRow, event: Event, facts: EventAttributes
-    ) -> tuple[bool, list[tuple[str, str]]]:
-        """Whether it changed anything, and the checks that it fails."""
-        if known.claim > poll.claim.number:
-            return False, []
-        if known.owner != row.id:
-            self._books.invalidate_fingerprint(known.owner)
-        before = self._books.booked_event(known)
-        owner = known.owner
-        if owner != row.id and self._books.settled(owner) and not self._books.settled(row.id):
-            owner = self._books.transfer_owner(known, row)
-        elif costs.is_unchanged(before, event.cost, event.currency, facts):
-            return False, []
-        if before.cost_labels is None:  # else its labels are fixed
-            facts = self._placed(facts, row, poll)
-        booking = costs.book(before, event.cost, event.currency, facts)
+        They may have been booked and pruned, and are never booked again.
+        """
+        pruned = set()
+        for key, (_, attributes) in events.items():
+            at = latest if attributes.at is None else attributes.at
+            if key not in self._working_set.events and at is not None and at < self._watermark:
+                pruned.add(key)
+        return {key: event for key, event in events.items() if key not in pruned} if pruned else events
+
+    # Example: a call c is polled on its own, and as part of the session s, and settles before s is known.
+    #
+    #     poll of c: c 0.02, owned by c. c settles, so its money does:                unsettled +0.02, then -0.02
+    #     poll of s: s is live and c's owner is settled, so s becomes the owner of c:  unsettled +0.02
+    #     s settles:                                                                   unsettled -0.02
+    #
+    # The cost of c is booked once, by the first poll. A live owner keeps its event, however many sessions show it.
+
+    def _book_event(
+        self,
+        row: SessionRow,
+        poll: Poll,
+        key: bytes,
+        seen: tuple[Event, EventAttributes],
+        failed: list[tuple[str, str]],
+        *,
+        nested: bool,
+    ) -> bool:
+        """Book one event; add the checks that it fails to `failed`; return whether its bill has changed.
+
+        `nested` says that the event is not the root of this tree.
+        """
+        working_set = self._working_set
+        event, attributes = seen
+        known = working_set.events.get(key)
+        before, owner = None, row.id
+        if known is not None:
+            if nested and not known.nested:
+                known = working_set.mark_nested(known)
+            if known.claim > poll.claim.number:  # a later poll has booked a newer price
+                return False
+            before, owner, nested = working_set.booked_event(known), self._owner(known, row), known.nested
+            if owner == known.owner and costs.is_unchanged(before, event.cost, event.currency, attributes):
+                return False
+
+        if before is None or before.cost_labels is None:  # else the labels and the time of its cost are fixed
+            at = attributes.at
+            if at is None:  # budgets need a time for each amount
+                at = poll.at if row.latest_at is None else row.latest_at
+            labels = self._totals.labels(self._totals.intern(attributes.labels))
+            attributes = replace(attributes, labels=labels, at=at)
+        booking = costs.book(before, event.cost, event.currency, attributes)
         self._totals.add_entries(booking.entries)
-        if booking.after != before or owner != known.owner:
-            self._books.update_event(known.key, booking.after, owner, poll.claim.number, nested=known.nested)
-        self._move_money(row.ref.account, booking, settled=self._books.settled(owner))
-        if before.cost is not None and booking.after.cost != before.cost:
+        if known is None or booking.after != before or owner != known.owner:
+            working_set.store_event(key, booking.after, owner, poll.claim.number, nested=nested)
+        self._move_money(row.ref.account, booking, owner)
+        if before is not None and before.cost is not None and booking.after.cost != before.cost:
             record_amendment(self._connection, row.id, poll.at, event, before.cost)
-        failed = [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
-        return bool(booking.entries), failed
+        failed += [(check, f"{event.record_type} {event.id}: {detail}") for check, detail in booking.failed]
+        return bool(booking.entries)
 
-    def _placed(self, facts: EventAttributes, row: SessionRow, poll: Poll) -> EventAttributes:
-        """The facts under their label set, folded if need be, and with a time: money is always spent some time."""
-        labels = self._totals.labels(self._totals.intern(facts.labels))
-        at = facts.at
-        if at is None:
-            at = poll.at if row.latest_at is None else row.latest_at
-        return EventAttributes(labels, facts.input_tokens, facts.output_tokens, facts.billed_seconds, at)
+    def _owner(self, event: EventRow, row: SessionRow) -> int:
+        """Return the owner that a known event has from now on; a live session takes it over from a settled one."""
+        working_set = self._working_set
+        if event.owner == row.id:
+            return row.id
+        working_set.invalidate_fingerprint(event.owner)
+        if working_set.settled(row.id) or not working_set.settled(event.owner):
+            return event.owner
+        working_set.transfer_owner(event, row)
+        return row.id
 
-    def _forgotten(self, events: Seen, latest: float | None) -> set[bytes]:
-        """New events that are older than what was pruned: they may have been booked already."""
-        if self._horizon == float("-inf"):
-            return set()
-        dated = {key: latest if facts.at is None else facts.at for key, (_, facts) in events.items()}
-        return {
-            key for key, at in dated.items() if key not in self._books.events and at is not None and at < self._horizon
-        }
-
-    def _move_money(self, account: str, booking: costs.Booking, *, settled: bool) -> None:
-        moved = costs.net_amounts(booking.entries)
-        if not moved:
-            return
-        if not settled:
-            self._books.move_unsettled(account, moved)
-        after = booking.after
+    def _move_money(self, account: str, booking: costs.Booking, owner: int) -> None:
+        """Count the net amounts of a booking as unsettled, if the owner isn't settled, and as spent for budgets."""
+        amounts, after = costs.net_amounts(booking.entries), booking.after
+        if not self._working_set.settled(owner):
+            self._working_set.move_unsettled(account, amounts)
         if after.cost_labels is not None and after.at is not None:
-            for currency, amount in moved:
+            for currency, amount in amounts:
                 self._spend.add(after.cost_labels, after.at, currency, amount)
 
-    # Checks
-
-    def _judge(self, row: SessionRow, failed: list[tuple[str, str]], *, complete: bool) -> SessionRow:
+    def _update_checks(self, row: SessionRow, failed: list[tuple[str, str]], *, complete: bool) -> SessionRow:
+        """Count the checks that begin to fail, and keep the gauge of sessions that fail each check."""
         before = set(filter(None, row.failing.split(",")))
         now = {check for check, _ in failed}
         if not complete:
@@ -282,40 +292,28 @@ class BatchWriter:
         account = row.ref.account
         for check in sorted(now - before):
             self._totals.add("telnyx_reconciliation_failures_total", (("account", account), ("check", check)), _ONE)
-            self._notices += [FailedCheck(row.ref, check, detail) for name, detail in failed if name == check][:1]
+            detail = next(detail for name, detail in failed if name == check)
+            self._failed_checks.append(FailedCheck(row.ref, check, detail))
         for check in sorted(now ^ before):
             change = _ONE if check in now else -_ONE
             self._totals.add("telnyx_unreconciled_sessions", (("account", account), ("check", check)), change)
         return replace(row, failing=",".join(sorted(now)))
 
-    # The session as a whole
-
-    def _remember(self, row: SessionRow, poll: Poll, session: Session, events: Seen) -> SessionRow:
+    def _store_tree(self, row: SessionRow, poll: Poll, tree: KeyedTree, events: Events) -> SessionRow:
+        """Write the tree for the pages and the summary of the session for its gauges."""
         nets: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
         for event, _ in events.values():
             if event.cost is not None:
-                place = (event.product, event.currency)
-                nets[place] = add(nets[place], event.cost)
+                product = (event.product, event.currency)
+                nets[product] = add(nets[product], event.cost)
         spent = tuple((product, currency, amount) for (product, currency), amount in sorted(nets.items()))
-        session_attributes = poll.session_attributes
-        turns, count = (
-            (session_attributes.inference_turns, session_attributes.events)
-            if session_attributes is not None
-            else (0, 0)
-        )
-        self._followed.append(SessionGauges(row.ref, count, turns, poll.at, spent, row.standing.configured))
+        count, turns = tree.attributes.events, tree.attributes.inference_turns
+        self._gauges.append(SessionGauges(row.ref, count, turns, poll.at, spent, row.standing.configured))
         summary = {"events": count, "turns": turns, "costs": [(p, c, amount_text(a)) for p, c, a in spent]}
-        write_tree(self._connection, row.id, session)
-        self._facets.root(row.id, row.ref, session.events[0].id)
+        write_tree(self._connection, row.id, tree.session)
+        self._index.add_root_id(row.id, row.ref, tree.session.events[0].id)
         return replace(row, summary=encode(summary).decode())
 
 
-def _latest(row: SessionRow, events: Seen) -> float | None:
-    """The latest readable time of the session: of its events, else of the reference that named it."""
-    named = read_time(row.ref.date_time)
-    times = [row.latest_at, *(facts.at for _, facts in events.values())]
-    return max((at for at in times if at is not None), default=named)
-
-
-def _keys(seen: Iterable[tuple[Poll, Seen]]) -> set[bytes]:
-    return {key for _, events in seen for key in events}
+def _keys(read: Iterable[tuple[Poll, KeyedTree | None]]) -> set[bytes]:
+    return {key for _, tree in read if tree is not None for key in tree.events}

@@ -1,18 +1,16 @@
-"""A session as a whole: when it counts as started and settled, which thresholds it went over, what is observed of it.
+"""Count sessions as a whole: started, settled, over a threshold, and the histograms.
 
-Owns the rule that a session is counted once and only as an outermost one, within the caller's batch. Books no money.
-The surprising fact: a counter can't be taken back, so what may turn out to be a part of another session waits.
+A session counts once, and only if it isn't part of another one. Runs within the transaction of a batch; books no money.
 """
 
-from collections import Counter
 from decimal import Decimal
 
 from msgspec.structs import replace
 
 from exporter.core.costs import LedgerEntry
-from exporter.core.model import Exemplar, Labels, Poll, Session, SessionAttributes, StateChange
+from exporter.core.model import Exemplar, Labels, Poll, StateChange
 from exporter.core.money import ZERO, add
-from exporter.core.tree import identity
+from exporter.ledger.accounting.keyed_tree import KeyedTree
 from exporter.ledger.accounting.working_set import WorkingSet
 from exporter.ledger.database import Connection
 from exporter.ledger.schema.rows import SessionRow
@@ -25,17 +23,19 @@ _ONE = Decimal(1)
 class SessionStats:
     """Counts the sessions of one batch."""
 
-    def __init__(self, connection: Connection, totals: Totals, books: WorkingSet, settings: TotalsSettings) -> None:
+    def __init__(
+        self, connection: Connection, totals: Totals, working_set: WorkingSet, settings: TotalsSettings
+    ) -> None:
         self._connection = connection
         self._totals = totals
-        self._books = books
+        self._working_set = working_set
         self._settings = settings
-        self.below: set[bytes] = set()
-        """Events that stand below another one in some tree of this batch."""
+        self.nested: set[bytes] = set()
+        """Events that are not the root of some tree of this batch."""
         self.state_changes: list[StateChange] = []
 
-    def move(self, before: SessionRow, row: SessionRow, poll: Poll, root: bytes | None) -> None:
-        """After a poll: from one state to the next; `root` is the key of its tree's root event."""
+    def count_transition(self, before: SessionRow, row: SessionRow, poll: Poll, tree: KeyedTree | None) -> None:
+        """Count the change of a session's state by a poll, and the session when it starts and when it settles."""
         old, new = before.standing, row.standing
         account = row.ref.account
         if old.state != new.state:
@@ -44,114 +44,98 @@ class SessionStats:
             self._totals.add("telnyx_sessions", (("account", account), ("state", new.state)), _ONE)
         if (old.state == "settled") != (new.state == "settled"):
             sign = -1 if new.state == "settled" else 1
-            self._books.move_unsettled(
-                account, [(currency, sign * amount) for currency, amount in self._books.owned_net(row.id)]
-            )
-        session_attributes = poll.session_attributes
-        if session_attributes is None or poll.session is None or root is None:
+            owned = self._working_set.owned_net(row.id)
+            self._working_set.move_unsettled(account, [(currency, sign * amount) for currency, amount in owned])
+        if tree is None:
             return
-        if old.first_tree_at is None and session_attributes.root_record_type not in self._settings.above:
-            self._totals.add("telnyx_sessions_started_total", _root(row, session_attributes), _ONE)
-        if new.state == "settled" and not row.observed and poll.session.complete:  # else its counts would lack a part
-            self._settle_first(row, poll, poll.session, session_attributes, root)
+        # A root type that may be part of another session counts as started when it settles: see `_may_be_part`.
+        if old.first_tree_at is None and tree.attributes.root_record_type not in self._settings.above:
+            self._totals.add("telnyx_sessions_started_total", _root_labels(row, tree), _ONE)
+        if new.state != "settled" or row.observed or not tree.session.complete:  # the counts of a part would stay wrong
+            return
+        self._totals.add_entries(
+            LedgerEntry("telnyx_events_settled_unpriced_total", self._totals.labels(event.labels), (), _ONE)
+            for event in self._working_set.settle_unpriced(row.id)
+        )
+        part = self._is_part(tree)
+        if part or not self._may_be_part(row, tree):
+            self._working_set.sessions[row.id] = replace(row, observed=1)
+            if not part:
+                self._observe(row, poll, tree)
 
-    def cross(self, row: SessionRow, poll: Poll, session: Session, root: bytes) -> SessionRow:
-        """Count the thresholds that the session goes over, each once, while it is live."""
-        crossed, session_attributes = set(filter(None, row.crossed.split(","))), poll.session_attributes
-        if not self._settings.thresholds or row.standing.state == "settled" or session_attributes is None:
+    def count_thresholds(self, row: SessionRow, tree: KeyedTree) -> SessionRow:
+        """Count the thresholds that a live session exceeds, each once per session."""
+        if not self._settings.thresholds or row.standing.state == "settled" or self._is_part(tree):
             return row
-        if self._absorbed(root):
-            return row
-        spent = _cost_by_currency(session)
+        exceeded = set(filter(None, row.crossed.split(",")))
+        spent = _cost_by_currency(tree)
+        account, *rest = _root_labels(row, tree)
         for threshold in self._settings.thresholds:
-            too_dear = threshold.cost is not None and spent.get(threshold.currency, ZERO) > threshold.cost
-            too_long = threshold.turns is not None and session_attributes.inference_turns > threshold.turns
-            if threshold.name not in crossed and (too_dear or too_long):
-                labels = (
-                    ("account", row.ref.account),
-                    ("threshold", threshold.name),
-                    *_root(row, session_attributes)[1:],
-                )
+            expensive = threshold.cost is not None and spent.get(threshold.currency, ZERO) > threshold.cost
+            long = threshold.turns is not None and tree.attributes.inference_turns > threshold.turns
+            if threshold.name not in exceeded and (expensive or long):
+                labels = (account, ("threshold", threshold.name), *rest)
                 self._totals.add("telnyx_sessions_over_threshold_total", labels, _ONE)
-                crossed.add(threshold.name)
-        return replace(row, crossed=",".join(sorted(crossed)))
+                exceeded.add(threshold.name)
+        return replace(row, crossed=",".join(sorted(exceeded)))
 
-    def _absorbed(self, root: bytes) -> bool:
-        event = self._books.events.get(root)
-        return event is not None and (event.nested or event.key in self.below)
+    def _is_part(self, tree: KeyedTree) -> bool:
+        """Return whether the root event of a session is nested in the tree of another session."""
+        event = self._working_set.events.get(tree.root)
+        return event is not None and (event.nested or event.key in self.nested)
 
-    def _settle_first(
-        self, row: SessionRow, poll: Poll, session: Session, session_attributes: SessionAttributes, root: bytes
-    ) -> None:
-        """Count the session: now, later if it may turn out to be a part of another one, or never if it is."""
-        self._count_unpriced(row)
-        absorbed = self._absorbed(root)
-        if not absorbed and self._may_be_absorbed(row, session_attributes):
-            return
-        self._books.sessions[row.id] = replace(row, observed=1)
-        if not absorbed:
-            self._observe(row, poll, session, session_attributes)
+    def _may_be_part(self, row: SessionRow, tree: KeyedTree) -> bool:
+        """Return whether a live session may turn out to contain this one, and there is a recheck to count it at.
 
-    def _may_be_absorbed(self, row: SessionRow, session_attributes: SessionAttributes) -> bool:
-        """A session that may contain this one is live, and there will be another look: a recheck is soon enough.
-
-        A counter can't be taken back, so a leg that is seen before its call must not count before the call is known.
+        A counter can't be decreased, so a leg that settles before its call is known must not count yet.
         """
-        outer = self._settings.above.get(session_attributes.root_record_type)
+        outer = self._settings.above.get(tree.attributes.root_record_type)
         if not outer or row.standing.rechecks or row.due_at is None:
             return False
-        account = row.ref.account
-        met = (known for known in self._books.sessions.values() if known.ref.account == account)
-        if any(known.ref.record_type in outer and known.standing.state in LIVE_STATES for known in met):
-            return True
+        account, sessions = row.ref.account, self._working_set.sessions
+        for other in sessions.values():
+            if other.ref.account == account and other.ref.record_type in outer and other.standing.state in LIVE_STATES:
+                return True
+        # The table doesn't have the new states of this batch yet, so its rows of these sessions don't count. One row
+        # more than there are such sessions is enough to find another one.
         marks = ",".join("?" * len(outer))
         query = f"SELECT id FROM sessions WHERE account = ? AND record_type IN ({marks}) AND {LIVE} LIMIT ?"  # noqa: S608 - literals
-        found = self._connection.execute(query, (account, *sorted(outer), len(self._books.sessions) + 1))
-        return any(
-            session not in self._books.sessions for (session,) in found
-        )  # the table is behind on those of this batch
+        found = self._connection.execute(query, (account, *sorted(outer), len(sessions) + 1))
+        return any(session not in sessions for (session,) in found)
 
-    def _observe(self, row: SessionRow, poll: Poll, session: Session, session_attributes: SessionAttributes) -> None:
-        root = _root(row, session_attributes)
-        if session_attributes.root_record_type in self._settings.above:
+    def _observe(self, row: SessionRow, poll: Poll, tree: KeyedTree) -> None:
+        """Count a session as settled, and add it to the histograms with its root event as exemplar."""
+        root, attributes, root_id = _root_labels(row, tree), tree.attributes, tree.session.events[0].id
+        if attributes.root_record_type in self._settings.above:
             self._totals.add("telnyx_sessions_started_total", root, _ONE)
         self._totals.add("telnyx_sessions_settled_total", root, _ONE)
 
         def observe(family: str, labels: Labels, value: Decimal | float) -> None:
             amount = value if isinstance(value, Decimal) else Decimal(repr(value))
-            self._totals.observe(family, labels, amount, Exemplar(session.events[0].id, float(amount), poll.at))
+            self._totals.observe(family, labels, amount, Exemplar(root_id, float(amount), poll.at))
 
-        observe("telnyx_session_events", root, session_attributes.events)
-        observe("telnyx_session_inference_turns", root, session_attributes.inference_turns)
-        if session_attributes.duration_seconds is not None:
-            observe("telnyx_session_duration_seconds", root, session_attributes.duration_seconds)
+        observe("telnyx_session_events", root, attributes.events)
+        observe("telnyx_session_inference_turns", root, attributes.inference_turns)
+        if attributes.duration_seconds is not None:
+            observe("telnyx_session_duration_seconds", root, attributes.duration_seconds)
         settled_at = poll.at if row.standing.closed_at is None else row.standing.closed_at
         settling = max(0.0, round(settled_at - row.standing.discovered_at, 3))  # the clock may have been set back
         observe("telnyx_session_settling_seconds", (root[0], root[2]), settling)
-        for currency, cost in _cost_by_currency(session).items():
+        for currency, cost in _cost_by_currency(tree).items():
             observe("telnyx_session_cost", (*root, ("currency", currency)), max(cost, ZERO))
 
-    def _count_unpriced(self, row: SessionRow) -> None:
-        self._totals.add_entries(
-            LedgerEntry("telnyx_events_settled_unpriced_total", self._totals.labels(event.labels), (), _ONE)
-            for event in self._books.settle_unpriced(row.id)
-        )
 
-
-def _root(row: SessionRow, session_attributes: SessionAttributes) -> Labels:
+def _root_labels(row: SessionRow, tree: KeyedTree) -> Labels:
     return (
         ("account", row.ref.account),
-        ("root_record_type", session_attributes.root_record_type),
-        ("session_kind", session_attributes.session_kind),
+        ("root_record_type", tree.attributes.root_record_type),
+        ("session_kind", tree.attributes.session_kind),
     )
 
 
-def _cost_by_currency(session: Session) -> dict[str, Decimal]:
-    costs_of: dict[str, Decimal] = {}
-    seen: Counter[tuple[str | int, ...]] = Counter()
-    for event in session.events:
-        name = (*identity(event.record_type, event.product, event.event_name, event.id), event.ordinal)
-        seen[name] += 1
-        if event.cost is not None and event.id and seen[name] == 1:
-            costs_of[event.currency] = add(costs_of.get(event.currency, ZERO), event.cost)
-    return costs_of
+def _cost_by_currency(tree: KeyedTree) -> dict[str, Decimal]:
+    spent: dict[str, Decimal] = {}
+    for event, _ in tree.events.values():
+        if event.cost is not None:
+            spent[event.currency] = add(spent.get(event.currency, ZERO), event.cost)
+    return spent

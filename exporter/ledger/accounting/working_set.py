@@ -1,8 +1,7 @@
-"""The rows of one batch, as booking finds and changes them.
+"""The rows that one batch reads and changes: sessions by id, events by key.
 
-Owns which sessions and events a transaction has read and locked, who owns an event, what must be written back, and the
-money that may still move. Decides nothing of the accounting. The surprising fact: rows are written late and in bulk, so
-within a batch the table is behind; whoever must ask it flushes first.
+Locks them, knows which must be written back, and sums up the money whose state changes. Decides nothing of the
+accounting.
 """
 
 from collections import defaultdict
@@ -28,7 +27,7 @@ from exporter.ledger.totals.totals import Totals
 
 
 class WorkingSet:
-    """Sessions by number, events by key."""
+    """Events are written late and in bulk, so within a batch the table is behind; `flush` before querying it."""
 
     def __init__(self, connection: Connection, totals: Totals) -> None:
         self._connection = connection
@@ -37,17 +36,18 @@ class WorkingSet:
         self.events: dict[bytes, EventRow] = {}
         self._dirty: set[bytes] = set()
         self._new: set[bytes] = set()
-        """Events that the table doesn't have yet."""
-        self._disturbed: set[int] = set()
+        """Dirty events that the table doesn't have yet."""
+        self._invalidated: set[int] = set()
         """Sessions whose last answer would change something if it were booked again."""
         self._unsettled: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
 
-    # Read and written
+    # Reading and writing rows
 
     def lock_sessions(self, polled: Collection[int], keys: Collection[bytes]) -> None:
-        """Read the polled sessions and the owners of these events; among several writers nobody changes them then.
+        """Read and lock the polled sessions and the owners of these events.
 
-        All are locked in one order, before the events: whoever changes an event holds its owner.
+        Every writer locks sessions first, in the order of their ids, and events after them: so no two writers wait for
+        each other, and nobody changes an event whose owner is locked here.
         """
         wanted = set(polled)
         if self._connection.shared:
@@ -55,23 +55,27 @@ class WorkingSet:
         self.sessions = read_sessions(self._connection, wanted)
 
     def lock_events(self, keys: Collection[bytes]) -> None:
-        """Read these events, and their owners; raises Overtaken if an owner is not locked."""
+        """Read and lock these events, and read their owners.
+
+        Raises TransactionConflict if an event got another owner since `lock_sessions`.
+        """
         self.events = read_events(self._connection, keys)
         owners = {row.owner for row in self.events.values()} - self.sessions.keys()
+        # Among several writers all owners are locked already, but for those that were pruned, which have no row.
         if owners and self._connection.shared and read_sessions(self._connection, owners, lock=False):
             raise TransactionConflict("an event of this batch has got another owner")
         self.sessions |= read_sessions(self._connection, owners)
 
     def write(self, sessions: Sequence[SessionRow]) -> None:
-        """Write the events that changed, these sessions, and what both mean for others."""
+        """Write the changed events, these sessions, unsettled money, and the fingerprints of other sessions."""
         self.flush()
         for (account, currency), amount in self._unsettled.items():
             self._totals.add("telnyx_unsettled_cost", (("account", account), ("currency", currency)), amount)
         write_sessions(self._connection, sessions)
-        invalidate_fingerprints(self._connection, self._disturbed - {row.id for row in sessions})
+        invalidate_fingerprints(self._connection, self._invalidated - {row.id for row in sessions})
 
     def flush(self) -> None:
-        """Have the table of events be as they are here."""
+        """Write the changed events."""
         write_events(self._connection, [self.events[key] for key in sorted(self._dirty)], self._new)
         self._new -= self._dirty
         self._dirty.clear()
@@ -79,6 +83,7 @@ class WorkingSet:
     # Events
 
     def booked_event(self, row: EventRow) -> BookedEvent:
+        """Return what the row says was booked, with its label sets instead of their ids."""
         cost_labels = self._totals.labels(row.cost_labels) if row.cost_labels is not None else None
         return BookedEvent(
             self._totals.labels(row.labels),
@@ -92,12 +97,10 @@ class WorkingSet:
             row.settled_unpriced,
         )
 
-    def insert_event(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
-        """An event that is booked for the first time."""
-        self._new.add(key)
-        self.update_event(key, booked, owner, claim, nested=nested)
-
-    def update_event(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
+    def store_event(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
+        """Insert an event, or update the one with this key."""
+        if key not in self.events:
+            self._new.add(key)
         cost_labels = self._totals.intern(booked.cost_labels) if booked.cost_labels is not None else None
         self.events[key] = EventRow(
             key,
@@ -116,15 +119,14 @@ class WorkingSet:
         )
         self._dirty.add(key)
 
-    def mark_nested(self, key: bytes) -> None:
-        """Remember that the event stands below another one: followed on its own, its session is absorbed."""
-        row = self.events[key]
-        if not row.nested:
-            self.events[key] = replace(row, nested=True)
-            self._dirty.add(key)
+    def mark_nested(self, event: EventRow) -> EventRow:
+        """Remember that an event is not the root of some tree: a session with this root is part of another one."""
+        self.events[event.key] = marked = replace(event, nested=True)
+        self._dirty.add(event.key)
+        return marked
 
     def settle_unpriced(self, session: int) -> list[EventRow]:
-        """Mark the session's events that have no price as settled without one; those that weren't marked before."""
+        """Mark the unpriced events that a session owns as settled without a price; return the newly marked ones."""
         self.flush()
         found = self._connection.execute("SELECT key FROM events WHERE owner = ? AND cost IS NULL", (session,))
         rows = read_events(self._connection, {key for (key,) in found.fetchall()})
@@ -136,35 +138,39 @@ class WorkingSet:
     # Owners and unsettled money
 
     def settled(self, session: int) -> bool:
+        """Return whether the money of a session's events is settled; so it is once the session was pruned."""
         row = self.sessions.get(session)
         return row is None or row.standing.state == "settled"
 
     def change_owned(self, session: int, change: int) -> None:
+        """Change the number of events that a session owns."""
         row = self.sessions.get(session)
         if row is not None:
             self.sessions[session] = replace(row, owned=row.owned + change)
 
     def invalidate_fingerprint(self, session: int) -> None:
+        """Have the next answer of a session be booked even if it is the same as the last one."""
         row = self.sessions.get(session)
         if row is not None:
             self.sessions[session] = replace(row, fingerprint=None)
-            self._disturbed.add(session)
+            self._invalidated.add(session)
 
-    def transfer_owner(self, event: EventRow, row: SessionRow) -> int:
-        """A live session takes an event over from a settled one; its money is unsettled again."""
+    def transfer_owner(self, event: EventRow, row: SessionRow) -> None:
+        """Count an event of a settled session as owned by a live one; its money is unsettled again."""
         self.change_owned(event.owner, -1)
         self.change_owned(row.id, +1)
         if event.owner in self.sessions:
             write_sessions(self._connection, [self.sessions[event.owner]])
         if event.cost is not None:
             self.move_unsettled(row.ref.account, [(event.currency, event.cost)])
-        return row.id
 
     def move_unsettled(self, account: str, amounts: Iterable[tuple[str, Decimal]]) -> None:
+        """Add (currency, amount) to the unsettled cost of an account."""
         for currency, amount in amounts:
             self._unsettled[account, currency] = add(self._unsettled[account, currency], amount)
 
     def owned_net(self, session: int) -> list[tuple[str, Decimal]]:
+        """Return (currency, net cost) of the events that a session owns."""
         self.flush()
         found = self._connection.execute("SELECT currency, cost FROM events WHERE owner = ?", (session,))
         nets: dict[str, Decimal] = defaultdict(lambda: ZERO)

@@ -1,1 +1,1 @@
-"""The two databases that can hold a ledger: a SQLite file, or a schema on a PostgreSQL server."""
+"""The two databases that can hold a ledger: a SQLite file, or a PostgreSQL database."""

@@ -1,41 +1,43 @@
-"""One process per ledger file, held by `flock`, which the kernel frees at death.
+"""One process per ledger file: a lock on `<ledger>.lock` that the kernel frees when the process ends.
 
-Owns `<ledger>.lock`; the file stays and holds the pid of the last holder, for the message that the second one gets.
-The surprising fact: a lock file can be removed while it is held, and then a second process would get a lock of its own;
-so it is looked at before each use of the ledger, and taken again if it is gone.
+The lock file stays and holds the process id of its last holder, for the error that a second process gets.
 """
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from exporter.core.errors import LedgerError, LedgerLocked
 
 
 class FileLock:
-    """Taken when made, until `release` or the end of the process."""
+    """Locked from its creation until `release` or the end of the process."""
 
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
         self._path = Path(f"{ledger}.lock")
-        self._file = self._take()
+        self._file = self._lock()
 
-    def hold(self) -> None:
-        """Make sure that the lock is still the one that others would ask for; raises LedgerError if it can't be had."""
+    def ensure_held(self) -> None:
+        """Lock again if the lock file was removed or replaced; raise LedgerError if another process has it now.
+
+        A second process would create a new lock file and get a lock of its own, so this is checked before each use.
+        """
         held = os.fstat(self._file)
         try:
             found = self._path.stat()
         except OSError:
             found = None
         if found is None or (found.st_dev, found.st_ino) != (held.st_dev, held.st_ino):
-            again = self._take()
+            again = self._lock()
             os.close(self._file)
             self._file = again
 
     def release(self) -> None:
         os.close(self._file)
 
-    def _take(self) -> int:
+    def _lock(self) -> int:
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -47,13 +49,7 @@ class FileLock:
             holder = os.read(file, 20).decode("ascii", "replace").strip() or "unknown"
             os.close(file)
             raise LedgerLocked(f"{self._ledger} is in use by process {holder}; one exporter per ledger") from None
-        _write_pid(file)
+        with suppress(OSError):  # on a full disk the lock holds all the same, only its message says less
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         return file
-
-
-def _write_pid(file: int) -> None:
-    try:
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
-    except OSError:  # a full disk: the lock holds all the same, only its message will say less
-        return

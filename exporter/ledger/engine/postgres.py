@@ -1,19 +1,16 @@
-"""PostgreSQL as the ledger's engine: one of several writers, one transaction at a time.
+"""PostgreSQL as the ledger's engine: this process is one of several writers, and has one transaction open at a time.
 
-Owns the connection, what can happen to the server behind it, and this process's place among the writers. Keeps no state
-in a session of the server, so a pooler may give each transaction another one. The surprising fact: who was taken for
-dead, because it was away for long, finds at its next transaction that its totals are another's now, and goes on as a
-new writer.
+Begins transactions again that conflicted with another writer's, connects again after a broken connection, and registers
+this process as a writer. Each writer adds to totals of its own, so writers rarely conflict.
 """
 
 import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import lru_cache
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import psycopg
 from psycopg import errors
@@ -21,7 +18,7 @@ from psycopg import errors
 from exporter.core.errors import LedgerAway, LedgerError
 from exporter.ledger.database import Connection, Reload, TransactionConflict
 from exporter.ledger.engine.errors import ServerAddress, translate_error
-from exporter.ledger.engine.timeouts import ServerTimeouts
+from exporter.ledger.engine.postgres_connection import PostgresConnection, ServerTimeouts, connect
 from exporter.ledger.schema.postgres import bring_up, version_of
 from exporter.ledger.schema.version import SCHEMA_VERSION
 from exporter.log import fields
@@ -29,25 +26,25 @@ from exporter.log import fields
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
-"""Of one transaction that others are in the way of; they are done by then, or something is stuck."""
+"""How often a transaction is tried that conflicts with others."""
 PAUSE_MILLISECONDS = 50
-"""At most so long before it is begun again, chosen at random, so that two don't meet for ever."""
+"""The longest pause before the second attempt; a random part of it, so that two writers don't collide for ever."""
 STATEMENT_MILLISECONDS, LOCK_MILLISECONDS, IDLE_MILLISECONDS = 15_000, 5_000, 10_000
-"""A statement that takes longer, a lock that is waited for longer, a transaction whose process stands still for longer.
+"""Time-outs of the server: for a statement, for a lock, and for a transaction whose process does nothing.
 
-The last is less than `fleet.LEASE_SECONDS`: what a process has locked that stands still is free before others may do
-what only one does.
+The last is less than `replicas.LEASE_SECONDS`: the locks of a stalled process are free before its leases run out.
 """
-
-PATIENCE_SECONDS = 45.0
-"""For one answer of a server that stands still as a whole; one that doesn't ends a statement before that."""
+ANSWER_SECONDS = 45.0
+"""How long an answer may take; a server that works ends the statement before."""
+VIEW_MILLISECONDS = 5_000
+"""Time-out of a statement for a page."""
 
 _LIMITS = (
     f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS}; SET LOCAL lock_timeout = {LOCK_MILLISECONDS};"
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_MILLISECONDS}"
 )
-_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, TransactionConflict)
-_RELATIONS = (
+_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, TransactionConflict)
+_SIZE = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c"
     " WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'meta'::regclass) AND c.relkind = 'r'"
 )
@@ -55,69 +52,11 @@ _RELATIONS = (
 _Result = TypeVar("_Result")
 
 
-class PostgresConnection:
-    """psycopg's connection as the ledger's modules speak to one."""
-
-    shared = True
-    for_update = " FOR UPDATE"
-
-    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], patience: ServerTimeouts | None = None) -> None:
-        """With `patience`, no answer is awaited for longer than it lasts."""
-        self.driver = connection
-        self._patience = patience
-        self._waiting: list[tuple[bytes, Sequence[Any]]] = []
-        """Changes that nobody waits for: they go to the server with the next question, in one go."""
-
-    def execute(self, statement: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[tuple[Any, ...]]:
-        self._send()
-        with self.waiting():
-            return self.driver.execute(_native(statement), _clean(values))
-
-    def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> psycopg.Cursor[tuple[Any, ...]]:
-        """In one go: the answers are not waited for one by one."""
-        self._send()
-        cursor, given = self.driver.cursor(), list(map(_clean, rows))
-        if given:
-            with self.waiting():
-                cursor.executemany(_native(statement), given)
-        return cursor
-
-    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
-        with self.driver.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()) as copying:
-            for row in rows:
-                copying.write_row(row)
-
-    def write(self, statement: str, /, *rows: Sequence[Any]) -> None:
-        native = _native(statement)
-        self._waiting += [(native, _clean(values)) for values in rows]
-
-    def _send(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            with self.waiting(), self.driver.pipeline(), self.driver.cursor() as cursor:
-                for statement, values in waiting:
-                    cursor.execute(statement, values)
-
-    def roll_back(self) -> None:
-        self._waiting = []
-        with self.waiting():
-            self.driver.rollback()
-
-    def waiting(self) -> AbstractContextManager[None]:
-        """Around whatever waits for the server."""
-        if self._patience is None or self.driver.closed:
-            return nullcontext()
-        return self._patience.waiting(self.driver.fileno())
-
-    def lock_task(self, what: str) -> None:
-        self.execute("SELECT 1 FROM leases WHERE name = ? FOR UPDATE", (what,))
-
-
 class WriterFenced(Exception):
-    """This writer was taken for dead, and what it wrote has been added to another's."""
+    """Another writer took this one for dead and has added its totals to writer 0's."""
 
     def __init__(self) -> None:
-        super().__init__("this exporter was taken for dead, and goes on as a new one")
+        super().__init__("another exporter took this one for dead; it continues as a new writer")
 
 
 class PostgresEngine:
@@ -126,20 +65,20 @@ class PostgresEngine:
     shared = True
     restores = 0
 
-    def __init__(self, address: ServerAddress, image: Reload, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, address: ServerAddress, reload: Reload, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._address = address
-        self._patience = ServerTimeouts(patience_seconds)
-        self._image = image
+        self._timeouts = ServerTimeouts(answer_seconds)
+        self._reload = reload
         self._connection: PostgresConnection | None = None
-        self._aside: PostgresConnection | None = None
+        self._side_connection: PostgresConnection | None = None
         self._writer: int | None = None
         self._stale = True
         self.retries = 0
         try:
             self.read(lambda: None)
         except BaseException:
-            self._patience.end()
-            self._drop()
+            self._timeouts.end()
+            self._disconnect()
             raise
 
     @property
@@ -158,57 +97,57 @@ class PostgresEngine:
 
     @property
     def side_connection(self) -> Connection:
-        """Commits each statement at once, so no other writer ever waits for a name until a transaction has ended."""
-        self._aside = _usable(self._aside) or connect(self._address, self._patience)
-        return self._aside
+        """Commits each statement at once: another writer that needs the same row doesn't wait for our transaction."""
+        self._side_connection = _usable(self._side_connection) or connect(self._address, self._timeouts)
+        return self._side_connection
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
-        """Run in one transaction, again if others were in the way; after an error nothing of it is booked."""
-        idle = self._connection is not None
+        """Run in one transaction, again after a conflict; after an error nothing is booked. Raises LedgerError."""
+        had_connection = self._connection is not None
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._within("READ COMMITTED", work, writes=True)
-            except (WriterFenced, *_AGAIN) as error:
+                return self._run("READ COMMITTED", work, writes=True)
+            except (WriterFenced, *_CONFLICTS) as error:
                 self.retries += 1
-                log.info("transaction is begun again", extra=fields(why=" ".join(str(error).split())))
+                log.info("transaction is retried", extra=fields(why=" ".join(str(error).split())))
                 if attempt == ATTEMPTS:
                     raise translate_error(error, self._address) from error
             except psycopg.Error as error:
-                # Before COMMIT nothing was done: a connection that was broken while it lay idle is made anew at once.
-                if attempt > 1 or not idle or self._connection is not None:
+                # A connection that broke while it was idle: nothing is done yet, so a new one may be tried at once.
+                if attempt > 1 or not had_connection or self._connection is not None:
                     raise translate_error(error, self._address) from error
                 continue
             _pause(attempt)
         raise AssertionError("unreachable")
 
     def read(self, work: Callable[[], _Result]) -> _Result:
-        """Run what only reads, on one view of the data."""
-        idle = self._connection is not None
+        """Run what only reads, on one state of the data. Raises LedgerError."""
+        had_connection = self._connection is not None
         for again in (False, True):
             try:
-                return self._within("REPEATABLE READ READ ONLY", work, writes=False)
-            except psycopg.Error as error:
-                if again or not idle or self._connection is not None:  # a broken one is dropped
+                return self._run("REPEATABLE READ READ ONLY", work, writes=False)
+            except (psycopg.Error, *_CONFLICTS) as error:
+                if again or not had_connection or self._connection is not None:
                     raise translate_error(error, self._address) from error
         raise AssertionError("unreachable")
 
     def size_bytes(self) -> int:
-        return self.read(lambda: int(self.connection.execute(_RELATIONS).fetchone()[0]))
+        return self.read(lambda: int(self.connection.execute(_SIZE).fetchone()[0]))
 
     def damage(self) -> list[str]:
-        """Its pages are the server's to check."""
+        """Return nothing: the server checks its own pages."""
         return []
 
     def close(self) -> None:
-        """What this writer holds is free at once, and its totals may be added to others'."""
+        # What this writer holds is free at once: its leases, and its totals, for others to fold.
         with suppress(psycopg.Error, LedgerError):
             if self._connection is not None and self._writer is not None:
                 self._connection.execute("UPDATE leases SET until = '-infinity' WHERE holder = ?", (self._writer,))
                 self._connection.execute("UPDATE writers SET seen = '-infinity' WHERE id = ?", (self._writer,))
-        self._patience.end()
-        self._drop()
+        self._timeouts.end()
+        self._disconnect()
 
-    def _within(self, isolation: str, work: Callable[[], _Result], *, writes: bool) -> _Result:
+    def _run(self, isolation: str, work: Callable[[], _Result], *, writes: bool) -> _Result:
         connection = self._prepare()
         try:
             self._begin(connection, isolation, writes=writes)
@@ -224,38 +163,27 @@ class PostgresEngine:
             if isinstance(error, WriterFenced):
                 self._writer = None
             if connection.driver.closed:
-                self._drop()
+                self._disconnect()
             raise
         return result
 
-    def _commit(self, connection: PostgresConnection) -> None:
-        try:
-            done = connection.execute("COMMIT").statusmessage
-        except psycopg.Error as error:
-            if connection.driver.closed:
-                raise LedgerAway(
-                    f"{self.location}: the connection broke while a transaction was being committed, and whether it was"
-                    " is not known; it is begun again, and what was booked is not booked twice"
-                ) from error
-            raise
-        if done != "COMMIT":
-            raise LedgerError(f"{self.location}: the server said {done} to COMMIT")
-
     def _prepare(self) -> PostgresConnection:
-        """A connection, a place among the writers, and an image that is true."""
-        self._connection = _usable(self._connection) or connect(self._address, self._patience)
+        """Have a connection, an id among the writers, and an image in memory that is true."""
+        self._connection = _usable(self._connection) or connect(self._address, self._timeouts)
         if self._writer is None:
-            ensure_tables(self._connection)  # a newer version may have upgraded them and fenced all writers
+            # Also after being fenced: a newer version may have upgraded the tables.
+            ensure_tables(self._connection)
             row = self._connection.execute("INSERT INTO writers DEFAULT VALUES RETURNING id").fetchone()
             assert row is not None, "it returns one"
             self._writer, self._stale = int(row[0]), True
         if self._stale:
-            self._image(self)
+            self._reload(self)
             self._stale = False
         return self._connection
 
     def _begin(self, connection: PostgresConnection, isolation: str, *, writes: bool) -> None:
-        """In one go; whoever writes is alive, and locks its place, so that nobody takes it for dead meanwhile."""
+        # All in one round trip. The UPDATE says that this writer is alive, and its lock keeps others from folding it
+        # until the transaction ends.
         statement = f"BEGIN ISOLATION LEVEL {isolation}; {_LIMITS}"
         if writes:
             statement += f"; UPDATE writers SET seen = clock_timestamp() WHERE id = {self.writer}"  # noqa: S608 - a number
@@ -266,23 +194,35 @@ class PostgresEngine:
         if writes and cursor.rowcount != 1:
             raise WriterFenced
 
-    def _drop(self) -> None:
-        for connection in (self._connection, self._aside):
+    def _commit(self, connection: PostgresConnection) -> None:
+        try:
+            status = connection.execute("COMMIT").statusmessage
+        except psycopg.Error as error:
+            if connection.driver.closed:
+                # Booking the same polls again is safe either way: their events' costs are compared with those booked.
+                raise LedgerAway(
+                    f"{self.location}: the connection broke during COMMIT, so the transaction may or may not be"
+                    " committed; it is retried, and nothing is booked twice"
+                ) from error
+            raise
+        if status != "COMMIT":
+            raise LedgerError(f"{self.location}: the server answered {status} to COMMIT")
+
+    def _disconnect(self) -> None:
+        for connection in (self._connection, self._side_connection):
             if connection is not None:
                 with suppress(psycopg.Error):
                     connection.driver.close()
-        self._connection = self._aside = None
+        self._connection = self._side_connection = None
 
 
 def _pause(attempt: int) -> None:
-    """On the ledger's own thread, which has nothing else to do until the others are done."""
+    # Blocks the ledger's thread, which can do nothing else before the other writers have finished.
     time.sleep(secrets.randbelow(PAUSE_MILLISECONDS * attempt) / 1000)
 
 
-def connect(address: ServerAddress, patience: ServerTimeouts | None = None) -> PostgresConnection:
-    """Each statement is a transaction of its own until there is a BEGIN, and no session of the server is relied on."""
-    driver = psycopg.connect(**address.with_password(), autocommit=True, prepare_threshold=None)
-    return PostgresConnection(driver, patience)
+def _usable(connection: PostgresConnection | None) -> PostgresConnection | None:
+    return None if connection is None or connection.driver.closed else connection
 
 
 def ensure_tables(connection: PostgresConnection) -> None:
@@ -293,23 +233,25 @@ def ensure_tables(connection: PostgresConnection) -> None:
                 return
             with connection.driver.transaction():
                 bring_up(connection)
-        except _AGAIN:
+        except _CONFLICTS:
             if attempt == ATTEMPTS:
                 raise
             _pause(attempt)
 
 
-def _usable(connection: PostgresConnection | None) -> PostgresConnection | None:
-    return None if connection is None or connection.driver.closed else connection
+@contextmanager
+def read_only(address: ServerAddress) -> Iterator[Connection]:
+    """Yield a connection that sees the ledger as it is now; raise LedgerError if the server can't be read.
 
-
-@lru_cache(maxsize=1024)  # statements are literals of few modules
-def _native(statement: str) -> bytes:
-    return statement.replace("%", "%%").replace("?", "%s").encode()
-
-
-def _clean(values: Sequence[Any]) -> Sequence[Any]:
-    """A NUL is the one character that PostgreSQL's text can't hold."""
-    if any(type(value) is str and "\0" in value for value in values):
-        return [value.replace("\0", "\ufffd") if type(value) is str else value for value in values]
-    return values
+    Connections are not pooled here: pages are opened seldom. Put a pooler before the server where they aren't.
+    """
+    try:
+        connection = connect(address)
+        try:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.execute(f"SET LOCAL statement_timeout = {VIEW_MILLISECONDS}")
+            yield connection
+        finally:
+            connection.driver.close()
+    except psycopg.Error as error:
+        raise translate_error(error, address) from error

@@ -1,15 +1,14 @@
-"""The SQLite file: locked, opened, one transaction at a time, and looked after while it is open.
+"""SQLite as the ledger's engine: one file, one process, one transaction at a time.
 
-Owns the connection and what can happen to the file below it: full disk, lock held by others, damage, removal. After any
-error the caller's image of the file is made anew before the next use, so nothing half-booked survives in memory. The
-surprising fact: a file that was deleted is still whole for whoever has it open, and is written again from there.
+Deals with what can happen to the file while it is open: a full disk, another process's lock, damage, removal. After any
+error the caller's image of the file in memory is made again before the next use.
 """
 
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,21 +22,25 @@ from exporter.ledger.schema.version import SCHEMA_VERSION
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5.0
-"""How long to wait for somebody else's lock, such as a back-up's; polls wait meanwhile."""
+"""How long to wait for a lock of another process, such as a back-up; polls wait meanwhile."""
+VIEW_BUSY_SECONDS = 1.0
+"""The same for pages: readers of a write-ahead log meet a lock only while it is being recovered."""
+VIEW_STEPS, VIEW_STEPS_MAX = 10_000, 20_000
+"""A page's view is ended after 20,000 times 10,000 instructions of SQLite's machine: some seconds."""
 
 _Result = TypeVar("_Result")
 
 
 class SqliteEngine:
-    """An open ledger; `image` is called whenever what is kept in memory must be read anew."""
+    """An open ledger file."""
 
     shared = False
     writer = 0
     retries = 0
 
-    def __init__(self, path: Path, image: Reload) -> None:
+    def __init__(self, path: Path, reload: Reload) -> None:
         self.path = path
-        self._image = image
+        self._reload = reload
         self._stale = self._closed = False
         self.restores = 0
         self._lock = FileLock(path)
@@ -56,8 +59,8 @@ class SqliteEngine:
         return self.connection
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
-        """Run in one transaction; after an error nothing of it is booked, and the image is made anew."""
-        self._mend()
+        """Run in one transaction; after an error nothing is booked, and the image is made again. Raises LedgerError."""
+        self._check()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             result = work()
@@ -67,24 +70,24 @@ class SqliteEngine:
             with suppress(sqlite3.Error):
                 self.connection.rollback()
             if isinstance(error, sqlite3.Error):
-                raise _translated(error, self.path) from error
+                raise _translate_error(error, self.path) from error
             raise
         return result
 
     def read(self, work: Callable[[], _Result]) -> _Result:
-        """Run what only reads."""
-        self._mend()
+        """Run what only reads. Raises LedgerError."""
+        self._check()
         try:
             return work()
         except sqlite3.Error as error:
-            raise _translated(error, self.path) from error
+            raise _translate_error(error, self.path) from error
 
     def close(self) -> None:
         self.connection.close()
         self._lock.release()
 
     def size_bytes(self) -> int:
-        """Size of the file and its write-ahead log."""
+        """Return the size of the file and its write-ahead log."""
         files = (self.path, Path(f"{self.path}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 
@@ -95,40 +98,40 @@ class SqliteEngine:
         try:
             self.connection = _connect(self.path)
             try:
-                _prepare(self.connection, self.path)
-                self._image(self)
+                _bring_up(self.connection, self.path)
+                self._reload(self)
             except BaseException:
                 self.connection.close()
                 raise
             self._identity = _identity(self.path)
         except sqlite3.Error as error:
-            raise _translated(error, self.path) from error
+            raise _translate_error(error, self.path) from error
 
-    def _mend(self) -> None:
-        """Before each use: lock and file must still be the ones that are open, and the image must be true."""
-        self._lock.hold()
+    def _check(self) -> None:
+        """Before each use: lock and file must still be the ones that were opened, and the image must be true."""
+        self._lock.ensure_held()
         if self._closed:
             self._reopen()
         found = _identity(self.path)
         if found is None:
-            self._rescue()
+            self._restore()
         elif found != self._identity:
             raise LedgerError(f"{self.path} was replaced while in use; restart the exporter to use the new file")
         if self._stale:
             try:
-                self._image(self)
+                self._reload(self)
             except sqlite3.Error as error:
-                raise _translated(error, self.path) from error
+                raise _translate_error(error, self.path) from error
             self._stale = False
 
-    def _rescue(self) -> None:
-        """The file was removed: write it again from the connection, which still has all of it."""
+    def _restore(self) -> None:
+        """Write the file again after its removal: an open connection still reads all of it."""
         rescued = Path(f"{self.path}.rescued")
         try:
             rescued.unlink(missing_ok=True)
             with closing(sqlite3.connect(rescued)) as target:
                 self.connection.backup(target)
-            # A write-ahead log belongs to the file it was written for: beside another one it would destroy it.
+            # A write-ahead log belongs to the file that it was written for; beside another file it would destroy it.
             for suffix in ("-wal", "-shm"):
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
             rescued.rename(self.path)
@@ -147,24 +150,46 @@ class SqliteEngine:
 
 
 class MemoryEngine(SqliteEngine):
-    """A ledger without a file, for what nobody is to keep: it ends with its connection, and locks nobody out."""
+    """A ledger without a file or a lock, for totals that nobody keeps; it ends with its connection."""
 
-    def __init__(self, image: Reload) -> None:
+    def __init__(self, reload: Reload) -> None:
         self.path = Path(":memory:")
-        self._image = image
+        self._reload = reload
         self._stale = False
         self.restores = 0
         self.connection = _connect(self.path)
         create(self.connection)
-        image(self)
+        reload(self)
 
-    def _mend(self) -> None:
+    def _check(self) -> None:
         if self._stale:
-            self._image(self)
+            self._reload(self)
             self._stale = False
 
     def close(self) -> None:
         self.connection.close()
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[Connection]:
+    """Yield a connection that sees the file as it is now; raise LedgerError if it can't be read.
+
+    It is not kept for the next page: the file may be replaced, and a kept connection would still read the old one.
+    """
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, timeout=VIEW_BUSY_SECONDS, factory=SqliteConnection
+        )
+        try:
+            left = iter(range(VIEW_STEPS_MAX))
+            connection.set_progress_handler(lambda: next(left, None) is None, VIEW_STEPS)
+            connection.execute("BEGIN")
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger can't be read now ({error})") from error
 
 
 def _connect(path: Path) -> SqliteConnection:
@@ -181,12 +206,24 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _prepare(connection: SqliteConnection, path: Path) -> None:
-    """Bring the file to this version."""
-    version = _inspected(connection, path)
+def _bring_up(connection: SqliteConnection, path: Path) -> None:
+    """Create the tables, or upgrade them to this version; refuse another program's file before a byte is written."""
+    version = None
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables:
+        if not tables >= {"meta", "totals"}:
+            raise LedgerCorrupt(
+                f"{path} is a database, but not a ledger of this exporter; set ledger.url to another file"
+            )
+        version = int(connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0])
+        if version > SCHEMA_VERSION:
+            raise LedgerTooNew(
+                f"{path} was written by a newer version of the exporter (schema {version}, this one knows"
+                f" {SCHEMA_VERSION}); run that version, or restore an older copy"
+            )
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA cache_size = -8192")
+    connection.execute("PRAGMA synchronous = FULL")  # what a receipt reports must survive a power cut
+    connection.execute("PRAGMA cache_size = -8192")  # KiB
     connection.execute("BEGIN IMMEDIATE")
     if version is None:
         create(connection)
@@ -195,43 +232,18 @@ def _prepare(connection: SqliteConnection, path: Path) -> None:
     connection.execute("COMMIT")
 
 
-def _inspected(connection: sqlite3.Connection, path: Path) -> int | None:
-    """The schema's version, None in an empty file; refuses, before a byte is written, what is no ledger of ours."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables:
-        return None
-    if not tables >= {"meta", "totals"}:
-        raise LedgerCorrupt(f"{path} is a database, but not a ledger of this exporter; set ledger.url to another file")
-    version = int(connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0])
-    if version > SCHEMA_VERSION:
-        raise LedgerTooNew(
-            f"{path} was written by a newer version of the exporter (schema {version}, this one knows"
-            f" {SCHEMA_VERSION}); run that version, or restore an older copy"
-        )
-    return version
-
-
-def _translated(error: sqlite3.Error, path: Path) -> LedgerError:
+def _translate_error(error: sqlite3.Error, path: Path) -> LedgerError:
     text = str(error)
     if "not a database" in text or "malformed" in text:
         return LedgerCorrupt(f"{path} is not a SQLite file or is damaged ({text}); restore a copy or move it away")
-    refusal = _refusal(path)
-    if refusal is not None:
-        return LedgerError(f"{path}: {text}: {refusal}")
-    if not os.access(path.parent, os.W_OK):
-        return LedgerError(f"{path}: its folder cannot be written ({text}); mend its permissions")
-    return LedgerError(f"{path}: {text}")
-
-
-def _refusal(path: Path) -> str | None:
-    """Why the kernel lets nobody write the file: "disk I/O error" is all that SQLite says of many things.
-
-    Touched, not opened: closing it again would free the locks that SQLite has on it.
-    """
+    # "disk I/O error" is all that SQLite says of many refusals; the system says why. The file is touched instead of
+    # opened: closing it again would free the locks that SQLite has on it.
     try:
         os.utime(path)
     except FileNotFoundError:
-        return None
-    except OSError as error:
-        return error.strerror
-    return None
+        pass
+    except OSError as refusal:
+        return LedgerError(f"{path}: {text}: {refusal.strerror}")
+    if not os.access(path.parent, os.W_OK):
+        return LedgerError(f"{path}: its folder can't be written ({text}); change its permissions")
+    return LedgerError(f"{path}: {text}")

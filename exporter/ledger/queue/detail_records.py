@@ -1,8 +1,7 @@
-"""Detail records that discovery has seen: each is counted once, however often it is listed.
+"""Detail records that discovery has listed: each is counted once, however often the API lists it.
 
-Owns which are news, which of these their session is to be looked at for, and what they cost together, within the
-caller's transaction. The surprising fact: a record's cost counts upward only; the bill is kept by the events, and this
-sum is there to be compared with theirs.
+Decides which records are new, and whether a record's session must be polled because of it. The sum of their costs only
+rises; it is there to be compared with the costs of the events, which are the bill.
 """
 
 import hashlib
@@ -31,31 +30,24 @@ class DetailRecordTable:
         self._seed = account_seeds(connection).get(account, account)
 
     def count_new(self, records: Iterable[DetailRecord], now: float) -> list[DetailRecord]:
-        """The records that were not seen before, or cost more than when they were; all costs are counted."""
+        """Count the costs of the records that are new, or cost more than before; return these records."""
         return [record for record in records if self._count(record, now)]
 
     def notice_for(self, record: DetailRecord) -> SessionNotice:
-        """What the record tells of its session: nothing to look at, if its event is known at this cost already."""
-        return replace(record.notice, kind="") if self._is_known(record) else record.notice
-
-    def _is_known(self, record: DetailRecord) -> bool:
+        """Return the notice for the record's session; one without a kind, if a poll has seen the event at this cost."""
         ref = record.notice.ref
         query = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"
         session = self._connection.execute(query, (ref.account, ref.record_type, ref.event_id)).fetchone()
-        if session is None:
-            return False
-        return any(
-            (node.record_type, node.id) == (record.record_type, record.id)
-            and (record.cost is None or (node.cost, node.currency) == (record.cost, record.currency))
-            for node in read_tree(self._connection, session[0])
-        )
-
-    def forget(self, before: float) -> None:
-        """Of records that are older nothing need be known: they are not listed again."""
-        self._connection.execute("DELETE FROM records WHERE account = ? AND at < ?", (self._account, before))
+        for node in read_tree(self._connection, session[0]) if session is not None else ():
+            same_cost = record.cost is None or (node.cost, node.currency) == (record.cost, record.currency)
+            if (node.record_type, node.id) == (record.record_type, record.id) and same_cost:
+                return replace(record.notice, kind="")
+        return record.notice
 
     def _count(self, record: DetailRecord, now: float) -> bool:
-        key, cost = self._key(record), record.cost
+        name = f"{self._seed}\0{record.record_type}\0{record.id}"
+        key = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        cost = record.cost
         query = f"SELECT cost FROM records WHERE key = ?{self._connection.for_update}"  # noqa: S608 - literals
         known = self._connection.execute(query, (key,)).fetchone()
         before = Decimal(known[0]) if known is not None and known[0] is not None else None
@@ -74,7 +66,3 @@ class DetailRecordTable:
             labels = (("account", self._account), ("record_type", record.record_type), ("currency", record.currency))
             self._totals.add(COST, labels, subtract(cost, before or ZERO))
         return True
-
-    def _key(self, record: DetailRecord) -> bytes:
-        name = f"{self._seed}\0{record.record_type}\0{record.id}"
-        return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()

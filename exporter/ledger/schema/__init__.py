@@ -1,1 +1,1 @@
-"""The ledger's tables, their versions, and how the rows of the large ones are read and written."""
+"""The ledger's tables: how they are created and upgraded, and how rows of the large ones are read and written."""

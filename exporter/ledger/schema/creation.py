@@ -1,7 +1,7 @@
 """Creates the tables of an empty ledger, from the SQL files beside this module.
 
-tables.sql is the schema of both engines, in type words that are each engine's own after `WORDS`; sqlite.sql and
-postgres.sql add the little that only one of them has. Older ledgers are the business of `migrations`.
+tables.sql is the schema of both engines; `WORDS` turns its type words into each engine's own. sqlite.sql and
+postgres.sql add what only one engine has. `migrations` upgrades older ledgers.
 """
 
 import re

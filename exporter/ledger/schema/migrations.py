@@ -1,7 +1,7 @@
-"""From an older ledger to this version's, one step per version.
+"""Upgrades an older ledger to this version's schema, one step per version.
 
-Owns what each step changes; the caller runs all that are needed in one transaction, so that a ledger is of one version
-or of another and never in between. A step is written once and never edited: somebody's ledger has been through it.
+The caller runs all steps in one transaction, so a ledger never is between two versions. A released step is never
+edited: ledgers have been through it. So a step has the names of its time, and only tables.sql those of now.
 """
 
 import json
@@ -18,14 +18,14 @@ QUARTER_SECONDS = 900
 
 
 def migrate(connection: Connection, version: int) -> None:
-    """Lead the ledger from `version` to this one, within the caller's transaction."""
+    """Upgrade the ledger from `version` to this one, within the caller's transaction."""
     for step in range(version, SCHEMA_VERSION):
         STEPS[step](connection)
     connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
 
 
 def _from_1(connection: Connection) -> None:
-    """Retention, thresholds and budgets: when money was spent, and how old a session is."""
+    """Add what retention, thresholds and budgets need: when money was spent, and how old a session is."""
     connection.execute("ALTER TABLE sessions ADD COLUMN latest_at FLOAT")
     connection.execute("ALTER TABLE sessions ADD COLUMN crossed TEXT DEFAULT '' NOT NULL")
     connection.execute("CREATE INDEX sessions_prunable ON sessions (latest_at)")
@@ -39,14 +39,14 @@ def _from_1(connection: Connection) -> None:
         "SELECT cost_labels, at, currency, cost FROM events WHERE cost IS NOT NULL AND at IS NOT NULL"
     )
     for labels, at, currency, cost in priced:
-        place = (int(at // QUARTER_SECONDS), labels, currency)
-        spent[place] = add(spent[place], Decimal(cost))
-    rows = [(*place, amount_text(amount)) for place, amount in spent.items()]
+        key = (int(at // QUARTER_SECONDS), labels, currency)
+        spent[key] = add(spent[key], Decimal(cost))
+    rows = [(*key, amount_text(amount)) for key, amount in spent.items()]
     connection.executemany("INSERT INTO spend VALUES (?, ?, ?, ?)", rows)
 
 
 def _from_2(connection: Connection) -> None:
-    """Overlapping sessions: the index that tells whether an outer one is live. Discovery: hints, fallbacks, records."""
+    """Add the index of live sessions, for overlapping ones; and the notices, substitutes and records of discovery."""
     connection.execute(
         "CREATE INDEX sessions_live ON sessions (account, record_type) WHERE state IN ('discovered', 'active')"
     )
@@ -64,7 +64,7 @@ def _from_2(connection: Connection) -> None:
 
 
 def _from_3(connection: Connection) -> None:
-    """Pages: where each session stands in their lists, and the last failed polls, which none was kept of before."""
+    """Add the session index and the failed polls, for the pages."""
     for statement in _LISTS:
         connection.execute(statement)
     connection.execute(
@@ -91,16 +91,17 @@ def _from_3(connection: Connection) -> None:
 
 
 def _from_4(connection: Connection) -> None:
-    """A fleet: several writers' totals and spend, side by side; what they are of, and whether it is shown, apart.
+    """Let several writers have totals and spend of their own; series become a table.
 
-    An answer that is the last one again is not read, and nothing that runs regularly looks at all sessions.
+    Also fingerprints of answers, and the indexes without which regular tasks would read all sessions.
     """
     for statement in (*_WRITERS, *_FEW):
         connection.execute(statement)
 
 
 def _from_5(connection: Connection) -> None:
-    """The names of the documentation. The first step that a ledger in PostgreSQL takes, too."""
+    """Rename tables and columns as the documentation names them. The first step for PostgreSQL too."""
+    # Renames only touch the catalogue, so the step takes no longer in a large ledger; the index rebuilds of SQLite do.
     for table, old, new in _RENAMED_COLUMNS:
         connection.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
     for old, new in _RENAMED_TABLES.items():
@@ -218,4 +219,4 @@ _RENAMED_BY_POSTGRESQL = {
 
 STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
 OLDEST_SHARED = 5
-"""The first version that PostgreSQL ever had: later steps must run there too."""
+"""PostgreSQL had ledgers from this version on: this step and later ones must run there too."""

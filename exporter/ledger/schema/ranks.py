@@ -1,7 +1,6 @@
-"""Amounts as bytes that an index can order.
+"""Amounts as bytes that sort as the amounts do, for an index.
 
-Owns the one encoding; pure. Text sorts 10 before 9, and a float is not the amount. The surprising fact: the order is
-exact down to the last of twelve places, for sums of as many events as a session may have.
+Text would sort 10 before 9, and a float isn't the exact amount.
 """
 
 from decimal import Decimal
@@ -9,13 +8,14 @@ from decimal import Decimal
 from exporter.core.money import CONTEXT
 
 _SCALE = 12
-"""Places behind the point that an amount may have."""
+"""Digits behind the point that an amount may have."""
 _HALF = 2**95
-"""A sum of 20,000 amounts of 12 digits before and 12 behind the point is below it, in units of the last place."""
+"""In units of the last digit; more than the sum of 20,000 amounts of 12 digits before the point."""
 RANK_BYTES = 12
 
 
 def rank(amount: Decimal) -> bytes:
-    """Bytes that sort as exact amounts do, negative ones included: an index may order by them, and by no float."""
+    """Return 12 bytes that sort as amounts do, negative ones included; beyond the range, the nearest end of it."""
+    # 0.01 is 10**10 units: (2**95 + 10**10) as an unsigned number, highest byte first. -0.01 is below 2**95.
     units = min(max(int(CONTEXT.scaleb(amount, _SCALE)), -_HALF), _HALF - 1)
     return (units + _HALF).to_bytes(RANK_BYTES, "big")

@@ -1,7 +1,7 @@
-"""Rows of the two big tables, read and written in bulk.
+"""Rows of the two large tables, `events` and `sessions`, read and written in bulk.
 
-Owns the order of their columns and nothing else; statements are prepared once by the driver and run through it,
-because booking spends most of its time here.
+Booking spends most of its time here, so rows are built by position, and statements are few and constant: the drivers
+keep them prepared.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -38,7 +38,7 @@ class EventRow(Struct, frozen=True, gc=False):
 
 
 class SessionRow(Struct, frozen=True):
-    """One row of `sessions`, as far as booking is concerned."""
+    """One row of `sessions`, as far as booking needs it."""
 
     id: int
     ref: SessionRef
@@ -70,21 +70,22 @@ _SETTLED_UNPRICED, _NESTED = 1, 2
 
 
 def read_events(connection: Connection, keys: Collection[bytes]) -> dict[bytes, EventRow]:
-    """The rows that there are, locked until the transaction ends."""
+    """Return the rows that exist, locked until the transaction ends."""
+    # Locked in the order of keys: two transactions that lock the same rows can't deadlock.
     for_update = f" ORDER BY key{connection.for_update}" if connection.shared else ""
     found = _select(connection, f"SELECT {_EVENT} FROM events WHERE key", sorted(keys), for_update)  # noqa: S608 - literals
     return {row[0]: _event(row) for row in found}
 
 
 def read_sessions(connection: Connection, ids: Collection[int], *, lock: bool = True) -> dict[int, SessionRow]:
-    """The rows that there are, locked until the transaction ends; without `lock` others may change them meanwhile."""
+    """Return the rows that exist, locked until the transaction ends; without `lock` others may change them."""
     for_update = f" ORDER BY id{connection.for_update}" if connection.shared and lock else ""
     found = _select(connection, f"SELECT {_SESSION} FROM sessions WHERE id", sorted(ids), for_update)  # noqa: S608 - literals
     return {row[0]: _session(row) for row in found}
 
 
 def read_owners(connection: Connection, keys: Collection[bytes]) -> set[int]:
-    """Who owns these events now; another may as long as nothing is locked."""
+    """Return the sessions that own these events; without a lock, so another transaction may change that."""
     return {owner for (owner,) in _select(connection, "SELECT DISTINCT owner FROM events WHERE key", sorted(keys))}
 
 
@@ -95,7 +96,10 @@ def _select(connection: Connection, select: str, wanted: Sequence[object], rest:
 
 
 def write_events(connection: Connection, rows: Sequence[EventRow], new: Collection[bytes]) -> None:
-    """Write rows in the order of their keys; `new` are those that weren't there when they were read."""
+    """Write rows in the order of their keys; `new` are the keys that didn't exist when they were read.
+
+    Raises TransactionConflict if another transaction has inserted one of them since.
+    """
     if not connection.shared:
         connection.executemany(f"INSERT OR REPLACE {_INTO_EVENTS}", map(_event_values, rows))
         return
@@ -118,7 +122,7 @@ def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
 
 
 def invalidate_fingerprints(connection: Connection, sessions: Iterable[int]) -> None:
-    """Have the next answers of these sessions be read, whatever they are."""
+    """Have the next answers of these sessions read in full, even if they are the same as the last."""
     connection.write("UPDATE sessions SET fingerprint = NULL WHERE id = ?", *[(session,) for session in sessions])
 
 

@@ -1,1 +1,1 @@
-"""What several processes on one ledger agree on: leases for single tasks, and which writers are alive."""
+"""What several replicas on one ledger agree on: which does a task for all, and which are alive."""

@@ -1,41 +1,43 @@
-"""Those who write into one ledger: how many there are, and what becomes of the totals of one that is gone.
+"""The processes that write to one ledger: how many are alive, and where the totals of dead ones go.
 
-Owns the table of writers, within the caller's transaction. Each transaction of a writer marks it as alive and locks its
-row, so nobody takes it for dead meanwhile; one that is found dead is erased, and finds out by that. The surprising
-fact: sums never change here, since what a dead writer had is added to writer 0's in the transaction that erases it.
+Each transaction of a writer first updates its row here (`PostgresEngine`), so that row is locked and nobody can fold it
+meanwhile. A writer that was folded finds its row gone at its next transaction, and registers as a new one.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 
-from exporter.core.model import Total
 from exporter.ledger.database import Connection
 from exporter.ledger.totals.aggregate import sum_parts
 from exporter.ledger.totals.series import UPSERT_TOTAL, new_total, read_labels, total_values, with_values
 
 ALIVE_SECONDS = 20.0
-"""Who was not seen for so long has no part of the request budget."""
+"""A writer not seen for so long gets no share of the request budget."""
 DEAD_SECONDS = 120.0
-"""Who was not seen for so long is erased; if it was only away, it goes on as a new writer."""
+"""A writer not seen for so long is folded."""
 
 
 def count_alive(connection: Connection) -> int:
-    """How many writers there are, the one that asks included."""
+    """Return how many writers are alive, this one included."""
     query = "SELECT count(*) FROM writers WHERE seen > clock_timestamp() - ? * interval '1 second'"
     return max(1, int(connection.execute(query, (ALIVE_SECONDS,)).fetchone()[0]))
 
 
 def fold_dead(connection: Connection) -> int:
-    """Add the totals of those that are gone to writer 0's, and erase them; returns how many they were."""
+    """Add the totals of dead writers to writer 0's and delete them; return how many there were.
+
+    The sum over all writers never changes: writer 0 has 5, the dead one 3; afterwards writer 0 has 8.
+    """
     connection.lock_task("folding")
     query = (
         "SELECT id FROM writers WHERE seen < clock_timestamp() - ? * interval '1 second' ORDER BY id"
         " FOR UPDATE SKIP LOCKED"
     )
-    gone = [number for (number,) in connection.execute(query, (DEAD_SECONDS,)).fetchall()]
-    for writer in gone:
-        rows = [total_values(0, total) for total in _both(connection, writer)]
-        connection.executemany(f"{UPSERT_TOTAL}, changed = DEFAULT", rows)
+    dead = [number for (number,) in connection.execute(query, (DEAD_SECONDS,)).fetchall()]
+    for writer in dead:
+        # `changed` is the current transaction again: replicas read rows that changed since their last reading.
+        connection.executemany(f"{UPSERT_TOTAL}, changed = DEFAULT", list(_sums_with_writer_0(connection, writer)))
         connection.execute(
             "INSERT INTO spend (quarter, labels, currency, writer, amount)"
             " SELECT quarter, labels, currency, 0, amount FROM spend WHERE writer = ?"
@@ -45,20 +47,20 @@ def fold_dead(connection: Connection) -> int:
         for table in ("totals", "spend"):
             connection.execute(f"DELETE FROM {table} WHERE writer = ?", (writer,))  # noqa: S608 - literals
         connection.execute("DELETE FROM writers WHERE id = ?", (writer,))
-    return len(gone)
+    return len(dead)
 
 
-def _both(connection: Connection, writer: int) -> Iterator[Total]:
-    """What the writer and writer 0 have together, of the series that the writer has a part of."""
+def _sums_with_writer_0(connection: Connection, writer: int) -> Iterator[tuple[object, ...]]:
+    """Yield new rows of writer 0, for the series that this writer has a part of."""
     rows = connection.execute(
         "SELECT id, family, labels, bounds, exposed, value, counts, exemplars FROM totals"
         " JOIN series ON series.id = series WHERE writer IN (0, ?)"
-        " AND series IN (SELECT series FROM totals WHERE writer = ?)",
+        " AND series IN (SELECT series FROM totals WHERE writer = ?) ORDER BY id",
         (writer, writer),
     )
-    parts: dict[int, list[Total]] = defaultdict(list)
-    for number, family, labels, bounds, released, *values in rows:
-        parts[number].append(with_values(new_total(number, family, read_labels(labels), bounds, released), *values))
-    for number in sorted(parts):
-        first, *others = parts[number]
-        yield sum_parts(first, others)
+    for _, of_series in groupby(rows, key=itemgetter(0)):
+        first, *rest = [
+            with_values(new_total(number, family, read_labels(labels), bounds, exposed), *values)
+            for number, family, labels, bounds, exposed, *values in of_series
+        ]
+        yield total_values(0, sum_parts(first, rest))

@@ -1,8 +1,7 @@
-"""What all writers' totals add up to, read again and again.
+"""The sums of all writers' totals, read again and again without reading all of them.
 
-Owns the sums of series over the writers, and which part of the tables need be read for them. The surprising fact: what
-a reading may have missed is known exactly, since every row says which transaction changed it last, and PostgreSQL which
-transactions were not over at the time; nothing is lost between two readings, and no clock has a say in it.
+Every row says which transaction changed it last, and PostgreSQL says which transactions were still running at the last
+reading. So a reading finds exactly the rows that the one before may have missed, and no clock is involved.
 """
 
 from collections.abc import Iterable
@@ -22,24 +21,22 @@ _BEGINNING = "0"
 
 
 class TotalsReading(Struct, frozen=True):
-    """What changed since the reading before."""
+    """The totals that changed since the reading before."""
 
     totals: tuple[Total, ...]
     whole: bool
-    """These are all; a series that is not among them has ended."""
+    """True if these are all totals: a series that is not among them has ended."""
 
 
 class TotalsAggregate:
     """The totals as they were last read."""
 
     def __init__(self) -> None:
-        self._forget("", None)
+        self._reset("", None)
 
-    def _forget(self, generation: str, connection: Connection | None) -> None:
+    def _reset(self, generation: str, connection: Connection | None) -> None:
         self._generation = generation
         self._connection = connection
-        """Another one may be to another server, which numbers transactions anew, and what the last reading on one that
-        broke has said may not have been heard."""
         self._since = _BEGINNING
         self._series: dict[int, Total] = {}
         self._parts: dict[int, dict[int, Total]] = {}
@@ -47,28 +44,42 @@ class TotalsAggregate:
         self._writers: set[int] = set()
 
     def read(self, connection: Connection) -> TotalsReading:
-        """Within a transaction that sees one state; after an error the next reading is whole."""
+        """Read within a transaction that sees one state of the tables; the next reading after an error is whole."""
         try:
             return self._read(connection)
         except BaseException:
-            self._forget("", None)
+            self._reset("", None)
             raise
+
+    # Example: two writers count telnyx_sessions_started_total; `xmin` is the oldest transaction that is running.
+    #
+    #     reading 1   xmin 100. Writer 1 has 5 (changed by 90), writer 2 has 3 (95): the sum is 8.
+    #     writer 2    adds 1 in transaction 101, writer 1 adds 1 in transaction 100, which takes long.
+    #     reading 2   rows changed by 100 or later: writer 2 has 4, so the sum is 9. xmin is still 100.
+    #     writer 1    commits.
+    #     reading 3   rows changed by 100 or later: writer 1 has 6, writer 2 has 4 again, so the sum is 10.
 
     def _read(self, connection: Connection) -> TotalsReading:
         query = "SELECT coalesce(max(value), '') FROM meta WHERE key = ?"
         generation = connection.execute(query, (GENERATION,)).fetchone()[0]
+        # A new connection may lead to another server, which numbers transactions anew.
         if generation != self._generation or connection is not self._connection:
-            self._forget(generation, connection)
+            self._reset(generation, connection)
         whole = self._since == _BEGINNING
         changed = self._read_series(connection) | self._read_parts(connection) | self._drop_parts(connection)
         self._since = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()[0]
-        return TotalsReading(tuple(self._sum(number) for number in sorted(changed) if number in self._series), whole)
+        sums = [
+            sum_parts(self._series[number], self._parts.get(number, {}).values())
+            for number in sorted(changed)
+            if number in self._series
+        ]
+        return TotalsReading(tuple(sums), whole)
 
     def _read_series(self, connection: Connection) -> set[int]:
         query = "SELECT id, family, labels, bounds, exposed FROM series WHERE changed >= ?::xid8"
         found = {
-            number: new_total(number, family, read_labels(labels), bounds, released)
-            for number, family, labels, bounds, released in connection.execute(query, (self._since,))
+            number: new_total(number, family, read_labels(labels), bounds, exposed)
+            for number, family, labels, bounds, exposed in connection.execute(query, (self._since,))
             if family in BY_NAME
         }
         self._series |= found
@@ -84,23 +95,18 @@ class TotalsAggregate:
         return found
 
     def _drop_parts(self, connection: Connection) -> set[int]:
-        """Of writers that are gone: what they had was added to another's in the same transaction."""
+        """Drop the parts of dead writers: their values were added to writer 0 in the transaction that deleted them."""
         writers = {0, *(number for (number,) in connection.execute("SELECT id FROM writers"))}
-        gone, self._writers = self._writers - writers, writers
-        if not gone:
-            return set()
-        touched = {number for number, parts in self._parts.items() if gone & parts.keys()}
+        dead, self._writers = self._writers - writers, writers
+        touched = {number for number, parts in self._parts.items() if dead & parts.keys()} if dead else set()
         for number in touched:
-            for writer in gone & self._parts[number].keys():
+            for writer in dead & self._parts[number].keys():
                 del self._parts[number][writer]
         return touched
 
-    def _sum(self, number: int) -> Total:
-        return sum_parts(self._series[number], self._parts.get(number, {}).values())
-
 
 def sum_parts(series: Total, parts: Iterable[Total]) -> Total:
-    """Counters and most gauges add up; of times the latest counts."""
+    """Return the sum of the writers' parts of a series; of times the latest."""
     latest = series.family.endswith("_timestamp_seconds")
     for part in parts:
         series = replace(

@@ -1,7 +1,7 @@
-"""Rows of series, and of what each writer has added to them.
+"""Rows of series, and of the values that each writer has added to them.
 
-Owns how they are read and written; what is added, and when, is `totals`'s. Runs within the caller's transaction. The
-surprising fact: a series and a writer's part of it are two rows, so that writers never wait for each other.
+A series and a writer's part of it are two rows, so writers never wait for each other. What is added, and when, is
+decided by `Totals`.
 """
 
 import json
@@ -22,25 +22,21 @@ UPSERT_TOTAL = (
 )
 
 
-def find_or_insert(
-    connection: Connection, table: str, named: Mapping[str, object], stated: Mapping[str, object]
-) -> int:
-    """The number of what is named so; a name that is new gets one, and what is stated of it, for ever."""
-    columns, marks = ", ".join([*named, *stated]), ", ".join("?" * (len(named) + len(stated)))
-    same = " AND ".join(f"{name} = ?" for name in named)
-    query = f"SELECT id FROM {table} WHERE {same}"  # noqa: S608 - literals of those who call
-    found = connection.execute(query, tuple(named.values())).fetchone()
+def find_or_insert(connection: Connection, table: str, key: Mapping[str, object], rest: Mapping[str, object]) -> int:
+    """Return the id of the row with the columns of `key`; insert it with those of `rest` if it doesn't exist."""
+    columns, marks = ", ".join([*key, *rest]), ", ".join("?" * (len(key) + len(rest)))
+    query = f"SELECT id FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in key)}"  # noqa: S608 - literals of the callers
+    found = connection.execute(query, tuple(key.values())).fetchone()
     if found is None:
-        connection.execute(
-            f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING",  # noqa: S608 - literals of those who call
-            (*named.values(), *stated.values()),
-        )
-        found = connection.execute(query, tuple(named.values())).fetchone()
+        # Another writer may have inserted it since: then nothing is inserted, and its row is found.
+        statement = f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - literals of the callers
+        connection.execute(statement, (*key.values(), *rest.values()))
+        found = connection.execute(query, tuple(key.values())).fetchone()
     return int(found[0])
 
 
 def count_lines(total: Total) -> int:
-    """Sample lines that a row is exposed with: a histogram has its buckets, a sum and a count."""
+    """Return how many sample lines a series takes on the page: a histogram has its buckets, a sum and a count."""
     return len(total.counts) + 2 if total.counts else 1
 
 
@@ -53,7 +49,7 @@ def read_labels(text: str) -> Labels:
 
 
 def total_values(writer: int, total: Total) -> tuple[object, ...]:
-    """The values of a writer's row."""
+    """Return a writer's row of a series, for `UPSERT_TOTAL`."""
     if not total.counts:
         return (writer, total.row, amount_text(total.value), None, None)
     exemplars = [(e.event_id, e.value, e.at) if e else None for e in total.exemplars]
@@ -61,26 +57,27 @@ def total_values(writer: int, total: Total) -> tuple[object, ...]:
 
 
 def read_totals(connection: Connection, writer: int) -> Iterable[Total]:
+    """Yield all series with the values of one writer; 0 where it has none."""
     rows = connection.execute(
         "SELECT id, family, labels, bounds, exposed, value, counts, exemplars FROM series"
         " LEFT JOIN totals ON totals.series = series.id AND totals.writer = ?",
         (writer,),
     )
-    for row, family, labels, bounds, released, value, counts, exemplars in rows:
-        if family in BY_NAME:
-            total = new_total(row, family, read_labels(labels), bounds, released)
+    for row, family, labels, bounds, exposed, value, counts, exemplars in rows:
+        if family in BY_NAME:  # else it is a metric of another version
+            total = new_total(row, family, read_labels(labels), bounds, exposed)
             yield total if value is None else with_values(total, value, counts, exemplars)
 
 
-def new_total(row: int, family: str, labels: Labels, bounds: str | None, released: int) -> Total:
-    """A series to which nobody has added anything yet."""
+def new_total(row: int, family: str, labels: Labels, bounds: str | None, exposed: int) -> Total:
+    """Return the series at 0; `bounds` are those of a histogram, as JSON."""
     uppers = tuple(json.loads(bounds)) if bounds else ()
     cells = len(uppers) + 1 if uppers else 0
-    return Total(row, family, labels, ZERO, bool(released), uppers, (0,) * cells, (None,) * cells)
+    return Total(row, family, labels, ZERO, bool(exposed), uppers, (0,) * cells, (None,) * cells)
 
 
 def with_values(total: Total, value: Decimal | str, counts: str | None, exemplars: str | None) -> Total:
-    """The series as a writer's row has it."""
+    """Return the series with the values of a row of `totals`."""
     return replace(
         total,
         value=Decimal(value),

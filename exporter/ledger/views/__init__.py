@@ -1,1 +1,1 @@
-"""What people read of the ledger: lists, one session's history, failed polls. No part of the accounting."""
+"""Views of the ledger for pages and gauges: lists of sessions, their histories, failed polls; no accounting."""

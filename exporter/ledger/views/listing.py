@@ -1,9 +1,7 @@
-"""Which sessions a list has, in which order: filters and a place in it -> session numbers.
+"""Which sessions a list has, and in which order: filters and a cursor -> ids of sessions.
 
-Owns the merge of one ordered index range per facet, which is read only as far as a page goes: with a million sessions
-a page takes milliseconds, whatever it is filtered by. Reads only the tables that `facets` writes. The surprising fact:
-costs are never compared over currencies, so a list by cost is one of one currency; sessions without any cost come last
-in it, and those with costs in other currencies alone are not in it.
+Merges one ordered range of the session index per group, and reads each only as far as the page needs: a page of a
+million sessions takes milliseconds. Reads only the tables that `views.index` writes.
 """
 
 import heapq
@@ -21,14 +19,14 @@ Sort = Literal["cost", "changed", "events"]
 Order = Literal["desc", "asc"]
 
 SortKey = tuple[Any, int]
-"""Where a session stands in a list: the value it is sorted by (None: no cost), then its number."""
+"""The value that a list is sorted by (None: no cost), then the session's id."""
 
 NUMBER_MAX = 2**62
 ANY_CHECK = "any"
 
 
 class SessionGroup(Struct, frozen=True, order=True):
-    """One combination of what sessions are filtered by."""
+    """One combination of the properties that sessions are filtered by."""
 
     number: int
     account: str
@@ -37,55 +35,59 @@ class SessionGroup(Struct, frozen=True, order=True):
 
 
 class SessionQuery(Struct, frozen=True):
-    """Which sessions, in which order; None is any."""
+    """Which sessions, in which order; None means any."""
 
     text: str = ""
-    """The beginning of an id, or an account, a record type, or a part of one."""
+    """The beginning of an id; or an account, a record type, a state, or a part of one."""
     account: str | None = None
     record_type: str | None = None
     state: str | None = None
     check: str | None = None
-    """Sessions whose last tree fails this check, or any."""
+    """Sessions whose last tree fails this check, or `any`."""
     sort: Sort = "changed"
     order: Order = "desc"
     currency: str | None = None
-    """Of a list by cost; None: the first of `preferred` that the ledger knows."""
+    """Currency of a list by cost; None: the first of `preferred` that the ledger has.
+
+    Costs in different currencies can't be compared. Sessions without any cost come last; sessions with costs in other
+    currencies only are not in the list.
+    """
     preferred: tuple[str, ...] = ()
     after: str | None = None
-    """The place where the page before ended."""
+    """Cursor: where the page before ended."""
     limit: int = 50
 
 
-def matching(facets: Iterable[SessionGroup], query: SessionQuery) -> list[SessionGroup]:
-    """Those that the filters let through; the text aside."""
+def matching(groups: Iterable[SessionGroup], query: SessionQuery) -> list[SessionGroup]:
+    """Return the groups that pass the filters, the text aside."""
     wanted = (query.account, query.record_type, query.state)
     return [
-        facet for facet in facets if all(want in {None, has} for want, has in zip(wanted, _words(facet), strict=True))
+        group for group in groups if all(want in {None, has} for want, has in zip(wanted, _names(group), strict=True))
     ]
 
 
-def named(facets: Iterable[SessionGroup], text: str) -> list[SessionGroup]:
-    """Those whose account, record type or state is the text."""
-    return [facet for facet in facets if text.lower() in map(str.lower, _words(facet))]
+def named(groups: Iterable[SessionGroup], text: str) -> list[SessionGroup]:
+    """Return the groups whose account, record type or state is the text."""
+    return [group for group in groups if text.lower() in map(str.lower, _names(group))]
 
 
-def partly_named(facets: Iterable[SessionGroup], text: str) -> list[SessionGroup]:
-    return [facet for facet in facets if any(text.lower() in word.lower() for word in _words(facet))]
+def partly_named(groups: Iterable[SessionGroup], text: str) -> list[SessionGroup]:
+    return [group for group in groups if any(text.lower() in name.lower() for name in _names(group))]
 
 
-def _words(facet: SessionGroup) -> tuple[str, str, str]:
-    return facet.account, facet.record_type, facet.state
+def _names(group: SessionGroup) -> tuple[str, str, str]:
+    return group.account, group.record_type, group.state
 
 
-# Places
+# Cursors
 
 
 CURSOR_PATTERN = r"(cost\.([0-9a-f]{24}|none)|changed\.[0-9a-f]{16}|events\.[0-9]{1,15})\.[0-9]{1,18}"
-"""A place as text: the order, the value, the session's number."""
+"""The order, the value, the session's id."""
 
 
 def encode_cursor(key: SortKey, sort: Sort) -> str:
-    """The key as text that a link may carry, exactly."""
+    """Return the key as text for a link, exactly."""
     value, session = key
     if value is None:
         return f"{sort}.none.{session}"
@@ -98,7 +100,7 @@ def encode_cursor(key: SortKey, sort: Sort) -> str:
 
 
 def decode_cursor(text: str | None, sort: Sort) -> SortKey | None:
-    """The key again; None, the beginning, if it is a place of another order. ValueError if it is none at all."""
+    """Return the key; None, the beginning, for a cursor of another order. Raises ValueError if it is no cursor."""
     if text is None:
         return None
     if not re.fullmatch(CURSOR_PATTERN, text, re.ASCII):
@@ -115,26 +117,23 @@ def decode_cursor(text: str | None, sort: Sort) -> SortKey | None:
 
 
 def ordered(keys: Iterable[SortKey], query: SessionQuery) -> list[SortKey]:
-    """Keys at hand in the order that the query asks for, behind its place; None always comes last."""
+    """Return the keys behind the query's cursor, in its order; those without a value last, whichever it is."""
     down = query.order == "desc"
 
-    def standing(key: SortKey) -> tuple[bool, Any, int]:
+    def position(key: SortKey) -> tuple[bool, Any, int]:
         known = key[0] is not None
         return known is down, key[0] if known else 0, key[1]
 
-    found = sorted(keys, key=standing, reverse=down)
+    found = sorted(keys, key=position, reverse=down)
     after = decode_cursor(query.after, query.sort)
     if after is None:
         return found
-    last = standing(after)
-    return [key for key in found if (standing(key) < last if down else standing(key) > last)]
-
-
-# Ranges
+    last = position(after)
+    return [key for key in found if (position(key) < last if down else position(key) > last)]
 
 
 class IndexRanges:
-    """One list, read from the indexes."""
+    """One list, read from the session index."""
 
     def __init__(self, connection: Connection, query: SessionQuery, currency: str | None) -> None:
         """`currency` is that of a list by cost."""
@@ -144,15 +143,17 @@ class IndexRanges:
         self._down = query.order == "desc"
         self._direction, self._beyond = ("DESC", "<") if self._down else ("ASC", ">")
 
-    def keys(self, facets: Iterable[SessionGroup]) -> Iterator[SortKey]:
-        """The keys behind the query's place, one more than its limit of each kind; ValueError if that is none."""
+    def keys(self, groups: Iterable[SessionGroup]) -> Iterator[SortKey]:
+        """Yield the keys behind the query's cursor; raise ValueError if it is none.
+
+        No range yields more than the query's limit and one: the caller takes that many of the merged ones.
+        """
         after = decode_cursor(self._query.after, self._query.sort)
-        numbers = [facet.number for facet in facets]
+        numbers = [group.number for group in groups]
         if self._query.sort != "cost":
             column = "changed_at" if self._query.sort == "changed" else "events"
-            return self._merged(
-                "session_index WHERE session_group = ?", column, [(number,) for number in numbers], after
-            )
+            ranges = [(number,) for number in numbers]
+            return self._merged("session_index WHERE session_group = ?", column, ranges, after)
         costed: Iterator[SortKey] = iter(())
         if self._currency is not None and (after is None or after[0] is not None):
             where = "session_index_costs WHERE session_group = ? AND currency = ?"
@@ -169,7 +170,7 @@ class IndexRanges:
         def read(values: tuple[Any, ...]) -> Iterator[SortKey]:
             if after is None:
                 return iter(self._connection.execute(f"{select} {order} LIMIT ?", (*values, most)))
-            # Two questions, not one with OR: each is answered from its place in the index.
+            # Two statements instead of one with OR: each starts at its place in the index.
             ties = f"{select} AND {column} = ? AND session {self._beyond} ? {order} LIMIT ?"
             rest = f"{select} AND {column} {self._beyond} ? {order} LIMIT ?"
             return chain(
@@ -179,14 +180,14 @@ class IndexRanges:
 
         return heapq.merge(*map(read, ranges), reverse=self._down)
 
-    def _costless(self, facets: Iterable[int], last: int) -> Iterator[SortKey]:
+    def _costless(self, groups: Iterable[int], last: int) -> Iterator[SortKey]:
         query = (
             "SELECT session FROM session_index WHERE session_group = ? AND costless = 1"  # noqa: S608 - literals of this module
             f" AND session {self._beyond} ? ORDER BY session {self._direction} LIMIT ?"
         )
         most = self._query.limit + 1
 
-        def read(facet: int) -> Iterator[SortKey]:
-            yield from ((None, session) for (session,) in self._connection.execute(query, (facet, last, most)))
+        def read(group: int) -> Iterator[SortKey]:
+            yield from ((None, session) for (session,) in self._connection.execute(query, (group, last, most)))
 
-        return heapq.merge(*map(read, facets), key=lambda key: key[1], reverse=self._down)
+        return heapq.merge(*map(read, groups), key=lambda key: key[1], reverse=self._down)

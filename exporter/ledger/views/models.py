@@ -1,7 +1,6 @@
-"""What is read of the ledger for people: frozen records of sessions, their trees and their polls.
+"""Records that pages read from the ledger: sessions, their trees, their past; `views.snapshot` fills them.
 
-Owns the words and no behaviour; `reading` fills them, the pages show them. Money is `Decimal`, times are seconds since
-the epoch, absent is None. The surprising fact: they are no rows of tables; a session's record is made of four.
+Money is `Decimal`, times are seconds since the epoch, and None is absent.
 """
 
 from decimal import Decimal
@@ -34,9 +33,9 @@ class SessionList(Struct, frozen=True):
     rows: tuple[SessionListRow, ...]
     next: str | None
     currency: str | None
-    """The one that a list by cost is sorted by."""
+    """The currency that a list by cost is sorted by."""
     truncated: bool = False
-    """More sessions were found by the text or check than are listed."""
+    """More sessions match the text or the check than are listed."""
 
 
 class PastPoll(Struct, frozen=True):
@@ -46,7 +45,7 @@ class PastPoll(Struct, frozen=True):
 
 
 class Amendment(Struct, frozen=True):
-    """An event's cost that moved after it was booked."""
+    """A change of an event's cost after it was booked."""
 
     at: float
     record_type: str
@@ -57,7 +56,7 @@ class Amendment(Struct, frozen=True):
 
 
 class SessionHistory(Struct, frozen=True):
-    """Everything that the ledger knows of one session."""
+    """All that the ledger has of one session."""
 
     row: SessionListRow
     source: str

@@ -1,7 +1,6 @@
-"""The ledger as people look at it: lists of sessions, one session's story, the last failed polls.
+"""A read-only view of one state of the ledger: lists of sessions, one session's history, failed polls.
 
-Owns the questions, asked of one consistent view that `snapshots` opens. Shows and computes nothing. The surprising
-fact: a list by cost is read from an index that knows nothing of costs, only of their ranks.
+`exporter.ledger.snapshot` opens it. Computes nothing that isn't in the tables.
 """
 
 import json
@@ -33,7 +32,7 @@ from exporter.ledger.views.models import Amendment, Failure, PastPoll, SessionHi
 from exporter.ledger.views.trees import read_tree
 
 IDS_MAX = 1000
-"""Sessions found by the beginning of an id, or by a check, that are sorted and shown; a page says if there are more."""
+"""How many sessions found by the beginning of an id, or by a check, are sorted; the page says if there are more."""
 
 _ROW = (
     "sessions.id, account, record_type, event_id, date_time, state, discovered_at, changed_at, summary, failing,"
@@ -48,37 +47,34 @@ class Snapshot:
         self._connection = connection
 
     def check_version(self) -> None:
-        """Raises LedgerError if the ledger isn't of this version."""
+        """Raise LedgerError if the ledger isn't of this version."""
         query = "SELECT value FROM meta WHERE key = 'schema_version'"
         (version,) = self._connection.execute(query).fetchone() or ("0",)
         if int(version) != SCHEMA_VERSION:
+            cure = "; start this version of the exporter once to upgrade it" if int(version) < SCHEMA_VERSION else ""
             raise LedgerError(
-                f"the ledger has schema {version}, and this version of the exporter reads {SCHEMA_VERSION}"
+                f"the ledger has schema {version}, and this version of the exporter reads {SCHEMA_VERSION}{cure}"
             )
 
     def groups(self) -> tuple[SessionGroup, ...]:
-        """What sessions can be filtered by."""
+        """Return the combinations of account, record type and state that sessions can be filtered by."""
         rows = self._connection.execute("SELECT id, account, record_type, state FROM session_groups ORDER BY 2, 3, 4")
         return tuple(SessionGroup(*row) for row in rows)
 
     def currencies(self) -> tuple[str, ...]:
-        """Those in which some session has a cost."""
+        """Return the currencies in which some session has a cost."""
+        # From currency to currency in the index, which isn't read through.
+        query = "SELECT min(currency) FROM session_index_costs WHERE session_group = ? AND currency > ?"
         found: set[str] = set()
-        for facet in self.groups():
-            currency = self._next_currency(facet, "")
+        for group in self.groups():
+            currency = ""
             while currency is not None:
                 found.add(currency)
-                currency = self._next_currency(facet, currency)
-        return tuple(sorted(found))
-
-    def _next_currency(self, facet: SessionGroup, last: str) -> str | None:
-        """From the index, which is not read through."""
-        query = "SELECT min(currency) FROM session_index_costs WHERE session_group = ? AND currency > ?"
-        currency: str | None = self._connection.execute(query, (facet.number, last)).fetchone()[0]
-        return currency
+                currency = self._connection.execute(query, (group.number, currency)).fetchone()[0]
+        return tuple(sorted(found - {""}))
 
     def states(self) -> dict[str, int]:
-        """How many sessions there are in each state."""
+        """Return how many sessions there are in each state."""
         counts: dict[str, int] = dict.fromkeys(STATES, 0)
         rows = self._connection.execute(
             "SELECT labels, value FROM totals JOIN series ON series.id = series WHERE family = 'telnyx_sessions'"
@@ -90,19 +86,20 @@ class Snapshot:
     # Lists
 
     def sessions(self, query: SessionQuery) -> SessionList:
-        """A page of a list; ValueError if `query.after` is no place of it."""
-        facets, text = matching(self.groups(), query), query.text.strip()
+        """Return a page of a list; raise ValueError if `query.after` is no cursor."""
+        groups, text = matching(self.groups(), query), query.text.strip()
         currency = self._currency(query) if query.sort == "cost" else None
         few: list[int] | None = None
         if text:
-            words = named(facets, text)
-            few = (self._beginning(text, facets) or None) if not words else None
-            facets = facets if few else words or partly_named(facets, text)
+            # The name of an account, record type or state; else the beginning of an id; else a part of such a name.
+            exact = named(groups, text)
+            few = (self._ids_beginning(text, groups) or None) if not exact else None
+            groups = groups if few else exact or partly_named(groups, text)
         if query.check is not None:
             few = self._failing(query.check, few)
         if few is not None:
-            return self._small_list(query, few, facets, currency)
-        keys = IndexRanges(self._connection, query, currency).keys(facets)
+            return self._small_list(query, few, groups, currency)
+        keys = IndexRanges(self._connection, query, currency).keys(groups)
         return self._page(query, list(islice(keys, query.limit + 1)), currency)
 
     def _currency(self, query: SessionQuery) -> str | None:
@@ -111,18 +108,18 @@ class Snapshot:
         known = self.currencies()
         return next((currency for currency in (*query.preferred, *known) if currency in known), None)
 
-    def _beginning(self, text: str, facets: Iterable[SessionGroup]) -> list[int]:
-        """Numbers of sessions whose ids begin with the text, as it is written or in small letters."""
+    def _ids_beginning(self, text: str, groups: Iterable[SessionGroup]) -> list[int]:
+        """Return sessions whose ids begin with the text, as it is written or in lower case."""
         statement = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id >= ? AND event_id < ?"
         found: list[int] = []
-        for account, record_type in sorted({(facet.account, facet.record_type) for facet in facets}):
+        for account, record_type in sorted({(group.account, group.record_type) for group in groups}):
             for beginning in sorted({text, text.lower()}):
                 values = (account, record_type, beginning, f"{beginning}\U0010ffff", IDS_MAX + 1 - len(found))
                 found += [number for (number,) in self._connection.execute(f"{statement} LIMIT ?", values)]
         return found
 
     def _failing(self, check: str, among: list[int] | None) -> list[int]:
-        """Numbers of sessions whose last tree fails the check, or any."""
+        """Return sessions whose last tree fails the check, or any."""
         forced = "" if self._connection.shared else "INDEXED BY sessions_failing"
         query = (
             f"SELECT id FROM sessions {forced} WHERE failing <> ''"  # noqa: S608 - a literal of this module
@@ -135,16 +132,15 @@ class Snapshot:
         return [number for (number,) in found if within is None or number in within]
 
     def _small_list(
-        self, query: SessionQuery, found: list[int], facets: Iterable[SessionGroup], currency: str | None
+        self, query: SessionQuery, found: list[int], groups: Iterable[SessionGroup], currency: str | None
     ) -> SessionList:
-        """Few sessions: sorted here, by the same keys that the indexes have."""
-        numbers, within = found[:IDS_MAX], {facet.number for facet in facets}
+        """Return a page of few sessions: sorted here, by the same keys that the index has."""
+        numbers, within = found[:IDS_MAX], {group.number for group in groups}
         marks = _marks(numbers)
         column = "events" if query.sort == "events" else "changed_at"
         statement = f"SELECT session, session_group, {column} FROM session_index WHERE session IN ({marks})"  # noqa: S608 - literals
-        values: dict[int, Any] = {
-            session: value for session, facet, value in self._connection.execute(statement, numbers) if facet in within
-        }
+        rows = self._connection.execute(statement, numbers)
+        values: dict[int, Any] = {session: value for session, group, value in rows if group in within}
         if query.sort == "cost":
             statement = f"SELECT session, rank FROM session_index_costs WHERE currency = ? AND session IN ({marks})"  # noqa: S608 - literals
             ranks = dict(self._connection.execute(statement, (currency, *numbers)))
@@ -167,62 +163,59 @@ class Snapshot:
     # Single sessions
 
     def by_id(self, event_id: str) -> tuple[SessionListRow, ...]:
-        """Sessions that have this id, or whose root event has it, of whatever account and record type."""
-        places = sorted({(facet.account, facet.record_type) for facet in self.groups()})
-        named = [self._named(SessionRef(account, record_type, event_id)) for account, record_type in places]
-        rows = {row[0]: _row(row) for row in named if row is not None}
-        found = self._connection.execute("SELECT session FROM root_ids WHERE event_id = ? LIMIT ?", (event_id, IDS_MAX))
-        return tuple((rows | self._rows([session for (session,) in found])).values())
+        """Return sessions with this id, or whose root event has it, of any account and record type."""
+        kinds = sorted({(group.account, group.record_type) for group in self.groups()})
+        found = [self._find(SessionRef(account, record_type, event_id)) for account, record_type in kinds]
+        rows = {row[0]: _row(row) for row in found if row is not None}
+        query = "SELECT session FROM root_ids WHERE event_id = ? LIMIT ?"
+        by_root = [session for (session,) in self._connection.execute(query, (event_id, IDS_MAX))]
+        return tuple((rows | self._rows(by_root)).values())
 
     def history(self, ref: SessionRef) -> SessionHistory | None:
-        """The session of this name; None if the ledger has none."""
-        row = self._named(ref)
+        """Return all that the ledger has of the session; None if it doesn't have it."""
+        row = self._find(ref)
         if row is None:
             return None
-        source, configured, due_at, first_tree_at, rested_at, latest_at, crossed, polls = row[10:]
+        source, configured, due_at, first_tree_at, closed_at, latest_at, crossed, polls = row[10:]
+        query = (
+            "SELECT at, record_type, event_id, before, after, currency FROM amendments WHERE session = ? ORDER BY id"
+        )
+        amendments = self._connection.execute(query, (row[0],)).fetchall()
         return SessionHistory(
             _row(row),
             source,
             bool(configured),
             due_at,
             first_tree_at,
-            rested_at,
+            closed_at,
             latest_at,
             tuple(filter(None, crossed.split(","))),
             tuple(PastPoll(*poll) for poll in json.loads(polls)),
-            self._amendments(row[0]),
+            tuple(
+                Amendment(at, record_type, event_id, _amount(before), _amount(after), currency)
+                for at, record_type, event_id, before, after, currency in amendments
+            ),
             read_tree(self._connection, row[0]),
         )
 
     def history_by_number(self, number: int | None) -> SessionHistory | None:
-        """The session of this number."""
         query = "SELECT account, record_type, event_id FROM sessions WHERE id = ?"
         row = self._connection.execute(query, (number,)).fetchone()
         return None if row is None else self.history(SessionRef(*row))
 
-    def _named(self, ref: SessionRef) -> tuple[Any, ...] | None:
+    def _find(self, ref: SessionRef) -> tuple[Any, ...] | None:
         query = f"SELECT {_ROW} FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"  # noqa: S608 - literals of this module
-        row: tuple[Any, ...] | None = self._connection.execute(
-            query, (ref.account, ref.record_type, ref.event_id)
-        ).fetchone()
+        values = (ref.account, ref.record_type, ref.event_id)
+        row: tuple[Any, ...] | None = self._connection.execute(query, values).fetchone()
         return row
 
-    def _amendments(self, session: int) -> tuple[Amendment, ...]:
-        query = (
-            "SELECT at, record_type, event_id, before, after, currency FROM amendments WHERE session = ? ORDER BY id"
-        )
-        return tuple(
-            Amendment(at, record_type, event_id, _amount(before), _amount(after), currency)
-            for at, record_type, event_id, before, after, currency in self._connection.execute(query, (session,))
-        )
-
     def failures(self, limit: int, before: int | None = None) -> tuple[Failure, ...]:
-        """The last failed polls, the newest first; `before` is the number of one, and those before it are given."""
+        """Return the last failed polls, newest first; `before` is the number of one, and older ones are returned."""
         query = (
             "SELECT failures.id, at, account, record_type, event_id, outcome, reason, detail FROM failures"
             " JOIN sessions ON sessions.id = session WHERE failures.id < ? ORDER BY failures.id DESC LIMIT ?"
         )
-        found = self._connection.execute(query, (2**62 if before is None else before, limit))
+        found = self._connection.execute(query, (NUMBER_MAX if before is None else before, limit))
         return tuple(
             Failure(number, at, SessionRef(account, record_type, event_id), outcome, reason, detail)
             for number, at, account, record_type, event_id, outcome, reason, detail in found
@@ -230,18 +223,18 @@ class Snapshot:
 
 
 def _marks(numbers: list[int]) -> str:
-    """Of a list that may be empty, which PostgreSQL doesn't know."""
+    # PostgreSQL doesn't accept an empty list.
     return ",".join("?" * len(numbers)) or "NULL"
 
 
 def _row(row: tuple[Any, ...]) -> SessionListRow:
-    number, account, record_type, event_id, date_time, state, followed_at, changed_at, summary, failing = row[:10]
+    number, account, record_type, event_id, date_time, state, discovered_at, changed_at, summary, failing = row[:10]
     counts = json.loads(summary) if summary is not None else {"events": 0, "turns": 0}
     return SessionListRow(
         number,
         SessionRef(account, record_type, event_id, date_time),
         state,
-        followed_at,
+        discovered_at,
         changed_at,
         counts["events"],
         counts["turns"],

@@ -1,7 +1,6 @@
-"""The last tree of each session, kept without its records, for whoever asks what a session was when it was last seen.
+"""The last tree of each session without its records, for its page and for detail records that are listed again.
 
-Owns the form in which it is kept, within the caller's transaction. The surprising fact: it is rewritten only when
-something changed, so it is as old as the session's last change, and still true.
+A tree is written only when something changed, so a stored one may be older than the last poll, and is still right.
 """
 
 import zlib
@@ -10,17 +9,17 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.json import decode, encode
 
-from exporter.core.model import Event, Session
+from exporter.core.model import Session
 from exporter.core.money import amount_text
 from exporter.ledger.database import Connection
 
 
 class StoredNode(Struct, frozen=True):
-    """One event of a tree; amounts are None where the API said none."""
+    """One event of a tree; an amount is None where the API had none."""
 
     id: str
     parent: int
-    """Place of the event above it; -1 at the root."""
+    """Index of the event above it; -1 at the root."""
     record_type: str
     cost: Decimal | None
     cumulative: Decimal | None
@@ -28,8 +27,13 @@ class StoredNode(Struct, frozen=True):
 
 
 def write_tree(connection: Connection, session: int, tree: Session) -> None:
-    """Keep the tree in place of the one before."""
-    nodes = encode([_written(event) for event in tree.events])
+    """Store the tree in place of the one before."""
+    nodes = encode(
+        [
+            (event.id, event.parent, event.record_type, _text(event.cost), _text(event.cumulative), event.currency)
+            for event in tree.events
+        ]
+    )
     connection.write(
         "INSERT INTO trees (session, body) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET body = excluded.body",
         (session, zlib.compress(nodes, 1)),
@@ -37,14 +41,9 @@ def write_tree(connection: Connection, session: int, tree: Session) -> None:
 
 
 def read_tree(connection: Connection, session: int) -> tuple[StoredNode, ...]:
-    """Root first; empty if none was seen."""
+    """Return the nodes, root first; none if the session never had a tree."""
     row = connection.execute("SELECT body FROM trees WHERE session = ?", (session,)).fetchone()
     return () if row is None else tuple(map(_node, decode(zlib.decompress(row[0]))))
-
-
-def _written(event: Event) -> tuple[str | int | None, ...]:
-    amounts = (_text(event.cost), _text(event.cumulative))
-    return (event.id, event.parent, event.record_type, *amounts, event.currency)
 
 
 def _node(written: list[str]) -> StoredNode:
