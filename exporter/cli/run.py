@@ -7,7 +7,8 @@ import signal
 import sys
 
 from exporter.cli import flags
-from exporter.runtime.app import App, SystemClock
+from exporter.runtime.app import App
+from exporter.runtime.clock import SystemClock
 from exporter.runtime.reload import Origin
 
 SWITCH_SECONDS = 0.0005

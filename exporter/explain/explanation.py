@@ -89,7 +89,7 @@ class Explanation(Struct, frozen=True):
             block = FamilyBlock(family, labels_of(family, self.configured_labels), rows[0].bounds)
             projection = Projection(block, {})
             for row in rows:
-                projection.put(row)
+                projection.update(row)
             projection.refresh()
             blocks.append(block)
         return blocks

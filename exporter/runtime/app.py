@@ -7,8 +7,7 @@ an event loop of its own and gets finished pages, so a scrape never waits for a 
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from exporter.config import Config
 from exporter.core.attributes import AttributeReader
 from exporter.core.clock import Clock
 from exporter.core.errors import LedgerAway, LedgerError
-from exporter.core.model import SessionRef
 from exporter.explain import Prober
 from exporter.ledger import Ledger, TotalsSettings, on_server, open_ledger
 from exporter.ledger.worker import LedgerWorker
@@ -27,13 +25,15 @@ from exporter.metrics.zero_series import zero_series
 from exporter.polling.commit_queue import CommitQueue
 from exporter.polling.ingest import IngestQueue
 from exporter.polling.poller import Poller
+from exporter.runtime.clock import SYSTEM_CLOCK
 from exporter.runtime.health import Health
 from exporter.runtime.jobs import Jobs
 from exporter.runtime.maintenance import Maintenance
 from exporter.runtime.metadata import RETRY_SECONDS, Metadata
 from exporter.runtime.plan import Plan, Planner, Transport, policy
+from exporter.runtime.publisher import Publisher
 from exporter.runtime.reload import Origin, Reloader
-from exporter.runtime.replicas import RECENT_SECONDS, RECENT_SESSIONS_MAX, Replicas
+from exporter.runtime.replicas import Replicas
 from exporter.runtime.webhook_ingest import WebhookIngest
 from exporter.sources.discovery import Discovery
 from exporter.sources.files import CHECK_SECONDS, FileSource
@@ -42,24 +42,9 @@ from exporter.web import Pages, ProbeRoute, ReloadRoute, WebServer
 
 log = logging.getLogger(__name__)
 
-PUBLISH_SECONDS = 0.1
-"""The shortest time between two pages."""
-RENDER_SERIES = 500
-"""How many changed series are rendered at a time, in about 5 ms; polls run in between."""
 STOP_SECONDS = 10.0
 """How long running polls may take at a stop; Kubernetes kills after 30 s by default."""
 LEDGER_RETRY_SECONDS = 1.0
-"""How often a start tries to reach the ledger's server."""
-
-
-class SystemClock:
-    """The real clock."""
-
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
 
 
 class App:
@@ -73,14 +58,14 @@ class App:
         clock: Clock,
         origin: Origin | None = None,
         transport: Transport = open_transport,
-        wall: Callable[[], float] = time.time,
+        wall: Callable[[], float] = SYSTEM_CLOCK.now,
         seed: int | None = None,
         web_config: Path | None = None,
     ) -> None:
         """Build all parts; raises ConfigError.
 
-        `origin` is where a reload reads the configuration; `wall` is the real time, with which webhook signatures are
-        compared even if `clock` is simulated.
+        `origin` is where a reload reads the configuration; `wall` is the time of webhook signatures, which is real
+        even if `clock` is simulated.
         """
         origin = origin or Origin(lambda: config)
         self.clock = clock
@@ -101,9 +86,7 @@ class App:
         self.discovery = Discovery(*core, holds=self.replicas.holds)
         self._metadata = Metadata(*core, record_fields=self.attribute_reader.record_fields)
         self.prober = Prober(self.attribute_reader, clock, self.metrics)
-        self.reloader = Reloader(
-            origin, running=self._current_config, apply=self._reconfigure, metrics=self.metrics, clock=clock
-        )
+        self.reloader = Reloader(origin, self._current_config, self._reconfigure, self.metrics, clock)
         self.web = WebServer(
             listen,
             status=self._health.status,
@@ -118,6 +101,7 @@ class App:
             ],
             web_config=web_config,
         )
+        self.publisher = Publisher(self.metrics, self.web)
         self.maintenance = Maintenance(*core, replicas=self.replicas, web=self.web)
         self._planner = Planner(
             self.attribute_reader,
@@ -128,12 +112,10 @@ class App:
             transport=transport,
             seed=seed,
         )
-        self._jobs = Jobs(failed=self._count_task_failure)
+        self._jobs = Jobs(self.metrics)
 
         self.started = asyncio.Event()
         """Set when the ledger is open and the web surface listens."""
-        self.shown = asyncio.Event()
-        """Set when /metrics has its first page."""
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -179,17 +161,15 @@ class App:
             raise LedgerError("the exporter is stopping")
         before, plan, now = self.plan, self._planner.plan(config, self.plan), self.clock.now()
         series = list(zero_series(config, self._metadata.record_types))
-        refs = list(config.session_refs())
+        refs, totals = list(config.session_refs()), TotalsSettings.of(config)
         async with self.poller.between_claims():
-            receipt = await self.ledger.run(
-                Ledger.reconfigure, policy(config), TotalsSettings.of(config), refs, series, now
-            )
+            receipt = await self.ledger.run(Ledger.reconfigure, policy(config), totals, refs, series, now)
             self._apply_plan(plan)
         self._commit_queue.show(receipt)
         self._planner.retire(before, plan, self.poller.under_way | self._jobs.running)
         try:
-            await self.poller.look_again(now)
-            await self._load_metrics(now)
+            await self.poller.reschedule(now)
+            await self.replicas.load_metrics(now)
         except LedgerError as error:  # the configuration is applied; the page follows when the ledger can be read
             self._commit_queue.report_failure(error)
 
@@ -232,10 +212,6 @@ class App:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
-    async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
-        """Follow these sessions; return when that is durable."""
-        await self.ingest.ingest_refs(list(refs), source)
-
     async def discover(self) -> None:
         """Start the requests of `discovery` that are due."""
         for task, job, account in self.discovery.due():
@@ -268,17 +244,10 @@ class App:
         self._commit_queue.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
         await self.ledger.run(Ledger.create_series, list(zero_series(self.config, self._metadata.record_types)))
         await self.replicas.start()
-        await self._load_metrics(now)
+        await self.replicas.load_metrics(now)
         await self.discovery.start(now)
         await self.reloader.start()
         self._health.recovered = True
-
-    async def _load_metrics(self, now: float) -> None:
-        if self.replicas.shared:
-            return  # `Replicas.expose` loads a shared ledger when this process exposes it
-        self.metrics.load(await self.ledger.run(Ledger.totals))
-        recent = await self.ledger.run(Ledger.recent_sessions, now - RECENT_SECONDS, RECENT_SESSIONS_MAX)
-        self.metrics.reload_sessions(recent, now)
 
     async def _work(self) -> None:
         committing = asyncio.create_task(self._commit_queue.run())
@@ -291,7 +260,7 @@ class App:
             await asyncio.wait({backfill, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
         self._health.backfilled = True
-        publishing = asyncio.create_task(self._publish())
+        publishing = asyncio.create_task(self.publisher.run())
         publishing.add_done_callback(self._task_died)
         for task, job in (
             ("metadata", self._metadata.fetch),
@@ -311,28 +280,13 @@ class App:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await ending
 
-    async def _publish(self) -> None:
-        while True:
-            while not self.metrics.render(RENDER_SERIES):  # noqa: ASYNC110 - it only lets other tasks run
-                await asyncio.sleep(0)
-            page = self.metrics.page()
-            if page is not None:
-                self.web.publish(page)
-                self.shown.set()
-            await asyncio.sleep(PUBLISH_SECONDS)
-
-    # Callbacks of the parts
-
     def _scraped(self, _page: object) -> None:
         self.metrics.scraped(self.clock.monotonic())
-
-    def _count_task_failure(self, task: str) -> None:
-        self.metrics.inc("telnyx_exporter_task_failures_total", (task,))
 
     def _page_failed(self) -> None:
         """Count a page that could not be made; called on the web thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._count_task_failure, "pages")
+            self._loop.call_soon_threadsafe(self._jobs.count_failure, "pages")
 
     def _task_died(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:

@@ -11,6 +11,7 @@ from functools import partial
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from exporter.log import fields
+from exporter.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +21,8 @@ Job = Callable[[], Coroutine[None, None, None]]
 class Jobs:
     """The jobs of one event loop, by the names of their tasks."""
 
-    def __init__(self, failed: Callable[[str], None]) -> None:
-        """`failed` gets the task's name when a run of it raises."""
-        self._failed = failed
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         # By default APScheduler drops a run that is a second late, without a word.
         defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults=defaults)
@@ -66,4 +66,7 @@ class Jobs:
     def _ended(self, task: str, ended: "asyncio.Task[None]") -> None:
         if not ended.cancelled() and ended.exception() is not None:
             log.error("job failed; it runs again at its next time", exc_info=ended.exception(), extra=fields(task=task))
-            self._failed(task)
+            self.count_failure(task)
+
+    def count_failure(self, task: str) -> None:
+        self._metrics.inc("telnyx_exporter_task_failures_total", (task,))

@@ -194,7 +194,8 @@ class Maintenance:
 
     def _set_budgets(self, now: float) -> None:
         for budget in self._current_plan.config.budgets:
-            labels, current = (budget.name, budget.currency), current_window(budget, now)
+            labels = (budget.name, budget.currency)
+            current = current_window(budget.window, budget.timezone, now)
             length = budget.window if isinstance(budget.window, int) else current.end - current.start
             self._metrics.set("telnyx_budget_limit", labels, budget.amount)
             self._metrics.set("telnyx_budget_window_start_timestamp_seconds", labels, current.start)

@@ -130,9 +130,7 @@ class Planner:
             api_key=lambda: key.current().reveal(),
             pacer=pacer,
             limits=RequestLimits(
-                config.tree.max_body_bytes,
-                config.polling.timeout_seconds,
-                config.polling.max_attempts,
+                config.tree.max_body_bytes, config.polling.timeout_seconds, config.polling.max_attempts
             ),
             transport=self._transport(account.ca_file, account.max_in_flight),
             monotonic=self._clock.monotonic,

@@ -57,7 +57,6 @@ class Reloader:
     def __init__(
         self,
         origin: Origin,
-        *,
         running: Callable[[], Config],
         apply: Callable[[Config], Awaitable[None]],
         metrics: Metrics,

@@ -183,6 +183,14 @@ class Replicas:
             self._first_page = self._metrics.next_page()
             log.info("this replica exposes the ledger", extra=fields(replicas=self.count))
 
+    async def load_metrics(self, now: float) -> None:
+        """Load the totals of a ledger that this process has alone; `expose` loads a shared one. Raises LedgerError."""
+        if self.shared:
+            return
+        self._metrics.load(await self._ledger.run(Ledger.totals))
+        recent = await self._ledger.run(Ledger.recent_sessions, now - RECENT_SECONDS, RECENT_SESSIONS_MAX)
+        self._metrics.reload_sessions(recent, now)
+
     def _show(self, reading: TotalsReading) -> None:
         if reading.whole:
             self._metrics.load(reading.totals)

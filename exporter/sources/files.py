@@ -27,7 +27,7 @@ from exporter.core.errors import ConfigError, LedgerError
 from exporter.core.model import SessionNotice, SessionRef
 from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.polling.ingest import PORTION_MAX, IngestQueue
+from exporter.polling.ingest import NOTICES_MAX, IngestQueue
 from exporter.sources.entries import Reader, json_entries, yaml_entries
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class FileSource:
 
     async def _report(self) -> None:
         while self._waiting:
-            portion = list(islice(self._waiting, PORTION_MAX))
+            portion = list(islice(self._waiting, NOTICES_MAX))
             await self._ingest.ingest([SessionNotice(ref) for ref in portion], FILES)
             for ref in portion:
                 del self._waiting[ref]

@@ -24,7 +24,7 @@ DAY = 24 * HOUR
 
 COUNTED = {
     "job failed; it runs again at its next time": ["telnyx_exporter_task_failures_total"],
-    "account paused: it may see nothing; check its key's rights": ["telnyx_poll_failures_total"],
+    "account paused: the API forbids all its sessions; check the rights of its key": ["telnyx_poll_failures_total"],
     "balance not fetched; retried at the next interval": ["telnyx_exporter_task_failures_total"],
     "check failed": ["telnyx_reconciliation_failures_total"],
     "configuration not reloaded because of a defect in the exporter": ["telnyx_exporter_config_reload_failures_total"],
@@ -34,7 +34,7 @@ COUNTED = {
         "telnyx_discovery_failures_total"
     ],
     "file of sessions not read; its earlier sessions stay followed": ["telnyx_discovery_failures_total"],
-    "key file not read; the last good key stays in force": [
+    "key file not read; the last good key stays in use": [
         "telnyx_exporter_key_failures_total",
         "telnyx_discovery_failures_total",
     ],
@@ -42,10 +42,10 @@ COUNTED = {
     "ledger file was removed while in use; it was written again, complete": ["telnyx_ledger_restores_total"],
     "metadata not fetched; retried in 5 minutes": ["telnyx_exporter_task_failures_total"],
     "page could not be made": ["telnyx_exporter_task_failures_total"],
-    "poll could not be booked": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
+    "poll could not be committed": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
     "poll failed": ["telnyx_poll_failures_total"],
     "poll failed by a defect of the exporter": ["telnyx_poll_failures_total"],
-    "session denied: it is asked for again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
+    "session denied: polled again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
     "the clock was set back": ["telnyx_exporter_clock_steps_total"],
     "initial backfill not finished in time; later costs of it count as new": ["telnyx_exporter_task_failures_total"],
     "throttled: the account's requests wait": ["telnyx_api_requests_total", "telnyx_api_throttled_seconds_total"],

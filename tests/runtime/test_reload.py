@@ -526,7 +526,9 @@ def test_an_api_key_in_a_file_is_rotated_without_a_reload(tmp_path: Path, caplog
             await hands.reload(accounts=[account])
 
             async def asks_with(key: str) -> bool:
-                await hands.exporter.app.follow([SessionRef("main", "message", f"m{len(api.heads)}")], "file")
+                await hands.exporter.app.ingest.ingest_refs(
+                    [SessionRef("main", "message", f"m{len(api.heads)}")], "file"
+                )
                 return bool(api.heads) and f"Bearer {key}\r\n" in api.heads[-1]
 
             await hands.exporter.until(partial(asks_with, KEY))

@@ -86,7 +86,7 @@ async def two(simulated: Running, url: str) -> AsyncIterator[tuple[Exporting, Ex
 async def booked(exporter: Exporting) -> None:
     """Everything that the simulator has is followed by this exporter, and booked by whichever."""
     refs = exporter.simulated.world.refs()
-    await exporter.app.follow([SessionRef("main", ref.record_type, ref.event_id) for ref in refs], "file")
+    await exporter.app.ingest.ingest_refs([SessionRef("main", ref.record_type, ref.event_id) for ref in refs], "file")
     await exporter.drained()
 
 
@@ -216,7 +216,7 @@ def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
             async with exporting(looking, simulated, shown=False) as exporter:
 
                 async def shown() -> bool:
-                    return exporter.app.shown.is_set()
+                    return exporter.app.publisher.published.is_set()
 
                 await exporter.until(shown)
                 await exporter.app.replicas.expose()
@@ -334,7 +334,9 @@ def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Pat
                 clock.jumped += 30
                 gate.set()
                 await asyncio.gather(waiting, counting)
-                await exporter.app.follow([SessionRef("main", "message", str(number)) for number in range(3)], "file")
+                await exporter.app.ingest.ingest_refs(
+                    [SessionRef("main", "message", str(number)) for number in range(3)], "file"
+                )
                 clock.jumped += 60
                 assert await due(exporter) == 3
 

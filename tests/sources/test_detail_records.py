@@ -251,7 +251,7 @@ def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
             async with exporting(config(simulated, tmp_path), simulated) as exporter:
                 (call,) = simulated.world.refs()
                 ref = SessionRef("main", call.record_type, call.event_id)
-                await exporter.app.follow([ref], "file")
+                await exporter.app.ingest.ingest_refs([ref], "file")
                 await exporter.drained()
                 tree = simulated.world.find((call.record_type,), uuid.UUID(call.event_id))
                 assert tree is not None

@@ -81,7 +81,7 @@ class Stepped:
         """Wait until the exporter has begun, then hold all that it does by itself."""
         await self.exporter.until(self._begun)
         self.app._jobs.pause()  # noqa: SLF001
-        for lane in self.app.poller._lanes.values():  # noqa: SLF001
+        for lane in self.app.poller._slots.values():  # noqa: SLF001
             lane.slots = SLOTS
 
     async def _begun(self) -> bool:
