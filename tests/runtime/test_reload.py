@@ -267,7 +267,7 @@ def test_accounts_come_and_go(tmp_path: Path) -> None:
 
 
 def test_an_account_keeps_its_pace_and_its_connections(tmp_path: Path) -> None:
-    """Another rate or list of sessions takes no client away; another way to the API does, and the pace goes on."""
+    """Another rate or list of sessions keeps the client; another way to the API replaces it and keeps the pacer."""
 
     async def scene(hands: Reloaded) -> None:
         app = hands.exporter.app

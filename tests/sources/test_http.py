@@ -250,7 +250,7 @@ def route(followed: list[SessionRef], status: HealthStatus = FINE) -> SessionsRo
     ],
 )
 def test_only_the_same_machine_is_served(peer: str, status: int) -> None:
-    """The address of the connection must be a loopback one, IPv4 inside IPv6 included; all others are told so."""
+    """The client's address must be a loopback one, also IPv4 in IPv6; all others are refused with the reason."""
     followed: list[SessionRef] = []
 
     async def play() -> httpx.Response:
