@@ -41,7 +41,7 @@ COUNTED = {
     "ledger failed; polling waits until it can be written": ["telnyx_ledger_commit_failures_total"],
     "ledger file was removed while in use; it was written again, complete": ["telnyx_ledger_restores_total"],
     "metadata not fetched; retried in 5 minutes": ["telnyx_exporter_task_failures_total"],
-    "page not made": ["telnyx_exporter_task_failures_total"],
+    "page could not be made": ["telnyx_exporter_task_failures_total"],
     "poll could not be committed": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
     "poll failed": ["telnyx_poll_failures_total"],
     "poll failed by a defect of the exporter": ["telnyx_poll_failures_total"],
@@ -49,9 +49,9 @@ COUNTED = {
     "the clock was set back": ["telnyx_exporter_clock_steps_total"],
     "initial backfill not finished in time; later costs of it count as new": ["telnyx_exporter_task_failures_total"],
     "throttled: the account's requests wait": ["telnyx_api_requests_total", "telnyx_api_throttled_seconds_total"],
-    "web config not followed; tried again": ["telnyx_exporter_web_config_failures_total"],
-    "web config not taken; the one before stays": ["telnyx_exporter_web_config_failures_total"],
-    "webhook not taken": ["telnyx_webhook_failures_total"],
+    "web config not applied; retrying": ["telnyx_exporter_web_config_failures_total"],
+    "web config rejected; the previous one stays in effect": ["telnyx_exporter_web_config_failures_total"],
+    "webhook not stored": ["telnyx_webhook_failures_total"],
 }
 """Every message of a failure, and the counters that count it."""
 

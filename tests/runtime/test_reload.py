@@ -169,7 +169,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
         hands.path.write_text(broken)
         answer = await hands.post()
         assert answer.status_code == 500
-        assert answer.text.startswith("failed to reload the configuration, the one before stays in effect: ")
+        assert answer.text.startswith("failed to reload the configuration, the previous one stays in effect: ")
         assert path in answer.text
         samples = await hands.exporter.samples()
         assert samples["telnyx_exporter_config_last_reload_successful", ()] == 0

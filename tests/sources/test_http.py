@@ -273,7 +273,11 @@ def test_loopback_is_known_on_a_socket_for_everything() -> None:
     """A server on all interfaces, IPv6 included, knows a caller from its own machine."""
     followed: list[SessionRef] = []
     server = WebServer(
-        ":0", status=lambda: FINE, scraped=lambda _: None, died=lambda _: None, further=[route(followed).route()]
+        ":0",
+        status=lambda: FINE,
+        on_scrape=lambda _: None,
+        on_crash=lambda _: None,
+        extra_routes=[route(followed).route()],
     )
     server.start()
     try:
