@@ -220,7 +220,9 @@ class Driver:
         for ref in begun:
             self._take(ref)
         if self._sources.handed_over and begun:
-            await self._app.follow([SessionRef(ACCOUNT, ref.record_type, ref.event_id) for ref in begun], FILES)
+            await self._app.ingest.ingest_refs(
+                [SessionRef(ACCOUNT, ref.record_type, ref.event_id) for ref in begun], FILES
+            )
         told = self._told(now)
         if self._sources.webhooks and told:
             await until(self._delivered)

@@ -7,7 +7,8 @@ import signal
 import sys
 
 from exporter.cli import flags
-from exporter.runtime.app import App, SystemClock
+from exporter.runtime.app import App
+from exporter.runtime.clock import SystemClock
 from exporter.runtime.reload import Origin
 
 SWITCH_SECONDS = 0.0005
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         lambda: flags.load_config(arguments),
         lambda: flags.config_path(arguments),
         lifecycle=arguments.enable_lifecycle,
-        look_seconds=arguments.auto_reload_interval,
+        check_seconds=arguments.auto_reload_interval,
     )
     app = App(
         origin.read(),
@@ -66,5 +67,5 @@ async def until_signal(app: App) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, app.reloader.soon)
+    loop.add_signal_handler(signal.SIGHUP, app.reloader.reload_soon)
     await app.run()

@@ -8,7 +8,8 @@ from exporter.config.rules import date_or_time
 from exporter.core.errors import ConfigError, ExporterError
 from exporter.core.model import SessionRef
 from exporter.explain import FORMS, TEXT_MAX, ProbeResult
-from exporter.runtime.app import App, SystemClock
+from exporter.runtime.app import App
+from exporter.runtime.clock import SystemClock
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -114,8 +114,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
 
 class DiscoverySettings(Struct, frozen=True, kw_only=True):
     detail_records: Annotated[
-        DetailRecordSettings,
-        SettingSpec(Section(DetailRecordSettings), "Polling of the accounts' detail records."),
+        DetailRecordSettings, SettingSpec(Section(DetailRecordSettings), "Polling of the accounts' detail records.")
     ] = DetailRecordSettings()
     files: Annotated[
         tuple[str, ...],

@@ -242,7 +242,6 @@ class Budget(Struct, frozen=True, kw_only=True):
     match: Annotated[
         tuple[tuple[str, str], ...],
         SettingSpec(
-            _match(),
-            "Only costs with these labels count: account, record_type, product, model or labels of your own.",
+            _match(), "Only costs with these labels count: account, record_type, product, model or labels of your own."
         ),
     ] = ()

@@ -138,11 +138,7 @@ class ConfiguredSession(Struct, frozen=True, kw_only=True):
 
     account: Annotated[
         str | None,
-        SettingSpec(
-            _ACCOUNT,
-            "The name of the session's account.",
-            "the only account; required if there are several",
-        ),
+        SettingSpec(_ACCOUNT, "The name of the session's account.", "the only account; required if there are several"),
     ] = None
     record_type: Annotated[
         str,

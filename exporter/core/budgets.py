@@ -1,37 +1,16 @@
-"""What a budget covers: which events, and since when.
+"""What a budget covers: its current window, and the labels that its money is booked under.
 
-Owns the windows (the current day, week or month in the budget's time zone, or so many seconds up to now) and the match
-of labels. Pure: `now` is an argument and the sums are the ledger's. The surprising fact: a window is asked by when
-money was spent, not by when its bill came, so yesterday's call that is billed today belongs to yesterday.
+Pure; the ledger sums up. Money counts for the window in which its event happened, not for the one in which its bill
+came: a call of yesterday that is billed today belongs to yesterday.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from exporter.core.model import NONE, Labels
-
-
-class BudgetLimits(Protocol):
-    """What of a configured budget decides which money counts against it."""
-
-    @property
-    def currency(self) -> str: ...
-
-    @property
-    def window(self) -> str | float:
-        """Return `day`, `week` or `month`, or the length of a sliding window in seconds."""
-
-    @property
-    def timezone(self) -> str: ...
-
-    @property
-    def match(self) -> tuple[tuple[str, str], ...]:
-        """Return the label values that the money must be booked under."""
 
 
 class Window(Struct, frozen=True):
@@ -41,35 +20,33 @@ class Window(Struct, frozen=True):
     end: float
 
 
-def current_window(budget: BudgetLimits, now: float) -> Window:
-    """The window that `now` lies in; one in seconds ends now and moves with it."""
-    if isinstance(budget.window, str):
-        today = datetime.fromtimestamp(now, ZoneInfo(budget.timezone)).replace(
-            hour=0, minute=0, second=0, microsecond=0
-        )
-        first, after = _CALENDAR[budget.window](today)
-        return Window(first.timestamp(), after.timestamp())
-    return Window(now - budget.window, math.inf)  # what happens in this second, or by a clock ahead, counts
+# Example: 2026-03-29 is the day in Berlin on which the clocks go from 02:00 to 03:00. At 12:00Z that day
+#
+#     window day     2026-03-28T23:00Z to 2026-03-29T22:00Z, 23 hours
+#     window week    2026-03-22T23:00Z to 2026-03-29T22:00Z, from Monday
+#     window month   2026-02-28T23:00Z to 2026-03-31T22:00Z
+#     window 3600    2026-03-29T11:00Z and everything after it
 
 
-def covers(budget: BudgetLimits, labels: Labels, currency: str) -> bool:
-    """Whether money of this currency, booked under these labels, counts against the budget."""
+def current_window(window: str | float, timezone: str, now: float) -> Window:
+    """Return the `day`, `week` or `month` that contains `now`, or the sliding window of so many seconds until now."""
+    if not isinstance(window, str):
+        # Without an end: events of this second count, and those of an event whose clock is ahead.
+        return Window(now - window, math.inf)
+    # Days are added by the calendar, so a day of 23 or 25 hours ends at midnight, too.
+    today = datetime.fromtimestamp(now, ZoneInfo(timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    if window == "day":
+        first, after = today, today + timedelta(days=1)
+    elif window == "week":
+        first = today - timedelta(days=today.weekday())
+        after = first + timedelta(days=7)
+    else:
+        first = today.replace(day=1)
+        after = (first + timedelta(days=32)).replace(day=1)
+    return Window(first.timestamp(), after.timestamp())
+
+
+def matches(match: tuple[tuple[str, str], ...], labels: Labels) -> bool:
+    """Return whether money that is booked under these labels counts for a budget with this `match`."""
     known = dict(labels)
-    return currency == budget.currency and all(known.get(name, NONE) == value for name, value in budget.match)
-
-
-def _day(today: datetime) -> tuple[datetime, datetime]:
-    return today, today + timedelta(days=1)  # of the calendar: a day has 23 or 25 hours when clocks change
-
-
-def _week(today: datetime) -> tuple[datetime, datetime]:
-    monday = today - timedelta(days=today.weekday())
-    return monday, monday + timedelta(days=7)
-
-
-def _month(today: datetime) -> tuple[datetime, datetime]:
-    first = today.replace(day=1)
-    return first, (first + timedelta(days=32)).replace(day=1)
-
-
-_CALENDAR: Mapping[str, Callable[[datetime], tuple[datetime, datetime]]] = {"day": _day, "week": _week, "month": _month}
+    return all(known.get(name, NONE) == value for name, value in match)

@@ -1,4 +1,4 @@
-"""The clock that the exporter takes as an argument; `runtime.app.SystemClock` is the real one."""
+"""The clock that the exporter takes as an argument; `runtime.clock.SystemClock` is the real one."""
 
 from typing import Protocol
 

@@ -1,12 +1,11 @@
-"""The whole accounting rule: what one sighting of an event adds to the totals.
+"""The accounting rule for one event: `book` returns what a newly seen state of it adds to the totals.
 
-Owns `book`: from what was booked of an event and what a poll now sees of it, the new booked state and the entries
-that carry the totals from one to the other. Pure; the ledger stores what it says. An upward difference is a cost, a
-downward one a credit, and no entry is ever negative. The surprising fact: an absent price is not zero, it is unpriced,
-counted apart and booked when it comes.
+Pure; the ledger stores the result. A rise of the price is a cost and a fall is a credit, so no entry of a counter is
+negative. A missing price is not zero: the event is unpriced, counted apart, and booked when its price comes.
 """
 
 from decimal import Decimal
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -20,93 +19,101 @@ AWAITING, PRICED_LATE = "telnyx_events_awaiting_price", "telnyx_events_priced_la
 TOKENS, BILLED_SECONDS = "telnyx_inference_tokens_total", "telnyx_billed_seconds_total"
 
 INFERENCE = "inference"
-"""Exactly this record type is an LLM turn; its speech-to-text and text-to-speech cousins are not."""
+"""The record type of LLM turns; speech-to-text and text-to-speech have their own."""
 
 _ONE = Decimal(1)
-_MONEY = frozenset({COST, CREDITS})
+_Usage = TypeVar("_Usage", int, Decimal)
 
 
 class LedgerEntry(Struct, frozen=True, gc=False):
-    """One addition to one total; `labels` are the event's, `further` what the family has beyond them."""
+    """One addition to one total; `labels` are the event's, `further` are labels that the family has beyond them."""
 
     family: str
     labels: Labels
     further: Labels
     amount: Decimal
-    """Never negative, but of gauges."""
+    """Negative only for gauges."""
 
 
 class BookedEvent(Struct, frozen=True, gc=False):
     """What the ledger has booked of one event."""
 
     labels: Labels
-    """Under these the event is counted: those known when it was first seen."""
+    """The event is counted under these, its labels when it was first seen."""
     cost_labels: Labels | None = None
-    """Under these its cost is booked: those known when it first had a price."""
+    """Its cost is booked under these, its labels when it first had a price."""
     cost: Decimal | None = None
     currency: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
     billed_seconds: Decimal = ZERO
     at: float | None = None
-    """When it happened, as first known; where its money counts as spent, so it never moves."""
+    """When it happened, as first known. Its money counts as spent then, so this never changes."""
     settled_unpriced: bool = False
     """It was counted as settled without a price."""
 
 
 class Booking(Struct, frozen=True, gc=False):
-    """The outcome of one sighting; `failed` names checks that it fails, with what differed."""
+    """The result of `book`; `failed` has (check, difference) of the checks that fail."""
 
     after: BookedEvent
     entries: tuple[LedgerEntry, ...]
     failed: tuple[tuple[str, str], ...] = ()
 
 
-def book(before: BookedEvent | None, cost: Decimal | None, currency: str, facts: EventAttributes) -> Booking:
-    """Book one sighting; the same sighting booked again yields no entries."""
+# Example: one event in five polls. Net cost is cost - credits, and always the last price.
+#
+#     poll   price      entries                                      cost   credits   net
+#     1      none       events +1, awaiting +1                       0      0         0
+#     2      0.30 USD   awaiting -1, cost +0.30 USD                  0.30   0         0.30
+#     3      0.10 USD   credits +0.20 USD   (amended down)           0.30   0.20      0.10
+#     4      0.15 USD   cost +0.05 USD      (amended up)             0.35   0.20      0.15
+#     5      none       none: what was booked stays booked           0.35   0.20      0.15
+#
+# A change to 0.14 EUR would credit all of the dollars and book all of the euros: credits +0.15 USD, cost +0.14 EUR.
+
+
+def book(before: BookedEvent | None, cost: Decimal | None, currency: str, attributes: EventAttributes) -> Booking:
+    """Book one state of an event; `before` is None for a new one. The same state booked again yields no entries."""
     entries: list[LedgerEntry] = []
     failed: list[tuple[str, str]] = []
+    awaiting = before is not None and before.cost is None
     if before is None:
-        before = BookedEvent(labels=facts.labels)
-        entries += _count(facts.labels, unpriced=cost is None)
-        awaiting = False
-    else:
-        awaiting = before.cost is None
+        before = BookedEvent(labels=attributes.labels)
+        families = [EVENTS, *([TURNS] if is_inference(before.labels) else []), *([AWAITING] if cost is None else [])]
+        entries += [LedgerEntry(family, before.labels, (), _ONE) for family in families]
     cost_labels = before.cost_labels
-    if currency == UNKNOWN and before.cost is not None:
-        currency = before.currency  # it was left out, not changed
-    if cost is None:  # what was booked stays booked
+    if cost is None:
         cost, currency = before.cost, before.currency
     else:
-        cost_labels = cost_labels or facts.labels
-        entries += _price(before, awaiting, cost, currency, cost_labels)
-        if before.cost is not None and before.currency != currency:
+        cost_labels = cost_labels or attributes.labels
+        if before.cost is not None and currency == UNKNOWN:
+            currency = before.currency  # the API left it out; it has not changed
+        if before.cost is not None and currency != before.currency:
             failed.append(("currency", f"was in {before.currency}, is now in {currency}"))
-    usage = _use(before, facts, entries, failed)
-    at = before.at if before.at is not None else facts.at
-    after = BookedEvent(
-        before.labels, cost_labels, cost, currency, *usage, at, before.settled_unpriced and cost is None
-    )
+        entries += _price_entries(before, awaiting, cost, currency, cost_labels)
+    input_tokens = _rise(before.input_tokens, attributes.input_tokens, "input tokens", failed)
+    output_tokens = _rise(before.output_tokens, attributes.output_tokens, "output tokens", failed)
+    seconds = _rise(before.billed_seconds, attributes.billed_seconds, "billed seconds", failed)
+    tokens = {"input": input_tokens - before.input_tokens, "output": output_tokens - before.output_tokens}
+    for direction, more in tokens.items():
+        if more:
+            entries.append(LedgerEntry(TOKENS, before.labels, (("token_direction", direction),), Decimal(more)))
+    if seconds != before.billed_seconds:
+        entries.append(LedgerEntry(BILLED_SECONDS, before.labels, (), subtract(seconds, before.billed_seconds)))
+    at = before.at if before.at is not None else attributes.at
+    unpriced = before.settled_unpriced and cost is None
+    usage = (input_tokens, output_tokens, seconds)
+    after = BookedEvent(before.labels, cost_labels, cost, currency, *usage, at, unpriced)
     return Booking(after, tuple(entries), tuple(failed))
 
 
-def is_unchanged(before: BookedEvent, cost: Decimal | None, currency: str, facts: EventAttributes) -> bool:
-    """Whether `book` would leave all as it is: the usual sighting, and the quick answer to it."""
-    return (
-        (cost is None or (cost == before.cost and currency in {before.currency, UNKNOWN}))
-        and (facts.input_tokens is None or facts.input_tokens == before.input_tokens)
-        and (facts.output_tokens is None or facts.output_tokens == before.output_tokens)
-        and (facts.billed_seconds is None or facts.billed_seconds == before.billed_seconds)
-        and (facts.at is None or before.at is not None)
-    )
-
-
 def net_amounts(entries: tuple[LedgerEntry, ...]) -> list[tuple[str, Decimal]]:
-    """(currency, signed amount) of the money in these entries."""
+    """Return (currency, signed amount) of the costs and credits in these entries."""
     return [
         (entry.further[0][1], entry.amount if entry.family == COST else -entry.amount)
         for entry in entries
-        if entry.family in _MONEY
+        if entry.family in {COST, CREDITS}
     ]
 
 
@@ -114,65 +121,34 @@ def is_inference(labels: Labels) -> bool:
     return ("record_type", INFERENCE) in labels
 
 
-def _count(labels: Labels, *, unpriced: bool) -> list[LedgerEntry]:
-    entries = [LedgerEntry(EVENTS, labels, (), _ONE)]
-    if is_inference(labels):
-        entries.append(LedgerEntry(TURNS, labels, (), _ONE))
-    if unpriced:
-        entries.append(LedgerEntry(AWAITING, labels, (), _ONE))
-    return entries
-
-
-def _price(before: BookedEvent, awaiting: bool, cost: Decimal, currency: str, labels: Labels) -> list[LedgerEntry]:  # noqa: FBT001 - a fact, not a switch
-    entries: list[LedgerEntry] = []
-    if awaiting:
-        entries.append(LedgerEntry(AWAITING, before.labels, (), -_ONE))
+def _price_entries(
+    before: BookedEvent,
+    awaiting: bool,  # noqa: FBT001 - a fact, not a switch
+    cost: Decimal,
+    currency: str,
+    labels: Labels,
+) -> list[LedgerEntry]:
+    if before.cost is None:
+        entries = [LedgerEntry(AWAITING, before.labels, (), -_ONE)] if awaiting else []
         if before.settled_unpriced:
             entries.append(LedgerEntry(PRICED_LATE, before.labels, (), _ONE))
-    if before.cost is None:
-        return entries + _differ(cost, currency, labels, first=True)
-    if before.currency == currency:
-        return entries + _differ(subtract(cost, before.cost), currency, labels)
-    return entries + _differ(-before.cost, before.currency, labels) + _differ(cost, currency, labels, first=True)
+        return entries + _cost_entries(cost, currency, labels)  # also for 0, so that the series of a free event exists
+    if before.currency != currency:
+        credited = _cost_entries(-before.cost, before.currency, labels) if before.cost else []
+        return credited + _cost_entries(cost, currency, labels)
+    return _cost_entries(subtract(cost, before.cost), currency, labels) if cost != before.cost else []
 
 
-def _differ(difference: Decimal, currency: str, labels: Labels, *, first: bool = False) -> list[LedgerEntry]:
-    """Entries for a difference; a first price of zero yields one too, so that its series exists."""
-    if not difference and not first:
-        return []
-    up = difference >= 0
-    further = (("currency", currency),)
+def _cost_entries(difference: Decimal, currency: str, labels: Labels) -> list[LedgerEntry]:
+    up, further = difference >= 0, (("currency", currency),)
     entries = [LedgerEntry(COST if up else CREDITS, labels, further, abs(difference))]
     if is_inference(labels):
         entries.append(LedgerEntry(INFERENCE_COST if up else INFERENCE_CREDITS, labels, further, abs(difference)))
     return entries
 
 
-def _use(
-    before: BookedEvent, facts: EventAttributes, entries: list[LedgerEntry], failed: list[tuple[str, str]]
-) -> tuple[int, int, Decimal]:
-    """Book tokens and billed seconds, upward only."""
-    read = _more_tokens("input", facts.input_tokens, before, entries, failed)
-    written = _more_tokens("output", facts.output_tokens, before, entries, failed)
-    known, seconds = before.billed_seconds, facts.billed_seconds
-    if seconds is None:
-        return read, written, known
-    if seconds > known:
-        entries.append(LedgerEntry(BILLED_SECONDS, before.labels, (), subtract(seconds, known)))
-        return read, written, seconds
-    if seconds < known:
-        failed.append(("usage_decreased", f"billed seconds were {known}, are now {seconds}"))
-    return read, written, known
-
-
-def _more_tokens(
-    direction: str, now: int | None, before: BookedEvent, entries: list[LedgerEntry], failed: list[tuple[str, str]]
-) -> int:
-    known = before.input_tokens if direction == "input" else before.output_tokens
-    if now is None or now == known:
-        return known
-    if now < known:
-        failed.append(("usage_decreased", f"{direction} tokens were {known}, are now {now}"))
-        return known
-    entries.append(LedgerEntry(TOKENS, before.labels, (("token_direction", direction),), Decimal(now - known)))
-    return now
+def _rise(before: _Usage, now: _Usage | None, name: str, failed: list[tuple[str, str]]) -> _Usage:
+    """Return the usage that is booked from now on: it never falls, and a fall fails a check."""
+    if now is not None and now < before:
+        failed.append(("usage_decreased", f"{name} were {before}, are now {now}"))
+    return before if now is None or now <= before else now

@@ -101,7 +101,7 @@ def _block(name: str, totals: list[Total], extra: tuple[str, ...]) -> FamilyBloc
     block = FamilyBlock(BY_NAME[name], labels_of(BY_NAME[name], extra), totals[0].bounds)
     projection = Projection(block, {})
     for total in totals:
-        projection.put(total)
+        projection.update(total)
     projection.refresh()
     return block
 

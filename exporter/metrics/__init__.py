@@ -1,9 +1,9 @@
-"""Metric state: what the ledger committed and the process counted, as finished pages.
+"""Everything that /metrics shows, from a commit of the ledger to a finished page.
 
-Owns every value that /metrics shows, between a commit and the page; one thread changes it. Read `state` first.
-`projection` brings the ledger's totals under the labels configured now, `births` decides when a new series may show
-its value and `unreleased` sums what is held back, `followed` which sessions have series of their own, `block` renders a
-family and `lines` keeps its finished lines.
+Read `state` first: `Metrics` owns all values, and one thread changes it. `projection` maps the ledger's totals to the
+configured labels, `zero_start` decides when a new series may show its value, `pending_cost` sums what it still holds
+back, and `top_sessions` chooses the sessions with series of their own. `block` renders a family, `lines` keeps its
+lines, and `exposition` writes both formats. `zero_series` names the series that exist from the start.
 """
 
 from exporter.metrics.state import Metrics

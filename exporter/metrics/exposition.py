@@ -1,8 +1,6 @@
-"""From families and values to the lines that Prometheus reads, in text 0.0.4 and OpenMetrics 1.0.0.
+"""Write families and values as the lines of text 0.0.4 and OpenMetrics 1.0.0, and choose the format for a client.
 
-Owns the bytes of a line, the names and escapes of both formats, and which format a client gets. Knows no clock, no
-web and no state: whoever calls keeps the lines and joins them. The surprising fact: sample lines are the same in both
-formats, so a page in either differs only in its heads, its exemplars and the last line.
+Keeps no state. Sample lines are the same in both formats; pages differ only in their heads, exemplars and last line.
 """
 
 import math
@@ -18,19 +16,19 @@ from exporter.core.catalog import Family
 from exporter.core.money import amount_text
 
 EXEMPLAR_CHARACTERS_MAX = 128
-"""OpenMetrics 1.0.0: the names and values of an exemplar's labels together; a scraper refuses the page beyond it."""
+"""Limit of OpenMetrics 1.0.0 on an exemplar's label names and values together; a scraper refuses a page beyond it."""
 
 
 class MetricsPage(Struct, frozen=True):
-    """One finished exposition of everything but process_* and python_*; OpenMetrics without its `# EOF`."""
+    """One finished exposition without process_* and python_* families; OpenMetrics lacks its `# EOF`."""
 
     version: int
-    """Grows with each page; two pages of one version are the same bytes."""
+    """Grows with each page; two pages of one version have the same bytes."""
     text_parts: tuple[bytes, ...]
     openmetrics_parts: tuple[bytes, ...]
-    """In pieces, which one page shares with the next and one format with the other; whoever is asked joins them."""
+    """Unjoined: a page shares unchanged parts with the page before, and one format with the other."""
     own: "MetricsPage | None" = None
-    """The same without the ledger's families, for as long as another process exposes those."""
+    """The page without the ledger's families, served while another process exposes those."""
 
     @property
     def text(self) -> bytes:
@@ -45,7 +43,7 @@ class MetricsPage(Struct, frozen=True):
 
 
 class Format(Enum):
-    """What can be asked for; the value is the Content-Type, to the letter: Prometheus 3 fails a scrape over it."""
+    """A format, with its exact Content-Type; Prometheus 3 fails a scrape with any other."""
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -58,34 +56,38 @@ _TEXT_HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 def head(family: Family, *, openmetrics: bool) -> bytes:
-    """The # HELP and # TYPE lines of a family."""
+    """Return the # HELP and # TYPE lines of a family."""
     name = family.name.removesuffix("_total") if openmetrics and family.kind == "counter" else family.name
     text = family.help.translate(_LABEL_ESCAPES if openmetrics else _TEXT_HELP_ESCAPES)
     return _utf8(f"# HELP {name} {text}\n# TYPE {name} {family.kind}\n")
 
 
 def prefix(name: str, pairs: Iterable[tuple[str, str]]) -> bytes:
-    """A sample line up to its value: the part that is worth keeping."""
+    """Return a sample line up to its value."""
     labels = _labels(pairs)
     return _utf8(f"{name}{{{labels}}} " if labels else f"{name} ")
 
 
 def number(value: Decimal | float) -> bytes:
-    """A value as it is printed: decimals and integers plain and without an exponent, floats as short as they can be."""
+    """Print a value: decimals and integers without an exponent, floats in their shortest form."""
     if isinstance(value, Decimal):
         return amount_text(value).encode("ascii")
     if isinstance(value, int):
         return b"%d" % value
-    return _float_text(value).encode("ascii")
+    if math.isnan(value):
+        return b"NaN"
+    if math.isinf(value):
+        return b"+Inf" if value > 0 else b"-Inf"
+    return repr(value + 0.0).encode("ascii")  # adding zero turns -0.0 into 0.0
 
 
 def sample(start: bytes, value: Decimal | float, mark: bytes = b"") -> bytes:
-    """One finished line; `start` comes from `prefix`, `mark` from `exemplar` and goes to OpenMetrics only."""
+    """Return a finished line; `start` is from `prefix`, `mark` from `exemplar` and only for OpenMetrics."""
     return b"%b%b%b\n" % (start, number(value), mark)
 
 
 def exemplar(pairs: Iterable[tuple[str, str]], value: Decimal | float, timestamp: float) -> bytes:
-    """What follows a bucket's or counter's value in OpenMetrics; nothing where the labels are too long to be legal."""
+    """Return the exemplar to append to a line in OpenMetrics; empty if its labels are over the format's limit."""
     pairs = tuple(pairs)
     if sum(len(name) + len(text) for name, text in pairs) > EXEMPLAR_CHARACTERS_MAX:
         return b""
@@ -93,16 +95,16 @@ def exemplar(pairs: Iterable[tuple[str, str]], value: Decimal | float, timestamp
 
 
 class HistogramPrefix(Struct, frozen=True):
-    """The prefixes of all lines of one histogram."""
+    """The prefixes of all lines of a histogram."""
 
     buckets: tuple[bytes, ...]
-    """The last is that of +Inf."""
+    """+Inf last."""
     sum: bytes
     count: bytes
 
 
 def histogram_prefix(name: str, pairs: Iterable[tuple[str, str]], bounds: Sequence[float]) -> HistogramPrefix:
-    """`bounds` rise and leave out +Inf, as in the catalogue."""
+    """Return the prefixes of a histogram; `bounds` rise and leave out +Inf, as in the catalogue."""
     pairs = tuple(pairs)
     return HistogramPrefix(
         tuple(prefix(f"{name}_bucket", (*pairs, ("le", bound_text(bound)))) for bound in (*bounds, math.inf)),
@@ -114,9 +116,9 @@ def histogram_prefix(name: str, pairs: Iterable[tuple[str, str]], bounds: Sequen
 def histogram(
     start: HistogramPrefix, counts: Sequence[int], total: Decimal | float, marks: Mapping[int, bytes] | None = None
 ) -> bytes:
-    """All lines of one histogram.
+    """Return all lines of a histogram.
 
-    `counts` has the observations of each bucket by itself, +Inf last; `marks` the exemplars by the bucket's index.
+    `counts` has the observations per bucket, not cumulative, +Inf last; `marks` has the exemplars by bucket index.
     """
     marks = marks or {}
     cumulative = list(accumulate(counts))
@@ -128,11 +130,11 @@ def histogram(
 
 
 _EXPONENT_FROM = 1_000_000
-"""Go writes large floats with an exponent from here on, Python only from 1e16."""
+"""From here on Go writes floats with an exponent; Python does so only from 1e16."""
 
 
 def bound_text(bound: float) -> str:
-    """The `le` of a bucket as client_python prints it: a series is known by these letters."""
+    """Return the `le` of a bucket as client_python and Go print it: another text would be another series."""
     if math.isinf(bound):
         return "+Inf"
     text = repr(float(bound))
@@ -148,16 +150,8 @@ def _labels(pairs: Iterable[tuple[str, str]]) -> str:
     return ",".join([f'{name}="{text.translate(_LABEL_ESCAPES)}"' for name, text in pairs])
 
 
-def _float_text(value: float) -> str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    return repr(value + 0.0)  # adding zero makes -0.0 plain
-
-
 def _utf8(line: str) -> bytes:
-    # JSON can carry half of a surrogate pair; one such label must not cost the whole page.
+    # JSON can carry half a surrogate pair; one such label must not fail the whole page.
     return line.encode("utf-8", "replace")
 
 
@@ -167,9 +161,9 @@ _QUALITY = re.compile(r"0(\.[0-9]*)?|1(\.0*)?")
 
 
 def negotiate(accept: str | None) -> Format:
-    """The format for an Accept header; whatever can't be understood or met gets text 0.0.4, never a refusal.
+    """Return the format for an Accept header; text 0.0.4 if the header can't be understood or met.
 
-    Versions and escaping schemes are not weighed: OpenMetrics 2.0 or 0.0.1 asked for is 1.0.0 given, and labelled so.
+    Versions and escaping schemes don't count: a request for OpenMetrics 2.0 or 0.0.1 gets 1.0.0, and is told so.
     """
     wanted = _preferences(accept)
     openmetrics = wanted.get("application/openmetrics-text", 0.0)
@@ -178,27 +172,22 @@ def negotiate(accept: str | None) -> Format:
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether an Accept-Encoding header allows gzip and doesn't prefer the plain bytes."""
+    """Return whether an Accept-Encoding header allows gzip and doesn't prefer plain bytes."""
     wanted = _preferences(accept_encoding)
     compressed = wanted.get("gzip", wanted.get("*", 0.0))
     return compressed > 0 and compressed >= wanted.get("identity", 0.0)
 
 
 def _preferences(header: str | None) -> dict[str, float]:
-    """Each named thing with its best quality; parts that can't be read are left out."""
+    """Return the best quality of each name in a header, 1 by default; parts that can't be read are left out."""
     best: dict[str, float] = {}
     for part in (header or "").lower().split(","):
         name, *parameters = (word.strip() for word in part.split(";"))
-        quality = _quality(parameters)
-        if quality is not None:
-            best[name] = max(quality, best.get(name, 0.0))
+        quality = "1"
+        for parameter in reversed(parameters):  # the first `q` counts
+            key, _, value = parameter.partition("=")
+            if key.strip() == "q":
+                quality = value.strip()
+        if _QUALITY.fullmatch(quality):
+            best[name] = max(float(quality), best.get(name, 0.0))
     return best
-
-
-def _quality(parameters: Iterable[str]) -> float | None:
-    """1 where nothing is said, None where nonsense is."""
-    for parameter in parameters:
-        key, _, value = parameter.partition("=")
-        if key.strip() == "q":
-            return float(value) if _QUALITY.fullmatch(value.strip()) else None
-    return 1.0

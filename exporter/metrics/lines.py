@@ -1,8 +1,6 @@
-"""The finished lines of one family, in parts of some kilobytes.
+"""The finished lines of one family, joined in parts of some kilobytes.
 
-Owns which line stands where, and the bytes of each part in both formats. A part in which nothing has changed is not
-joined again, however many pages are made. The surprising fact: a series that ends leaves a hole for the next one that
-begins; to close up would change every part behind it.
+A part without a change is not joined again, and stays the same object, so that its compressed form can be reused.
 """
 
 Values = tuple[str, ...]
@@ -11,74 +9,75 @@ Values = tuple[str, ...]
 Parts = tuple[bytes, ...]
 
 PART_LINES = 64
-"""Some 8 kB: smaller parts are many to hand over, of larger ones more has to be joined for each line that changes."""
+"""Some 8 kB. Smaller parts are too many; of a larger part more is joined and compressed for each changed line."""
 
 
 class Lines:
-    """The lines of all series of a family; those of a histogram count as one."""
+    """The lines of all series of a family; the lines of a histogram count as one."""
 
-    def __init__(self, lines_each: int) -> None:
-        self._size = max(1, PART_LINES // lines_each)
-        self._top_sessions: dict[Values, int] = {}
+    def __init__(self, lines_per_series: int) -> None:
+        self._size = max(1, PART_LINES // lines_per_series)
+        self._index: dict[Values, int] = {}
         self._lines: list[bytes] = []
-        self._marked: dict[int, bytes] = {}
-        """Lines with exemplars, where they differ from those without."""
-        self._holes: list[int] = []
+        self._with_exemplars: dict[int, bytes] = {}
+        """OpenMetrics lines where they differ from the text format."""
+        self._free: list[int] = []
+        """Indexes of dropped series. The next new series takes one; closing the gap would change every later part."""
         self._text: list[bytes] = []
         self._openmetrics: list[bytes] = []
-        self._touched: set[int] = set()
+        self._changed_parts: set[int] = set()
 
-    def revalue(self, labels: Values, value: bytes) -> bool:
-        """Swap in another value behind what a line begins with; False if the series has no line yet."""
-        place = self._top_sessions.get(labels)
-        if place is None:
+    def set_value(self, labels: Values, value: bytes) -> bool:
+        """Replace only the value of a series' line; return False if the series has no line yet."""
+        index = self._index.get(labels)
+        if index is None:
             return False
-        line = self._lines[place]
-        # No value has a space in it, so the line itself keeps its prefix, which is the dearest thing in memory.
-        self._lines[place] = b"%b%b\n" % (line[: line.rindex(b" ") + 1], value)
-        self._touched.add(place // self._size)
+        line = self._lines[index]
+        # A printed value holds no space, so the last space ends the prefix. Keeping all prefixes apart would double
+        # the memory of a large page.
+        self._lines[index] = b"%b%b\n" % (line[: line.rindex(b" ") + 1], value)
+        self._changed_parts.add(index // self._size)
         return True
 
-    def put(self, labels: Values, line: bytes, marked: bytes | None = None) -> None:
-        """Swap in a line; `marked` is what it is in OpenMetrics, if that differs."""
-        place = self._top_sessions.get(labels)
-        if place is None:
-            place = self._top_sessions[labels] = self._begin()
-        self._lines[place] = line
-        if marked is not None:
-            self._marked[place] = marked
-        elif self._marked:
-            self._marked.pop(place, None)
-        self._touched.add(place // self._size)
-
-    def _begin(self) -> int:
-        if self._holes:
-            return self._holes.pop()
-        self._lines.append(b"")
-        return len(self._lines) - 1
+    def set(self, labels: Values, line: bytes, with_exemplars: bytes | None = None) -> None:
+        """Set the line of a series; `with_exemplars` is the OpenMetrics form if it differs."""
+        index = self._index.get(labels)
+        if index is None:
+            if self._free:
+                index = self._free.pop()
+            else:
+                index = len(self._lines)
+                self._lines.append(b"")
+            self._index[labels] = index
+        self._lines[index] = line
+        if with_exemplars is not None:
+            self._with_exemplars[index] = with_exemplars
+        else:
+            self._with_exemplars.pop(index, None)
+        self._changed_parts.add(index // self._size)
 
     def drop(self, labels: Values) -> None:
-        place = self._top_sessions.pop(labels, None)
-        if place is not None:
-            self._lines[place] = b""
-            self._marked.pop(place, None)
-            self._holes.append(place)
-            self._touched.add(place // self._size)
+        """Remove the line of a series, if it has one."""
+        index = self._index.pop(labels, None)
+        if index is not None:
+            self._lines[index] = b""
+            self._with_exemplars.pop(index, None)
+            self._free.append(index)
+            self._changed_parts.add(index // self._size)
 
     def parts(self) -> tuple[Parts, Parts]:
-        """All lines in text 0.0.4 and in OpenMetrics."""
+        """Return all lines in text 0.0.4 and in OpenMetrics."""
         missing = -(-len(self._lines) // self._size) - len(self._text)
         self._text += [b""] * missing
         self._openmetrics += [b""] * missing
-        for part in self._touched:
+        for part in self._changed_parts:
             first = part * self._size
             lines = self._lines[first : first + self._size]
-            text = self._text[part] = b"".join(lines)
-            marks = (
-                [place for place in range(first, first + len(lines)) if place in self._marked] if self._marked else []
-            )
-            for place in marks:
-                lines[place - first] = self._marked[place]
-            self._openmetrics[part] = b"".join(lines) if marks else text
-        self._touched.clear()
+            self._text[part] = self._openmetrics[part] = b"".join(lines)
+            differing = self._with_exemplars.keys() & range(first, first + len(lines)) if self._with_exemplars else ()
+            for index in differing:
+                lines[index - first] = self._with_exemplars[index]
+            if differing:
+                self._openmetrics[part] = b"".join(lines)
+        self._changed_parts.clear()
         return tuple(self._text), tuple(self._openmetrics)

@@ -1,7 +1,7 @@
-"""Money that is booked but held back by a birth, so that a page says how much it does not show yet.
+"""Money that is booked but pending: its series waits for a scrape at 0 and doesn't show it yet.
 
-Owns the costs and credits that are not released, and their net sum per account and currency. The surprising fact: sums
-are kept, not made for each page: after a long look back there are thousands of such totals for minutes.
+Keeps the net sum per account and currency for `telnyx_pending_cost`. The sums are kept up to date instead of being
+added up for each page: after an initial backfill thousands of totals are pending for minutes.
 """
 
 from collections.abc import Mapping
@@ -12,47 +12,38 @@ from exporter.core.model import Total
 from exporter.core.money import ZERO, add, subtract
 from exporter.metrics.lines import Values
 
-_SIGNS = {COST: 1, CREDITS: -1}
-
 
 class PendingCost:
-    """What is held back."""
+    """The pending costs and credits."""
 
     def __init__(self) -> None:
-        self._held: dict[int, Total] = {}
+        self._pending: dict[int, tuple[Values, Decimal]] = {}
+        """Row -> (account, currency) and signed amount."""
         self._sums: dict[Values, Decimal] = {}
 
     def sums(self) -> Mapping[Values, Decimal]:
-        """Net money by account and currency: every pair in which there are costs, with 0 where nothing is held back."""
+        """Return the net pending money by (account, currency); 0 for each pair with costs that are all exposed."""
         return self._sums
 
-    def put(self, row: Total, *, released: bool) -> None:
-        """Take note of a total, as often as one likes."""
-        self._forget(row.row)
-        if row.family not in _SIGNS:
+    def update(self, row: Total, *, exposed: bool) -> None:
+        """Record the value of a total; the same total may come any number of times."""
+        self._drop(row.row)
+        if row.family not in {COST, CREDITS}:
             return
-        if not released:
-            self._held[row.row] = row
-            self._add(row, 1)
-        else:
-            self._sums.setdefault(_place(row), ZERO)
+        labels = dict(row.labels)
+        pair = labels["account"], labels["currency"]
+        self._sums.setdefault(pair, ZERO)
+        if not exposed:
+            amount = row.value if row.family == COST else subtract(ZERO, row.value)
+            self._pending[row.row] = pair, amount
+            self._sums[pair] = add(self._sums[pair], amount)
 
-    def keep(self, rows: set[int]) -> None:
-        """Forget every row but these: the ledger was read again."""
-        for number in self._held.keys() - rows:
-            self._forget(number)
+    def retain(self, rows: set[int]) -> None:
+        """Drop all rows but these."""
+        for number in self._pending.keys() - rows:
+            self._drop(number)
 
-    def _forget(self, number: int) -> None:
-        known = self._held.pop(number, None)
-        if known is not None:
-            self._add(known, -1)
-
-    def _add(self, row: Total, times: int) -> None:
-        place = _place(row)
-        move = add if times * _SIGNS[row.family] > 0 else subtract
-        self._sums[place] = move(self._sums.get(place, ZERO), row.value)
-
-
-def _place(row: Total) -> Values:
-    known = dict(row.labels)
-    return known["account"], known["currency"]
+    def _drop(self, number: int) -> None:
+        if number in self._pending:
+            pair, amount = self._pending.pop(number)
+            self._sums[pair] = subtract(self._sums[pair], amount)

@@ -1,4 +1,4 @@
-"""How a session travels: claimed, fetched, committed.
+"""Poll the sessions: claim those that are due, fetch their trees, commit the results.
 
-Read `poller` first, then `fetcher` and `commit_queue`; `ingest` is the way by which sources hand sessions in.
+Read `poller` first, then `fetcher` and `commit_queue`; through `ingest` the sources report sessions.
 """

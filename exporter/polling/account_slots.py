@@ -1,4 +1,4 @@
-"""The polls of one account that are under way, bounded so that a slow account takes no slot from another."""
+"""The polls of one account that are running, bounded so that a slow account takes no slot from another."""
 
 import asyncio
 import math
@@ -9,14 +9,14 @@ from exporter.polling.fetcher import SessionFetcher
 
 
 class AccountSlots(Struct):
-    """The polls of one account under way, so that a slow account takes no place from another."""
+    """The slots of one account."""
 
     fetcher: SessionFetcher
     slots: int
     running: set[asyncio.Task[None]]
-    more: bool = False
-    """The last claim filled all free slots: more is due."""
+    more_due: bool = False
+    """The last claim filled all free slots, so more sessions are probably due."""
     accepted_at: float = -math.inf
-    """Monotonic time of the last poll that the API answered with a tree, or that there is none."""
+    """Monotonic time of the last poll that the API answered with a tree or with 404."""
     paused: bool = False
-    """Every session was refused, and that was said."""
+    """True once the exporter has logged that the API forbids every session of this account."""

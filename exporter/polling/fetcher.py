@@ -1,7 +1,7 @@
-"""Fetching one session: from a claim to a finished poll that can be booked.
+"""Fetch one session: from a claim to a finished poll.
 
-Asks the API for the session's tree, and for each subtree that the answer cuts off. What the API does is an outcome of
-the poll and raises nothing.
+Requests the session's tree, and each subtree that the API cut off. A failure of the API is an outcome of the poll and
+raises nothing.
 """
 
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class SessionFetcher:
-    """Carries the sessions of one account."""
+    """Fetches the sessions of one account."""
 
     def __init__(
         self,
@@ -38,23 +38,26 @@ class SessionFetcher:
         self._expand = expand
 
     def watched(self, watch: Callable[[Exchange], None], until: float) -> "SessionFetcher":
-        """This journey by a client of its own, as `TelnyxClient.watched`."""
-        client = self.client.watched(watch, until)
+        """Return this fetcher with the client of `TelnyxClient.watched`."""
         return SessionFetcher(
-            client, self._reader, self._attribute_reader, max_depth=self._max_depth, expand=self._expand
+            self.client.watched(watch, until),
+            self._reader,
+            self._attribute_reader,
+            max_depth=self._max_depth,
+            expand=self._expand,
         )
 
     async def poll(self, claim: Claim, at: float) -> Poll:
-        """One poll, from its claim to what can be booked; never raises for what the API did.
+        """Poll the claimed session; never raises for a failure of the API.
 
-        `at` is the time before anything was asked: the answer is at least as new, so nothing is looked at too late.
+        `at` is the time before the first request: the answer is at least as new, so the next poll is never too late.
         """
         try:
             body = await self._root(claim.ref)
             fingerprint = self._reader().fingerprint(body, self._max_depth)
             if fingerprint == claim.fingerprint:
-                return Poll(claim, at, "same", fingerprint=fingerprint, reread=partial(self._again, claim, at, body))
-            session = await self._whole(claim.ref, body)
+                return Poll(claim, at, "same", fingerprint=fingerprint, reread=partial(self._reread, claim, at, body))
+            session = await self._complete(claim.ref, body)
         except NotFound:
             return Poll(claim, at, "gone")
         except Denied as error:
@@ -66,11 +69,11 @@ class SessionFetcher:
         return self._read(claim, at, session, fingerprint)
 
     async def session(self, ref: SessionRef) -> Session:
-        """The whole session as the API shows it now; raises PollError."""
-        return await self._whole(ref, await self._root(ref))
+        """Return the whole session as the API shows it now; raises PollError."""
+        return await self._complete(ref, await self._root(ref))
 
-    def _again(self, claim: Claim, at: float, body: bytes) -> Poll:
-        """The poll of an answer that was not read at first; it holds the whole tree, as the one before did."""
+    def _reread(self, claim: Claim, at: float, body: bytes) -> Poll:
+        """Read an answer that was skipped for its fingerprint; it holds the whole tree, so no request is needed."""
         stitching = self._reader().session(claim.ref, body, self._max_depth)
         try:
             next(stitching)
@@ -82,38 +85,36 @@ class SessionFetcher:
     def _read(self, claim: Claim, at: float, session: Session, fingerprint: bytes | None) -> Poll:
         found = self._attribute_reader.event_attributes(session)
         session_attributes = self._attribute_reader.session_attributes(session, found)
-        return Poll(
-            claim, at, "tree", "", session, found, session_attributes, fingerprint=None if session.cuts else fingerprint
-        )
+        # The fingerprint covers the first answer only, so it can't stand for a tree made of several.
+        fingerprint = None if session.cuts else fingerprint
+        return Poll(claim, at, "tree", "", session, found, session_attributes, fingerprint=fingerprint)
 
     async def _root(self, ref: SessionRef) -> bytes:
-        """The tree from its root on, as far down as one answer shows it."""
+        """Return the answer for the session's root, as deep as one answer goes."""
         root = Subtree(ref.record_type, ref.event_id, self._max_depth)
-        if ref.date_time is None:
-            return await self._ask(root, None)
-        try:
-            return await self._ask(root, ref.date_time)
-        except NotFound:  # which a wrong date_time looks like as well
-            return await self._ask(root, None)
+        if ref.date_time is not None:
+            try:
+                return await self._request(root, ref.date_time)
+            except NotFound:  # also the answer to a wrong date_time, so ask again without it
+                pass
+        return await self._request(root, None)
 
-    async def _whole(self, ref: SessionRef, body: bytes) -> Session:
+    async def _complete(self, ref: SessionRef, body: bytes) -> Session:
+        """Read an answer, and request the subtrees that it lacks; a failed one leaves the session incomplete."""
         stitching = self._reader().session(ref, body, self._max_depth)
         try:
             subtree = next(stitching)
             while True:
-                subtree = stitching.send(await self._ask_below(subtree))
+                try:
+                    answer = await self._request(subtree, None)
+                except PollError:
+                    answer = None
+                subtree = stitching.send(answer)
         except StopIteration as done:
             session: Session = done.value
             return session
 
-    async def _ask_below(self, subtree: Subtree) -> bytes | None:
-        """A cut subtree; without it the session is incomplete, not failed."""
-        try:
-            return await self._ask(subtree, None)
-        except PollError:
-            return None
-
-    async def _ask(self, subtree: Subtree, date_time: str | None) -> bytes:
+    async def _request(self, subtree: Subtree, date_time: str | None) -> bytes:
         return await self.client.tree(
             subtree.record_type,
             subtree.event_id,

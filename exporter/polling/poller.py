@@ -1,8 +1,8 @@
-"""How a session travels: due -> claimed -> fetched -> committed -> shown. The file to read first.
+"""The poll scheduler, and the file to read first: due -> claimed -> fetched -> committed -> shown.
 
-Decides how many polls run at once. `Poller.tick` claims due sessions, `SessionFetcher.poll` turns one claim into a
-finished poll, and `CommitQueue` commits finished polls in groups and shows what they changed. A failed poll is an
-outcome like any other: it is counted, booked into the session's history, and the session is due again.
+`Poller.tick` claims due sessions for the free slots, `SessionFetcher.poll` turns a claim into a finished poll, and
+`CommitQueue` commits finished polls and shows what changed. A failed poll is an outcome like any other: it is counted
+and committed, and the session is due again.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ from exporter.polling.commit_queue import CommitQueue, session_fields
 log = logging.getLogger(__name__)
 
 SET_BACK_SECONDS = 60.0
-"""A clock that falls by more was set back; less is what time servers do."""
+"""A clock that falls by more was set back; time servers correct by less."""
 ACCEPTED_SECONDS = 600.0
-"""A 403 counts against its session only if the account's key saw anything lately; else the account is at fault."""
-ASIDE_SECONDS, ASIDE_SECONDS_MAX = 0.005, 0.02
-"""How often the poll whose turn it is looks whether a webhook still waits, and how long it lets them go first."""
+"""A 403 counts against its session only if the account had a good answer within this time; else against its key."""
+YIELD_SECONDS, YIELD_SECONDS_MAX = 0.005, 0.02
+"""How often a poll that lets webhooks go first checks whether one still waits, and how long it does so at most."""
 
 
 class Poller:
-    """Takes what is due and keeps a bounded number of polls under way."""
+    """Claims due sessions, and keeps a bounded number of polls running."""
 
     def __init__(
         self,
-        lanes: Mapping[str, AccountSlots],
+        slots: Mapping[str, AccountSlots],
         ledger: LedgerWorker,
         commit_queue: CommitQueue,
         metrics: Metrics,
@@ -47,64 +47,66 @@ class Poller:
         *,
         crowded: Callable[[], bool],
     ) -> None:
-        """`crowded` tells whether somebody waits for the exporter's answer; it must be cheap."""
-        self._lanes = dict(lanes)
-        self._left: list[AccountSlots] = []
-        """Lanes of accounts that are no longer configured, until their last poll has arrived."""
+        """`slots` is by account; `crowded` returns whether a webhook waits for its answer, and must be cheap."""
+        self._slots = dict(slots)
+        self._removed: list[AccountSlots] = []
+        """Slots of accounts that are no longer configured, until their last poll ends."""
         self._ledger = ledger
         self._commit_queue = commit_queue
         self._metrics = metrics
         self._clock = clock
         self._crowded = crowded
         self._claims: dict[int, Claim] = {}
-        """Of the polls that are not booked yet, by their numbers."""
+        """Claims of the polls that aren't committed yet, by claim number."""
         self._claiming = asyncio.Lock()
-        self._turn = asyncio.Lock()
+        self._yielding = asyncio.Lock()
         self._stopping = False
-        self._told = -math.inf
-        self._hastened: QueuePosition | None = START
-        """How far live sessions were looked through, which a start, a reload and a clock set back call for."""
-        self._retrying = False
+        self._latest = -math.inf
+        """Session time of the last claim."""
+        self._clamp_from: QueuePosition | None = START
+        """Position in the walk over all live sessions that limits their due times; None when it is finished. A start,
+        a reload and a clock that was set back begin it."""
+        self._requeueing = False
         self.ticked_at: float | None = None
-        """Monotonic time of the last tick that ended."""
+        """Monotonic time at which the last tick ended."""
         self.claimed_once = False
 
     @property
     def idle(self) -> bool:
-        """Nothing is under way."""
         return not self.under_way
 
     @property
     def under_way(self) -> set[asyncio.Task[None]]:
-        return {task for lane in (*self._lanes.values(), *self._left) for task in lane.running}
+        """The running polls."""
+        return {task for slots in (*self._slots.values(), *self._removed) for task in slots.running}
 
     @property
     def claims(self) -> list[Claim]:
-        """Those of the polls that are not booked yet."""
+        """The claims of the polls that aren't committed yet."""
         return list(self._claims.values())
 
     @asynccontextmanager
     async def between_claims(self) -> AsyncIterator[None]:
-        """While nothing is being claimed, so that `apply_config` may be called."""
+        """Hold back the next claim, so that `apply_config` may be called inside."""
         async with self._claiming:
             yield
 
-    def apply_config(self, lanes: Mapping[str, AccountSlots]) -> None:
-        """Claim for these accounts from now on; polls under way go on, those of accounts that left as well."""
-        for name, lane in lanes.items():
-            known = self._lanes.setdefault(name, lane)
-            if lane.fetcher.client is not known.fetcher.client:
-                known.accepted_at = -math.inf  # of another key; what this one may see is not known yet
-            known.fetcher, known.slots = lane.fetcher, lane.slots
-        self._left = [lane for lane in self._left if lane.running]
-        self._left += [self._lanes.pop(name) for name in self._lanes.keys() - lanes.keys()]
+    def apply_config(self, slots: Mapping[str, AccountSlots]) -> None:
+        """Claim for these accounts from now on; running polls continue, also those of removed accounts."""
+        for name, new in slots.items():
+            known = self._slots.setdefault(name, new)
+            if new.fetcher.client is not known.fetcher.client:
+                known.accepted_at = -math.inf  # another key: nothing is known yet about its rights
+            known.fetcher, known.slots = new.fetcher, new.slots
+        self._removed = [removed for removed in self._removed if removed.running]
+        self._removed += [self._slots.pop(name) for name in self._slots.keys() - slots.keys()]
 
     async def tick(self) -> None:
-        """Claim due sessions for every free slot and start their polls."""
+        """Claim due sessions for all free slots, and start their polls."""
         if self._claiming.locked():
-            return  # a claim is under way and will fill the same slots
+            return  # a running claim fills the same slots
         async with self._claiming:
-            free = {name: lane.slots - len(lane.running) for name, lane in self._lanes.items()}
+            free = {name: slots.slots - len(slots.running) for name, slots in self._slots.items()}
             free = {name: count for name, count in free.items() if count > 0}
             if free and not self._stopping and self._commit_queue.failing is None:
                 await self._claim(free)
@@ -113,109 +115,111 @@ class Poller:
     async def _claim(self, free: Mapping[str, int]) -> None:
         now = self._clock.now()
         try:
-            if now < self._told - SET_BACK_SECONDS:
+            if now < self._latest - SET_BACK_SECONDS:
                 self._metrics.inc("telnyx_exporter_clock_steps_total", ())
-                log.warning("the clock was set back", extra=fields(seconds=self._told - now))
-                self._hastened = START
-            self._told = now
+                log.warning("the clock was set back", extra=fields(seconds=self._latest - now))
+                self._clamp_from = START
+            self._latest = now
             await self._catch_up(now)
             claims = await self._ledger.run(Ledger.claim, now, free)
         except LedgerError as error:
             self._commit_queue.report_failure(error)
             return
         self.claimed_once = True
-        taken = dict.fromkeys(free, 0)
+        claimed = dict.fromkeys(free, 0)
         for claim in claims:
-            taken[claim.ref.account] += 1
+            claimed[claim.ref.account] += 1
             self._start(claim)
-        for name, count in taken.items():
-            self._lanes[name].more = count == free[name]
+        for name, count in claimed.items():
+            self._slots[name].more_due = count == free[name]
 
-    async def look_again(self, now: float) -> None:
-        """Other intervals may hold, what was given up may be worth a try: a portion now, more with each tick."""
-        self._hastened, self._retrying = START, True
+    async def reschedule(self, now: float) -> None:
+        """Apply changed intervals to all live sessions and requeue failed ones: a portion now, the rest with ticks."""
+        self._clamp_from, self._requeueing = START, True
         await self._catch_up(now)
 
     async def _catch_up(self, now: float) -> None:
-        """A portion of the sessions that have to be looked through: a webhook never waits for a million."""
-        if self._hastened is not None:
-            self._hastened = await self._ledger.run(Ledger.clamp_due, now, self._hastened)
-        if self._retrying:
-            self._retrying = await self._ledger.run(Ledger.requeue_failed, now)
+        # In portions, so that a webhook never waits while a million sessions are updated.
+        if self._clamp_from is not None:
+            self._clamp_from = await self._ledger.run(Ledger.clamp_due, now, self._clamp_from)
+        if self._requeueing:
+            self._requeueing = await self._ledger.run(Ledger.requeue_failed, now)
 
     def _start(self, claim: Claim) -> None:
-        lane = self._lanes[claim.ref.account]
+        slots = self._slots[claim.ref.account]
         self._metrics.observe("telnyx_poll_lag_seconds", (), max(0.0, self._clock.now() - claim.due_at))
-        task = asyncio.get_running_loop().create_task(self._travel(lane, claim))
-        lane.running.add(task)
+        task = asyncio.get_running_loop().create_task(self._poll(slots, claim))
+        slots.running.add(task)
         self._claims[claim.number] = claim
-        task.add_done_callback(lambda task: self._arrived(lane, task))
+        task.add_done_callback(lambda task: self._ended(slots, task))
         task.add_done_callback(lambda _: self._claims.pop(claim.number))
 
-    async def _travel(self, lane: AccountSlots, claim: Claim) -> None:
-        await self._step_aside()
+    async def _poll(self, slots: AccountSlots, claim: Claim) -> None:
+        await self._yield_to_webhooks()
         at = self._clock.now()
         try:
-            poll = await lane.fetcher.poll(claim, at)
-        except Exception:  # one session must not stop the others, whatever is wrong with it
+            poll = await slots.fetcher.poll(claim, at)
+        except Exception:  # whatever it is, it must not stop the other sessions
             log.exception("poll failed by a defect of the exporter", extra=fields(**session_fields(claim.ref)))
             poll = Poll(claim, at, "failed", "internal")
-        poll = self._judged(lane, poll)
-        self._count(poll)
-        await self._commit_queue.commit(poll)
-
-    async def _step_aside(self) -> None:
-        """A webhook's sender waits, a poll doesn't: at full speed polls would leave the other threads no time.
-
-        While webhooks keep coming polls go on one at a time: all at once would be the stall that this is to prevent.
-        """
-        if self._crowded():
-            async with self._turn:
-                until = self._clock.monotonic() + ASIDE_SECONDS_MAX
-                while self._crowded() and self._clock.monotonic() < until:  # noqa: ASYNC110 - another thread's count
-                    await asyncio.sleep(ASIDE_SECONDS)
-
-    def _judged(self, lane: AccountSlots, poll: Poll) -> Poll:
-        """If every session of an account is refused, none is: they stay due until the key may see them again."""
-        now = self._clock.monotonic()
-        if poll.outcome in {"tree", "same", "gone"}:
-            lane.accepted_at = now
-            if lane.paused:
-                log.info(
-                    "account goes on: its key may see sessions again", extra=fields(account=poll.claim.ref.account)
-                )
-            lane.paused = False
-        elif poll.outcome == "denied" and poll.reason == "forbidden" and now - lane.accepted_at > ACCEPTED_SECONDS:
-            if not lane.paused:
-                log.warning(
-                    "account paused: it may see nothing; check its key's rights",
-                    extra=fields(**session_fields(poll.claim.ref)),
-                )
-            lane.paused = True
-            return replace(poll, outcome="failed")
-        return poll
-
-    def _arrived(self, lane: AccountSlots, task: asyncio.Task[None]) -> None:
-        lane.running.discard(task)
-        if lane.more and 2 * len(lane.running) <= lane.slots and not self._stopping:
-            lane.more = False
-            refill = asyncio.get_running_loop().create_task(self.tick())
-            lane.running.add(refill)
-            refill.add_done_callback(lane.running.discard)
-
-    def _count(self, poll: Poll) -> None:
-        account = poll.claim.ref.account
+        poll = self._judged(slots, poll)
+        account = claim.ref.account
         self._metrics.inc("telnyx_polls_total", (account,))
         if poll.outcome in {"failed", "denied"}:
             self._metrics.inc("telnyx_poll_failures_total", (account, poll.reason))
         if poll.session is not None and poll.session.cuts:
             self._metrics.inc("telnyx_trees_cut_total", (account,), poll.session.cuts)
             self._metrics.inc("telnyx_trees_cut_unresolved_total", (account,), poll.session.cuts_unresolved)
+        await self._commit_queue.commit(poll)
+
+    async def _yield_to_webhooks(self) -> None:
+        """Let waiting webhooks go first: their senders wait, while at full speed polls use all of the CPU.
+
+        While webhooks keep coming, polls continue one at a time. Without the lock all would continue at once after the
+        longest wait, which is the very stall to prevent.
+        """
+        if self._crowded():
+            async with self._yielding:
+                until = self._clock.monotonic() + YIELD_SECONDS_MAX
+                while self._crowded() and self._clock.monotonic() < until:  # noqa: ASYNC110 - another thread's count
+                    await asyncio.sleep(YIELD_SECONDS)
+
+    def _judged(self, slots: AccountSlots, poll: Poll) -> Poll:
+        """Return the poll, a denied one as failed while the API forbids every session of the account.
+
+        Then the key is at fault, not the session: the sessions stay due until the key has its rights back.
+        """
+        now = self._clock.monotonic()
+        if poll.outcome in {"tree", "same", "gone"}:
+            slots.accepted_at = now
+            if slots.paused:
+                log.info(
+                    "account resumed: its key may see sessions again", extra=fields(account=poll.claim.ref.account)
+                )
+            slots.paused = False
+        elif poll.outcome == "denied" and poll.reason == "forbidden" and now - slots.accepted_at > ACCEPTED_SECONDS:
+            if not slots.paused:
+                log.warning(
+                    "account paused: the API forbids all its sessions; check the rights of its key",
+                    extra=fields(**session_fields(poll.claim.ref)),
+                )
+            slots.paused = True
+            return replace(poll, outcome="failed")
+        return poll
+
+    def _ended(self, slots: AccountSlots, task: asyncio.Task[None]) -> None:
+        slots.running.discard(task)
+        # Claim again at half-empty, not at the next tick. The refill counts as running, so there is only one.
+        if slots.more_due and 2 * len(slots.running) <= slots.slots and not self._stopping:
+            slots.more_due = False
+            refill = asyncio.get_running_loop().create_task(self.tick())
+            slots.running.add(refill)
+            refill.add_done_callback(slots.running.discard)
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Finish what is under way within the time; what is cancelled is put back, due as it was."""
+        """Wait for running polls; cancel those that take longer, and release their claims, due as before."""
         self._stopping = True
-        async with self._claiming:  # a claim under way still starts its polls
+        async with self._claiming:  # a running claim still starts its polls
             running = self.under_way
         if running:
             _, late = await asyncio.wait(running, timeout=timeout_seconds)
@@ -224,5 +228,5 @@ class Poller:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
             if claims:
-                with suppress(LedgerError):  # then they are free when their leases are over, or at the next start
+                with suppress(LedgerError):  # then they are released when their leases end, or at the next start
                     await self._ledger.run(Ledger.release_claims, claims)

@@ -1,4 +1,4 @@
-"""Assembly of a running exporter: its parts, its jobs, its reload and its end.
+"""The running exporter: its parts, its repeated jobs, its reload, and its start and stop.
 
 Nothing here decides about money or sessions.
 """

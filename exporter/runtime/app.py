@@ -1,27 +1,21 @@
-"""Config -> running exporter: objects, jobs, threads, and their end.
+"""Assemble the exporter from a configuration, run it, reconfigure it, and stop it.
 
-Owns the wiring and the only real clock. Nothing here decides about money or sessions; it hands the rooms to each
-other, hands all of them the plan, and sees that each job is called. Start-up doesn't wait for the API, and the API's
-state never decides whether the exporter is healthy. The surprising fact: the web surface has a thread and loop of its
-own, and gets finished pages, so a scrape never waits for a poll.
+The real clock and the threads start here. The start doesn't wait for the Telnyx API. The web surface has a thread and
+an event loop of its own and gets finished pages, so a scrape never waits for a poll.
 """
 
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-
-from starlette.routing import BaseRoute
 
 from exporter import __version__
 from exporter.config import Config
 from exporter.core.attributes import AttributeReader
 from exporter.core.clock import Clock
-from exporter.core.errors import LedgerError
-from exporter.core.model import SessionRef
+from exporter.core.errors import LedgerAway, LedgerError
 from exporter.explain import Prober
 from exporter.ledger import Ledger, TotalsSettings, on_server, open_ledger
 from exporter.ledger.worker import LedgerWorker
@@ -31,41 +25,30 @@ from exporter.metrics.zero_series import zero_series
 from exporter.polling.commit_queue import CommitQueue
 from exporter.polling.ingest import IngestQueue
 from exporter.polling.poller import Poller
+from exporter.runtime.clock import SYSTEM_CLOCK
 from exporter.runtime.health import Health
 from exporter.runtime.jobs import Jobs
 from exporter.runtime.maintenance import Maintenance
 from exporter.runtime.metadata import RETRY_SECONDS, Metadata
 from exporter.runtime.plan import Plan, Planner, Transport, policy
+from exporter.runtime.publisher import Publisher
 from exporter.runtime.reload import Origin, Reloader
-from exporter.runtime.replicas import FOLLOWED_MAX, FOLLOWED_SECONDS, Replicas, patiently
+from exporter.runtime.replicas import Replicas
 from exporter.runtime.webhook_ingest import WebhookIngest
 from exporter.sources.discovery import Discovery
-from exporter.sources.files import LOOK_SECONDS, FileSource
+from exporter.sources.files import CHECK_SECONDS, FileSource
 from exporter.telnyx.transport import open_transport
 from exporter.web import Pages, ProbeRoute, ReloadRoute, WebServer
 
 log = logging.getLogger(__name__)
 
-PUBLISH_SECONDS = 0.1
-"""A new page is published at most this often."""
-RENDER_SERIES = 500
-"""So many changed series are rendered at a time, in some 5 ms; then it's the turn of the polls again."""
 STOP_SECONDS = 10.0
-"""Polls under way get this long to finish; Kubernetes kills after 30 s by default."""
-
-
-class SystemClock:
-    """The real clock."""
-
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+"""How long running polls may take at a stop; Kubernetes kills after 30 s by default."""
+LEDGER_RETRY_SECONDS = 1.0
 
 
 class App:
-    """One running exporter; `run` returns when `stop` was called and everything is durable."""
+    """One running exporter; `run` returns after `stop`, when everything is durable."""
 
     def __init__(
         self,
@@ -75,144 +58,143 @@ class App:
         clock: Clock,
         origin: Origin | None = None,
         transport: Transport = open_transport,
-        wall: Callable[[], float] = time.time,
+        wall: Callable[[], float] = SYSTEM_CLOCK.now,
         seed: int | None = None,
         web_config: Path | None = None,
     ) -> None:
-        """`origin` is where the configuration came from; `wall` the time by which others sign, where `clock.now` may
-        be simulated.
+        """Build all parts; raises ConfigError.
+
+        `origin` is where a reload reads the configuration; `wall` is the time of webhook signatures, which is real
+        even if `clock` is simulated.
         """
+        origin = origin or Origin(lambda: config)
         self.clock = clock
         self.attribute_reader = AttributeReader(config.metrics.labels)
         self.ledger = LedgerWorker()
         self.metrics = Metrics(config.metrics)
         self._commit_queue = CommitQueue(self.ledger, self.metrics, clock)
+        core = (self.ledger, self._commit_queue, self.metrics, clock)
+
+        # Each part needs only parts above it; the health check, which the web routes need, watches the poller later.
         self.ingest = IngestQueue(self.ledger, self._commit_queue, clock)
         self.files = FileSource(self.ingest, self.metrics, clock)
-        core = (self.ledger, self._commit_queue, self.metrics, clock)
-        self.sharing = Replicas(*core, under_way=lambda: self.poller.claims)
-        self.discovery = Discovery(*core, self.sharing.holds)
-        self.maintenance = Maintenance(*core, sharing=self.sharing, counted=lambda: self.web.counts())  # noqa: PLW0108 - there is no web yet
-        self._metadata = Metadata(*core, self.attribute_reader.record_fields)
-        self.poller = Poller({}, *core, crowded=lambda: self._webhook_ingest.crowded)
-        self._health = Health(self.ledger, self._commit_queue, clock, self.poller)
+        self._health = Health(self.ledger, self._commit_queue, clock)
         self._webhook_ingest = WebhookIngest(*core, ingest=self.ingest, status=self._health.status, wall=wall)
+        self.poller = Poller({}, *core, crowded=self._webhook_ingest.is_crowded)
+        self._health.watch(self.poller)
+        self.replicas = Replicas(*core, poller=self.poller)
+        self.discovery = Discovery(*core, holds=self.replicas.holds)
+        self._metadata = Metadata(*core, record_fields=self.attribute_reader.record_fields)
+        self.prober = Prober(self.attribute_reader, clock, self.metrics)
+        self.reloader = Reloader(origin, self._current_config, self._reconfigure, self.metrics, clock)
+        self.web = WebServer(
+            listen,
+            status=self._health.status,
+            scraped=self._scraped,
+            exposes=self.replicas.exposes,
+            died=self._thread_died,
+            further=[
+                *self._webhook_ingest.routes(),
+                ProbeRoute(self.prober).route(),
+                ReloadRoute(self.reloader.reload_from_thread if origin.lifecycle else None).route(),
+                *Pages(self._current_config, self._page_failed).routes(),
+            ],
+            web_config=web_config,
+        )
+        self.publisher = Publisher(self.metrics, self.web)
+        self.maintenance = Maintenance(*core, replicas=self.replicas, web=self.web)
         self._planner = Planner(
             self.attribute_reader,
-            lambda: self._metadata.reader,
+            self._metadata.tree_reader,
             clock=clock,
             observe=self.maintenance.observe,
-            key_failed=self.maintenance.key_failed,
+            key_failed=self.maintenance.count_key_failure,
             transport=transport,
             seed=seed,
         )
-        self._jobs = Jobs(lambda task: self.metrics.inc("telnyx_exporter_task_failures_total", (task,)))
-        origin = origin or Origin(lambda: config)
-        self.reloader = Reloader(
-            origin, running=lambda: self.config, enter=self._enter, metrics=self.metrics, clock=clock
-        )
-        if origin.look_seconds > 0:
-            self._jobs.every(origin.look_seconds, "config", self.reloader.look)
-        self.prober = Prober(self.attribute_reader, clock, self.metrics)
+        self._jobs = Jobs(self.metrics)
+
         self.started = asyncio.Event()
         """Set when the ledger is open and the web surface listens."""
-        self.shown = asyncio.Event()
-        """Set when /metrics has its first page."""
         self._stop = asyncio.Event()
         self._died: BaseException | None = None
-        self._looks_back = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.web = self._web(listen, web_config, lifecycle=origin.lifecycle)
-        self._adopt(self._planner.plan(config))
-
-    def _web(self, listen: str, web_config: Path | None, *, lifecycle: bool) -> WebServer:
-        return WebServer(
-            listen,
-            status=self._health.status,
-            scraped=lambda _: self.metrics.scraped(self.clock.monotonic()),
-            exposes=self.sharing.exposes,
-            died=self._thread_died,
-            further=self._routes(lifecycle=lifecycle),
-            web_config=web_config,
-        )
-
-    def _routes(self, *, lifecycle: bool) -> list[BaseRoute]:
-        return [
-            *self._webhook_ingest.routes(),
-            ProbeRoute(self.prober).route(),
-            ReloadRoute(self.reloader.from_outside if lifecycle else None).route(),
-            *Pages(lambda: self.config, self._page_failed).routes(),
-        ]
+        if origin.check_seconds > 0:
+            self._jobs.every(origin.check_seconds, "config", self.reloader.check)
+        self._apply_plan(self._planner.plan(config))
 
     @property
     def config(self) -> Config:
-        """The configuration that is in effect."""
+        """The effective configuration."""
         return self.plan.config
 
-    def _adopt(self, plan: Plan) -> None:
-        """Have every room work by the plan; nothing here waits, so none sees it earlier than another."""
+    def _current_config(self) -> Config:
+        return self.plan.config
+
+    def _apply_plan(self, plan: Plan) -> None:
+        """Hand the plan to every part. Nothing here awaits, so no part works by an older plan than another."""
         self.plan = plan
-        plan.pace()
-        self.sharing.adopt(plan)
+        plan.apply_rates()
+        self.replicas.apply_plan(plan)
         self.metrics.apply_config(plan.config.metrics)
-        self._metadata.adopt(plan)
-        self.poller.apply_config(plan.lanes())
-        self.discovery.adopt(plan.config, plan.clients)
-        self.maintenance.adopt(plan)
-        self.files.adopt(plan.config)
-        self._health.adopt(plan.config)
+        self._metadata.apply_plan(plan)
+        self.poller.apply_config(plan.account_slots())
+        self.discovery.apply_config(plan.config, plan.clients)
+        self.maintenance.apply_plan(plan)
+        self.files.apply_config(plan.config)
+        self._health.apply_config(plan.config)
         self.prober.adopt(plan.config, policy(plan.config), plan.fetchers)
-        self._webhook_ingest.adopt(plan.config)
+        self._webhook_ingest.apply_config(plan.config)
         for seconds, task, job in (
             (plan.config.polling.scheduler_interval_seconds, "poll", self.poller.tick),
             (plan.config.polling.scheduler_interval_seconds, "discover", self.discover),
             (RETRY_SECONDS, "metadata", self._metadata.fetch),
-            *self.sharing.jobs(),
+            *self.replicas.jobs(),
             *self.maintenance.jobs(),
-            (LOOK_SECONDS, "files", self.files.look),
+            (CHECK_SECONDS, "files", self.files.check),
         ):
             self._jobs.every(seconds, task, job)
 
-    async def _enter(self, config: Config) -> None:
-        """Go on under another configuration; raises ConfigError or LedgerError, and then all is as it was."""
+    async def _reconfigure(self, config: Config) -> None:
+        """Apply another configuration; on ConfigError or LedgerError nothing has changed."""
         if self._stop.is_set():
             raise LedgerError("the exporter is stopping")
         before, plan, now = self.plan, self._planner.plan(config, self.plan), self.clock.now()
         series = list(zero_series(config, self._metadata.record_types))
-        refs = list(config.session_refs())
+        refs, totals = list(config.session_refs()), TotalsSettings.of(config)
         async with self.poller.between_claims():
-            receipt = await self.ledger.run(
-                Ledger.reconfigure, policy(config), TotalsSettings.of(config), refs, series, now
-            )
-            self._adopt(plan)
+            receipt = await self.ledger.run(Ledger.reconfigure, policy(config), totals, refs, series, now)
+            self._apply_plan(plan)
         self._commit_queue.show(receipt)
-        self._planner.retire(before, plan, self.poller.under_way | self._jobs.under_way)
+        self._planner.retire(before, plan, self.poller.under_way | self._jobs.running)
         try:
-            await self.poller.look_again(now)
-            await self._recall(now)
-        except LedgerError as error:  # all is entered; it is shown when the ledger can be read again
+            await self.poller.reschedule(now)
+            await self.replicas.load_metrics(now)
+        except LedgerError as error:  # the configuration is applied; the page follows when the ledger can be read
             self._commit_queue.report_failure(error)
 
-    # Running
+    # Start, run and stop
 
     async def run(self) -> None:
-        """Run until `stop`; raises what made a thread die, or LedgerError when the ledger can't be opened."""
+        """Run until `stop`; raises the error of a thread that died, and LedgerError if the ledger can't be opened."""
         self._loop = asyncio.get_running_loop()
         try:
             self._webhook_ingest.open()
             self.prober.open()
-            waits = on_server(self.config.ledger.url)
-            if waits:  # for a server that is away, perhaps for long: whoever asks must hear of it
+            # A server may be unavailable for long: the web surface shows that meanwhile. A file can only be wrong, so
+            # the exporter doesn't listen before it is open.
+            listens_first = on_server(self.config.ledger.url)
+            if listens_first:
                 self._listen()
-            if await patiently(self._open, self._commit_queue.report_failure, self._stop):
-                self._health.begin()
-                if not waits:
+            if await self._open_when_available():
+                self._health.start()
+                if not listens_first:
                     self._listen()
                 self.started.set()
                 await self._work()
         finally:
             self.prober.close()
-            # Beside this loop, not on it: what the last requests brought has still to come into the ledger.
+            # In another thread, because the last requests still need this loop to get into the ledger.
             await asyncio.to_thread(self.web.stop, STOP_SECONDS)
             await self.ledger.close()
             await self.close_clients()
@@ -224,107 +206,94 @@ class App:
         log.info("listening", extra=fields(port=self.web.port, version=__version__))
 
     def stop(self) -> None:
-        """Have `run` end; from any thread."""
+        """Let `run` return; from any thread."""
         self._health.stopping = True
         self._webhook_ingest.close()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
-    async def follow(self, refs: Iterable[SessionRef], source: str) -> None:
-        """Have these sessions followed; returns when that is durable."""
-        await self.ingest.ingest_refs(list(refs), source)
-
     async def discover(self) -> None:
-        """Start whatever is due to be asked."""
+        """Start the requests of `discovery` that are due."""
         for task, job, account in self.discovery.due():
             await self._jobs.start(task, job, account)
 
     async def close_clients(self) -> None:
         await self._planner.close(self.plan)
 
-    async def _open(self) -> None:
-        if not self.ledger.alive:
-            place, settings = self.config.ledger, TotalsSettings.of(self.config)
-            opened = partial(open_ledger, place.url, policy(self.config), settings)
-            await self.ledger.open(partial(opened, place.lease_seconds, place.password_file))
-        await self._recover()
+    async def _open_when_available(self) -> bool:
+        """Open the ledger, again and again while its server is unavailable; return False if stopped meanwhile."""
+        while not self._stop.is_set():
+            try:
+                if not self.ledger.alive:
+                    settings, totals = self.config.ledger, TotalsSettings.of(self.config)
+                    opened = partial(open_ledger, settings.url, policy(self.config), totals)
+                    await self.ledger.open(partial(opened, settings.lease_seconds, settings.password_file))
+                await self._recover()
+            except LedgerAway as error:
+                self._commit_queue.report_failure(error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), LEDGER_RETRY_SECONDS)
+            else:
+                return True
+        return False
 
     async def _recover(self) -> None:
-        """The configured sessions and the series known in advance are entered; then memory is what the ledger says."""
+        """Add the configured sessions and zero series to the ledger, then load what it has."""
         now = self.clock.now()
         await self._metadata.recover()
         self._commit_queue.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
         await self.ledger.run(Ledger.create_series, list(zero_series(self.config, self._metadata.record_types)))
-        await self.sharing.begin()
-        await self._recall(now)
-        await self.discovery.begin(now)
-        self._looks_back = await self.discovery.looks_back()
-        await self.reloader.begin()
+        await self.replicas.start()
+        await self.replicas.load_metrics(now)
+        await self.discovery.start(now)
+        await self.reloader.start()
         self._health.recovered = True
 
-    async def _recall(self, now: float) -> None:
-        """Show what the ledger has."""
-        if self.sharing.shared:
-            return  # it is read when this process exposes it
-        self.metrics.load(await self.ledger.run(Ledger.totals))
-        known = await self.ledger.run(Ledger.recent_sessions, now - FOLLOWED_SECONDS, FOLLOWED_MAX)
-        self.metrics.reload_sessions(known, now)
-
     async def _work(self) -> None:
-        booking = asyncio.create_task(self._commit_queue.run())
-        booking.add_done_callback(self._task_died)
-        self._jobs.begin()
-        await self._look_back()
-        publishing = asyncio.create_task(self._publish())
+        committing = asyncio.create_task(self._commit_queue.run())
+        committing.add_done_callback(self._task_died)
+        self._jobs.start_scheduler()
+        if self.discovery.backfill_pending:
+            # Nothing is shown and the exporter isn't ready until the history is booked; a stop doesn't wait for it.
+            backfill = await self._jobs.start("backfill", self.discovery.backfill)
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({backfill, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+        self._health.backfilled = True
+        publishing = asyncio.create_task(self.publisher.run())
         publishing.add_done_callback(self._task_died)
         for task, job in (
             ("metadata", self._metadata.fetch),
-            ("gauges", self.maintenance.gauges),
-            ("keep", self.maintenance.keep),
-            ("files", self.files.look),
+            ("gauges", self.maintenance.update_gauges),
+            ("maintenance", self.maintenance.maintain),
+            ("files", self.files.check),
         ):
             await self._jobs.start(task, job)
         await self._stop.wait()
         log.info("stopping")
         self._jobs.pause()
-        self.reloader.end()
+        self.reloader.stop()
         await self.poller.stop(STOP_SECONDS)
-        await self._jobs.end()
-        for ending in (booking, publishing):
+        await self._jobs.stop()
+        for ending in (committing, publishing):
             ending.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await ending
 
-    async def _look_back(self) -> None:
-        """On an empty ledger: nothing is shown, and the exporter not ready, until what was before is booked."""
-        if self._looks_back:
-            looking = await self._jobs.start("look_back", self.discovery.look_back)
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-        self._health.shown = True
-
-    async def _publish(self) -> None:
-        while True:
-            while not self.metrics.render(RENDER_SERIES):  # noqa: ASYNC110 - nothing to wait for, others have a turn
-                await asyncio.sleep(0)
-            page = self.metrics.page()
-            if page is not None:
-                self.web.publish(page)
-                self.shown.set()
-            await asyncio.sleep(PUBLISH_SECONDS)
+    def _scraped(self, _page: object) -> None:
+        self.metrics.scraped(self.clock.monotonic())
 
     def _page_failed(self) -> None:
-        """From the web thread."""
+        """Count a page that could not be made; called on the web thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.metrics.inc, "telnyx_exporter_task_failures_total", ("pages",))
+            self._loop.call_soon_threadsafe(self._jobs.count_failure, "pages")
 
     def _task_died(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
             self._thread_died(task.exception())
 
     def _thread_died(self, error: BaseException | None) -> None:
-        """A part of the exporter ended that must not: end the process, so that its supervisor starts it again."""
-        log.critical("a thread died; the exporter ends", extra=fields(error=repr(error)))
+        """Stop the process, so that its supervisor starts it again; without this part the exporter doesn't work."""
+        log.critical("a thread died; the exporter stops", extra=fields(error=repr(error)))
         self._died = error
         self.stop()

@@ -1,7 +1,6 @@
-"""Whether the exporter works, and whether it may be asked.
+"""Whether the exporter is healthy and whether it is ready, for the web surface.
 
-Owns both verdicts; the telling is the web surface's. Called from the web thread: it reads references and changes
-nothing. The surprising fact: the API has no say in it, since an outage there must restart nothing here.
+The verdicts are read on the web thread. The Telnyx API has no part in them: an outage there must not restart anything.
 """
 
 from exporter.config import Config
@@ -13,55 +12,60 @@ from exporter.polling.poller import Poller
 from exporter.web import HealthStatus
 
 LATE_TICKS, LATE_SECONDS = 10, 30.0
-"""A scheduler that has not ticked for so many of its intervals and seconds is stuck; a busy ledger takes 5 s."""
+"""A scheduler that has not ticked for this many intervals plus these seconds is stuck; a busy ledger takes 5 s."""
 SERVER_SECONDS = 90.0
-"""So much longer it may take where the ledger is on a server: a restart of the exporter makes none faster."""
+"""A ledger on a server may take this much longer, since restarting the exporter doesn't make the server faster."""
 
 
 class Health:
-    """The verdicts, and what the app tells of its start and end."""
+    """The verdicts; the app sets `recovered`, `backfilled` and `stopping`."""
 
-    def __init__(self, ledger: LedgerWorker, commit_queue: CommitQueue, clock: Clock, poller: Poller) -> None:
+    def __init__(self, ledger: LedgerWorker, commit_queue: CommitQueue, clock: Clock) -> None:
         self._ledger = ledger
         self._commit_queue = commit_queue
         self._clock = clock
-        self._poller = poller
+        self._poller: Poller | None = None
         self._late_seconds = LATE_SECONDS
-        self._begun_at: float | None = None
+        self._started_at: float | None = None
         self.recovered = False
-        """The ledger is open, and memory is what it says."""
-        self.shown = False
-        """What was before the ledger is booked."""
+        """The ledger is open, and its totals are loaded."""
+        self.backfilled = False
+        """The initial backfill is booked, or there is none."""
         self.stopping = False
 
-    def adopt(self, config: Config) -> None:
+    def watch(self, poller: Poller) -> None:
+        """Judge this poller's scheduler; called once, when all parts exist."""
+        self._poller = poller
+
+    def apply_config(self, config: Config) -> None:
         self._late_seconds = LATE_TICKS * config.polling.scheduler_interval_seconds + LATE_SECONDS
         if on_server(config.ledger.url):
             self._late_seconds += SERVER_SECONDS
 
-    def begin(self) -> None:
-        """From now on the scheduler should tick."""
-        self._begun_at = self._clock.monotonic()
+    def start(self) -> None:
+        """Expect ticks of the scheduler from now on."""
+        self._started_at = self._clock.monotonic()
 
     def status(self) -> HealthStatus:
         return HealthStatus(self._unhealthy(), self._unready())
 
     def _unhealthy(self) -> str | None:
-        """What only a new process would mend."""
-        if self._begun_at is None:
+        """Return the problem that only a new process can cure, if there is one."""
+        if self._started_at is None or self._poller is None:
             return None
-        since = self._begun_at if self._poller.ticked_at is None else self._poller.ticked_at
+        since = self._started_at if self._poller.ticked_at is None else self._poller.ticked_at
         if self._clock.monotonic() - since > self._late_seconds:
-            return "the scheduler has not ticked for long"
+            return "the scheduler has not ticked for too long"
         return None if self._ledger.alive else "the ledger's thread has ended"
 
     def _unready(self) -> str | None:
+        failing = self._commit_queue.failing
         if self.stopping:
             return "stopping"
-        if not self.recovered and self._commit_queue.failing:
-            return f"starting: ledger: {self._commit_queue.failing}"
-        if not self.recovered or not self._poller.claimed_once:
-            return "starting: the first sessions were not claimed yet"
-        if not self.shown:
-            return "starting: looking back at what was before the ledger"
-        return f"ledger: {self._commit_queue.failing}" if self._commit_queue.failing else None
+        if not self.recovered and failing:
+            return f"starting: ledger: {failing}"
+        if not self.recovered or self._poller is None or not self._poller.claimed_once:
+            return "starting: the first sessions are not claimed yet"
+        if not self.backfilled:
+            return "starting: the initial backfill is not finished"
+        return f"ledger: {failing}" if failing else None

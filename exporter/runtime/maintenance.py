@@ -1,14 +1,8 @@
-"""What has to be done now and then, whoever polls what: births, budgets' windows, forgetting, gauges.
-
-Owns those chores and the exporter's own families that no receipt carries. Each is called again and again by a job. The
-surprising fact: a value is shown in two steps, first the mark in the ledger, then the page, since a value that was
-once shown must never be 0 again.
-"""
+"""The repeated work beside polling: new series, budget windows, retention, and the exporter's own gauges."""
 
 import logging
 import math
 import platform
-from collections.abc import Callable, Iterable
 
 from exporter import __version__
 from exporter.config import Account
@@ -27,28 +21,29 @@ from exporter.runtime.jobs import Job
 from exporter.runtime.plan import Plan
 from exporter.runtime.replicas import Replicas
 from exporter.telnyx.client import Answered
+from exporter.web import WebServer
 
 log = logging.getLogger(__name__)
 
-RELEASE_SECONDS = 0.5
+ZERO_START_SECONDS = 0.5
 GAUGES_SECONDS = 5.0
-COUNTING_PAUSES = 100
-"""Between two counts of the backlog so many times as long as the last one took: a hundredth of the ledger's time."""
-COUNTING_SECONDS_MAX = 300.0
-"""But no longer: a count may take long because a server was looked for, and an alert goes by it."""
-KEEP_SECONDS = 60.0
+MAINTAIN_SECONDS = 60.0
+COUNT_PAUSE_FACTOR = 100
+"""The pause between two counts of due sessions is this many times the last count: a hundredth of the ledger's time."""
+COUNT_PAUSE_SECONDS_MAX = 300.0
+"""The longest pause: a count may only have been slow because a server was unavailable, and an alert needs the gauge."""
 PRUNE_SESSIONS_MAX = 25
-"""Per transaction, some 30 ms of a million sessions, so that neither a batch of polls nor a webhook waits for long."""
+"""Sessions per transaction, about 30 ms with a million of them, so that polls and webhooks don't wait for long."""
 DAY_SECONDS = 86_400.0
 TASKS = (
-    *("balance", "beat", "config", "detail_records", "discover", "expose", "files"),
-    *("gauges", "keep", "look_back", "metadata", "pages", "poll", "release"),
+    *("backfill", "balance", "config", "detail_records", "discover", "expose", "files", "gauges", "heartbeat"),
+    *("maintenance", "metadata", "pages", "poll", "zero_start"),
 )
-"""The jobs of the exporter and its pages, as values of the label `task`."""
+"""The values of the label `task`: the exporter's jobs and its pages."""
 
 
 def _gauges(label: str) -> tuple[str, ...]:
-    """Gauges of this process that say how something named by the label is now."""
+    """Return the process gauges whose first label is this one."""
     return tuple(
         family.name
         for family in FAMILIES
@@ -67,7 +62,7 @@ ACCOUNT_COUNTERS = (
 
 
 class Maintenance:
-    """The chores under the plan of now."""
+    """The repeated work under the current plan."""
 
     def __init__(
         self,
@@ -76,62 +71,65 @@ class Maintenance:
         metrics: Metrics,
         clock: Clock,
         *,
-        sharing: Replicas,
-        counted: Callable[[], Iterable[tuple[str, tuple[str, ...], int]]],
+        replicas: Replicas,
+        web: WebServer,
     ) -> None:
-        """`counted` gives families, labels and values of what other threads have counted so far."""
         self._ledger = ledger
         self._commit_queue = commit_queue
         self._metrics = metrics
         self._clock = clock
-        self._sharing = sharing
-        self._counted = counted
+        self._replicas = replicas
+        self._web = web
         self._plan: Plan | None = None
-        self._counted_again_at = -math.inf
+        self._count_due_at = -math.inf
         for task in TASKS:
             metrics.inc("telnyx_exporter_task_failures_total", (task,), 0)
         metrics.set("telnyx_exporter_build_info", (__version__, platform.python_version()), 1)
 
-    def adopt(self, plan: Plan) -> None:
-        """Work by this plan; series of new accounts begin, and what was said of those that left is said no more."""
+    def apply_plan(self, plan: Plan) -> None:
+        """Work by this plan: start new accounts' series, and remove the gauges of removed accounts and budgets."""
         before = self._plan.config if self._plan is not None else None
         self._plan = plan
         self._metrics.set("telnyx_series_limit", (), plan.config.metrics.series_max)
         known = {account.name for account in before.accounts} if before is not None else set()
         for account in plan.config.accounts:
-            self._zero_series(account, new=account.name not in known)
+            self._start_series(account, new=account.name not in known)
         for name in known - plan.clients.keys():
             for family in ACCOUNT_GAUGES:
                 self._metrics.swap(family, name, {})
         for budget in before.budgets if before is not None else ():
             for family in BUDGET_GAUGES:
                 self._metrics.swap(family, budget.name, {})
-        self._show_budgets(self._clock.now())
+        self._set_budgets(self._clock.now())
 
     def jobs(self) -> tuple[tuple[float, str, Job], ...]:
-        """The chores by how often they come, in seconds, and the name of their task."""
+        """Return the jobs: interval in seconds, task, job."""
         return (
-            (RELEASE_SECONDS, "release", self.release),
-            (GAUGES_SECONDS, "gauges", self.gauges),
-            (KEEP_SECONDS, "keep", self.keep),
+            (ZERO_START_SECONDS, "zero_start", self.expose_series),
+            (GAUGES_SECONDS, "gauges", self.update_gauges),
+            (MAINTAIN_SECONDS, "maintenance", self.maintain),
         )
 
-    async def release(self) -> None:
-        """Series that were scraped at 0 for long enough show their value: first the mark, then the page."""
+    async def expose_series(self) -> None:
+        """Show the value of series that were scraped at 0 for long enough.
+
+        The ledger is marked before the page shows it: after a crash in between, a value that was shown must not be 0
+        again.
+        """
         rows = self._metrics.exposable(self._clock.monotonic())
-        if rows and self._sharing.exposing:
+        if rows and self._replicas.exposing:
             try:
                 self._commit_queue.show(await self._ledger.run(Ledger.expose, rows))
             except LedgerError as error:
                 self._commit_queue.report_failure(error)
 
-    async def gauges(self) -> None:
-        """Facts that no receipt carries."""
-        self._metrics.set("telnyx_exporter_exposes_ledger", (), int(self._sharing.exposing))
-        self._metrics.set("telnyx_exporter_replicas", (), self._sharing.replicas)
-        for family, labels, count in self._counted():
+    async def update_gauges(self) -> None:
+        """Set the gauges and counters that no receipt of the ledger carries."""
+        self._metrics.set("telnyx_exporter_exposes_ledger", (), int(self._replicas.exposing))
+        self._metrics.set("telnyx_exporter_replicas", (), self._replicas.count)
+        for family, labels, count in self._web.counts():
             self._metrics.set(family, labels, count)
-        for name, pacer in self._now.pacers.items():
+        for name, pacer in self._current_plan.pacers.items():
             self._metrics.set("telnyx_api_throttled_seconds_total", (name,), pacer.throttled_seconds)
             if pacer.quota_limit is not None:
                 self._metrics.set("telnyx_api_quota_limit", (name,), pacer.quota_limit)
@@ -139,76 +137,79 @@ class Maintenance:
                 self._metrics.set("telnyx_api_quota_remaining", (name,), pacer.quota_remaining)
         try:
             await self._count_due()
-            self._metrics.set("telnyx_ledger_size_bytes", (), await self._ledger.run(Ledger.size_bytes))
-            rescues = await self._ledger.run(lambda ledger: ledger.restores)
-            self._metrics.set("telnyx_ledger_restores_total", (), rescues)
-            repeats = await self._ledger.run(lambda ledger: ledger.retries)
-            self._metrics.set("telnyx_ledger_retries_total", (), repeats)
+            size, restores, retries = await self._ledger.run(
+                lambda ledger: (ledger.size_bytes(), ledger.restores, ledger.retries)
+            )
         except LedgerError as error:
             self._commit_queue.report_failure(error)
+        else:
+            self._metrics.set("telnyx_ledger_size_bytes", (), size)
+            self._metrics.set("telnyx_ledger_restores_total", (), restores)
+            self._metrics.set("telnyx_ledger_retries_total", (), retries)
 
     async def _count_due(self) -> None:
-        """A backlog is counted by looking through it, so a long one is counted less often."""
-        monotonic, now, accounts = self._clock.monotonic, self._clock.now(), list(self._now.clients)
+        """Count due sessions; counting a long backlog is slow, so it is done less often."""
+        monotonic, now, accounts = self._clock.monotonic, self._clock.now(), list(self._current_plan.clients)
 
         def count(ledger: Ledger) -> tuple[int, float]:
-            began = monotonic()  # here, where it no longer waits for its turn
-            return ledger.count_due(now, accounts), monotonic() - began
+            started_at = monotonic()  # on the ledger's thread: waiting for it doesn't count
+            return ledger.count_due(now, accounts), monotonic() - started_at
 
-        if monotonic() >= self._counted_again_at:
+        if monotonic() >= self._count_due_at:
             due, seconds = await self._ledger.run(count)
             self._metrics.set("telnyx_due_sessions", (), due)
-            self._counted_again_at = monotonic() + min(COUNTING_PAUSES * seconds, COUNTING_SECONDS_MAX)
+            self._count_due_at = monotonic() + min(COUNT_PAUSE_FACTOR * seconds, COUNT_PAUSE_SECONDS_MAX)
 
-    async def keep(self) -> None:
-        """Move the budgets' windows on, and forget what is older than the retention, in small steps."""
+    async def maintain(self) -> None:
+        """Move the budgets' windows on, and prune sessions older than the retention, in small transactions."""
         now = self._clock.now()
-        before = now - DAY_SECONDS * self._now.config.ledger.retention_days
+        before = now - DAY_SECONDS * self._current_plan.config.ledger.retention_days
         try:
             self._commit_queue.show(await self._ledger.run(Ledger.refresh_budgets, now))
-            pruned, forgotten = PRUNE_SESSIONS_MAX if self._sharing.holds(PRUNING) else 0, 0
+            pruned, total = PRUNE_SESSIONS_MAX if self._replicas.holds(PRUNING) else 0, 0
             while pruned == PRUNE_SESSIONS_MAX:
                 pruned, receipt = await self._ledger.run(Ledger.prune, before, PRUNE_SESSIONS_MAX)
                 self._commit_queue.show(receipt)
-                forgotten += pruned
-            if forgotten:
-                log.info("sessions pruned: they are older than ledger.retention_days", extra=fields(sessions=forgotten))
+                total += pruned
+            if total:
+                log.info("sessions pruned: they are older than ledger.retention_days", extra=fields(sessions=total))
         except LedgerError as error:
             self._commit_queue.report_failure(error)
-        self._show_budgets(now)
+        self._set_budgets(now)
 
     def observe(self, account: str, answered: Answered) -> None:
-        """One request to the API ended."""
+        """Count a request to the API that has ended."""
         self._metrics.inc("telnyx_api_requests_total", (account, answered.endpoint, answered.code))
         self._metrics.observe("telnyx_api_request_duration_seconds", (account, answered.endpoint), answered.seconds)
-        if account not in self._now.clients:
-            return  # a last answer for an account that is no longer configured
+        if account not in self._current_plan.clients:
+            return  # the account was removed, and with it its gauges
         up = answered.code.isdigit() and answered.code != "401" and not answered.code.startswith("5")
         self._metrics.set("telnyx_api_up", (account,), int(up))
         if answered.code == "200":
             self._metrics.set("telnyx_api_last_success_timestamp_seconds", (account,), self._clock.now())
 
-    def key_failed(self, account: str) -> None:
-        """The file of an account's API key can't be read any more."""
+    def count_key_failure(self, account: str) -> None:
+        """Count that the file of the account's API key has become unreadable."""
         self._metrics.inc("telnyx_exporter_key_failures_total", (account,))
 
-    def _show_budgets(self, now: float) -> None:
-        for budget in self._now.config.budgets:
-            labels, current = (budget.name, budget.currency), current_window(budget, now)
+    def _set_budgets(self, now: float) -> None:
+        for budget in self._current_plan.config.budgets:
+            labels = (budget.name, budget.currency)
+            current = current_window(budget.window, budget.timezone, now)
             length = budget.window if isinstance(budget.window, int) else current.end - current.start
             self._metrics.set("telnyx_budget_limit", labels, budget.amount)
             self._metrics.set("telnyx_budget_window_start_timestamp_seconds", labels, current.start)
             self._metrics.set("telnyx_budget_window_seconds", labels, length)
 
-    def _zero_series(self, account: Account, *, new: bool) -> None:
+    def _start_series(self, account: Account, *, new: bool) -> None:
         for family in ACCOUNT_COUNTERS:
             self._metrics.inc(family, (account.name,), 0)
         if new:
             self._metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
-        for source in configured_sources(self._now.config, account):
+        for source in configured_sources(self._current_plan.config, account):
             self._metrics.inc("telnyx_discovery_failures_total", (account.name, source), 0)
 
     @property
-    def _now(self) -> Plan:
-        assert self._plan is not None, "adopted before anything runs"
+    def _current_plan(self) -> Plan:
+        assert self._plan is not None, "the app applies a plan before anything runs"
         return self._plan

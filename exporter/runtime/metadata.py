@@ -1,7 +1,7 @@
-"""The record types as they are known now, and the reader of trees that knows them.
+"""Fetch the API's record type metadata once a day, and build the reader of event trees with it.
 
-Owns when the API's metadata is asked for, and that it is kept for the next start; what it says only adds to what the
-documentation has. The surprising fact: any account's answer will do, for the metadata is the same for all.
+The metadata adds record types to those that this version knows from the documentation. It is the same for all accounts,
+so the first account that answers is enough. It is stored in the ledger for the next start.
 """
 
 import logging
@@ -21,14 +21,14 @@ from exporter.telnyx.client import TelnyxClient
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 300.0
-"""How often it is looked whether the metadata is to be asked for."""
+"""The interval of `fetch`, and so of retries."""
 METADATA_SECONDS = 86_400.0
-KEPT = "metadata"
-"""The key under which the ledger keeps it."""
+META_KEY = "metadata"
+"""The key in the ledger."""
 
 
 class Metadata:
-    """Learns record types that came after this version."""
+    """The known record types, and the tree reader for them."""
 
     def __init__(
         self,
@@ -36,56 +36,59 @@ class Metadata:
         commit_queue: CommitQueue,
         metrics: Metrics,
         clock: Clock,
+        *,
         record_fields: frozenset[str],
     ) -> None:
-        """`record_fields` are those of events' records that anything reads."""
+        """`record_fields` are the fields of detail records that labels and attributes need."""
         self._fields = record_fields
         self._ledger = ledger
         self._commit_queue = commit_queue
         self._metrics = metrics
         self._clock = clock
-        self._asked_at: float | None = None
+        self._fetched_at: float | None = None
         self._clients = dict[str, TelnyxClient]()
         self._limits = TreeLimits()
         self.record_types = RecordTypes.documented()
-        self.reader = self._new_reader()
+        self._reader = self._new_reader()
 
-    def adopt(self, plan: Plan) -> None:
-        """Read by this plan's limits, and ask its clients."""
+    def tree_reader(self) -> TreeReader:
+        """Return the reader for the record types and limits of now."""
+        return self._reader
+
+    def apply_plan(self, plan: Plan) -> None:
         tree = plan.config.tree
         self._clients = dict(plan.clients)
         self._limits = TreeLimits(tree.max_nodes, tree.max_subtree_requests, tree.max_levels)
-        self.reader = self._new_reader()
+        self._reader = self._new_reader()
 
     async def recover(self) -> None:
-        """Know what was known before the start; raises LedgerError."""
-        kept = await self._ledger.run(Ledger.get_meta, KEPT)
-        if kept is not None:
-            self._extend(kept)
+        """Load the metadata of earlier runs; raises LedgerError."""
+        stored = await self._ledger.run(Ledger.get_meta, META_KEY)
+        if stored is not None:
+            self._extend(stored)
 
     async def fetch(self) -> None:
-        """Ask for it, once a day."""
-        asked_at = self._asked_at
-        if asked_at is not None and self._clock.monotonic() - asked_at < METADATA_SECONDS:
+        """Fetch the metadata unless the last one is less than a day old."""
+        if self._fetched_at is not None and self._clock.monotonic() - self._fetched_at < METADATA_SECONDS:
             return
         for name, client in self._clients.items():
             try:
                 metadata = (await client.metadata()).decode("utf-8", "replace")
                 self._extend(metadata)
-                await self._ledger.run(Ledger.put_meta, KEPT, metadata)
+                await self._ledger.run(Ledger.put_meta, META_KEY, metadata)
             except LedgerError as error:
                 self._commit_queue.report_failure(error)
                 return
             except (ConfigError, PollError) as error:
-                log.warning("metadata not fetched", extra=fields(account=name, error=str(error)))
+                log.warning("metadata not fetched; retried in 5 minutes", extra=fields(account=name, error=str(error)))
                 self._metrics.inc("telnyx_exporter_task_failures_total", ("metadata",))
             else:
-                self._asked_at = self._clock.monotonic()
+                self._fetched_at = self._clock.monotonic()
                 return
 
     def _extend(self, metadata: str) -> None:
         self.record_types = RecordTypes.documented().extended(metadata.encode())
-        self.reader = self._new_reader()
+        self._reader = self._new_reader()
 
     def _new_reader(self) -> TreeReader:
         return TreeReader(self._fields, self.record_types, self._limits)

@@ -1,9 +1,7 @@
-"""What follows from the configuration: for each account a pace, a client and a journey.
+"""Make a plan from a configuration: for each account a pacer, a client and a session fetcher.
 
-Owns the making of a plan, the one thing that a reload swaps. Whoever acts is handed the plan and reads the
-configuration from there, so all see the same one. The surprising fact: a plan is made from the one before it. A client
-whose way to the API is as it was stays, with its connections, and an account's pace stays whatever else changes, for
-what the API said of its quota still holds.
+A reload swaps the plan as a whole, so all parts work by the same configuration. A new plan keeps what it can: a client
+with unchanged settings keeps its connections, and a pacer stays whatever changes, since the API's quota still holds.
 """
 
 import asyncio
@@ -30,26 +28,26 @@ from exporter.telnyx.transport import open_transport
 Transport = Callable[[Path | None, int], httpx.AsyncBaseTransport]
 
 _SLOTS_PER_REQUEST = 2
-"""Polls under way for each request in flight: while some wait for an answer, others are read and booked."""
+"""Running polls per concurrent request: while some wait for an answer, others are read and committed."""
 
 
 class Plan(Struct, frozen=True):
-    """A configuration and what was made of it, by account."""
+    """A configuration and its parts by account."""
 
     config: Config
     pacers: Mapping[str, Pacer]
     clients: Mapping[str, TelnyxClient]
     fetchers: Mapping[str, SessionFetcher]
 
-    def pace(self) -> None:
-        """Have the accounts' rates be those of this plan from now on; slots that are taken stay taken."""
+    def apply_rates(self) -> None:
+        """Set the pacers to this plan's rates; requests in flight keep their slots."""
         for account in self.config.accounts:
             pacer = self.pacers[account.name]
             pacer.max_in_flight = account.max_in_flight
             pacer.set_rate(account.requests_per_second)
 
-    def lanes(self) -> dict[str, AccountSlots]:
-        """Free lanes, as wide as the accounts may have them."""
+    def account_slots(self) -> dict[str, AccountSlots]:
+        """Return empty slots for each account."""
         return {
             account.name: AccountSlots(self.fetchers[account.name], _SLOTS_PER_REQUEST * account.max_in_flight, set())
             for account in self.config.accounts
@@ -57,12 +55,12 @@ class Plan(Struct, frozen=True):
 
 
 class Planner:
-    """Makes plans; holds what no reload changes."""
+    """Makes plans, and holds what no reload changes."""
 
     def __init__(
         self,
         attribute_reader: AttributeReader,
-        reader: Callable[[], TreeReader],
+        tree_reader: Callable[[], TreeReader],
         *,
         clock: Clock,
         observe: Callable[[str, Answered], None],
@@ -70,27 +68,29 @@ class Planner:
         transport: Transport = open_transport,
         seed: int | None = None,
     ) -> None:
-        """`reader` is asked for at each tree; `observe` is told of every request by the account's name, `key_failed` of
-        every change of an account's key file that makes it unreadable.
+        """`tree_reader` is called for each tree, since the known record types grow.
+
+        `observe` gets the account's name and each answered request, `key_failed` the name when its key file becomes
+        unreadable.
         """
         self._attribute_reader = attribute_reader
-        self._reader = reader
+        self._tree_reader = tree_reader
         self._clock = clock
         self._observe = observe
         self._key_failed = key_failed
         self._transport = transport
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._pacers: dict[str, Pacer] = {}
-        """Of every account there ever was: one that comes back goes on with what it has waited, a counter."""
+        """Of all accounts since the start: an account that returns continues its counter of throttled seconds."""
         self._retiring: dict[asyncio.Task[None], TelnyxClient] = {}
 
     def plan(self, config: Config, before: Plan | None = None) -> Plan:
-        """The plan for a configuration; raises ConfigError if a `ca_file` can't be used."""
+        """Return the plan for a configuration; raises ConfigError if a `ca_file` can't be used."""
         clients = {account.name: self._client(config, account, before) for account in config.accounts}
         fetchers = {
             name: SessionFetcher(
                 client,
-                self._reader,
+                self._tree_reader,
                 self._attribute_reader,
                 max_depth=config.tree.max_depth,
                 expand=config.tree.expand != "none",
@@ -100,7 +100,7 @@ class Planner:
         return Plan(config, {name: self._pacers[name] for name in clients}, clients, fetchers)
 
     def retire(self, before: Plan, after: Plan, users: Collection["asyncio.Task[None]"]) -> None:
-        """Close the clients that the later plan has no more, once these tasks have ended: some may be using them."""
+        """Close the clients that the later plan doesn't have, after these tasks, which may use them, have ended."""
         for name, client in before.clients.items():
             if after.clients.get(name) is not client:
                 task = asyncio.get_running_loop().create_task(_close(client, users))
@@ -108,30 +108,29 @@ class Planner:
                 task.add_done_callback(self._retiring.pop)
 
     async def close(self, plan: Plan) -> None:
-        """Close all clients that are left."""
+        """Close all remaining clients."""
         for task in self._retiring:
             task.cancel()
         for client in (*plan.clients.values(), *self._retiring.values()):
             await client.aclose()
 
-    def _pacer(self, account: Account) -> Pacer:
-        if account.name not in self._pacers:
-            self._pacers[account.name] = Pacer(account.requests_per_second, account.max_in_flight)
-        return self._pacers[account.name]
-
     def _client(self, config: Config, account: Account, before: Plan | None) -> TelnyxClient:
-        if before is not None and _same_way(config, account, before.config):
-            return before.clients[account.name]
+        # A CA file may have new content under the same name, so a client that has one is always made anew.
+        if before is not None and account.ca_file is None:
+            settings = [_client_settings(before.config, known) for known in before.config.accounts]
+            if _client_settings(config, account) in settings:
+                return before.clients[account.name]
+        pacer = self._pacers.get(account.name)
+        if pacer is None:
+            pacer = self._pacers[account.name] = Pacer(account.requests_per_second, account.max_in_flight)
         key = api_key(account, self._clock.monotonic, partial(self._key_failed, account.name))
         return TelnyxClient(
             name=account.name,
             base_url=account.base_url,
             api_key=lambda: key.current().reveal(),
-            pacer=self._pacer(account),
+            pacer=pacer,
             limits=RequestLimits(
-                config.tree.max_body_bytes,
-                config.polling.timeout_seconds,
-                config.polling.max_attempts,
+                config.tree.max_body_bytes, config.polling.timeout_seconds, config.polling.max_attempts
             ),
             transport=self._transport(account.ca_file, account.max_in_flight),
             monotonic=self._clock.monotonic,
@@ -147,13 +146,8 @@ async def _close(client: TelnyxClient, users: Collection["asyncio.Task[None]"]) 
     await client.aclose()
 
 
-def _same_way(config: Config, account: Account, before: Config) -> bool:
-    """Whether the account's requests are sent as before; a file of authorities may have been written anew."""
-    return account.ca_file is None and _way(config, account) in [_way(before, known) for known in before.accounts]
-
-
-def _way(config: Config, account: Account) -> tuple[object, ...]:
-    """All that a client is made of; a pacer, which stays, has the rate."""
+def _client_settings(config: Config, account: Account) -> tuple[object, ...]:
+    """Return all settings of a client; the rate is the pacer's."""
     return (
         *(account.name, account.base_url, account.ca_file, account.max_in_flight),
         *(account.key, account.api_key_env, account.api_key_file),
@@ -162,7 +156,7 @@ def _way(config: Config, account: Account) -> tuple[object, ...]:
 
 
 def policy(config: Config) -> PollPolicy:
-    """The pace of sessions."""
+    """Return the poll policy of a configuration."""
     polling = config.polling
     return PollPolicy(
         min_interval=polling.min_interval_seconds,

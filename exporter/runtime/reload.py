@@ -1,8 +1,6 @@
-"""Reading the configuration again while the exporter runs.
+"""Reload the configuration while the exporter runs, one reload at a time, and report the result.
 
-Owns the order of a reload, that there is one at a time, and what is said of it: gauges, log, answer. Who takes the
-configuration up is the caller's business. The surprising fact: a configuration that can't be taken up changes nothing,
-not even in part, and the one before stays in effect until the file is mended.
+A configuration that can't be applied changes nothing, not even in part; the previous one stays in use.
 """
 
 import asyncio
@@ -29,24 +27,24 @@ FAILURES = "telnyx_exporter_config_reload_failures_total"
 
 
 class Origin(Struct, frozen=True):
-    """Where the configuration comes from, and who may have it read again."""
+    """Where the configuration comes from, and what may reload it."""
 
     read: Callable[[], Config]
     """Raises ConfigError."""
     file: Callable[[], Path | None] = lambda: None
-    """None: there is no file now."""
+    """Returns None if there is no file now."""
     lifecycle: bool = False
-    """Whether clients of the web surface may."""
-    look_seconds: float = 0.0
-    """How often it is looked whether the file has changed; 0: never."""
+    """Whether POST /-/reload may."""
+    check_seconds: float = 0.0
+    """How often the file is checked for changes; 0: never."""
 
 
-class Reloaded(Struct, frozen=True):
-    """What a reload did."""
+class ReloadResult(Struct, frozen=True):
+    """The settings that a reload changed, and those that need a restart."""
 
     changed: tuple[str, ...]
     restart: tuple[str, ...]
-    """Settings that differ from those in effect until a restart."""
+    """They stay as they were until a restart."""
 
     def __str__(self) -> str:
         changed = f"in effect: {', '.join(self.changed)}" if self.changed else "nothing has changed"
@@ -54,107 +52,106 @@ class Reloaded(Struct, frozen=True):
 
 
 class Reloader:
-    """Reloads, one after the other; all calls come from the main loop."""
+    """Reloads; but for `reload_from_thread`, called on the main loop."""
 
     def __init__(
         self,
         origin: Origin,
-        *,
         running: Callable[[], Config],
-        enter: Callable[[Config], Awaitable[None]],
+        apply: Callable[[Config], Awaitable[None]],
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """`enter` takes a configuration up, or raises ConfigError or LedgerError and leaves all as it was."""
+        """`running` returns the effective configuration; `apply` applies one, or raises and leaves all as it was."""
         self._origin = origin
         self._running = running
-        self._enter = enter
+        self._apply = apply
         self._metrics = metrics
         self._clock = clock
-        self._one = asyncio.Lock()
-        self._begun = asyncio.Event()
-        self._soon: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self._started = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
         self._digest: bytes | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def begin(self) -> None:
-        """The configuration of the start is in effect; from now on another can be."""
+    async def start(self) -> None:
+        """Allow reloads: the first configuration is in effect."""
         self._loop = asyncio.get_running_loop()
-        self._digest = await self._look()
+        self._digest = await self._file_digest()
         self._succeeded()
-        self._begun.set()
+        self._started.set()
 
-    async def reload(self) -> Reloaded:
-        """Take up what the origin says now; raises ConfigError or LedgerError."""
-        await self._begun.wait()
-        async with self._one:
-            digest = await self._look()
+    async def reload(self) -> ReloadResult:
+        """Apply the configuration as it is now; raises ConfigError or LedgerError."""
+        await self._started.wait()
+        async with self._reloading:
+            digest = await self._file_digest()
             try:
-                done = await self._reload()
+                result = await self._reload()
             except Exception as error:
                 self._metrics.set(SUCCESSFUL, (), 0)
                 self._metrics.inc(FAILURES, ())
-                _tell(error)
+                _log_failure(error)
                 raise
             self._digest = digest
             self._succeeded()
-            told = fields(changed=", ".join(done.changed), needs_restart=", ".join(done.restart) or None)
-            log.info("configuration reloaded", extra=told)
-            return done
+            changes = fields(changed=", ".join(result.changed), needs_restart=", ".join(result.restart) or None)
+            log.info("configuration reloaded", extra=changes)
+            return result
 
-    def from_outside(self) -> Future[str]:
-        """A reload for another thread, and what it did in words; fails as long as the start waits for the ledger."""
+    def reload_from_thread(self) -> Future[str]:
+        """Reload, called on another thread; the result is its text. Raises LedgerError until the ledger is open."""
 
         async def reload() -> str:
             return str(await self.reload())
 
         if self._loop is None:
-            raise LedgerError("the exporter is starting, see /-/ready; another ledger needs a restart")
+            raise LedgerError("the exporter is starting, see /-/ready; a change of ledger.url needs a restart")
         return asyncio.run_coroutine_threadsafe(reload(), self._loop)
 
-    def soon(self) -> None:
-        """Have it reloaded; how that went is in log and metrics."""
-        task = asyncio.get_running_loop().create_task(self._quietly())
-        self._soon.add(task)
-        task.add_done_callback(self._soon.discard)
+    def reload_soon(self) -> None:
+        """Start a reload; its result is in the log and the metrics."""
+        task = asyncio.get_running_loop().create_task(self._reload_quietly())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
-    async def look(self) -> None:
-        """Reload if the file has changed, and again while it can't be taken up."""
-        if await self._look() != self._digest:
-            await self._quietly()
+    async def check(self) -> None:
+        """Reload if the file has changed; retried at the next check while it can't be applied."""
+        if await self._file_digest() != self._digest:
+            await self._reload_quietly()
 
-    def end(self) -> None:
-        for task in self._soon:
+    def stop(self) -> None:
+        for task in self._background:
             task.cancel()
 
-    async def _quietly(self) -> None:
-        with suppress(Exception):  # said by `reload`
+    async def _reload_quietly(self) -> None:
+        with suppress(Exception):  # `reload` has logged and counted it
             await self.reload()
 
-    async def _reload(self) -> Reloaded:
+    async def _reload(self) -> ReloadResult:
         wanted = await asyncio.to_thread(self._origin.read)
         running = self._running()
-        taken = in_effect(running, wanted)
-        await self._enter(taken)
-        return Reloaded(differences(running, taken), differences(taken, wanted))
+        applied = in_effect(running, wanted)
+        await self._apply(applied)
+        return ReloadResult(differences(running, applied), differences(applied, wanted))
 
     def _succeeded(self) -> None:
         self._metrics.set(SUCCESSFUL, (), 1)
         self._metrics.set(SUCCESS_TIME, (), self._clock.now())
 
-    async def _look(self) -> bytes | None:
+    async def _file_digest(self) -> bytes | None:
         return await asyncio.to_thread(_digest, self._origin.file())
 
 
-def _tell(error: Exception) -> None:
+def _log_failure(error: Exception) -> None:
     if isinstance(error, (ConfigError, LedgerError)):
-        log.error("configuration not reloaded; the one before stays in effect", extra=fields(error=str(error)))
+        log.error("configuration not reloaded; the previous one stays in use", extra=fields(error=str(error)))
     else:
-        log.error("configuration not reloaded by a defect of the exporter", exc_info=error)
+        log.error("configuration not reloaded because of a defect in the exporter", exc_info=error)
 
 
 def _digest(file: Path | None) -> bytes | None:
-    """None if there is no file, or none that can be read."""
+    """Return None if there is no readable file."""
     if file is None:
         return None
     try:

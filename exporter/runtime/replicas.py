@@ -1,21 +1,22 @@
-"""One of several exporters that share a ledger: what this one does for all of them, and what part of the work is its.
+"""This process's share of the work among the replicas that use one ledger: leases, exposition, request rate.
 
-Owns the leases that this process holds, the exposition of the ledger, and its share of each account's request rate. An
-exporter alone with its file holds everything, always. The surprising fact: whether the ledger may be exposed is decided
-at each scrape by the clock, so an exporter that was stopped for a while, or sees the server no more, exposes nothing
-that another may be exposing by then.
+With a ledger of its own (SQLite) the process holds every lease. On PostgreSQL one replica at a time exposes the ledger,
+prunes, backfills, and polls an account's detail records and balance; each gets its part of an account's request rate.
+
+Example of a handover: A exposes and is stopped by its machine at 12:00:00. Its lease, of 20 s, is over at 12:00:20 at
+the latest, and from then on A answers scrapes with 503, whatever it believes, because `exposes` looks at the clock. B
+gets the lease at 12:00:20 and starts to expose at 12:01:20, after `exposition_handover_seconds` (60), so that every
+scraper has seen A's series end before it sees B's.
 """
 
-import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 
 from exporter.core.catalog import DETAIL_RECORDS
 from exporter.core.clock import Clock
-from exporter.core.errors import LedgerAway, LedgerError
-from exporter.core.model import Claim, Receipt
+from exporter.core.errors import LedgerError
+from exporter.core.model import Receipt
 from exporter.ledger import Ledger, on_server
 from exporter.ledger.sharing.leases import BACKFILL, BALANCE, EXPOSITION, PRUNING, Lease, account_lease
 from exporter.ledger.totals.aggregate import TotalsReading
@@ -23,150 +24,130 @@ from exporter.ledger.worker import LedgerWorker
 from exporter.log import fields
 from exporter.metrics import Metrics
 from exporter.polling.commit_queue import CommitQueue
+from exporter.polling.poller import Poller
 from exporter.runtime.jobs import Job
 from exporter.runtime.plan import Plan
 
 log = logging.getLogger(__name__)
 
-AWAY_SECONDS = 1.0
-"""How often it is tried whether a server is back."""
 EXPOSE_SECONDS = 1.0
-"""How often the totals of all writers are read, so how old a page may be."""
-BEAT_SECONDS = 5.0
-LEARN_SECONDS = 60.0
-"""How often the series that others have begun are taken note of; a budget may be overrun by as many meanwhile."""
+"""How often the exposing replica reads the totals of all writers, and so the age of its page."""
+HEARTBEAT_SECONDS = 5.0
+NEW_SERIES_SECONDS = 60.0
+"""How often other replicas' new series are loaded; meanwhile they may exceed `series_max`."""
 LEASE_SECONDS = 20.0
-"""Of what only one does; a holder that dies is missed for so long."""
-FOLLOWED_SECONDS, FOLLOWED_MAX = 6 * 3600.0, 1000
-FOLLOWED_OVERLAP_SECONDS = 60.0
-"""Sessions that changed lately are read again, for replicas' clocks differ, and commits take their time."""
-
-
-async def patiently(
-    step: Callable[[], Coroutine[None, None, None]], failed: Callable[[LedgerError], None], stopping: asyncio.Event
-) -> bool:
-    """Begin again as long as the ledger's server is away; whether it was done before somebody said to stop."""
-    while not stopping.is_set():
-        try:
-            await step()
-        except LedgerAway as error:
-            failed(error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), AWAY_SECONDS)
-        else:
-            return True
-    return False
+"""How long nobody does the work of a replica that died."""
+RECENT_SECONDS, RECENT_SESSIONS_MAX = 6 * 3600.0, 1000
+"""Sessions that changed this recently may have series of their own."""
+RECENT_OVERLAP_SECONDS = 60.0
+"""Recent changes are read again, since replicas' clocks differ and commits take time."""
 
 
 class Replicas:
-    """This process's place among those that share the ledger."""
+    """The leases that this process holds, and the exposition of a shared ledger."""
 
     def __init__(
-        self,
-        ledger: LedgerWorker,
-        commit_queue: CommitQueue,
-        metrics: Metrics,
-        clock: Clock,
-        *,
-        under_way: Callable[[], Iterable[Claim]],
+        self, ledger: LedgerWorker, commit_queue: CommitQueue, metrics: Metrics, clock: Clock, *, poller: Poller
     ) -> None:
-        """`under_way` gives the claims of the polls that aren't booked yet."""
         self._ledger = ledger
         self._commit_queue = commit_queue
         self._metrics = metrics
         self._clock = clock
-        self._under_way = under_way
+        self._poller = poller
         self._plan: Plan | None = None
         self._leases: dict[str, Lease] = {}
         self._exposition = Lease(LEASE_SECONDS)
-        self._page: int | None = None
-        """The first page that has all that the ledger had when this process began to expose it."""
-        self._followed_at = 0.0
-        self._learnt_at = -math.inf
+        self._first_page: int | None = None
+        """The first page with all totals since this process began to expose; None if it doesn't."""
+        self._recent_at = 0.0
+        self._new_series_at = -math.inf
         self.shared = False
-        self.replicas = 1
+        """Whether the ledger is on a server."""
+        self.count = 1
+        """The live replicas."""
 
-    def adopt(self, plan: Plan) -> None:
+    def apply_plan(self, plan: Plan) -> None:
         self._plan = plan
-        self._pace()
+        self._share_rates()
 
     def jobs(self) -> tuple[tuple[float, str, Job], ...]:
-        """Those that come again and again, by how often they do, in seconds, and the name of their task."""
+        """Return the jobs: interval in seconds, task, job."""
         if self._plan is None or on_server(self._plan.config.ledger.url):
-            return ((EXPOSE_SECONDS, "expose", self.expose), (BEAT_SECONDS, "beat", self.beat))
+            return ((EXPOSE_SECONDS, "expose", self.expose), (HEARTBEAT_SECONDS, "heartbeat", self.heartbeat))
         return ()
 
-    async def begin(self) -> None:
-        """Once the ledger is open; raises LedgerError."""
+    async def start(self) -> None:
+        """Begin once the ledger is open; raises LedgerError."""
         self.shared = await self._ledger.run(lambda ledger: ledger.shared)
-        await self._beat()
+        await self._heartbeat()
         await self._expose()
 
-    # What only one does
+    # Leases
 
     def holds(self, name: str) -> bool:
-        """Whether this process does what only one may do."""
+        """Return whether this process holds the lease now."""
         lease = self._leases.get(name)
         return not self.shared or (lease is not None and lease.held(self._clock.monotonic()))
 
     def exposes(self, page: int) -> bool:
-        """Whether the page may be shown with what the ledger has, now; from any thread."""
+        """Return whether the page may be served now, with the ledger's totals; from any thread."""
         if not self.shared:
             return True
-        first = self._page  # once: the main thread may set it to None meanwhile
+        first = self._first_page  # read once, since the main thread may set it to None meanwhile
         return first is not None and page >= first and self._exposition.held(self._clock.monotonic())
 
     @property
     def exposing(self) -> bool:
         """Whether this process exposes the ledger, or will with its next page."""
-        return self.exposes(self._page or 0)
+        return self.exposes(self._first_page or 0)
 
-    async def beat(self) -> None:
-        """Show to be alive: the leases go on, and the claims of polls under way; the work is shared anew."""
+    async def heartbeat(self) -> None:
+        """Renew the leases and the claims of running polls, and share the request rate."""
         try:
-            await self._beat()
+            await self._heartbeat()
         except LedgerError as error:
             self._commit_queue.report_failure(error)
 
-    async def _beat(self) -> None:
+    async def _heartbeat(self) -> None:
         if not self.shared:
             return
-        self.replicas = await self._ledger.run(Ledger.count_replicas)
-        self._pace()
-        await self._ledger.run(Ledger.renew_claims, list(self._under_way()))
-        for name in (PRUNING, BACKFILL, *self._of_accounts()):
-            await self._take(self._leases.setdefault(name, Lease(LEASE_SECONDS)), name)
+        self.count = await self._ledger.run(Ledger.count_replicas)
+        self._share_rates()
+        await self._ledger.run(Ledger.renew_claims, list(self._poller.claims))
+        for name in (PRUNING, BACKFILL, *self._account_leases()):
+            await self._acquire(self._leases.setdefault(name, Lease(LEASE_SECONDS)), name)
         now = self._clock.monotonic()
-        if now >= self._learnt_at + LEARN_SECONDS:
-            self._learnt_at = now
+        if now >= self._new_series_at + NEW_SERIES_SECONDS:
+            self._new_series_at = now
             await self._ledger.run(Ledger.load_new_series)
         if self.holds(PRUNING):
-            gone = await self._ledger.run(Ledger.fold_dead_writers)
-            if gone:
-                log.info("totals of exporters that are gone were taken over", extra=fields(exporters=gone))
+            dead = await self._ledger.run(Ledger.fold_dead_writers)
+            if dead:
+                log.info("totals of dead replicas added to this one's", extra=fields(replicas=dead))
 
-    def _of_accounts(self) -> Iterable[str]:
-        assert self._plan is not None, "adopted before anything runs"
+    def _account_leases(self) -> Iterable[str]:
+        assert self._plan is not None, "the app applies a plan before anything runs"
         for account in self._plan.config.accounts:
             yield account_lease(account.name, DETAIL_RECORDS)
             yield account_lease(account.name, BALANCE)
 
-    async def _take(self, lease: Lease, name: str) -> None:
+    async def _acquire(self, lease: Lease, name: str) -> None:
+        # The clock is read before the request, so that the lease ends here before it ends on the server.
         asked_at = self._clock.monotonic()
         answer = await self._ledger.run(Ledger.acquire_lease, name, lease.seconds)
         if answer is not None:
             lease.answered(asked_at, self._clock.monotonic(), answer)
 
-    def _pace(self) -> None:
-        """Each has its part of the rate; what the API says of the quota, each hears for itself."""
+    def _share_rates(self) -> None:
+        """Set each account's rate to this replica's part; the API's quota headers reach each replica by themselves."""
         if self._plan is not None:
             for account in self._plan.config.accounts:
-                self._plan.pacers[account.name].set_rate(account.requests_per_second / self.replicas)
+                self._plan.pacers[account.name].set_rate(account.requests_per_second / self.count)
 
     # The exposition
 
     async def expose(self) -> None:
-        """Show what all writers' totals add up to, if it is this process that shows them."""
+        """Show the sum of all writers' totals, if this process holds the exposition."""
         try:
             await self._expose()
         except LedgerError as error:
@@ -175,27 +156,40 @@ class Replicas:
     async def _expose(self) -> None:
         if not self.shared:
             return
-        if self._page is not None and not self._exposition.held(self._clock.monotonic()):
-            self._page = None  # before the lease may go on: what the page has is old
-            log.info("this exporter exposes the ledger no more")
-        await self._take(self._exposition, EXPOSITION)
+        if self._first_page is not None and not self._exposition.held(self._clock.monotonic()):
+            # Before the lease may be renewed: the page is too old to be served under a new lease.
+            self._first_page = None
+            log.info("this replica no longer exposes the ledger")
+        await self._acquire(self._exposition, EXPOSITION)
         now = self._clock.monotonic()
         if not self._exposition.held(now):
             return
-        if self._page is not None:
+        if self._first_page is not None:
             self._show(await self._ledger.run(Ledger.changes))
-            since, self._followed_at = self._followed_at, self._clock.now()
-            changed = await self._ledger.run(Ledger.recent_sessions, since - FOLLOWED_OVERLAP_SECONDS, FOLLOWED_MAX)
-            self._metrics.update_sessions(changed, self._followed_at)
-        elif self._exposition.first or now >= self._exposition.since + self._takeover_seconds:
+            since, self._recent_at = self._recent_at, self._clock.now()
+            changed = await self._ledger.run(
+                Ledger.recent_sessions, since - RECENT_OVERLAP_SECONDS, RECENT_SESSIONS_MAX
+            )
+            self._metrics.update_sessions(changed, self._recent_at)
+        elif self._exposition.first or now >= self._exposition.since + self._handover_seconds:
             reading = await self._ledger.run(Ledger.changes, anew=True)
-            self._followed_at = self._clock.now()
-            known = await self._ledger.run(Ledger.recent_sessions, self._followed_at - FOLLOWED_SECONDS, FOLLOWED_MAX)
+            self._recent_at = self._clock.now()
+            recent = await self._ledger.run(
+                Ledger.recent_sessions, self._recent_at - RECENT_SECONDS, RECENT_SESSIONS_MAX
+            )
             self._metrics.restart_zero_start()
             self._show(reading)
-            self._metrics.reload_sessions(known, self._followed_at)
-            self._page = self._metrics.next_page()
-            log.info("this exporter exposes the ledger", extra=fields(writers=self.replicas))
+            self._metrics.reload_sessions(recent, self._recent_at)
+            self._first_page = self._metrics.next_page()
+            log.info("this replica exposes the ledger", extra=fields(replicas=self.count))
+
+    async def load_metrics(self, now: float) -> None:
+        """Load the totals of a ledger that this process has alone; `expose` loads a shared one. Raises LedgerError."""
+        if self.shared:
+            return
+        self._metrics.load(await self._ledger.run(Ledger.totals))
+        recent = await self._ledger.run(Ledger.recent_sessions, now - RECENT_SECONDS, RECENT_SESSIONS_MAX)
+        self._metrics.reload_sessions(recent, now)
 
     def _show(self, reading: TotalsReading) -> None:
         if reading.whole:
@@ -204,6 +198,6 @@ class Replicas:
             self._metrics.apply(Receipt(reading.totals))
 
     @property
-    def _takeover_seconds(self) -> float:
-        assert self._plan is not None, "adopted before anything runs"
+    def _handover_seconds(self) -> float:
+        assert self._plan is not None, "the app applies a plan before anything runs"
         return self._plan.config.ledger.exposition_handover_seconds

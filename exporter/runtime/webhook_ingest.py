@@ -1,8 +1,7 @@
-"""What is sent to the exporter: webhooks of Telnyx, and lists of sessions from programs beside it.
+"""Put received webhooks and lists of sessions into the ledger, and count the refused ones.
 
-Owns the way from a checked request to the ledger, and the counting of what was refused. Everything here is called on
-the web thread. The surprising fact: a webhook goes straight to the ledger, for the way over the main loop is long while
-polls run at full speed; only what it changed is shown there.
+The routes call this on the web thread. A webhook goes straight from there to the ledger's thread, because the main loop
+is busy while polls run at full speed. Metrics are only changed on the main loop.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class WebhookIngest:
-    """The routes by which sources send what they know."""
+    """The routes for webhooks and lists of sessions."""
 
     def __init__(
         self,
@@ -44,68 +43,71 @@ class WebhookIngest:
         status: Callable[[], HealthStatus],
         wall: Callable[[], float],
     ) -> None:
-        """`intake` is the main loop's; `wall` is the time by which others sign."""
+        """`ingest` is the main loop's queue; `wall` is the time with which signatures are compared."""
         self._metrics = metrics
         self._clock = clock
         self._ingest = ingest
         self._direct = IngestQueue(ledger, commit_queue, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._counted: deque[tuple[str, tuple[str, ...]]] = deque()
-        self._telling = False
+        self._waking = False
         self._config: Config | None = None
-        self._open_to_all: list[str] = []
-        """Accounts whose webhooks need no signature, which was said."""
+        self._warned_of: list[str] = []
+        """Accounts that accept unsigned webhooks, as the last warning named them."""
         self._keys: dict[str, FileKey[bytes | None]] = {}
         self._webhooks = WebhookRoutes(
             {},
             insecure=False,
             wall=wall,
-            hand_over=self._take,
+            hand_over=self._ingest_webhook,
             refused=partial(self._count, "telnyx_webhook_failures_total"),
         )
         self._lists = SessionsRoute((), status, self._follow, self._list_failed)
 
-    @property
-    def crowded(self) -> bool:
-        """Whether somebody waits for an answer; from any thread."""
+    def is_crowded(self) -> bool:
+        """Return whether a webhook waits for its answer; from any thread."""
         return self._webhooks.waiting > 0
 
     def routes(self) -> list[BaseRoute]:
-        """They stay as they are: what a reload changes is how they answer."""
+        """Return the routes; a reload only changes their answers."""
         return [*self._webhooks.routes(), self._lists.route()]
 
-    def adopt(self, config: Config) -> None:
-        """Answer by this configuration; requests under way keep the answer they would have had."""
+    def apply_config(self, config: Config) -> None:
+        """Answer by this configuration; requests in progress are answered by the previous one."""
         known = {} if self._config is None else {account.name: account for account in self._config.accounts}
         self._config = config
-        self._keys = {
-            account.name: self._keys[account.name]
-            if account.name in known and _same_key(account, known[account.name])
-            else self._key(account)
-            for account in config.accounts
-        }
+        keys = {}
+        for account in config.accounts:
+            unchanged = account.name in known and all(
+                getattr(account, name) == getattr(known[account.name], name)
+                for name in ("webhook_key", "webhook_public_key_env", "webhook_public_key_file")
+            )
+            # An unchanged key stays: its file may be unreadable now, and the last good key stays in use.
+            keys[account.name] = self._keys[account.name] if unchanged else self._key(account)
+        self._keys = keys
         insecure = config.discovery.webhooks.insecure
         if any(account.webhook_key is not None for account in config.accounts):
-            prepare()
+            prepare()  # importing takes 50 ms, which the first webhook should not wait
         self._webhooks.adopt({name: key.current for name, key in self._keys.items()}, insecure=insecure)
         names = [account.name for account in config.accounts]
         self._lists.adopt(names if config.discovery.http.enabled else None)
         self._zero_series(config)
         unsigned = [account.name for account in config.accounts if account.webhook_key is None]
-        open_to_all = unsigned if insecure else []
-        if open_to_all and open_to_all != self._open_to_all:
+        accepting = unsigned if insecure else []
+        if accepting and accepting != self._warned_of:
             log.warning(
-                "unsigned webhooks are accepted: whoever reaches this port can have sessions followed",
+                "unsigned webhooks are accepted: anybody who reaches this port can have sessions followed; configure "
+                "webhook_public_key_env or webhook_public_key_file",
                 extra=fields(accounts=",".join(unsigned)),
             )
-        self._open_to_all = open_to_all
+        self._warned_of = accepting
 
     def open(self) -> None:
-        """On the main loop, before anything is served."""
+        """Connect to the main loop, which calls this before anything is served."""
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
-        """Have senders of webhooks come again later; from any thread."""
+        """Answer webhooks with 503 from now on, so that they are sent again; from any thread."""
         self._webhooks.close()
 
     def _zero_series(self, config: Config) -> None:
@@ -119,7 +121,7 @@ class WebhookIngest:
         failed = partial(self._count, "telnyx_discovery_failures_total", account.name, WEBHOOKS)
         return webhook_key(account, self._clock.monotonic, failed)
 
-    async def _take(self, account: str, webhook: Webhook) -> None:
+    async def _ingest_webhook(self, account: str, webhook: Webhook) -> None:
         if webhook.notice is not None:
             await self._direct.ingest([webhook.notice], WEBHOOKS)
         self._count("telnyx_webhooks_total", account, webhook.event_type)
@@ -128,29 +130,23 @@ class WebhookIngest:
         return asyncio.run_coroutine_threadsafe(self._ingest.ingest_refs(refs, HTTP), self._main)
 
     def _list_failed(self) -> None:
-        """Whose sessions a list was to name is not known, so it is every account's failure."""
+        """Count a failure for every account: the accounts of a bad list aren't known."""
         for name in self._keys:
             self._count("telnyx_discovery_failures_total", name, HTTP)
 
     def _count(self, family: str, *labels: str) -> None:
-        """The metrics are the main thread's, which is woken once for all that is counted until it comes to it."""
+        """Count on the main loop, which is woken once for all that is counted until it runs."""
         self._counted.append((family, labels))
-        if not self._telling:
-            self._telling = True
+        if not self._waking:
+            self._waking = True
             self._main.call_soon_threadsafe(self._show_counted)
 
     def _show_counted(self) -> None:
-        self._telling = False  # before the first is taken: whoever counts from now on wakes us again
+        self._waking = False  # before the deque is read, so that a later count wakes the loop again
         while self._counted:
             self._metrics.inc(*self._counted.popleft())
 
     @property
     def _main(self) -> asyncio.AbstractEventLoop:
-        assert self._loop is not None, "opened before anything is served"
+        assert self._loop is not None, "`open` is called before anything is served"
         return self._loop
-
-
-def _same_key(account: Account, before: Account) -> bool:
-    """Whether the account's webhooks are signed as before: a key that was read since the start is not forgotten."""
-    settings = ("webhook_key", "webhook_public_key_env", "webhook_public_key_file")
-    return all(getattr(account, name) == getattr(before, name) for name in settings)

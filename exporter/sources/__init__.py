@@ -1,6 +1,5 @@
-"""How sessions are found that nobody names by hand.
+"""The sources that find sessions: webhooks, detail records, files, lists over HTTP; and the account's balance.
 
-Owns what each source says and when it is asked; whoever finds something hands sightings or detail records to the
-ledger, which follows each session once, however many sources tell of it. A source that fails is counted and asked
-again; it never stops another. The surprising fact: a webhook only remembers, it never fetches.
+A source reports sessions or detail records to the ledger, which follows each session once, however many sources report
+it. A source that fails is counted and retried, and never stops another.
 """

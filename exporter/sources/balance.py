@@ -1,7 +1,6 @@
-"""The account's prepaid balance: how much money is left, as the API says it.
+"""The account's prepaid balance, read from `GET /balance` and shown as gauges.
 
-Owns how the answer of `GET /balance` is read and shown; each amount may be absent, and is then not shown. The
-surprising fact: this is money that is there, not money that was spent, so it is in no counter.
+Each amount may be absent, and is then not shown. The balance is no spend, so it is in no counter.
 """
 
 from decimal import Decimal
@@ -20,7 +19,7 @@ AMOUNTS = {
     "credit_limit": "telnyx_credit_limit",
     "pending": "telnyx_pending_amount",
 }
-"""Fields of the answer, and the gauges that show them."""
+"""The gauges by the fields of the answer."""
 
 
 class _Answer(Struct):
@@ -31,7 +30,7 @@ _ANSWERS = msgspec.json.Decoder(_Answer, float_hook=read_decimal)
 
 
 def read_balance(body: bytes) -> tuple[str, dict[str, Decimal]]:
-    """The currency, and the amount of each gauge; raises TreeError if the answer has none."""
+    """Return the currency and the amount of each gauge; raises TreeError if the answer has none."""
     try:
         data = _ANSWERS.decode(body).data
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -44,14 +43,14 @@ def read_balance(body: bytes) -> tuple[str, dict[str, Decimal]]:
     return currency if isinstance(currency, str) and currency else UNKNOWN, readable
 
 
-def forget_balance(metrics: Metrics, account: str) -> None:
-    """Show no balance of the account: it is no longer asked for."""
+def hide_balance(metrics: Metrics, account: str) -> None:
+    """Remove the account's gauges."""
     for gauge in AMOUNTS.values():
         metrics.swap(gauge, account, {})
 
 
 def show_balance(metrics: Metrics, account: str, body: bytes) -> None:
-    """Show the balance in an answer; raises TreeError."""
+    """Set the account's gauges from an answer; raises TreeError."""
     currency, amounts = read_balance(body)
     for gauge in AMOUNTS.values():
         amount = amounts.get(gauge)

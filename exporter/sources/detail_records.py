@@ -1,9 +1,8 @@
-"""Looking through an account's detail records, again and again.
+"""Poll an account's detail records, and report the sessions that they belong to.
 
-Owns when a look is due, how far back it goes, and the cursors that the ledger keeps; asks with the account's client,
-so within its pace. Records appear late, so a look begins before the cursor: usually a little, once in a while by the
-whole look-back. The surprising fact: how late a record may appear is nowhere stated; what appears later than the
-look-back is found by no other means than webhooks.
+Records appear up to hours after their own time, so each poll starts before the last record seen. With
+`lookback_seconds: 86400` a poll starts half an hour before it (1/48), and every two hours (1/12) a whole day before it.
+How late a record can appear is not documented; only webhooks find the sessions of records that appear later still.
 """
 
 import logging
@@ -27,20 +26,20 @@ from exporter.telnyx.client import TelnyxClient
 
 log = logging.getLogger(__name__)
 
-DEEP_EVERY, SHALLOW = 1 / 12, 1 / 48
-"""Shares of the look-back: how often a look goes back by all of it, and how far the looks between go."""
+DEEP_INTERVAL, SHALLOW_LOOKBACK = 1 / 12, 1 / 48
+"""Shares of the look-back: how often a poll goes back by all of it, and how far the polls in between go back."""
 
 
 class RecordCursor(Struct):
-    """How far one type was read; times of records, in seconds since the epoch."""
+    """How far one type was read; record times in seconds since the epoch."""
 
     since: float
-    """Nothing before is asked for: the exporter began there."""
+    """The start of the first poll; nothing earlier is requested."""
     reached: float
 
 
 class DetailRecordSource:
-    """The records of one account."""
+    """The detail records of one account."""
 
     def __init__(
         self,
@@ -54,106 +53,106 @@ class DetailRecordSource:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
+        """`show` puts what a commit changed on the page."""
         self._account = account
         self.client = client
-        """Asked from the next page on; a reload may swap it."""
+        """A reload may replace it; the next page is requested with the new one."""
         self._kinds = kinds
-        self._fields = {kind.name: kind.time_fields for kind in kinds}
+        self._time_fields = {kind.name: kind.time_fields for kind in kinds}
         self._settings = settings
         self._ledger = ledger
         self._show = show
         self._metrics = metrics
         self._clock = clock
-        self._key = f"cursors:{account}"
-        self._cursors: dict[str, RecordCursor] = {}
+        self._meta_key = f"cursors:{account}"
+        self._cursors: dict[str, RecordCursor] | None = None
+        """None: they have to be loaded from the ledger."""
         self._deep_at: float | None = None
-        self._looked_at: float | None = None
-        self._begun = False
+        self._polled_at: float | None = None
 
     @property
     def due(self) -> bool:
-        """Whether it is time to look, also after a clock that was set back."""
+        """Whether the interval is over, or the clock was set back."""
         if not self._kinds:
             return False
-        looked_at = self._looked_at
-        return looked_at is None or not 0 <= self._clock.now() - looked_at < self._settings.interval_seconds
+        polled_at = self._polled_at
+        return polled_at is None or not 0 <= self._clock.now() - polled_at < self._settings.interval_seconds
 
-    def forget(self) -> None:
-        """Somebody else reads: how far is in the ledger."""
-        self._begun = False
+    def forget_cursors(self) -> None:
+        """Load the cursors again before the next poll: another replica moves them meanwhile."""
+        self._cursors = None
 
-    async def begin(self, now: float) -> None:
-        """Remember where a first look begins, before there was one; raises LedgerError."""
-        kept = await self._ledger.run(Ledger.get_meta, self._key)
-        self._cursors = {} if kept is None else msgspec.json.decode(kept, type=dict[str, RecordCursor])
+    async def load_cursors(self, now: float) -> dict[str, RecordCursor]:
+        """Return the cursors from the ledger; a new type starts `first_lookback_seconds` ago. Raises LedgerError."""
+        stored = await self._ledger.run(Ledger.get_meta, self._meta_key)
+        cursors = {} if stored is None else msgspec.json.decode(stored, type=dict[str, RecordCursor])
         first = now - self._settings.first_lookback_seconds
         for kind in self._kinds:
-            self._cursors.setdefault(kind.name, RecordCursor(first, first))
-        await self._keep()
-        self._begun = True
+            cursors.setdefault(kind.name, RecordCursor(first, first))
+        self._cursors = cursors
+        await self._store_cursors(cursors)
+        return cursors
 
-    async def look(self) -> bool:
-        """Read what is new of every type, and say whether all could be read; raises LedgerError."""
+    async def _store_cursors(self, cursors: dict[str, RecordCursor]) -> None:
+        await self._ledger.run(Ledger.put_meta, self._meta_key, msgspec.json.encode(cursors).decode())
+
+    async def poll(self) -> bool:
+        """Read what is new of every type; return whether all types could be read. Raises LedgerError."""
         now = self._clock.now()
-        if not self._begun:  # it came with a reload
-            await self.begin(now)
-        self._looked_at = now
-        back = self._back(now)
-        read = [await self._look_through(kind, now, back) for kind in self._kinds]
-        if all(read) and self._kinds:
+        cursors = self._cursors if self._cursors is not None else await self.load_cursors(now)
+        self._polled_at = now
+        back = self._settings.lookback_seconds
+        if self._deep_at is not None and 0 <= now - self._deep_at < DEEP_INTERVAL * back:
+            back *= SHALLOW_LOOKBACK
+        else:
+            self._deep_at = now
+        succeeded = [await self._poll_kind(kind, cursors, now, back) for kind in self._kinds]
+        if all(succeeded) and self._kinds:
             self._show(await self._ledger.run(Ledger.mark_success, DETAIL_RECORDS, [self._account], now))
-            reached = min(self._cursors[kind.name].reached for kind in self._kinds)
+            reached = min(cursors[kind.name].reached for kind in self._kinds)
             oldest = reached - self._settings.lookback_seconds
             await self._ledger.run(Ledger.forget_records, self._account, oldest)
-        return all(read)
+        return all(succeeded)
 
-    def _back(self, now: float) -> float:
-        """How far this look goes back before the cursors."""
-        whole = self._settings.lookback_seconds
-        if self._deep_at is not None and 0 <= now - self._deep_at < DEEP_EVERY * whole:
-            return SHALLOW * whole
-        self._deep_at = now
-        return whole
-
-    async def _look_through(self, kind: RecordKind, now: float, back: float) -> bool:
-        """One type, up to now; whether that went well."""
-        cursor = self._cursors[kind.name]
+    async def _poll_kind(self, kind: RecordKind, cursors: dict[str, RecordCursor], now: float, back: float) -> bool:
+        cursor = cursors[kind.name]
         since = max(cursor.since, min(cursor.reached, now) - back)
         try:
             cursor.reached = await self._read(kind, since, now)
         except (ConfigError, PollError) as error:
             self._metrics.inc("telnyx_discovery_failures_total", (self._account, DETAIL_RECORDS))
             log.warning(
-                "detail records not read", extra=fields(account=self._account, type=kind.name, error=str(error))
+                "detail records not read; retried at the next interval",
+                extra=fields(account=self._account, type=kind.name, error=str(error)),
             )
             return False
-        await self._keep()
+        await self._store_cursors(cursors)
         return True
 
-    async def _keep(self) -> None:
-        await self._ledger.run(Ledger.put_meta, self._key, msgspec.json.encode(self._cursors).decode())
-
     async def _read(self, kind: RecordKind, since: float, until: float) -> float:
-        """All pages, by the first time field that the API takes; the time up to which records were read."""
-        fields = self._fields[kind.name]
-        for field in fields:
+        """Read all pages; return the time up to which records were read."""
+        # The time field of some types is not documented: the API answers 400 to a wrong one, and the next is tried.
+        candidates = self._time_fields[kind.name]
+        for field in candidates:
             try:
                 reached = await self._read_by(field, kind, since, until)
             except Denied as error:
-                if error.reason != "bad_request" or field == fields[-1]:
+                if error.reason != "bad_request" or field == candidates[-1]:
                     raise
             else:
-                self._fields[kind.name] = (field, *(other for other in fields if other != field))
+                self._time_fields[kind.name] = (field, *(other for other in candidates if other != field))
                 return reached
         raise AssertionError("a kind has at least one time field")
 
     async def _read_by(self, field: str, kind: RecordKind, since: float, until: float) -> float:
-        listing = RecordPages(self._account, kind, field, since, until)
-        while not listing.ended:
-            records = listing.take(await self.client.detail_records(listing.params()))
+        pages = RecordPages(self._account, kind, field, since, until)
+        while not pages.ended:
+            records = pages.read(await self.client.detail_records(pages.params()))
             self._show(await self._ledger.run(Ledger.ingest_records, self._account, records, until))
-        if listing.unreadable:
+        if pages.unreadable:
             self._metrics.inc("telnyx_discovery_failures_total", (self._account, DETAIL_RECORDS))
-            told = fields(account=self._account, type=kind.name, records=listing.unreadable)
-            log.warning("detail records without a readable id are left out", extra=told)
-        return listing.reached
+            log.warning(
+                "detail records without a readable id are skipped; name their id field under custom_types",
+                extra=fields(account=self._account, type=kind.name, records=pages.unreadable),
+            )
+        return pages.reached

@@ -1,8 +1,7 @@
-"""What the API is asked for besides sessions: detail records and the balance, account by account.
+"""When the detail records and the balance of each account are requested, and the initial backfill.
 
-Owns when each is due, by session time, and the first look back. The surprising fact: what a first look back finds is
-history, so it is booked before anything is shown; a page that had the series at 0 first would make yesterday's calls
-look like today's spend.
+The backfill is history, so it is booked before anything is shown. If a page showed its series at 0 first, `increase()`
+would count yesterday's calls as today's spend.
 """
 
 import asyncio
@@ -15,13 +14,12 @@ from exporter.core.catalog import DETAIL_RECORDS
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, LedgerError, PollError
 from exporter.ledger import Ledger
-from exporter.ledger.sharing.leases import BACKFILL, BALANCE
-from exporter.ledger.sharing.leases import account_lease as leased
+from exporter.ledger.sharing.leases import BACKFILL, BALANCE, account_lease
 from exporter.ledger.worker import LedgerWorker
 from exporter.log import fields
 from exporter.metrics import Metrics
 from exporter.polling.commit_queue import CommitQueue
-from exporter.sources.balance import forget_balance, show_balance
+from exporter.sources.balance import hide_balance, show_balance
 from exporter.sources.detail_records import DetailRecordSource
 from exporter.sources.record_kinds import kinds
 from exporter.telnyx.client import TelnyxClient
@@ -30,17 +28,16 @@ log = logging.getLogger(__name__)
 
 Job = Callable[[], Coroutine[None, None, None]]
 
-LOOK_BACK_SECONDS_MAX = 600.0
-"""An API that can't be asked for so long (real time) keeps /metrics back no longer: what it tells later is new then."""
-LOOK_BACK_RETRY_SECONDS = 5.0
-BOOKED_SECONDS = 0.2
-"""How often it is looked whether all that a look back found is booked."""
+BACKFILL_SECONDS_MAX = 600.0
+"""The timeout of the backfill in real time; an unavailable API must not hold /metrics back for ever."""
+BACKFILL_RETRY_SECONDS = 5.0
+BOOKED_CHECK_SECONDS = 0.2
 PENDING, DONE = "pending", "done"
-"""Kept in the ledger under the name of the lease: a look back that a crash interrupts is begun again."""
+"""The state of the backfill, in the ledger's metadata under the lease's name. After a crash it starts again."""
 
 
 class Discovery:
-    """The sources that are asked."""
+    """The polled sources of all accounts."""
 
     def __init__(
         self,
@@ -50,7 +47,7 @@ class Discovery:
         clock: Clock,
         holds: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`holds` says of the name of a lease whether what it is for is this process's to do."""
+        """`holds` returns whether this process has the lease of that name."""
         self._ledger = ledger
         self._holds = holds
         self._commit_queue = commit_queue
@@ -62,30 +59,33 @@ class Discovery:
         self._settings = DetailRecordSettings()
         self._clients = dict[str, TelnyxClient]()
         self._records: dict[str, DetailRecordSource] = {}
+        self.backfill_pending = False
+        """Whether the initial backfill is not booked yet, as of `start`."""
 
-    def adopt(self, config: Config, clients: Mapping[str, TelnyxClient]) -> None:
-        """Ask by this configuration, through these clients by account; what is as it was goes on where it is."""
+    def apply_config(self, config: Config, clients: Mapping[str, TelnyxClient]) -> None:
+        """Use this configuration and these clients by account; sources with unchanged settings keep their state."""
         settings = config.discovery.detail_records
-        kept = self._records if settings == self._settings else {}
+        unchanged = self._records if settings == self._settings else {}
         self._accounts, self._settings, self._clients = config.accounts, settings, dict(clients)
-        self._records = {name: kept.get(name) or self._source(name) for name in clients}
+        self._records = {
+            name: unchanged.get(name)
+            or DetailRecordSource(
+                name,
+                client,
+                kinds(settings),
+                settings,
+                ledger=self._ledger,
+                show=self._commit_queue.show,
+                metrics=self._metrics,
+                clock=self._clock,
+            )
+            for name, client in clients.items()
+        }
         for name, source in self._records.items():
             source.client = clients[name]
         for account in self._accounts:
             if not _balance_wanted(account):
-                forget_balance(self._metrics, account.name)
-
-    def _source(self, account: str) -> DetailRecordSource:
-        return DetailRecordSource(
-            account,
-            self._clients[account],
-            kinds(self._settings),
-            self._settings,
-            ledger=self._ledger,
-            show=self._commit_queue.show,
-            metrics=self._metrics,
-            clock=self._clock,
-        )
+                hide_balance(self._metrics, account.name)
 
     @property
     def idle(self) -> bool:
@@ -93,89 +93,94 @@ class Discovery:
         return not self._running and not any(source.due for source in self._held().values())
 
     def _held(self) -> dict[str, DetailRecordSource]:
-        """The sources that are asked by this process; what it knows of the others is in the ledger by now."""
-        held = {name: source for name, source in self._records.items() if self._holds(leased(name, DETAIL_RECORDS))}
+        """Return the sources that this process polls; the cursors of the others will have moved in the ledger."""
+        held = {
+            name: source for name, source in self._records.items() if self._holds(account_lease(name, DETAIL_RECORDS))
+        }
         for name in self._records.keys() - held.keys():
-            self._records[name].forget()
+            self._records[name].forget_cursors()
         return held
 
     def due(self) -> Iterator[tuple[str, Job, str]]:
-        """What is to be asked now, as task, job and account."""
+        """Yield the requests that are due: task, job, account."""
         for name, source in self._held().items():
             if source.due:
-                yield "detail_records", partial(self._look, source), name
+                yield "detail_records", partial(self._poll, source), name
         for account in self._accounts:
             if self._balance_due(account):
                 yield "balance", partial(self._fetch_balance, account.name), account.name
 
-    async def begin(self, now: float) -> None:
-        """Remember where the first look starts; raises LedgerError."""
+    async def start(self, now: float) -> None:
+        """Store where the first polls start and whether there is a backfill; raises LedgerError."""
         if await self._ledger.run(Ledger.get_meta, BACKFILL) is None:
             empty = await self._ledger.run(Ledger.is_empty)
             state = PENDING if empty and self._settings.first_lookback_seconds > 0 else DONE
             await self._ledger.run(Ledger.put_meta, BACKFILL, state)
         for source in self._records.values():
-            await source.begin(now)
+            await source.load_cursors(now)
+        self.backfill_pending = not await self._backfilled()
 
-    async def looks_back(self) -> bool:
-        """Whether the ledger still has to learn what was before it."""
-        return await self._ledger.run(Ledger.get_meta, BACKFILL) == PENDING
+    async def _backfilled(self) -> bool:
+        return await self._ledger.run(Ledger.get_meta, BACKFILL) != PENDING
 
-    async def _ours_or_done(self) -> bool:
-        """Whether this process is to look back, or another has; one that dies while it does leaves it to others."""
-        return self._holds(BACKFILL) or not await self.looks_back()
+    async def _may_backfill(self) -> bool:
+        """Return whether this replica holds the backfill's lease, or another replica has finished the backfill."""
+        return self._holds(BACKFILL) or await self._backfilled()
 
-    async def look_back(self) -> None:
-        """Find and book what was before the ledger, then have all of it shown."""
+    async def backfill(self) -> None:
+        """Book what was before the ledger, then expose all of it."""
         try:
-            await self._look_back()
+            await self._backfill()
         except LedgerError as error:
             self._commit_queue.report_failure(error)
 
-    async def _look_back(self) -> None:
-        log.info("looking back; /metrics waits for it")
+    async def _backfill(self) -> None:
+        log.info("initial backfill started; /metrics waits for it")
         try:
-            async with asyncio.timeout(LOOK_BACK_SECONDS_MAX):
-                await _until(self._ours_or_done, BOOKED_SECONDS)
-                if not await self.looks_back():
+            async with asyncio.timeout(BACKFILL_SECONDS_MAX):
+                await _until(self._may_backfill, BOOKED_CHECK_SECONDS)
+                if await self._backfilled():
                     return
                 for source in list(self._records.values()):
-                    await _until(source.look, LOOK_BACK_RETRY_SECONDS)
-                found = await self._ledger.run(Ledger.last_session_id)
-                await _until(partial(self._ledger.run, Ledger.all_polled_up_to, found), BOOKED_SECONDS)
+                    await _until(source.poll, BACKFILL_RETRY_SECONDS)
+                last = await self._ledger.run(Ledger.last_session_id)
+                await _until(partial(self._ledger.run, Ledger.all_polled_up_to, last), BOOKED_CHECK_SECONDS)
         except TimeoutError:
-            log.warning("the first look back did not come to its end; what it finds later counts as new")
-            self._metrics.inc("telnyx_exporter_task_failures_total", ("look_back",))
+            log.warning("initial backfill not finished in time; later costs of it count as new")
+            self._metrics.inc("telnyx_exporter_task_failures_total", ("backfill",))
         self._commit_queue.show(await self._ledger.run(Ledger.expose_all))
         await self._ledger.run(Ledger.put_meta, BACKFILL, DONE)
-        log.info("looked back")
+        log.info("initial backfill finished")
 
-    async def _look(self, source: DetailRecordSource) -> None:
+    async def _poll(self, source: DetailRecordSource) -> None:
         self._running += 1
         try:
-            await source.look()
+            await source.poll()
         except LedgerError as error:
             self._commit_queue.report_failure(error)
         finally:
             self._running -= 1
 
     def _balance_due(self, account: Account) -> bool:
-        interval, asked_at = account.balance_interval_seconds, self._balance_at.get(account.name)
-        if not self._holds(leased(account.name, BALANCE)):
+        interval, fetched_at = account.balance_interval_seconds, self._balance_at.get(account.name)
+        if not self._holds(account_lease(account.name, BALANCE)):
             if self._balance_at.pop(account.name, None) is not None:
-                forget_balance(self._metrics, account.name)  # another process shows it
+                hide_balance(self._metrics, account.name)  # another replica shows it now
             return False
-        return _balance_wanted(account) and (asked_at is None or not 0 <= self._clock.now() - asked_at < interval)
+        return _balance_wanted(account) and (fetched_at is None or not 0 <= self._clock.now() - fetched_at < interval)
 
     async def _fetch_balance(self, account: str) -> None:
         self._balance_at[account] = self._clock.now()
         try:
             answer = await self._clients[account].balance()
+            # A reload or a lost lease may have ended this meanwhile.
             wanted = any(known.name == account and _balance_wanted(known) for known in self._accounts)
-            if wanted and self._holds(leased(account, BALANCE)):  # still
+            if wanted and self._holds(account_lease(account, BALANCE)):
                 show_balance(self._metrics, account, answer)
         except (ConfigError, PollError) as error:
-            log.warning("balance not fetched", extra=fields(account=account, error=str(error)))
+            log.warning(
+                "balance not fetched; retried at the next interval", extra=fields(account=account, error=str(error))
+            )
             self._metrics.inc("telnyx_exporter_task_failures_total", ("balance",))
 
 
@@ -183,6 +188,6 @@ def _balance_wanted(account: Account) -> bool:
     return account.balance_interval_seconds > 0
 
 
-async def _until(asked: Callable[[], Coroutine[None, None, bool]], seconds: float) -> None:
-    while not await asked():  # noqa: ASYNC110 - nobody tells; it is asked for
+async def _until(condition: Callable[[], Coroutine[None, None, bool]], seconds: float) -> None:
+    while not await condition():  # noqa: ASYNC110 - the ledger and the API send no event to wait for
         await asyncio.sleep(seconds)

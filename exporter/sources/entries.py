@@ -1,8 +1,7 @@
-"""Lists of sessions, as files and other programs write them: bytes -> the sessions they name, or one ConfigError.
+"""Read a list of sessions, from a file or a request, or raise one ConfigError.
 
-Owns what such a list may be: entries as in `sessions` of the configuration, read by the same rows. Pure; knows neither
-files nor HTTP. The surprising fact: a list is taken whole or not at all, and an entry that stands in it twice is one
-session and no mistake, since programs put such lists together from several places.
+The entries are as in `sessions` of the configuration. A list is accepted as a whole or not at all; a session may be in
+it twice, since programs make such lists from several places.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +16,16 @@ from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
 
 Reader = Callable[[bytes, str, Sequence[str]], tuple[SessionRef, ...]]
-"""Takes the content, what a syntax error calls it, and the names of the accounts."""
+"""Called with the content, its name in syntax errors, and the names of the accounts."""
 
 
 def json_entries(content: bytes, name: str, accounts: Sequence[str]) -> tuple[SessionRef, ...]:
-    """The distinct sessions of a JSON list, in its order."""
+    """Return the distinct sessions of a JSON list, in its order."""
     return _entries(read_json(content, name), name, accounts)
 
 
 def yaml_entries(content: bytes, name: str, accounts: Sequence[str]) -> tuple[SessionRef, ...]:
-    """The distinct sessions of a YAML list, in its order; an empty text, or one of comments, has none."""
+    """Return the distinct sessions of a YAML list, in its order; a text without values has none."""
     read = read_yaml(content, name)
     return _entries([] if read is None else read, name, accounts)
 

@@ -1,8 +1,7 @@
-"""Files with lists of sessions, as Prometheus's file_sd: looked at every few seconds, read again when they change.
+"""Read files with lists of sessions, as Prometheus's file_sd does: check every 5 s, and read what has changed.
 
-Owns which files there are, which have changed, what of them was handed over, and what is said of a bad one. Lives on
-the main loop; what touches the disk runs beside it. The surprising fact: nothing is ever taken back. A session, once
-named, is followed until its bill stops moving, whatever becomes of the file, so a half-written file costs one look.
+A session that was listed once is followed until its bill is final, whatever happens to the file. The disk is read in
+other threads than the main loop's.
 """
 
 import asyncio
@@ -28,48 +27,49 @@ from exporter.core.errors import ConfigError, LedgerError
 from exporter.core.model import SessionNotice, SessionRef
 from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.polling.ingest import PORTION_MAX, IngestQueue
+from exporter.polling.ingest import NOTICES_MAX, IngestQueue
 from exporter.sources.entries import Reader, json_entries, yaml_entries
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0
-"""Real time between two looks, Prometheus's file_sd waits as long; a look at a thousand files takes some 10 ms."""
+CHECK_SECONDS = 5.0
+"""The interval in real time, as in Prometheus's file_sd; checking a thousand files takes about 10 ms."""
 STAMP_SECONDS = 2.0
-"""No file system's clock ticks more coarsely (FAT's does so): two changes further apart have different stamps."""
+"""The coarsest clock of a file system, FAT's: two changes further apart have different stamps."""
 SUCCESS_SECONDS = 60.0
-"""How often a look that found nothing new is written down; each takes a commit."""
+"""How often a check without changes is stored as a success, which takes a commit."""
 FILES_MAX = 1_000
 BYTES_TOTAL_MAX = 33_554_432
-"""Of all files together: some 400,000 sessions, whose names stay in memory to tell new ones from old."""
+"""The size of all files together: about 400,000 sessions, whose ids stay in memory to know which are new."""
 
 READERS: Mapping[str, Reader] = {".json": json_entries}
-"""By the ending of the file's name; all others are YAML."""
+"""The readers by file extension; all other files are YAML."""
 
 _MAGIC = frozenset("*?[")
 
 _Stamp = tuple[int, int, int, int]
-"""Time of the last change in nanoseconds, size, inode, and the time that no program can set back."""
+"""mtime in nanoseconds, size, inode, and ctime, which programs can't set back."""
 
 
 class _File(Struct, frozen=True):
-    """What is known of a file."""
+    """The state of a file as of the last check."""
 
     stamp: _Stamp | None = None
     stamp_at: float = 0.0
-    """Monotonic time when the stamp was first known."""
+    """Monotonic time when this stamp was first seen."""
     steady: bool = False
-    """Whether it was read when the stamp was old: two quick changes can share a stamp, so until then it is read anew.
+    """Whether it was read when the stamp was at least STAMP_SECONDS old.
 
-    That it was seen at two looks says nothing, for two may come together: by the schedule, and after a look back.
+    Until then every check reads it again, because two quick changes can have the same stamp. Two checks with the same
+    stamp are no proof: a second one may follow at once, at the end of the initial backfill.
     """
     digest: bytes = b""
     refs: tuple[SessionRef, ...] = ()
-    """What it last named when it could be read."""
+    """The sessions of its last readable content."""
     problem: str = ""
 
     def fails(self, before: "_File") -> bool:
-        """Whether it is bad, and not as it was bad before."""
+        """Return whether it is bad in another way than before."""
         return bool(self.problem) and (self.problem, self.digest) != (before.problem, before.digest)
 
 
@@ -77,7 +77,7 @@ _NEW = _File()
 
 
 class FileSource:
-    """The configured files; call `look` again and again."""
+    """The configured files; `check` is called repeatedly."""
 
     def __init__(self, ingest: IngestQueue, metrics: Metrics, clock: Clock) -> None:
         self._patterns: tuple[str, ...] = ()
@@ -85,46 +85,43 @@ class FileSource:
         self._ingest = ingest
         self._metrics = metrics
         self._clock = clock
-        self._looking = asyncio.Lock()
+        self._checking = asyncio.Lock()
         self._files: dict[str, _File] = {}
         self._waiting: dict[SessionRef, None] = {}
-        """Named and not yet in the ledger, in order."""
-        self._handed: set[SessionRef] = set()
-        """What the files name and the ledger has."""
+        """Listed sessions that are not yet in the ledger, in order."""
+        self._reported: set[SessionRef] = set()
+        """Listed sessions that are in the ledger."""
         self._succeeded_at: float | None = None
-        self._understood = True
-        """False: the files were read when there were other accounts."""
+        self._accounts_changed = False
+        """Whether the files were read with other accounts, so that all have to be read again."""
 
-    def adopt(self, config: Config) -> None:
-        """Look at what this configuration names from the next look on."""
+    def apply_config(self, config: Config) -> None:
+        """Check this configuration's files from the next check on."""
         names = [account.name for account in config.accounts]
         if names != self._accounts:
-            self._understood = False
+            self._accounts_changed = True
         self._patterns, self._accounts = config.discovery.files, names
 
-    async def look(self) -> None:
-        """Read what has changed, and have followed what is new; whatever failed is tried again at the next look."""
+    async def check(self) -> None:
+        """Read changed files and report new sessions; what fails is retried at the next check."""
         if not self._patterns:
             return
-        async with self._looking:
-            await self._look()
-
-    async def _look(self) -> None:
-        try:
-            await self._hand_over()  # while the ledger fails no more is read, so that no more has to wait
-            await self._read_changed()
-            await self._hand_over()
-            await self._tell_success()
-        except LedgerError:
-            return  # counted and logged by the intake
+        async with self._checking:
+            try:
+                await self._report()  # first: while the ledger fails nothing more is read that would have to wait
+                await self._read_changed()
+                await self._report()
+                await self._mark_success()
+            except LedgerError:
+                return  # the ingest queue has counted and logged it
 
     async def _read_changed(self) -> None:
         accounts = self._accounts
-        if not self._understood:
+        if self._accounts_changed:
             self._files = {path: replace(file, stamp=None, digest=b"") for path, file in self._files.items()}
-            self._understood = True
+            self._accounts_changed = False
         found = await asyncio.to_thread(_survey, self._patterns)
-        now = self._clock.monotonic()  # later than every stamp, earlier than every reading
+        now = self._clock.monotonic()  # later than every stamp, and earlier than every reading
         files: dict[str, _File] = {}
         for path, state in found.items():
             before = self._files.get(path, _NEW)
@@ -134,32 +131,32 @@ class FileSource:
                 files[path] = before
             else:
                 files[path] = await asyncio.to_thread(_read, path, state, before, accounts, now)
-            self._note(path, before, files[path])
+            self._compare(path, before, files[path])
         if files != self._files:
-            self._handed = await asyncio.to_thread(_still_named, self._handed, files.values())
+            self._reported = await asyncio.to_thread(_still_listed, self._reported, files.values())
         self._files = files
 
-    def _note(self, path: str, before: _File, now: _File) -> None:
+    def _compare(self, path: str, before: _File, now: _File) -> None:
         if now.fails(before):
             log.warning(
-                "file of sessions not read; what it named before stays followed",
+                "file of sessions not read; its earlier sessions stay followed",
                 extra=fields(file=path, error=now.problem),
             )
-            for account in {ref.account for ref in now.refs} or self._accounts:  # those it named last, else any's
+            for account in {ref.account for ref in now.refs} or self._accounts:  # of its last content, if there was one
                 self._metrics.inc("telnyx_discovery_failures_total", (account, FILES))
         elif now.refs is not before.refs or (before.problem and not now.problem):
             log.info("file of sessions read", extra=fields(file=path, sessions=len(now.refs)))
-            self._waiting.update((ref, None) for ref in now.refs if ref not in self._handed)
+            self._waiting.update((ref, None) for ref in now.refs if ref not in self._reported)
 
-    async def _hand_over(self) -> None:
+    async def _report(self) -> None:
         while self._waiting:
-            portion = list(islice(self._waiting, PORTION_MAX))
+            portion = list(islice(self._waiting, NOTICES_MAX))
             await self._ingest.ingest([SessionNotice(ref) for ref in portion], FILES)
             for ref in portion:
                 del self._waiting[ref]
-            self._handed.update(portion)
+            self._reported.update(portion)
 
-    async def _tell_success(self) -> None:
+    async def _mark_success(self) -> None:
         now = self._clock.monotonic()
         due = self._succeeded_at is None or now - self._succeeded_at >= SUCCESS_SECONDS
         if due and not any(file.problem for file in self._files.values()):
@@ -171,17 +168,17 @@ class FileSource:
 
 
 def _survey(patterns: Sequence[str]) -> dict[str, _Stamp | str]:
-    """Every file there is now, with its stamp or with what is wrong with it."""
+    """Return all files with their stamps, or with the problem of the file."""
     found: dict[str, _Stamp | str] = {}
-    room = BYTES_TOTAL_MAX
+    left = BYTES_TOTAL_MAX
     for path, literal in _paths(patterns).items():
         if len(found) == FILES_MAX:
             found[path] = f"is one of more than {FILES_MAX} files; put more sessions into one, and remove old files"
             break
         state = _state(path, literal=literal)
         if isinstance(state, tuple):
-            room -= state[1]
-            if room < 0:
+            left -= state[1]
+            if left < 0:
                 state = f"all files together are larger than {BYTES_TOTAL_MAX} bytes; remove old ones"
         if state is not None:
             found[path] = state
@@ -189,16 +186,16 @@ def _survey(patterns: Sequence[str]) -> dict[str, _Stamp | str]:
 
 
 def _paths(patterns: Sequence[str]) -> dict[str, bool]:
-    """The paths to look at, and whether each is named itself, or else found by a pattern."""
+    """Return the paths to check, and whether each is configured itself (True) or found by a pattern."""
     paths: dict[str, bool] = {}
     for pattern in patterns:
-        folder = os.path.dirname(pattern) or os.curdir  # noqa: PTH120 - patterns are text, and stay as written
+        folder = os.path.dirname(pattern) or os.curdir  # noqa: PTH120 - a Path would rewrite the pattern
         if not _MAGIC & set(pattern):
             paths[pattern] = True
         elif not _MAGIC & set(folder) and not _can_list(folder):
-            paths[folder] = True  # to say what is wrong with it
+            paths[folder] = True  # its problem is reported
         else:
-            for path in sorted(glob.glob(pattern)):  # noqa: PTH207 - as above
+            for path in sorted(glob.glob(pattern)):  # noqa: PTH207
                 paths.setdefault(path, False)
     return paths
 
@@ -212,12 +209,14 @@ def _can_list(folder: str) -> bool:
 
 
 def _state(path: str, *, literal: bool) -> _Stamp | str | None:
-    """None: it is no concern of ours."""
+    """Return the file's stamp, its problem, or None if it doesn't count: a folder, or a file that has vanished."""
     try:
         with _opened(path) as file:
             status = os.fstat(file)
     except FileNotFoundError:
-        return _refused("there is no such file or directory") if literal else None  # gone since it was found
+        return (
+            _refused("there is no such file or directory") if literal else None
+        )  # vanished since the pattern found it
     except OSError as error:
         return _refused(str(error.strerror))
     if stat.S_ISREG(status.st_mode):
@@ -229,7 +228,7 @@ def _state(path: str, *, literal: bool) -> _Stamp | str | None:
 
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
-    """Opened anew at each look, since only that tells whether it may be read; a pipe must not make us wait."""
+    """Open a file at each check, since only opening shows whether it can be read; opening a pipe must not block."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         yield file
@@ -238,7 +237,7 @@ def _opened(path: str) -> Iterator[int]:
 
 
 def _refused(reason: str) -> str:
-    return f"cannot be read ({reason}); mend that, or correct discovery.files"
+    return f"cannot be read ({reason}); repair it, or correct discovery.files"
 
 
 def _read(path: str, stamp: _Stamp, before: _File, accounts: Sequence[str], now: float) -> _File:
@@ -246,7 +245,7 @@ def _read(path: str, stamp: _Stamp, before: _File, accounts: Sequence[str], now:
         with _opened(path) as file:
             content = _content(file)
     except OSError:
-        return before  # it was changed just now; the next look says how
+        return before  # it was changed just now; the next check reports how
     stamp_at = before.stamp_at if stamp == before.stamp else now
     steady = now - stamp_at >= STAMP_SECONDS
     digest = hashlib.sha256(content).digest()
@@ -262,14 +261,14 @@ def _read(path: str, stamp: _Stamp, before: _File, accounts: Sequence[str], now:
 
 def _content(file: int) -> bytes:
     parts = []
-    room = BYTES_MAX + 1  # one more than the reader takes, for it to refuse
-    while room and (part := os.read(file, room)):
+    left = BYTES_MAX + 1  # one more than the reader accepts, so that it refuses a larger file
+    while left and (part := os.read(file, left)):
         parts.append(part)
-        room -= len(part)
+        left -= len(part)
     return b"".join(parts)
 
 
-def _still_named(handed: Iterable[SessionRef], files: Iterable[_File]) -> set[SessionRef]:
-    """What a vanished file named is forgotten here; if it comes back, the ledger knows its sessions."""
-    named = {ref for file in files for ref in file.refs}
-    return named.intersection(handed)
+def _still_listed(reported: Iterable[SessionRef], files: Iterable[_File]) -> set[SessionRef]:
+    """Return the reported sessions that are still listed; a file that returns is reported again, which is harmless."""
+    listed = {ref for file in files for ref in file.refs}
+    return listed.intersection(reported)

@@ -1,8 +1,6 @@
-"""The words in which detail records are listed, and what a record leads to.
+"""The types of detail records: their names, their fields, and the session that a record belongs to.
 
-Owns the table of types and the reading of one record; pure. The list calls some record types otherwise than Session
-Analysis does, and orders each by a time field of its own. The surprising fact: not every type's time field is
-documented, so what isn't is tried in turn, until one is not answered with 400.
+The detail records API and Session Analysis have different names for some types, and each type has its own time field.
 """
 
 from collections.abc import Mapping
@@ -17,7 +15,7 @@ from exporter.core.money import read_amount
 
 TIME_FIELDS = ("created_at", "started_at", "invoked_at", "joined_at")
 SESSION_FIELDS = ("call_session_id", "telnyx_session_id")
-"""In records that belong to a call: the id of its call-session."""
+"""The fields with the id of the call-session, in records that belong to a call."""
 CALL_SESSION = "call-session"
 ID_CHARS_MAX = 200
 
@@ -26,29 +24,29 @@ class RecordKind(Struct, frozen=True):
     """A type of detail record."""
 
     name: str
-    """As `filter[record_type]` calls it."""
+    """In `filter[record_type]`."""
     record_type: str
-    """As Session Analysis calls it."""
+    """In Session Analysis."""
     time_fields: tuple[str, ...] = TIME_FIELDS
-    """Those it may be listed by, the likeliest first."""
+    """The fields by which the API may sort it, the most probable first: not every type's field is documented."""
     id_fields: tuple[str, ...] = ("id",)
     session_fields: tuple[str, ...] = SESSION_FIELDS
 
     def time(self, record: Mapping[str, object], field: str) -> str | None:
-        """The time as it is written, if it is one."""
+        """Return the record's time as written, or None if it is no time."""
         written = record.get(field)
         return written if isinstance(written, str) and read_time(written) is not None else None
 
     def read(self, account: str, record: Mapping[str, object], field: str) -> DetailRecord | None:
-        """None if the record has no id to follow it by."""
-        own = _id(record, self.id_fields)
-        if own is None:
+        """Return the record with the session to follow, or None if it has no readable id."""
+        record_id = _id(record, self.id_fields)
+        if record_id is None:
             return None
-        itself = SessionRef(account, self.record_type, own)
+        itself = SessionRef(account, self.record_type, record_id)
         call = _id(record, self.session_fields)
         currency = record.get("currency")
         return DetailRecord(
-            own,
+            record_id,
             self.record_type,
             read_time(record.get(field)),
             read_amount(record.get("cost")),
@@ -80,15 +78,14 @@ _ALIKE = {
     "invoked_at": ("amd", "noise-suppression"),
     "joined_at": ("conference-participant",),
 }
-"""Types that are called the same here and there, by their time field."""
+"""Types with the same name in both APIs, by their time field."""
 
 KINDS: Mapping[str, RecordKind] = {
     kind.name: kind
     for kind in (
         *(RecordKind(name, name, _by(field)) for field, names in _ALIKE.items() for name in names),
-        RecordKind(
-            "conference", "conference", _by("started_at"), session_fields=()
-        ),  # a session of its own, of many calls
+        # A conference has many calls, so it is a session of its own.
+        RecordKind("conference", "conference", _by("started_at"), session_fields=()),
         RecordKind("fax", "fax-api"),
         RecordKind("messaging", "message", id_fields=("uuid", "id")),
         RecordKind("stt", "speech-to-text"),
@@ -99,17 +96,17 @@ KINDS: Mapping[str, RecordKind] = {
 
 
 def kinds(settings: DetailRecordSettings) -> tuple[RecordKind, ...]:
-    """The configured types, read as the configuration says where it says something."""
-    differing = {custom_types.name: _kind(custom_types) for custom_types in settings.custom_types}
-    return tuple(differing.get(name) or KINDS.get(name) or RecordKind(name, name) for name in settings.record_types)
+    """Return the configured types; `custom_types` override what this version knows."""
+    custom = {custom_type.name: _kind(custom_type) for custom_type in settings.custom_types}
+    return tuple(custom.get(name) or KINDS.get(name) or RecordKind(name, name) for name in settings.record_types)
 
 
-def _kind(custom_types: CustomType) -> RecordKind:
-    known = KINDS.get(custom_types.name) or RecordKind(custom_types.name, custom_types.name)
+def _kind(custom_type: CustomType) -> RecordKind:
+    known = KINDS.get(custom_type.name) or RecordKind(custom_type.name, custom_type.name)
     return replace(
         known,
-        record_type=custom_types.record_type or known.record_type,
-        time_fields=known.time_fields if custom_types.time_field is None else (custom_types.time_field,),
-        id_fields=known.id_fields if custom_types.id_field is None else (custom_types.id_field,),
-        session_fields=known.session_fields if custom_types.session_field is None else (custom_types.session_field,),
+        record_type=custom_type.record_type or known.record_type,
+        time_fields=known.time_fields if custom_type.time_field is None else (custom_type.time_field,),
+        id_fields=known.id_fields if custom_type.id_field is None else (custom_type.id_field,),
+        session_fields=known.session_fields if custom_type.session_field is None else (custom_type.session_field,),
     )

@@ -1,9 +1,9 @@
-"""One look through the detail records of one type, page by page.
+"""Read the detail records of one type page by page: build the query of each page, and decide when to stop.
 
-Owns which page is asked for next and when the look ends; pure: parameters out, bytes in. The list moves while it is
-paged through, so pages are not counted on: each next question starts at the time of the last record seen, and what
-comes twice is known to the ledger. The surprising fact: with an end that is fixed at the start, a list that grows as
-fast as it is read is still read to its end.
+The list grows while it is read, so the page number alone is not reliable. Each query starts at the time of the last
+record seen; a record that comes twice is known to the ledger. The end is fixed at the start, so reading ends even if
+the list grows as fast as it is read. Example with 3 records per page: after a page with the times 10, 11, 12 comes a
+query from 12 on. If all its records have the time 12, page 2 of the same query follows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,9 @@ from exporter.sources.record_kinds import RecordKind
 PAGE_SIZE = 50
 """The API's maximum."""
 PAGES_MAX = 2_000
-"""Of one look: 100,000 records. What is left is for the next look, which goes on from there."""
+"""Pages of one poll: 100,000 records. The next poll continues there."""
+YEAR_2000 = 946_684_800.0
+"""No record is older, and a query for an earlier time is not needed."""
 
 
 class _Page(Struct):
@@ -34,24 +36,25 @@ _RECORDS = msgspec.json.Decoder(dict[str, Any], float_hook=read_decimal)
 
 
 class RecordPages:
-    """One look, from `since` to `until` (seconds since the epoch), by one of the kind's time fields."""
+    """The pages from `since` to `until` (seconds since the epoch), sorted by one of the kind's time fields."""
 
     def __init__(self, account: str, kind: RecordKind, field: str, since: float, until: float) -> None:
         self._account = account
         self._kind = kind
         self._field = field
-        self._from = _text(since)
+        from_ = datetime.fromtimestamp(max(since, YEAR_2000), UTC)
+        self._from = from_.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self._page = 1
         self._pages = 0
         self._until = until
         self.reached = since
-        """All records up to this time were seen."""
+        """All records up to this time were read."""
         self.ended = False
         self.unreadable = 0
-        """Records that say nothing that can be followed."""
+        """The number of records without a readable id."""
 
     def params(self) -> Mapping[str, str]:
-        """The query of the next page."""
+        """Return the query of the next page."""
         return {
             "filter[record_type]": self._kind.name,
             f"filter[{self._field}][gte]": self._from,
@@ -60,8 +63,8 @@ class RecordPages:
             "page[size]": str(PAGE_SIZE),
         }
 
-    def take(self, body: bytes) -> list[DetailRecord]:
-        """The records of a page; raises TreeError if it is none."""
+    def read(self, body: bytes) -> list[DetailRecord]:
+        """Return the records of the page, and move on to the next page; raises TreeError if it is no page."""
         try:
             rows = _PAGES.decode(body).data
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -80,7 +83,7 @@ class RecordPages:
             self.reached, self.ended = self._until, True
         elif _seconds(last) > _seconds(self._from):
             self._from, self._page, self.reached = last, 1, _seconds(last)
-        else:  # a whole page of one moment
+        else:  # the whole page has one time
             self._page += 1
         self.ended |= self._pages >= PAGES_MAX
 
@@ -90,14 +93,10 @@ def _readable(rows: tuple[Raw, ...]) -> Iterator[dict[str, Any]]:
         try:
             yield _RECORDS.decode(row)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            continue
+            continue  # counted as unreadable
 
 
 def _seconds(written: str) -> float:
     at = read_time(written)
-    assert at is not None, "only readable times come here"
+    assert at is not None, "only readable times get here"
     return at
-
-
-def _text(at: float) -> str:
-    return datetime.fromtimestamp(max(at, 946_684_800.0), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

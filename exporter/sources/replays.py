@@ -1,8 +1,7 @@
-"""Which webhooks were taken already, for as long as somebody could send one again.
+"""Remember the webhooks that were accepted, so that a recorded one can't cause polls by being sent again and again.
 
-Owns how many ids are remembered and for how long. Not durable: after a restart a repeated webhook is taken once more.
-The surprising fact: that does no harm, since following a session twice changes nothing. What this spares is the polls
-that a recorded webhook could cause when it is sent over and over.
+The memory is not durable. After a restart a repeated webhook is accepted once more, which is harmless: following a
+session twice changes nothing.
 """
 
 from collections import deque
@@ -10,41 +9,34 @@ from collections import deque
 from exporter.sources.webhooks import TOLERANCE_SECONDS
 
 KEPT_SECONDS = 2 * TOLERANCE_SECONDS
-"""A signature may be from the future as far as from the past: so long passes between its first and last moment."""
+"""The time in which one signature can be valid: it may be as far in the future as in the past."""
 
 KEPT_MAX = 300_000
-"""500 a second for all that time, some 60 MB; beyond, the oldest ids are forgotten first."""
+"""500 a second for KEPT_SECONDS, about 60 MB; above that the oldest are forgotten first."""
 
-Place = tuple[str, str]
+WebhookId = tuple[str, str]
 """An account and the id of one of its webhooks."""
 
 
 class ReplayWindow:
-    """The webhooks that were taken; `now` is the time that signatures are compared with."""
+    """The accepted webhooks; `now` is the time with which signatures are compared."""
 
     def __init__(self, kept_max: int = KEPT_MAX) -> None:
         self._kept_max = kept_max
-        self._known: set[Place] = set()
-        self._order: deque[tuple[float, Place]] = deque()
+        self._known: set[WebhookId] = set()
+        self._order: deque[tuple[float, WebhookId]] = deque()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def knows(self, place: Place, now: float) -> bool:
-        self._forget(now)
-        return place in self._known
-
-    def add(self, place: Place, now: float) -> None:
-        """Remember a webhook that was not known."""
-        self._known.add(place)
-        self._order.append((now, place))
-        if len(self._order) > self._kept_max:
-            self._drop()
-
-    def _forget(self, now: float) -> None:
+    def knows(self, webhook: WebhookId, now: float) -> bool:
         while self._order and self._order[0][0] < now - KEPT_SECONDS:
-            self._drop()
+            self._known.discard(self._order.popleft()[1])
+        return webhook in self._known
 
-    def _drop(self) -> None:
-        _, place = self._order.popleft()
-        self._known.discard(place)
+    def add(self, webhook: WebhookId, now: float) -> None:
+        """Remember a webhook that was not known."""
+        self._known.add(webhook)
+        self._order.append((now, webhook))
+        if len(self._order) > self._kept_max:
+            self._known.discard(self._order.popleft()[1])

@@ -1,4 +1,4 @@
-"""The edge to Telnyx's API: one paced, retried HTTP request at a time.
+"""The client of the Telnyx API: one paced and retried HTTP request at a time.
 
-Turns statuses and broken exchanges into the errors of `core.errors`; knows no session and keeps nothing.
+Turns statuses and broken exchanges into the errors of `core.errors`. Knows no sessions and stores nothing.
 """

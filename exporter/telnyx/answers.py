@@ -1,7 +1,6 @@
-"""What comes back from the API: what a status or a broken exchange means, and a body, as far as it may be read.
+"""The meaning of an answer: errors by status and by broken exchange, and the reading of bodies.
 
-Owns the tables that turn either into an error, and the limit on what is unpacked; asks nobody. The surprising fact: a
-body is given up as soon as it is longer than it may be, so what a server sends costs no more than what was allowed.
+A body is given up as soon as it is longer than allowed, so a hostile server costs no more than the limit.
 """
 
 import ssl
@@ -15,11 +14,11 @@ import msgspec
 from exporter.core.errors import Denied, NotFound, PollError, Transient, Unauthorized
 
 ERROR_BODY_BYTES_MAX = 16_384
-"""Telnyx's error bodies have a few hundred bytes; of a longer one nothing is quoted."""
+"""Telnyx's error bodies have a few hundred bytes; a longer one is not quoted."""
 
 
 class Verdict(NamedTuple):
-    """What a status means: our error, its reason, whether to ask again at once, and the cure where there is one."""
+    """The error for a status, its reason, whether to retry at once, and the cure if there is one."""
 
     error: type[PollError]
     reason: str
@@ -43,7 +42,7 @@ STATUS_CLASSES: Mapping[int, Verdict] = {
 UNEXPECTED_STATUS = Verdict(Transient, "unexpected_status", again=True)
 
 BREAKS: Mapping[type[Exception], str] = {
-    TimeoutError: "timeout",  # ours, over the whole attempt
+    TimeoutError: "timeout",  # the client's own, over the whole attempt
     httpx.TimeoutException: "timeout",
     httpx.ConnectTimeout: "timeout",
     httpx.ReadTimeout: "timeout",
@@ -62,10 +61,10 @@ BREAKS: Mapping[type[Exception], str] = {
     httpx.TransportError: "read",
     httpx.RequestError: "read",
     httpx.DecodingError: "decode",
-    OSError: "read",  # a transport that doesn't translate
+    OSError: "read",  # from a transport that doesn't translate its errors
     zlib.error: "decode",
 }
-"""What a broken exchange is called; one whose chain holds an `ssl.SSLError` is `tls`."""
+"""The reason of a broken exchange by its exception; with an `ssl.SSLError` among its causes it is `tls`."""
 
 REASONS = tuple(
     sorted(
@@ -73,16 +72,16 @@ REASONS = tuple(
         | {*BREAKS.values(), "tls", "body_too_large", "not_json"}
     )
 )
-"""Every `PollError.reason` that is born here."""
+"""Every `PollError.reason` that the client raises."""
 
 
 def verdict_on(status: int) -> Verdict:
-    """What a status other than 200 means."""
+    """Return the verdict on a status other than 200."""
     return STATUSES.get(status) or STATUS_CLASSES.get(status // 100, UNEXPECTED_STATUS)
 
 
-def broken(error: BaseException) -> str:
-    """What the break is called."""
+def break_reason(error: BaseException) -> str:
+    """Return the reason of a broken exchange."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, ssl.SSLError):
@@ -91,20 +90,24 @@ def broken(error: BaseException) -> str:
     return next(BREAKS[kind] for kind in type(error).__mro__ if kind in BREAKS)
 
 
-def plain(response: httpx.Response) -> dict[str, str]:
-    """The headers by lower-case name, the last of each: httpx looks through all of them at every look."""
+def plain_headers(response: httpx.Response) -> dict[str, str]:
+    """Return the headers by lower-case name, the last of each; a look-up in httpx's own walks through all of them."""
     return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw}
 
 
 def stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    """Return the body that is still to be read."""
     assert isinstance(response.stream, httpx.AsyncByteStream)
     return response.stream
 
 
 async def read(response: httpx.Response, headers: Mapping[str, str], bytes_max: int) -> bytes | None:
-    """The body, unpacked; None as soon as it is longer than `bytes_max`, without reading on."""
+    """Return the unpacked body; None as soon as it is longer than `bytes_max`, without reading the rest."""
     body = bytearray()
-    gzip = _unpacker(headers.get("content-encoding", "").lower())
+    encoding = headers.get("content-encoding", "").lower()
+    if encoding not in {"", "identity", "gzip", "x-gzip"}:
+        raise zlib.error(f"content-encoding {encoding} was not asked for")
+    gzip = zlib.decompressobj(wbits=31) if encoding.endswith("gzip") else None  # 31: a gzip header is required
     async for chunk in stream(response):
         body += gzip.decompress(chunk, bytes_max + 1 - len(body)) if gzip else chunk
         if len(body) > bytes_max:
@@ -116,16 +119,8 @@ async def read(response: httpx.Response, headers: Mapping[str, str], bytes_max: 
     return bytes(body)
 
 
-def _unpacker(encoding: str) -> "zlib._Decompress | None":
-    if encoding in {"", "identity"}:
-        return None
-    if encoding not in {"gzip", "x-gzip"}:
-        raise zlib.error(f"content-encoding {encoding} was not asked for")
-    return zlib.decompressobj(wbits=31)  # a gzip header is demanded
-
-
-async def read_quietly(response: httpx.Response, headers: Mapping[str, str]) -> bytes:
-    """A body that only explains a status already known: how reading it fails is of no interest."""
+async def read_error_body(response: httpx.Response, headers: Mapping[str, str]) -> bytes:
+    """Return the body of an error status, empty if it can't be read: the status says enough."""
     try:
         return await read(response, headers, ERROR_BODY_BYTES_MAX) or b""
     except tuple(BREAKS):
@@ -143,8 +138,8 @@ class _TelnyxErrors(msgspec.Struct):
     errors: tuple[_TelnyxError, ...] = ()
 
 
-def said(body: bytes) -> str:
-    """What an error body says: Session Analysis has `message` where the rest of the API has `title`."""
+def error_text(body: bytes) -> str:
+    """Return the text of an error body; Session Analysis has `message` where the rest of the API has `title`."""
     try:
         errors = msgspec.json.decode(body, type=_TelnyxErrors).errors
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -1,8 +1,8 @@
-"""The edge to the Telnyx API: one request in, decoded JSON bytes or one of our errors out.
+"""The client of the Telnyx API for one account: one request in, a JSON body or a `PollError` out.
 
-Owns authorization, retries and the account's pace; refuses to know what a tree is. What an answer means is `answers`'s.
-The surprising fact: there is no httpx.AsyncClient here. A prepared `httpx.Request` goes straight to an
-`httpx.AsyncBaseTransport`, and a redirect is an error.
+Adds the key, keeps the account's pace, and retries; `answers` says what an answer means. There is no httpx.AsyncClient:
+a prepared `httpx.Request` goes straight to an `httpx.AsyncBaseTransport`, so a redirect is an error and no cookie or
+proxy is used.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from copy import copy
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -23,55 +22,31 @@ import msgspec
 from exporter import __version__
 from exporter.core.errors import ConfigError, Denied, PollError, Transient, TreeError
 from exporter.log import fields
-from exporter.telnyx.answers import BREAKS, broken, plain, read, read_quietly, said, stream, verdict_on
+from exporter.telnyx.answers import (
+    BREAKS,
+    break_reason,
+    error_text,
+    plain_headers,
+    read,
+    read_error_body,
+    stream,
+    verdict_on,
+)
 from exporter.telnyx.pacing import Pacer, retry_after_seconds
 
 log = logging.getLogger(__name__)
 
 MESSAGE_CHARS_MAX = 300
-"""What somebody else says is quoted this far, so that no page of HTML gets into a log line."""
+"""Limit on text that is quoted from an answer, so that no HTML page gets into a log line."""
 
 TARGET_CHARS_MAX = 65_536
-"""Path and query; no server takes a longer one."""
-
-_NOTHING = httpx.ByteStream(b"")
+"""Limit on path and query; no server takes a longer one."""
 
 RETRY_WAIT_SECONDS_MAX = 60.0
-"""Who is asked to wait longer gives up: the session's next poll comes later anyway, and a place in flight is scarce."""
+"""If the API asks for a longer wait, the request fails: its slot is scarce, and the session is polled again later."""
 
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Upper ends of the random waits between attempts, as Telnyx advises."""
-
-
-class Answered(msgspec.Struct, frozen=True):
-    """How one HTTP request ended: `code` is the status, or timeout, connect, tls, read, decode."""
-
-    endpoint: str
-    code: str
-    seconds: float
-
-
-class Exchange(msgspec.Struct, frozen=True):
-    """One HTTP request and what came of it, for somebody who wants the whole story."""
-
-    path: str
-    """With its query; no key is ever in it."""
-    code: str
-    """As in `Answered`."""
-    seconds: float
-    bytes: int
-    """Of the body, unpacked, as far as it was read."""
-    attempt: int
-    """1, or more for the same request sent again."""
-
-
-class RequestLimits(msgspec.Struct, frozen=True):
-    """What one answer may cost: decoded bytes, seconds per attempt, attempts."""
-
-    max_body_bytes: int
-    timeout_seconds: float
-    max_attempts: int = 5
-
 
 HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
@@ -80,18 +55,50 @@ HEADERS: Mapping[str, str] = {
 }
 
 _KEY = re.compile(r"[!-~]+")
-_PLAIN = re.compile(r"[A-Za-z0-9_~-]+")
+_NO_BODY = httpx.ByteStream(b"")
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The end of one HTTP request; `code` is the status, or timeout, connect, tls, read, decode."""
+
+    endpoint: str
+    code: str
+    seconds: float
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """One HTTP request and its end, for `TelnyxClient.watched`."""
+
+    path: str
+    """With its query; it never holds a key."""
+    code: str
+    """As in `Answered`."""
+    seconds: float
+    bytes: int
+    """Size of the unpacked body, as far as it was read."""
+    attempt: int
+    """1 for the first attempt."""
+
+
+class RequestLimits(msgspec.Struct, frozen=True):
+    """Limits on one answer: unpacked bytes, seconds per attempt, attempts."""
+
+    max_body_bytes: int
+    timeout_seconds: float
+    max_attempts: int = 5
 
 
 class _Failure(NamedTuple):
     error: PollError
     again: bool
+    """The same request may be sent again at once."""
     asked_seconds: float | None = None
+    """The wait that the API asks for."""
     bytes: int = 0
 
 
 class TelnyxClient:
-    """Asks for one account. Every argument that acts (transport, clock, sleep, chance, observer) is the caller's."""
+    """The client of one account. Time, chance and the network are arguments."""
 
     def __init__(
         self,
@@ -107,11 +114,12 @@ class TelnyxClient:
         random: random.Random,
         observe: Callable[[Answered], None],
     ) -> None:
+        """`api_key` is called for each request, so a key may be replaced while the exporter runs."""
         self._name = name
         self._base_url = httpx.URL(base_url.rstrip("/"))
         self._base_path = self._base_url.raw_path.decode("ascii").rstrip("/")
+        self._host = self._base_url.netloc.decode("ascii")
         self._api_key = api_key
-        self._headers = lru_cache(maxsize=1)(self._headers_with)
         self._pacer = pacer
         self._limits = limits
         self._transport = transport
@@ -124,9 +132,9 @@ class TelnyxClient:
         self._until = math.inf
 
     def watched(self, watch: Callable[[Exchange], None], until: float) -> "TelnyxClient":
-        """This client, with its pace and connections, for somebody in a hurry: `watch` is told of each request.
+        """Return a client with the same pace and connections that calls `watch` after each request.
 
-        It gives up, without taking a slot from anybody, where the pace would let a request leave only after `until`
+        It raises Transient at once, and takes no slot, if the pace lets the request leave only after `until`
         (monotonic).
         """
         client = copy(self)
@@ -136,79 +144,71 @@ class TelnyxClient:
     async def tree(
         self, record_type: str, event_id: str, *, max_depth: int, expand: bool, date_time: str | None
     ) -> bytes:
-        """The JSON of `GET /session_analysis/{record_type}/{event_id}`; errors as of `get`."""
+        """Return the JSON of `GET /session_analysis/{record_type}/{event_id}`; raises as `get` does."""
         params = {"max_depth": str(max_depth), "expand": "record" if expand else "none"}
         if date_time is not None:
             params["date_time"] = date_time
         return await self.get("session", ("session_analysis", record_type, event_id), params)
 
     async def metadata(self) -> bytes:
-        """The JSON of `GET /session_analysis/metadata`; errors as of `get`."""
+        """Return the JSON of `GET /session_analysis/metadata`; raises as `get` does."""
         return await self.get("metadata", ("session_analysis", "metadata"), {})
 
     async def detail_records(self, params: Mapping[str, str]) -> bytes:
-        """The JSON of one page of `GET /detail_records`; errors as of `get`."""
+        """Return the JSON of one page of `GET /detail_records`; raises as `get` does."""
         return await self.get("detail_records", ("detail_records",), params)
 
     async def balance(self) -> bytes:
-        """The JSON of `GET /balance`; errors as of `get`."""
+        """Return the JSON of `GET /balance`; raises as `get` does."""
         return await self.get("balance", ("balance",), {})
 
     async def get(self, endpoint: str, path_segments: Sequence[str], params: Mapping[str, str]) -> bytes:
-        """The body of a 200, unpacked; `endpoint` is what it is observed as, path and query are encoded here.
+        """Return the unpacked body of a 200.
 
-        Raises Transient when all attempts that make sense have failed, KeyRefused, Denied, Gone or TreeError at once,
-        and ConfigError when the key cannot be sent.
+        `endpoint` is the label value of the request; path and query are encoded here. Raises Transient when the last
+        useful attempt failed, Unauthorized, Denied, NotFound or TreeError at once, and ConfigError if the key can't be
+        sent.
         """
-        target = self._target(path_segments, params)
-        attempt = 1
-        while True:
-            async with self._in_flight:
-                await self._slot()
-                outcome = await self._attempt(endpoint, target, attempt)
-            if isinstance(outcome, bytes):
-                return outcome
-            patient = outcome.asked_seconds is None or outcome.asked_seconds <= RETRY_WAIT_SECONDS_MAX
-            if not (outcome.again and patient and attempt < self._limits.max_attempts):
-                raise outcome.error
-            await self._back_off(attempt, outcome.asked_seconds)
-            attempt += 1
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
-
-    def _target(self, path_segments: Sequence[str], params: Mapping[str, str]) -> str:
-        """Path and query, encoded."""
-        path = "/".join(map(_segment, path_segments))
-        target = f"{self._base_path}/{path}{_query(*params.items())}"
+        query = "?" + urlencode(params, quote_via=quote, errors="surrogatepass") if params else ""
+        target = f"{self._base_path}/{'/'.join(map(_segment, path_segments))}{query}"
         if len(target) > TARGET_CHARS_MAX:
             problem = f"its path would have {len(target)} characters"
             raise Denied("bad_request", f"{self._name}: no request can be made of this name: {problem}")
-        return target
+        attempt = 1
+        while True:
+            async with self._in_flight:
+                await self._wait_for_slot()
+                outcome = await self._attempt(endpoint, target, attempt)
+            if isinstance(outcome, bytes):
+                return outcome
+            asked = outcome.asked_seconds
+            patient = asked is None or asked <= RETRY_WAIT_SECONDS_MAX
+            if not (outcome.again and patient and attempt < self._limits.max_attempts):
+                raise outcome.error
+            if asked is None:
+                await self._sleep(self._random.uniform(0, BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS)) - 1]))
+            elif not self._pacer.held(self._monotonic()):  # after a 429 the pacer holds the next slot back long enough
+                await self._sleep(asked)
+            attempt += 1
 
-    async def _slot(self) -> None:
-        """Wait for a slot, and for another one when meanwhile a 429 to somebody else has stopped the account."""
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def _wait_for_slot(self) -> None:
         while True:
             if self._watch is not None:
-                self._check_patience()
+                now = self._monotonic()
+                wait = self._pacer.wait(now)
+                if now + wait > self._until:
+                    problem = f"the account's pace allows no request for {wait:.1f} s; polls and probes share it"
+                    raise Transient("throttled", f"{self._name}: {problem}")
             wait = self._pacer.reserve(self._monotonic())
             if wait > 0:
                 await self._sleep(wait)
+            # If a 429 to another request has stopped the account meanwhile, this slot is void.
             if not self._pacer.held(self._monotonic()):
                 return
-
-    def _check_patience(self) -> None:
-        now = self._monotonic()
-        wait = self._pacer.wait(now)
-        if now + wait > self._until:
-            problem = f"the account's pace lets no further request leave for {wait:.1f} s; polls and probes share it"
-            raise Transient("throttled", f"{self._name}: {problem}")
-
-    async def _back_off(self, attempt: int, asked_seconds: float | None) -> None:
-        if asked_seconds is None:
-            await self._sleep(self._random.uniform(0, BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS)) - 1]))
-        elif not self._pacer.held(self._monotonic()):  # a 429 holds the whole account: its next slot is late enough
-            await self._sleep(asked_seconds)
 
     async def _attempt(self, endpoint: str, target: str, attempt: int) -> bytes | _Failure:
         request = self._request(target)
@@ -216,14 +216,20 @@ class TelnyxClient:
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
                 response = await self._transport.handle_async_request(request)
-                headers = plain(response)
+                headers = plain_headers(response)
                 self._learn(response.status_code, headers)
                 async with aclosing(stream(response)):
                     outcome = await self._outcome(request, response, headers)
             code = str(response.status_code)
         except tuple(BREAKS) as error:
-            code = broken(error)
-            outcome = _Failure(self._broken(request, code, error), again=True)
+            code = break_reason(error)
+            # The error has no cause: the causes quote bytes of the answer, which may repeat the key.
+            problem = (
+                f"no complete answer within {self._limits.timeout_seconds:g} s"
+                if code == "timeout"
+                else str(error) or type(error).__name__
+            )
+            outcome = _Failure(Transient(code, self._message(request, f"{code}: {problem}")), again=True)
         seconds = self._monotonic() - started
         self._observe(Answered(endpoint, code, seconds))
         if self._watch is not None:
@@ -232,30 +238,28 @@ class TelnyxClient:
         return outcome
 
     def _learn(self, status: int, headers: Mapping[str, str]) -> None:
-        """Show an answer to the pacer, and say when it stops the account."""
+        """Let the pacer learn from an answer; log when it stops the account."""
         now = self._monotonic()
         held = self._pacer.held(now)
-        self._pacer.saw(headers, status, now)
+        self._pacer.learn(headers, status, now)
         if self._pacer.held(now) and not held:
             log.warning("throttled: the account's requests wait", extra=fields(account=self._name))
 
     def _request(self, target: str) -> httpx.Request:
-        """The target goes apart, as it is: to take a URL to pieces again and again costs more than the connection."""
-        headers, extensions = self._headers(self._api_key()), {"target": target.encode("ascii")}
-        return httpx.Request("GET", self._base_url, headers=headers, stream=_NOTHING, extensions=extensions)
-
-    def _headers_with(self, key: str) -> httpx.Headers:
+        key = self._api_key()
         if not _KEY.fullmatch(key):
             problem = "the API key is empty or holds a line break, a space or another character that no key has"
             raise ConfigError(f"accounts[{self._name}]", f"{problem}; write the key alone into its variable or file")
-        host = self._base_url.netloc.decode("ascii")
-        return httpx.Headers({"Host": host, **HEADERS, "Authorization": f"Bearer {key}"})
+        headers = httpx.Headers({"Host": self._host, **HEADERS, "Authorization": f"Bearer {key}"})
+        # The target travels apart from the URL: httpx would parse and join the URL again for each request.
+        extensions = {"target": target.encode("ascii")}
+        return httpx.Request("GET", self._base_url, headers=headers, stream=_NO_BODY, extensions=extensions)
 
     async def _outcome(
         self, request: httpx.Request, response: httpx.Response, headers: Mapping[str, str]
     ) -> bytes | _Failure:
         if response.status_code != httpx.codes.OK:
-            return await self._refused(request, response, headers)
+            return await self._failed_status(request, response, headers)
         kind = headers.get("content-type", "application/json")
         if not kind.partition(";")[0].strip().lower().endswith("json"):
             return self._unreadable(request, "not_json", f"200 with {kind} instead of JSON")
@@ -265,41 +269,30 @@ class TelnyxClient:
             return self._unreadable(request, "body_too_large", problem)
         return body or self._unreadable(request, "not_json", "200 with an empty body")
 
-    async def _refused(self, request: httpx.Request, response: httpx.Response, headers: Mapping[str, str]) -> _Failure:
+    async def _failed_status(
+        self, request: httpx.Request, response: httpx.Response, headers: Mapping[str, str]
+    ) -> _Failure:
         status = response.status_code
         verdict = verdict_on(status)
-        body = await read_quietly(response, headers)
-        words = (str(status), said(body), verdict.cure)
-        error = verdict.error(verdict.reason, self._message(request, ": ".join(filter(None, words))))
+        body = await read_error_body(response, headers)
+        message = ": ".join(filter(None, (str(status), error_text(body), verdict.cure)))
+        error = verdict.error(verdict.reason, self._message(request, message))
         again = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower(), verdict.again)
         return _Failure(error, again, retry_after_seconds(headers), len(body))
 
     def _unreadable(self, request: httpx.Request, reason: str, problem: str) -> _Failure:
         return _Failure(TreeError(reason, self._message(request, problem)), again=False)
 
-    def _broken(self, request: httpx.Request, reason: str, cause: Exception) -> Transient:
-        """Without a chain: the causes quote what the other side sent."""
-        late = f"no complete answer within {self._limits.timeout_seconds:g} s"
-        problem = late if reason == "timeout" else str(cause) or type(cause).__name__
-        return Transient(reason, self._message(request, f"{reason}: {problem}"))
-
     def _message(self, request: httpx.Request, problem: str) -> str:
-        """Account, path and problem; bounded, printable, and without the key even where the other side repeats it."""
+        """Return account, path and problem, bounded and printable, with the key masked if the answer repeats it."""
         path = request.extensions["target"].decode("ascii").partition("?")[0]
         key = request.headers["authorization"].removeprefix("Bearer ")
         return f"{self._name}: GET {_bounded(path)}: {_bounded(problem.replace(key, '***'))}"
 
 
 def _segment(text: str) -> str:
-    """One path part: nothing in it can end the part, and `..` climbs nowhere (RFC 3986 leaves dots unencoded)."""
-    if _PLAIN.fullmatch(text):  # the usual case, and the quick one
-        return text
+    """Encode one part of a path, so that it can't end the part; `.` and `..`, which quote() leaves, can't climb."""
     return quote(text, safe="", errors="surrogatepass") if text.strip(".") else "%2E" * len(text)
-
-
-@lru_cache(maxsize=256)  # trees are asked for with the same one again and again
-def _query(*params: tuple[str, str]) -> str:
-    return "?" + urlencode(params, quote_via=quote, errors="surrogatepass") if params else ""
 
 
 def _bounded(text: str) -> str:

@@ -1,8 +1,7 @@
-"""Keys that lie in files, as they are now.
+"""Keys in files, read again when the file changes.
 
-Owns looking at a key's file, at most once a second and only when the key is asked for. Each lives on one thread. The
-surprising fact: a file that has become unreadable takes no key out of force, since a rotation that went wrong must not
-stop what the old key still opens.
+A file is checked at most once a second, and only when the key is needed. If it becomes unreadable, the last good key
+stays in use: a rotation that went wrong must not stop the polls that the old key still allows.
 """
 
 import logging
@@ -16,16 +15,16 @@ from exporter.log import fields
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
-_State = tuple[int, int, int] | int | None
+_FileState = tuple[int, int, int] | int | None
 _Kind = TypeVar("_Kind")
 _NO_ENVIRONMENT: Mapping[str, str] = {}
-"""What is read again is a file."""
+"""For the key readers, which prefer a variable to a file: only the file is read again."""
 
 
 class FileKey(Generic[_Kind]):
-    """One account's key of some kind; `failed` is told once for each change that makes the file unusable."""
+    """One key of an account; each instance belongs to one thread."""
 
     def __init__(
         self,
@@ -37,50 +36,59 @@ class FileKey(Generic[_Kind]):
         monotonic: Callable[[], float],
         failed: Callable[[], None],
     ) -> None:
-        """`key` is the one that was read with the configuration; without a path it is the only one."""
+        """`key` was read with the configuration and never changes without a `path`.
+
+        `failed` is called once for each change that makes the file unusable.
+        """
         self._account = account
         self._path = path
         self._key = key
         self._read = read
         self._monotonic = monotonic
         self._failed = failed
-        self._looked_at: float | None = None
-        self._seen: _State = None
+        self._checked_at: float | None = None
+        self._file_state: _FileState = None
         self._good = False
 
     def current(self) -> _Kind:
+        """Return the key, from the file as it is now or was last readable."""
         now = self._monotonic()
-        if self._path is not None and (self._looked_at is None or now - self._looked_at >= LOOK_SECONDS):
-            self._looked_at = now
-            self._look(self._path)
+        if self._path is not None and (self._checked_at is None or now - self._checked_at >= CHECK_SECONDS):
+            self._checked_at = now
+            self._check(self._path)
         return self._key
 
-    def _look(self, path: Path) -> None:
-        before, self._seen = self._seen, _state(path)
-        if self._good and self._seen == before:
+    def _check(self, path: Path) -> None:
+        before = self._file_state
+        try:  # before the file is read: a change in between is then seen at the next check
+            found = path.stat()
+            self._file_state = found.st_mtime_ns, found.st_size, found.st_ino
+        except OSError as error:
+            self._file_state = error.errno or 0
+        if self._good and self._file_state == before:
             return
         try:
             key = self._read(self._account, _NO_ENVIRONMENT)
             if key != self._key:
-                log.info("key file has another key", extra=fields(account=self._account.name, file=path.name))
+                log.info("key file has a new key", extra=fields(account=self._account.name, file=path.name))
             self._key, self._good = key, True
         except ConfigError as error:
             self._good = False
-            if self._seen != before:
+            if self._file_state != before:
                 log.warning(
-                    "key file not read; the last good key stays in force",
+                    "key file not read; the last good key stays in use",
                     extra=fields(account=self._account.name, error=str(error)),
                 )
                 self._failed()
 
 
 def api_key(account: Account, monotonic: Callable[[], float], failed: Callable[[], None]) -> FileKey[Secret]:
-    """The account's API key."""
+    """Return the account's API key."""
     return FileKey(account, account.api_key_file, account.api_key(), resolve_key, monotonic=monotonic, failed=failed)
 
 
 def webhook_key(account: Account, monotonic: Callable[[], float], failed: Callable[[], None]) -> FileKey[bytes | None]:
-    """The public key of the account's webhooks; None: it takes no signed ones."""
+    """Return the public key of the account's webhooks, whose value is None if signed webhooks are not accepted."""
     return FileKey(
         account,
         account.webhook_public_key_file,
@@ -89,12 +97,3 @@ def webhook_key(account: Account, monotonic: Callable[[], float], failed: Callab
         monotonic=monotonic,
         failed=failed,
     )
-
-
-def _state(path: Path) -> _State:
-    """What changes with the file: read before the file itself, so that no change goes unseen."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        return error.errno or 0
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,8 +1,8 @@
-"""The request budget of one account: when the next request may leave.
+"""The request rate of one account: when the next request may leave.
 
-Owns one schedule of slots, fed by the configured rate and by what the API says about its quota; refuses to know
-sockets, tasks or the clock (`now`, monotonic seconds, is passed in). The surprising fact: answers arrive late, so what
-the API calls `remaining` doesn't count the requests under way; the pacer does, and believes the smaller number.
+One schedule of slots follows the configured rate and the quota that the API reports. Time is an argument (`now`,
+monotonic seconds); nothing here sleeps. Answers arrive late, so the quota that the API calls `remaining` doesn't count
+the requests under way. The pacer counts them, and goes by the smaller number.
 """
 
 import math
@@ -11,37 +11,36 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 HOLD_SECONDS_MAX = 300.0
-"""The longest stop that one answer can impose; after it a single request finds out whether the API still means it."""
+"""The longest stop that one answer can impose; after it a single request finds out whether the stop still holds."""
 
 HOLD_SECONDS_DEFAULT = 1.0
-"""How long a 429 stops the account when it doesn't say for how long: the first step of Telnyx's advised back-off."""
+"""How long a 429 without a wait stops the account: the first step of the back-off that Telnyx advises."""
 
 WINDOW_SECONDS_MAX = 86_400.0
-"""A reset further away than a day is no number of seconds (other APIs send the time of day there) and is ignored."""
+"""A reset further away than a day is ignored: it is no number of seconds (some APIs send a time of day)."""
 
 WINDOW_SLACK_SECONDS = 1.0
-"""Resets are whole seconds: two that differ by less speak of the same window."""
+"""Resets are whole seconds, so two that differ by no more are of the same window."""
 
 LOW_SHARE = 0.25
-"""Below this share of the limit the rest of the quota is spread over the rest of the window."""
+"""Below this share of its limit the rest of the quota is spread over the rest of the window."""
 
 EARLY_SECONDS = 0.001
-"""A sleeper may wake this much early without being sent back."""
+"""A sleep may end this much early and its slot still counts."""
 
 
 class Pacer:
-    """Spreads the requests of one account; every answer must be shown to it."""
+    """Spreads the requests of one account over time; learns from every answer."""
 
     def __init__(self, requests_per_second: float, max_in_flight: int) -> None:
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight must be at least 1, got {max_in_flight}")
         self.max_in_flight = max_in_flight
         self.quota_limit: int | None = None
-        """As the API said last; None until it does."""
         self.quota_remaining: int | None = None
-        """As the API said last; None until it does."""
+        """Both as the API reported them last; None until it does."""
         self.throttled_seconds = 0.0
-        """What requests waited in all, for the rate, the quota and after 429s."""
+        """Total time that requests waited for the rate, the quota and after 429s."""
         self._next_slot = -math.inf
         self._held_until = -math.inf
         self._window_end = -math.inf
@@ -49,20 +48,20 @@ class Pacer:
         self.set_rate(requests_per_second)
 
     def set_rate(self, requests_per_second: float) -> None:
-        """Change the rate; slots that are taken stay taken."""
+        """Change the rate; reserved slots stay reserved."""
         if not 0 < requests_per_second < math.inf:
             raise ValueError(f"requests_per_second must be above 0, got {requests_per_second}")
         self._interval = 1 / requests_per_second
         self.burst = max(1, min(self.max_in_flight, int(requests_per_second)))
-        """How many requests may leave at once after a pause: a second's worth, or as many as may be in flight."""
+        """Requests that may leave at once after a pause: a second's worth, but no more than may be in flight."""
 
     @property
     def wait_seconds_max(self) -> float:
-        """No wait is longer: a full hold, then everybody who may be in flight ahead, at the slowest pace."""
+        """The longest possible wait: a full hold, then all that may be in flight ahead, at the slowest pace."""
         return HOLD_SECONDS_MAX + self.max_in_flight * self._interval_max
 
     def reserve(self, now: float) -> float:
-        """Take the next slot; the answer is how many seconds to wait for it."""
+        """Reserve the next slot; return the seconds to wait for it."""
         slot = self._slot(now)
         self._next_slot = slot + self._distance(slot)
         self._quota_left -= 1
@@ -71,7 +70,7 @@ class Pacer:
         return wait
 
     def wait(self, now: float) -> float:
-        """How long the next slot would have to be waited for; it stays free."""
+        """Return the seconds to wait for the next slot, without reserving it."""
         return max(0.0, self._slot(now) - now)
 
     def _slot(self, now: float) -> float:
@@ -81,30 +80,29 @@ class Pacer:
         return min(slot, now + self.wait_seconds_max)
 
     def held(self, now: float) -> bool:
-        """Whether a 429 stops the account: who slept through its arrival must reserve again."""
+        """Return whether a 429 stops the account; a request that slept while it arrived must reserve again."""
         return now < self._held_until - EARLY_SECONDS
 
-    def saw(self, headers: Mapping[str, str], status: int, now: float) -> None:
-        """Learn from an answer; `headers` by lower-case name. What can't be understood there is ignored."""
+    def learn(self, headers: Mapping[str, str], status: int, now: float) -> None:
+        """Learn from an answer; `headers` are by lower-case name, and unreadable ones are ignored."""
         limit, remaining = _count(headers.get("x-ratelimit-limit")), _count(headers.get("x-ratelimit-remaining"))
         if limit is not None:
             self.quota_limit = limit
         if remaining is not None:
             self.quota_remaining = remaining
-            self._learn_window(remaining, now + _window_seconds(headers.get("x-ratelimit-reset")), now)
+            reset = _seconds(headers.get("x-ratelimit-reset"))
+            end = now + (reset if reset is not None and reset <= WINDOW_SECONDS_MAX else 0.0)  # 0: the window is over
+            if now < self._window_end and abs(end - self._window_end) <= WINDOW_SLACK_SECONDS:
+                self._quota_left = min(self._quota_left, remaining)
+            else:
+                self._quota_left, self._window_end = remaining, end
         if status == 429:  # noqa: PLR2004 - the status that means it
             stop = retry_after_seconds(headers)
             stop = HOLD_SECONDS_DEFAULT if stop is None else min(stop, HOLD_SECONDS_MAX)
             self._held_until = max(self._held_until, now + stop)
 
-    def _learn_window(self, remaining: int, end: float, now: float) -> None:
-        if now < self._window_end and abs(end - self._window_end) <= WINDOW_SLACK_SECONDS:
-            self._quota_left = min(self._quota_left, remaining)
-        else:
-            self._quota_left, self._window_end = remaining, end
-
     def _distance(self, slot: float) -> float:
-        """From one slot to the next: the rate's, or wider while the quota runs low."""
+        """Return the seconds from one slot to the next: by the rate, or more while the quota runs low."""
         low = self.quota_limit is None or self._quota_left < self.quota_limit * LOW_SHARE
         if slot >= self._window_end or not low:
             return self._interval
@@ -113,14 +111,14 @@ class Pacer:
 
     @property
     def _interval_max(self) -> float:
-        """The slowest pace: all that may be in flight get their turn within one longest hold."""
+        """The slowest pace: all requests that may be in flight leave within one longest hold."""
         return max(self._interval, HOLD_SECONDS_MAX / self.max_in_flight)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """What an answer asks to wait (`retry-after-ms`, `retry-after` in seconds or as a date); None if it doesn't say.
+    """Return the wait that an answer asks for (`retry-after-ms`, or `retry-after` in seconds or as a date), if any.
 
-    A date is measured from the answer's own `date`: the server's clock against itself, not against ours.
+    A date is measured from the answer's own `date`, so that the exporter's clock doesn't matter.
     """
     milliseconds = _seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -131,12 +129,6 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
         return seconds
     until, since = _date(asked), _date(headers.get("date"))
     return max(0.0, (until - since).total_seconds()) if until and since else None
-
-
-def _window_seconds(text: str | None) -> float:
-    """0, a window that is over, where no believable reset is given."""
-    seconds = _seconds(text)
-    return seconds if seconds is not None and seconds <= WINDOW_SECONDS_MAX else 0.0
 
 
 def _count(text: str | None) -> int | None:
@@ -155,6 +147,6 @@ def _seconds(text: str | None) -> float | None:
 def _date(text: str | None) -> datetime | None:
     try:
         date = parsedate_to_datetime(text or "")
-    except (ValueError, TypeError, IndexError, OverflowError):  # TypeError: what the parser of old Pythons lets out
+    except (ValueError, TypeError, IndexError, OverflowError):  # TypeError: from older Pythons
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,8 +1,7 @@
-"""How requests travel: an `httpx.AsyncBaseTransport` carried by libcurl.
+"""Carry requests by libcurl, as an `httpx.AsyncBaseTransport`.
 
-Owns connections, certificates and the translation of curl's errors into httpx's; knows no key and no status. The
-surprising fact: httpx's own transport looks at every connection on every request, and with 50 in flight takes more than
-ten times the CPU of this one (docs/dependencies.md has the figures).
+Handles connections, certificates and the translation of curl's errors into httpx's. httpx's own transport examines
+every connection on every request, and with 50 in flight takes more than ten times the CPU (docs/dependencies.md).
 """
 
 import asyncio
@@ -19,9 +18,9 @@ import pycurl
 from exporter.core.errors import ConfigError
 
 KEEPALIVE_SECONDS = 60
-"""Idle connections outlive the usual pause between two ticks: a TLS handshake costs more than the request behind it."""
+"""Idle connections outlive the usual pause between two ticks, because a TLS handshake costs more than a request."""
 PART_BYTES = 262_144
-"""A longer body is handed on in parts while it arrives, so that its reader can give it up."""
+"""A longer body is passed on in parts while it arrives, so that its reader can give it up."""
 
 CURL_ERRORS: Mapping[int, type[httpx.TransportError]] = {
     pycurl.E_COULDNT_RESOLVE_HOST: httpx.ConnectError,
@@ -29,9 +28,9 @@ CURL_ERRORS: Mapping[int, type[httpx.TransportError]] = {
     pycurl.E_OPERATION_TIMEDOUT: httpx.ConnectTimeout,
     pycurl.E_SEND_ERROR: httpx.WriteError,
     pycurl.E_UNSUPPORTED_PROTOCOL: httpx.RemoteProtocolError,
-    pycurl.E_FTP_WEIRD_SERVER_REPLY: httpx.RemoteProtocolError,  # what it says of HTTP as well
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: httpx.RemoteProtocolError,  # curl's code for a malformed HTTP answer too
 }
-"""What curl's errors are called in httpx's words; all others are a ReadError."""
+"""curl's errors as httpx's; all others become a ReadError."""
 
 TLS_ERRORS = frozenset(
     {
@@ -44,11 +43,11 @@ TLS_ERRORS = frozenset(
         pycurl.E_SSL_ISSUER_ERROR,
     }
 )
-"""Nobody is there whom one could trust: a ConnectError, and an `ssl.SSLError` is its cause."""
+"""The server can't be trusted: these become a ConnectError with an `ssl.SSLError` as its cause."""
 
 
-class _Answer(httpx.AsyncByteStream):
-    """One request on its way, and what has arrived of its answer."""
+class _CurlStream(httpx.AsyncByteStream):
+    """A running request, and the part of its answer that has arrived."""
 
     def __init__(self, handle: pycurl.Curl, multi: pycurl.AsyncCurlMulti, idle: list[pycurl.Curl]) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
@@ -57,16 +56,17 @@ class _Answer(httpx.AsyncByteStream):
         self._size = 0
         self._handle, self._multi, self._idle = handle, multi, idle
         self._ended = False
-        self._news = asyncio.get_running_loop().create_future()
+        self._arrived = asyncio.get_running_loop().create_future()
+        """Done when the answer is complete or more than PART_BYTES have arrived."""
         handle.setopt(pycurl.HEADERFUNCTION, self._head)
         handle.setopt(pycurl.WRITEFUNCTION, self._body)
         self._transfer = multi.add_handle(handle)
-        self._transfer.add_done_callback(self._tell)
+        self._transfer.add_done_callback(self._notify)
 
     async def status(self) -> int:
-        """Once the answer is complete, or the first part of a long one; raises if it broke before its body."""
+        """Return the status once the answer, or a first part of its body, is there; raise if it broke before that."""
         try:
-            await self._news
+            await self._arrived
         except asyncio.CancelledError:
             self._end()
             raise
@@ -84,27 +84,25 @@ class _Answer(httpx.AsyncByteStream):
             if self._transfer.done():
                 self._check()
                 raise StopAsyncIteration
-            self._news = asyncio.get_running_loop().create_future()
-            await self._news
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
         parts, self._parts, self._size = self._parts, [], 0
         return b"".join(parts)
 
     async def aclose(self) -> None:
-        """Give up what hasn't arrived yet."""
+        """Give up the rest of the body."""
         self._end()
 
     def _end(self) -> None:
-        """Give the handle back; the connection of one that hasn't come to its end is closed."""
+        """Give the handle back; if the transfer is unfinished, its connection is closed."""
         if self._ended:
             return
         self._ended = True
-        if self._transfer.done():  # after pycurl's own callback, which would take the handle's next transfer for this
-            self._transfer.add_done_callback(self._hand_back)
+        if self._transfer.done():
+            # By a callback, so that it comes after pycurl's own, which would otherwise end the handle's next transfer.
+            self._transfer.add_done_callback(lambda _: self._idle.append(self._handle))
         else:
             self._multi.remove_handle(self._handle)
-
-    def _hand_back(self, _: object) -> None:
-        self._idle.append(self._handle)
 
     def _check(self) -> None:
         if self._transfer.cancelled():
@@ -116,10 +114,10 @@ class _Answer(httpx.AsyncByteStream):
     # Called by curl
 
     def _head(self, line: bytes) -> None:
-        if line.startswith(b"HTTP/"):  # of the answer, or of one that only says that there will be one
+        if line.startswith(b"HTTP/"):  # a status line; an earlier one was that of an interim answer (1xx)
             self.headers.clear()
             self._head_ended = False
-        elif not self._head_ended:  # else it is of a trailer
+        elif not self._head_ended:  # else the line belongs to a trailer
             name, colon, value = line.partition(b":")
             if colon:
                 self.headers.append((name, value.strip()))
@@ -129,29 +127,26 @@ class _Answer(httpx.AsyncByteStream):
         self._parts.append(part)
         self._size += len(part)
         if self._size > PART_BYTES:
-            self._tell()
+            self._notify()
 
-    def _tell(self, _: object = None) -> None:
-        if not self._news.done():
-            self._news.set_result(None)
+    def _notify(self, _: object = None) -> None:
+        if not self._arrived.done():
+            self._arrived.set_result(None)
 
 
-def _translated(code: int, told: str) -> httpx.TransportError:
+def _translated(code: int, message: str) -> httpx.TransportError:
     if code not in TLS_ERRORS:
-        return CURL_ERRORS.get(code, httpx.ReadError)(told)
-    failure = httpx.ConnectError(told)
-    failure.__cause__ = ssl.SSLError(code, told)
+        return CURL_ERRORS.get(code, httpx.ReadError)(message)
+    failure = httpx.ConnectError(message)
+    failure.__cause__ = ssl.SSLError(code, message)
     return failure
 
 
 class CurlTransport(httpx.AsyncBaseTransport):
-    """Carries requests as they are: no cookies, no redirects, no proxy, no rewritten URLs, no time-outs of its own.
-
-    Nor bodies: all that is asked is a GET.
-    """
+    """Sends GET requests as they are: no cookies, redirects, proxy, rewritten URLs or timeouts of its own."""
 
     def __init__(self, trusted: Mapping[int, str], max_connections: int) -> None:
-        """`trusted` are curl's options that name the certificate authorities."""
+        """`trusted` has curl's options that name the certificate authorities."""
         self._trusted = trusted
         self._multi = pycurl.AsyncCurlMulti()
         self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, max_connections)
@@ -162,7 +157,7 @@ class CurlTransport(httpx.AsyncBaseTransport):
         handle = self._idle.pop() if self._idle else self._opened()
         handle.setopt(pycurl.URL, _url(request))
         handle.setopt(pycurl.HTTPHEADER, [b"%b: %b" % header for header in request.headers.raw])
-        answer = _Answer(handle, self._multi, self._idle)
+        answer = _CurlStream(handle, self._multi, self._idle)
         status = await answer.status()
         return httpx.Response(status, headers=answer.headers, stream=answer)
 
@@ -174,7 +169,7 @@ class CurlTransport(httpx.AsyncBaseTransport):
             if option in self._trusted:
                 handle.setopt(option, self._trusted[option])
             else:
-                handle.unsetopt(option)  # or the library's own would be trusted as well
+                handle.unsetopt(option)  # else curl's built-in authorities would be trusted too
         return handle
 
     async def aclose(self) -> None:
@@ -189,21 +184,20 @@ OPTIONS: Mapping[int, object] = {
     pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
     pycurl.PROXY: "",
 }
-"""What is not as curl has it by itself."""
+"""Options that differ from curl's defaults."""
 
 
 def _url(request: httpx.Request) -> bytes:
-    """A `target` replaces path and query, as with httpx's own transport."""
+    """Return the URL; the extension `target` replaces its path and query, as in httpx's own transport."""
     target: bytes = request.extensions.get("target", request.url.raw_path)
     return b"%b://%b%b" % (request.url.raw_scheme, request.url.netloc, target)
 
 
 def open_transport(ca_file: Path | None, max_connections: int) -> httpx.AsyncBaseTransport:
-    """The transport for one account.
+    """Return the transport for one account; certificates are always verified.
 
-    `ca_file` (PEM) replaces the public roots, as curl's --cacert and requests' verify do: whoever names a file trusts
-    that and nothing else. Without it SSL_CERT_FILE or SSL_CERT_DIR counts, else certifi. Verification cannot be
-    switched off. Raises ConfigError when the file cannot be used.
+    `ca_file` (PEM) replaces the public authorities, as curl's --cacert does. Without it SSL_CERT_FILE or SSL_CERT_DIR
+    counts, else certifi. Raises ConfigError if the file can't be used.
     """
     if ca_file is not None:
         try:
@@ -212,11 +206,7 @@ def open_transport(ca_file: Path | None, max_connections: int) -> httpx.AsyncBas
             problem = f"cannot read certificates from {ca_file}: {error}; expected a file with PEM certificates"
             raise ConfigError("accounts[].ca_file", problem) from error
         return CurlTransport({pycurl.CAINFO: str(ca_file)}, max_connections)
-    return CurlTransport(_public_roots(), max_connections)
-
-
-def _public_roots() -> Mapping[int, str]:
     for variable, option in (("SSL_CERT_FILE", pycurl.CAINFO), ("SSL_CERT_DIR", pycurl.CAPATH)):
         if os.environ.get(variable):
-            return {option: os.environ[variable]}
-    return {pycurl.CAINFO: certifi.where()}
+            return CurlTransport({option: os.environ[variable]}, max_connections)
+    return CurlTransport({pycurl.CAINFO: certifi.where()}, max_connections)

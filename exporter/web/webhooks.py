@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from exporter.core.errors import LedgerError, Rejected
 from exporter.core.model import UNKNOWN
 from exporter.log import fields
-from exporter.sources.replays import Place, ReplayWindow
+from exporter.sources.replays import ReplayWindow, WebhookId
 from exporter.sources.webhooks import Webhook, read, verify
 from exporter.web.uploads import DEFAULT_LIMITS, UploadLimits, Uploads
 
@@ -88,7 +88,7 @@ class WebhookRoutes:
         self._refused = refused
         self._uploads = Uploads(limits)
         self._replays = ReplayWindow()
-        self._under_way: dict[Place, asyncio.Task[None]] = {}
+        self._under_way: dict[WebhookId, asyncio.Task[None]] = {}
         self._closed = False
         self.waiting = 0
         """Senders that wait for their answer, from the last byte of their body on; other threads may read it."""
@@ -173,7 +173,7 @@ class WebhookRoutes:
         except TimeoutError:
             raise Rejected("unavailable") from None
 
-    async def _keep(self, place: Place, webhook: Webhook, now: float) -> None:
+    async def _keep(self, place: WebhookId, webhook: Webhook, now: float) -> None:
         """Remembered only once it is durable: what failed is taken when it is sent again."""
         account, _ = place
         try:

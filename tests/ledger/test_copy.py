@@ -1,4 +1,4 @@
-"""`ledger copy`: a ledger moves between SQLite and PostgreSQL, whole, exact, and in the end only."""
+"""`ledger copy`: a ledger moves between SQLite and PostgreSQL, complete and exact, or not at all."""
 
 import json
 import subprocess
@@ -51,14 +51,14 @@ def ends(request: pytest.FixtureRequest, file: str, database: str, tmp_path: Pat
 
 
 def fill(url: str) -> None:
-    """Two writers, one after the other: sessions in all states, unpriced, amended and vanished events, histograms."""
+    """Write a ledger by two writers in turn: sessions in all states, unpriced, amended, vanished events, histograms."""
     for writer in (1, 2):
         with closing(opened(url)) as ledger:
             refs = [SessionRef("main", "call-session", f"{writer}-{number}") for number in range(SESSIONS)]
             ledger.follow(refs, "file", 1000.0 * writer)
             first = ledger.claim(1000.0 * writer, {"main": SESSIONS})
             ledger.commit([poll(claim, _tree(claim.ref.event_id, place), 1100.0) for place, claim in enumerate(first)])
-            ledger.claim(10_000.0, {"main": 2})  # by somebody who dies
+            ledger.claim(10_000.0, {"main": 2})  # by a process that dies
             for now in (10_000.0 + writer, 90_000.0 + writer):
                 again = ledger.claim(now, {"main": SESSIONS})
                 ledger.commit([poll(claim, _tree(claim.ref.event_id, place), now) for place, claim in enumerate(again)])
@@ -73,7 +73,7 @@ def _tree(name: str, place: int) -> dict[str, Any] | None:
 
 
 def state(url: str) -> dict[str, Any]:
-    """All that is in a ledger, but for who wrote it and what was claimed; writers' parts are added up."""
+    """Return all that a ledger holds, without writers and claims; writers' parts are added up."""
     with closing(opened(url)) as ledger:
         held: dict[str, Any] = {"totals": {(total.family, total.labels): total for total in ledger.totals()}}
     with open_original(url) as connection:
@@ -91,12 +91,12 @@ def state(url: str) -> dict[str, Any]:
 
 
 def _amount(value: object) -> object:
-    """PostgreSQL's amounts as SQLite has them."""
+    """Return PostgreSQL's amounts as SQLite has them."""
     return amount_text(value) if isinstance(value, Decimal) else value
 
 
 def test_a_copy_holds_the_same(ends: tuple[str, str]) -> None:
-    """Every table, the marks of what was shown, money to the last digit, the ledger's id."""
+    """Every table, which series are exposed, money to the last digit, the ledger's id."""
     source, target = ends
     fill(source)
     told: list[CopyReport] = []
@@ -108,8 +108,8 @@ def test_a_copy_holds_the_same(ends: tuple[str, str]) -> None:
         assert {total.exposed for total in copied.totals()} == {True, False}
 
 
-def test_a_copy_goes_on(ends: tuple[str, str]) -> None:
-    """Numbers follow those of the original, nothing is claimed, and what was booked is not booked again."""
+def test_a_copy_can_be_used(ends: tuple[str, str]) -> None:
+    """Ids and claims continue after the original's, nothing is claimed, and nothing is booked twice."""
     source, target = ends
     fill(source)
     copy(source, target, lambda _: None)
@@ -138,7 +138,7 @@ BY_ONE = dedent("""
 
 
 def interrupted(source: str, target: str, after: str) -> None:
-    """A copy, killed some time after a table was done."""
+    """Start a copy, and kill it some time after it has copied a table."""
     command = [sys.executable, "-c", BY_ONE, source, target]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as copying:
         assert copying.stdout is not None
@@ -149,8 +149,8 @@ def interrupted(source: str, target: str, after: str) -> None:
 
 
 @pytest.mark.parametrize("after", ["spend", "sessions"])
-def test_a_killed_copy_is_taken_up_again(ends: tuple[str, str], after: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No exporter opens it meanwhile; the second attempt finds what the first one left, and ends with the same."""
+def test_a_killed_copy_is_resumed(ends: tuple[str, str], after: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No exporter opens it meanwhile; the second attempt finds the rows of the first one, and completes them."""
     source, target = ends
     fill(source)
     interrupted(source, target, after)
@@ -164,7 +164,7 @@ def test_a_killed_copy_is_taken_up_again(ends: tuple[str, str], after: str, caps
 
 
 def test_half_a_copy_belongs_to_its_original(ends: tuple[str, str], tmp_path: Path) -> None:
-    """It is not filled up from another ledger, nor from its own after that was used again."""
+    """It is not completed from another ledger, nor from its own after that was used again."""
     source, target = ends
     fill(source)
     interrupted(source, target, "sessions")
@@ -180,7 +180,7 @@ def test_half_a_copy_belongs_to_its_original(ends: tuple[str, str], tmp_path: Pa
         copy(target, f"sqlite:///{tmp_path / 'third.sqlite'}", lambda _: None)
 
 
-def test_what_differs_is_found(file: str, database: str) -> None:
+def test_a_difference_is_found(file: str, database: str) -> None:
     """A single digit is enough, and the copy stays unusable."""
     fill(file)
     interrupted(file, database, "events")
@@ -195,7 +195,7 @@ def test_what_differs_is_found(file: str, database: str) -> None:
 
 
 def test_no_exporter_runs_meanwhile(file: str, database: str) -> None:
-    """Whoever has the ledger at either end is to be stopped first; a copy being made keeps exporters from starting."""
+    """An exporter at either end must be stopped first; during a copy none can start."""
     fill(file)
     with closing(opened(database)), pytest.raises(LedgerError, match=r"in use by 1 exporter\(s\)"):
         copy(file, database, lambda _: None)

@@ -1,4 +1,4 @@
-"""The file below the ledger fails in every way a file can: nothing is lost, it is said, and it heals by itself."""
+"""The ledger's file fails in every way a file can: the exporter reports it, loses nothing, and recovers by itself."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def ext4(tmp_path: Path) -> Iterator[Path]:
-    """A file system that can turn on its users; the image of 32 MB is sparse."""
+    """A file system that can fail; its image of 32 MB is sparse."""
     image, folder = tmp_path / "image", tmp_path / "ext4"
     with image.open("wb") as file:
         file.truncate(32 * 2**20)
@@ -62,7 +62,7 @@ def mount_ext4(image: Path, folder: Path) -> None:
 
 @contextmanager
 def full(folder: Path) -> Iterator[None]:
-    """No byte is free as long as the block lasts."""
+    """Fill the disk for the block."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         try:
@@ -76,7 +76,7 @@ def full(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def busy(folder: Path) -> Iterator[None]:
-    """Somebody else holds SQLite's write lock."""
+    """Hold SQLite's write lock for the block."""
     other = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     yield
@@ -86,7 +86,7 @@ def busy(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def immutable(folder: Path) -> Iterator[None]:
-    """The files refuse every write, also of who has them open already; reading goes on."""
+    """Make the files refuse every write, also through open descriptors; reads still work."""
     files = [folder / "ledger.sqlite", folder / "ledger.sqlite-wal"]
     subprocess.run(["chattr", "+i", *files], check=True)
     yield
@@ -94,7 +94,7 @@ def immutable(folder: Path) -> Iterator[None]:
 
 
 def break_down(folder: Path) -> None:
-    """Have the kernel find an error in the file system: read-only from now on, whatever is open."""
+    """Make the kernel find an error in the file system: it is read-only from now on."""
     device = folder.stat().st_dev
     name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
     Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("an error of the test's own\n")
@@ -119,14 +119,14 @@ FAULTS: dict[str, tuple[str, Fault, str]] = {
     "busy": ("small_disk", busy, "database is locked"),
     "writes refused": ("ext4", immutable, "disk I/O error: Operation not permitted"),
 }
-"""On which file system, what happens, and what is said of it."""
+"""The file system, what fails, and the error."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_exporter_waits_for_the_disk_and_loses_nothing(
     request: pytest.FixtureRequest, simulated: Running, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
-    """While it can't book it is unready and counts the failures; afterwards it is exact, by itself."""
+    """It is unready and counts the failures while it can't book; afterwards it is exact."""
     disk, lasting, reason = FAULTS[fault]
     folder = request.getfixturevalue(disk)
 
@@ -142,10 +142,10 @@ def test_the_exporter_waits_for_the_disk_and_loses_nothing(
     assert logged(caplog) == [f"{folder / 'ledger.sqlite'}: {reason}"]
 
 
-def test_a_file_system_that_breaks_down_is_said_and_the_next_start_has_it_all(
+def test_a_broken_file_system_is_reported_and_nothing_is_lost(
     ext4: Path, simulated: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The kernel makes it read-only under the running exporter; it can be written again only once it was unmounted."""
+    """The kernel makes it read-only under the running exporter, until it is mounted again."""
     reason = "disk I/O error: Read-only file system"
 
     async def until_it_breaks() -> Samples:
@@ -167,7 +167,7 @@ def test_a_file_system_that_breaks_down_is_said_and_the_next_start_has_it_all(
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the ledger's failures were said to be; each only as it begins."""
+    """Return the logged ledger failures; each is logged once."""
     return [
         record.__dict__["fields"]["error"]
         for record in caplog.records
@@ -176,7 +176,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def spent(exporter: Exporting) -> Samples:
-    """Two hours of sessions, booked."""
+    """Book two hours of sessions."""
     exporter.simulated.clock.step(2 * HOUR)
     await exporter.follow_begun()
     await exporter.drained()
@@ -184,7 +184,7 @@ async def spent(exporter: Exporting) -> Samples:
 
 
 async def can_not_book(exporter: Exporting, before: Samples, reason: str) -> None:
-    """An hour in which the ledger can't be written: said, counted, and nothing is shown that isn't durable."""
+    """Spend an hour without writes: failures are logged and counted, and only durable values are shown."""
     exporter.simulated.clock.step(HOUR)
     await exporter.until(lambda: unready(exporter))
     await exporter.until(lambda: said(exporter))
@@ -194,8 +194,8 @@ async def can_not_book(exporter: Exporting, before: Samples, reason: str) -> Non
 
 
 async def exact(exporter: Exporting, before: Samples) -> None:
-    """What is shown is the truth, and more than before."""
-    exporter.simulated.clock.step(LONGEST_SECONDS)  # every live session is looked at once more
+    """Check that the metrics are the truth, and more than before."""
+    exporter.simulated.clock.step(LONGEST_SECONDS)  # every live session is polled once more
     await exporter.follow_begun()
     await exporter.drained()
     truth = await exporter.truth()
@@ -217,7 +217,7 @@ async def ready(exporter: Exporting) -> bool:
 
 
 def test_a_removed_file_is_written_again_complete(tmp_path: Path) -> None:
-    """Deleting the ledger under a running exporter costs nothing: what is open is written back for the next start."""
+    """A ledger that is deleted under a running exporter is written again from its open connection."""
     path = tmp_path / "l.sqlite"
     ledger = opened(path)
     ledger.follow([ref("s")], "file", 0.0)
@@ -234,7 +234,7 @@ def test_a_removed_file_is_written_again_complete(tmp_path: Path) -> None:
 
 
 def test_a_removed_folder_is_waited_for(tmp_path: Path) -> None:
-    """Without its folder the ledger says so; when the folder is back, so is everything that was booked."""
+    """Without its folder the ledger raises an error; when the folder is back, all that was booked is there."""
     folder = tmp_path / "data"
     folder.mkdir()
     ledger = opened(folder / "l.sqlite")
@@ -252,8 +252,8 @@ def test_a_removed_folder_is_waited_for(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_read_only_file_system_is_said(small_disk: Path) -> None:
-    """Nothing starts where nothing can be written; once it can, everything that was booked is there."""
+def test_a_read_only_file_system_is_reported(small_disk: Path) -> None:
+    """The exporter doesn't start on it; once it can be written, all that was booked is there."""
     path = small_disk / "l.sqlite"
     ledger = opened(path)
     ledger.follow([ref("s")], "file", 0.0)

@@ -10,7 +10,6 @@ from threading import Thread
 import psycopg
 import pytest
 
-from exporter.core.errors import LedgerTooNew
 from exporter.core.model import SessionRef
 from exporter.ledger import Ledger, snapshot
 from exporter.ledger.copy import copy
@@ -179,18 +178,6 @@ def test_a_replica_of_the_version_before_is_fenced(
     for ledger in found:
         ledger.follow([SessionRef("main", "call-session", "new")], "file", 1.0)
         ledger.close()
-
-
-def test_a_replica_refuses_the_tables_of_the_next_version(database: str, postgres: Postgres) -> None:
-    """As soon as an upgrade has taken its place among the writers."""
-    with closing(opened(database)) as ledger:
-        for statement in (
-            f"UPDATE meta SET value = '{SCHEMA_VERSION + 1}' WHERE key = 'schema_version'",
-            "UPDATE writers SET id = -id",
-        ):
-            postgres.execute(statement, database.rpartition("/")[2])
-        with pytest.raises(LedgerTooNew, match="newer version"):
-            ledger.follow([SessionRef("main", "call-session", "s")], "file", 0.0)
 
 
 def test_an_old_ledger_is_copied(v5: str, tmp_path: Path, postgres: Postgres) -> None:

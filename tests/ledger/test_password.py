@@ -1,4 +1,4 @@
-"""PostgreSQL's password: in a file of its own, read for each new connection, and shown nowhere."""
+"""PostgreSQL's password: read from its file for each new connection, and never shown."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -35,7 +35,7 @@ def opened(url: str, file: Path | None) -> Ledger:
 
 
 def test_another_password_needs_no_restart(guarded: str, postgres: Postgres, tmp_path: Path) -> None:
-    """The next connection is made with it, the exporter's as well as a page's."""
+    """The next connection uses it, the exporter's and a page's."""
     file = tmp_path / "password"
     file.write_text(f"{FIRST}\n")
     with closing(opened(guarded, file)) as ledger:
@@ -51,7 +51,7 @@ def test_another_password_needs_no_restart(guarded: str, postgres: Postgres, tmp
 
 @pytest.mark.parametrize("content", ["PASSWORD-wr0ng", "", None], ids=["wrong", "empty", "absent"])
 def test_a_bad_password_is_not_shown(guarded: str, tmp_path: Path, content: str | None) -> None:
-    """What is wrong is said, and where it is mended."""
+    """The error says what is wrong, and what to change."""
     file = tmp_path / "password"
     if content is not None:
         file.write_text(content)

@@ -1,4 +1,4 @@
-"""PostgreSQL as it can be met: behind a pooler, read-only, full, locked, gone for a moment. The exporter says so."""
+"""PostgreSQL behind a pooler, read-only, full, locked, or away for a moment: the exporter reports it and recovers."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ from exporter.ledger import open_existing, snapshot
 from exporter.ledger.sharing.leases import LeaseAnswer
 from exporter.ledger.views.listing import SessionQuery
 from tests.ledger.test_ledger import ALL, CALL, POLICY, SETTINGS, net, opened, poll, ref
-from tests.ledger.test_writers import Village, comes_to_rest, live_together, rising, run_out
+from tests.ledger.test_writers import SharedEvents, check_final_state, counters, end_leases, run_writers
 from tests.support.postgres import Bouncer, Postgres, running
 from tests.support.trees import node
 
@@ -30,26 +30,26 @@ def name_of(url: str) -> str:
 def test_a_pooler_may_give_each_transaction_another_connection(
     postgres: Postgres, pgbouncer: Bouncer, database: str
 ) -> None:
-    """Four writers through pgbouncer, which keeps nothing of a session: no counter falls, and all is exact."""
-    village = Village(4, 30, 30)
+    """Four writers through pgbouncer in transaction mode: no counter decreases, and all is exact."""
+    world = SharedEvents(4, 30, 30)
     through = pgbouncer.url(name_of(database))
 
     def watch() -> None:
         with closing(opened(through)) as ledger:
-            ledger.follow(village.refs, "file", 0.0)
-            before = rising(ledger)
+            ledger.follow(world.refs, "file", 0.0)
+            before = counters(ledger)
             for _ in range(50):
-                after = rising(ledger)
+                after = counters(ledger)
                 assert {row: value for row, value in before.items() if after[row] < value} == {}
                 before = after
 
-    lives = live_together(village, through, watch, 40)
-    assert [life.refused for life in lives] == [0] * len(lives)
-    comes_to_rest(postgres, village, through)
+    polling = run_writers(world, through, watch, 40)
+    assert [writer.refused for writer in polling] == [0] * len(polling)
+    check_final_state(postgres, world, through)
 
 
-def test_a_server_that_can_only_be_read_is_away(postgres: Postgres, database: str) -> None:
-    """As a standby is, or a primary that has just become one: what, and the cure; it goes on when it can be written."""
+def test_a_read_only_server_is_away(postgres: Postgres, database: str) -> None:
+    """Such as a standby: the error names the cure, and the ledger continues when the server accepts writes."""
     with closing(opened(database)) as ledger:
         ledger.follow([ref("s")], "file", 0.0)
         (claim,) = ledger.claim(0.0, ALL)
@@ -67,7 +67,7 @@ def test_a_server_that_can_only_be_read_is_away(postgres: Postgres, database: st
 
 
 def read_only(postgres: Postgres, word: str) -> None:
-    """For whoever is connected already, too; returns when the server has heard."""
+    """Set it for open connections too; return when the server has applied it."""
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {word}".encode())
@@ -82,13 +82,13 @@ def read_only(postgres: Postgres, word: str) -> None:
 
 @pytest.fixture
 def small() -> Iterator[Postgres]:
-    """A server with room for few."""
+    """A server with six connections."""
     with running(max_connections="6", superuser_reserved_connections="0") as server:
         yield server
 
 
 def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
-    """The message names both cures; nothing is lost, and it goes on by itself."""
+    """The error names both cures; nothing is lost, and the ledger continues by itself."""
     url = small.url(small.create_database())
     with ExitStack() as stack:
         others = [stack.enter_context(psycopg.connect(url)) for _ in range(6)]
@@ -107,15 +107,15 @@ def test_a_server_without_a_free_connection_is_away(small: Postgres) -> None:
         (("/ledger", "/elsewhere"), "has no such database; create it"),
     ],
 )
-def test_what_the_server_does_not_have_is_named(postgres: Postgres, change: tuple[str, str], told: str) -> None:
-    """A user is not taken for a database."""
+def test_an_unknown_user_or_database_is_named(postgres: Postgres, change: tuple[str, str], told: str) -> None:
+    """The error doesn't take a user for a database."""
     url = postgres.url("ledger").replace(*change)
     with pytest.raises(LedgerError, match=told):
         opened(url)
 
 
-def test_a_server_that_is_away_is_looked_for_once_by_each_call() -> None:
-    """Each look takes as long as all its hosts may take, and whoever asks the ledger waits for those before."""
+def test_each_call_tries_a_server_that_is_away_once() -> None:
+    """An attempt may take as long as all hosts together, and each call waits for those before it."""
     with running() as server:
         ledger = opened(f"{server.url(server.create_database())}?sslmode=disable&gssencmode=disable")
         server.stop("immediate")
@@ -137,7 +137,7 @@ def test_a_server_that_is_away_is_looked_for_once_by_each_call() -> None:
 
 
 def knocks(listener: socket.socket) -> int:
-    """How many have come; none is let in."""
+    """Return how many connections came; none is accepted."""
     count = 0
     with suppress(BlockingIOError):
         while True:
@@ -147,7 +147,7 @@ def knocks(listener: socket.socket) -> int:
 
 
 def test_a_connection_that_broke_while_idle_is_made_anew(postgres: Postgres, database: str) -> None:
-    """Nobody notices: neither whoever books, nor whoever reads, nor whoever gives a name to something new."""
+    """Neither booking, nor reading, nor a new label set fails."""
     with closing(opened(database)) as ledger:
         for number in range(3):
             ledger.follow([ref(f"{number}")], "file", float(number))
@@ -160,8 +160,8 @@ def test_a_connection_that_broke_while_idle_is_made_anew(postgres: Postgres, dat
         assert ledger.check() == []
 
 
-def test_a_lock_that_nobody_gives_back_is_said(postgres: Postgres, database: str) -> None:
-    """Polls wait, and the message says where to look; once it is gone all is booked."""
+def test_a_lock_that_is_never_released_is_reported(postgres: Postgres, database: str) -> None:
+    """Polls wait, and the error says where to look; without the lock all is booked."""
     with closing(opened(database)) as ledger, psycopg.connect(database) as other:
         ledger.follow([ref("s")], "file", 0.0)
         (claim,) = ledger.claim(0.0, ALL)
@@ -174,8 +174,8 @@ def test_a_lock_that_nobody_gives_back_is_said(postgres: Postgres, database: str
     assert postgres.execute("SELECT count(*) FROM events", name_of(database)) == [(3,)]
 
 
-def test_who_stands_still_while_it_asks_for_a_lease_keeps_nobody_waiting(database: str) -> None:
-    """Others have no answer then, at once, and ask again later; whoever holds the lease still does."""
+def test_a_process_that_stalls_while_it_acquires_a_lease_blocks_no_other(database: str) -> None:
+    """Others get None at once, and ask again later; the holder keeps the lease."""
     with closing(opened(database)) as ledger, psycopg.connect(database) as other:
         assert ledger.acquire_lease("exposition", 20.0) == LeaseAnswer(held=True, first=True)
         other.execute("SELECT 1 FROM leases WHERE name = 'exposition' FOR UPDATE")
@@ -184,8 +184,8 @@ def test_who_stands_still_while_it_asks_for_a_lease_keeps_nobody_waiting(databas
         assert ledger.acquire_lease("exposition", 20.0) == LeaseAnswer(held=True)
 
 
-def test_what_no_text_of_the_server_can_hold_is_booked_nonetheless(database: str) -> None:
-    """A NUL in an id is shown as another character; the event is the same one at the next poll."""
+def test_text_that_postgresql_can_not_store_is_replaced(database: str) -> None:
+    """A NUL in an id becomes another character; the next poll finds the same event."""
     named = SessionRef("main", "call-session", "a\0b")
     with closing(opened(database)) as ledger:
         ledger.follow([named, named], "file", 0.0)
@@ -199,8 +199,8 @@ def test_what_no_text_of_the_server_can_hold_is_booked_nonetheless(database: str
         assert [row.ref.event_id for row in view.sessions(SessionQuery()).rows] == ["a\ufffdb"]
 
 
-def test_a_database_of_something_else_is_left_alone(postgres: Postgres, database: str) -> None:
-    """A table of ours that isn't ours, or a ledger from the future."""
+def test_a_database_of_another_program_is_left_alone(postgres: Postgres, database: str) -> None:
+    """It has a table of the same name, or the ledger of a newer version."""
     name = name_of(database)
     postgres.execute("CREATE TABLE meta (key text, value text)", name)
     with pytest.raises(LedgerCorrupt, match="no ledger of this exporter"):
@@ -211,8 +211,8 @@ def test_a_database_of_something_else_is_left_alone(postgres: Postgres, database
     assert postgres.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name) == [(1,)]
 
 
-def test_what_looks_after_a_ledger_makes_none(postgres: Postgres, database: str) -> None:
-    """`ledger check` of another database than was meant says so, and leaves it as it is."""
+def test_a_command_creates_no_ledger(postgres: Postgres, database: str) -> None:
+    """`ledger check` of a wrong database raises an error, and leaves it as it is."""
     with pytest.raises(LedgerError, match="lacks a table of the ledger"):
         open_existing(database, POLICY, SETTINGS)
     assert postgres.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name_of(database)) == [(0,)]
@@ -220,8 +220,8 @@ def test_what_looks_after_a_ledger_makes_none(postgres: Postgres, database: str)
     open_existing(database, POLICY, SETTINGS).close()
 
 
-def test_a_writer_that_is_fenced_by_an_upgrade_goes_on_no_more(postgres: Postgres, database: str) -> None:
-    """What leads a ledger to a new form takes the place of all writers; those of the version before refuse it then."""
+def test_a_writer_that_an_upgrade_has_fenced_refuses_the_tables(postgres: Postgres, database: str) -> None:
+    """An upgrade removes all writers; a replica of the version before then finds a newer schema."""
     with closing(opened(database)) as ledger:
         ledger.follow([ref("s")], "file", 0.0)
         postgres.execute("UPDATE meta SET value = '999' WHERE key = 'schema_version'", name_of(database))
@@ -234,7 +234,7 @@ def test_a_writer_that_is_fenced_by_an_upgrade_goes_on_no_more(postgres: Postgre
 
 
 def test_claims_of_a_stopped_exporter_are_free_at_once(postgres: Postgres, database: str) -> None:
-    """Put back, not left to run out; one that somebody else has by now stays theirs."""
+    """Released claims don't have to run out; one that another process has by now stays with it."""
     with closing(opened(database)) as first, closing(opened(database)) as second:
         first.follow([ref("a"), ref("b")], "file", 0.0)
         claims = first.claim(0.0, ALL)
@@ -243,12 +243,12 @@ def test_claims_of_a_stopped_exporter_are_free_at_once(postgres: Postgres, datab
         first.release_claims(claims)
         assert [claim.ref for claim in first.claim(0.0, ALL)] == [claims[1].ref]
         second.commit([poll(again, CALL, 0.0)])
-        run_out(postgres, database)
+        end_leases(postgres, database)
         assert len(first.claim(1e6, ALL)) == 2
 
 
-def test_a_database_that_can_not_hold_all_text_is_refused(postgres: Postgres) -> None:
-    """Before anything is made in it; the message says how to create one that can."""
+def test_a_database_that_is_not_utf8_is_refused(postgres: Postgres) -> None:
+    """No table is created; the error says how to create a database."""
     postgres.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
     with pytest.raises(LedgerError, match="encoded in LATIN1; create it with ENCODING 'UTF8'"):
         opened(postgres.url("latin"))
@@ -256,7 +256,7 @@ def test_a_database_that_can_not_hold_all_text_is_refused(postgres: Postgres) ->
 
 
 def test_an_account_is_not_renamed_while_others_write(database: str) -> None:
-    """They would go on booking under its old name."""
+    """They would still book under the old name."""
     with closing(opened(database)) as ledger:
         ledger.follow([ref("s")], "file", 0.0)
         with closing(opened(database)), pytest.raises(LedgerLocked, match="other exporters use the ledger"):

@@ -26,7 +26,7 @@ SETTINGS = (
     "enable_seqscan = off",  # so that one stays only where no index will do, however small the table is here
 )
 SEEN_IN_VAIN = 500
-"""Rows that a statement may look at and leave; more would grow with the table."""
+"""Rows that a statement may read in vain; more would grow with the table."""
 SMALL = {"meta", "leases", "writers", "series", "totals", "label_sets", "session_groups", "claims"}
 """Tables whose size has a bound: by the configuration, or by the number of replicas."""
 
@@ -46,7 +46,7 @@ def explained(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def scans(server: Postgres, since: int) -> list[str]:
-    """The statements that read a large table from end to end since that place of the log."""
+    """Return the statements in the log since `since` that read a large table from end to end."""
     found = []
     for entry in re.split(r"(?m)^(?=\d{4}-)", server.log()[since:]):
         tables = {name for name in re.findall(r"Seq Scan on (\w+)", entry) if not name.startswith("pg_")} - SMALL
@@ -61,13 +61,13 @@ def refs(*numbers: int) -> list[SessionRef]:
 
 
 def known(number: int) -> DetailRecord:
-    """A detail record of a session that is followed."""
+    """Return a detail record of a known session."""
     ref = refs(number)[0]
     return DetailRecord(ref.record_type, ref.event_id, NOW, None, "USD", SessionNotice(ref))
 
 
 def poll_due(ledger: Ledger) -> None:
-    """A session that is due is polled: nothing is new; and one that is new: all is."""
+    """Poll due sessions in which nothing is new, and a new one."""
     new = SESSIONS + 1
     ledger.follow(refs(new), "file", NOW)
     claims = ledger.claim(NOW + 3600, {ledgers.ACCOUNT: 50})
@@ -108,7 +108,7 @@ DOINGS: dict[str, Callable[[Ledger], object]] = {
 
 @pytest.mark.parametrize("doing", DOINGS)
 def test_a_running_exporter_reads_no_large_table(explained: str, postgres: Postgres, doing: str) -> None:
-    """Whatever it does once a second or an hour is found by an index."""
+    """Each regular task finds its rows by an index."""
     since = len(postgres.log())
     with closing(open_ledger(explained, policy(Config()), TotalsSettings.of(Config()))) as ledger:
         DOINGS[doing](ledger)
@@ -131,7 +131,7 @@ LOOKS: dict[str, Callable[[Snapshot], object]] = {
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_page_reads_no_large_table(explained: str, postgres: Postgres, look: str) -> None:
-    """Whatever somebody looks for or sorts by."""
+    """With each filter and order."""
     since = len(postgres.log())
     with snapshot(explained) as view:
         LOOKS[look](view)

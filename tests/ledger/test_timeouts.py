@@ -1,4 +1,4 @@
-"""A server that stands still, its connections open, keeps nobody for ever: what is awaited for too long is given up."""
+"""A server that stalls with its connections open: an answer that takes too long is given up."""
 
 import os
 import signal
@@ -17,8 +17,8 @@ from tests.support.postgres import running
 pytestmark = pytest.mark.slow
 
 
-def test_a_server_that_stands_still_is_given_up() -> None:
-    """Each try ends, with what is the matter; once the server goes on, so does the ledger."""
+def test_a_stalled_server_is_given_up() -> None:
+    """Each attempt ends with an error; when the server works again, so does the ledger."""
     with running() as postgres:
         address = ServerAddress.of(postgres.url())
         with closing(Ledger(lambda image: PostgresEngine(address, image, 0.5), POLICY, SETTINGS)) as ledger:
@@ -27,7 +27,7 @@ def test_a_server_that_stands_still_is_given_up() -> None:
             try:
                 for process in still:
                     os.kill(process, signal.SIGSTOP)
-                for _ in range(2):  # the second has to make a connection first, which has a time-out of its own
+                for _ in range(2):  # the second has to connect first, which has a time-out of its own
                     with pytest.raises(LedgerError, match="can't be reached; polls wait until it can"):
                         ledger.put_meta("meanwhile", "1")
             finally:
@@ -37,8 +37,8 @@ def test_a_server_that_stands_still_is_given_up() -> None:
             assert (ledger.get_meta("before"), ledger.get_meta("after")) == ("1", "1")
 
 
-def test_what_is_answered_is_not_cut() -> None:
-    """However often something is awaited, as long as each answer comes in time."""
+def test_a_connection_that_answers_is_not_cut() -> None:
+    """However many answers there are, as long as each arrives in time."""
     left, right = os.pipe()
     patience = ServerTimeouts(0.2)
     try:

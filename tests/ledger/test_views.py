@@ -1,4 +1,4 @@
-"""The ledger as people look at it: lists are exact and whole, snapshots are consistent, failures are kept."""
+"""Views of the ledger: lists are exact and complete, snapshots are consistent, failures are kept."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def failure(reason: str, outcome: str = "failed") -> Poll:
 
 @pytest.fixture(scope="module")
 def listed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with what `fill` makes."""
+    """A file with the sessions of `fill`."""
     folder = tmp_path_factory.mktemp("listed")
     fill(ledger_in(folder))
     return folder / "ledger.sqlite"
@@ -60,7 +60,7 @@ def listed(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def fill(ledger: Ledger) -> None:
-    """Sessions of two accounts and record types in all states, with costs that no float tells apart."""
+    """Write sessions of two accounts and record types in all states, with costs that no float distinguishes."""
     for number, cost in enumerate(COSTS):
         account, kind = ("main", "other")[number % 2], ("call-session", "message")[number // 2 % 2]
         follow(ledger, SessionRef(account, kind, f"s{number}"), at=float(number))
@@ -75,7 +75,7 @@ def fill(ledger: Ledger) -> None:
 
 
 def walk(url: str, query: SessionQuery) -> list[SessionListRow]:
-    """All rows of a list, page by page."""
+    """Return all rows of a list, page by page."""
     rows: list[SessionListRow] = []
     with snapshot(url) as ledger:
         while True:
@@ -93,7 +93,7 @@ SORTS: tuple[Sort, ...] = ("changed", "events", "cost")
 
 
 def in_order(rows: list[SessionListRow], sort: Sort, *, down: bool) -> list[SessionListRow]:
-    """By the exact value and the number; those without one last."""
+    """Return the rows by exact value and number; those without a value last."""
 
     def value(row: SessionListRow) -> Decimal | float | None:
         if sort == "events":
@@ -108,7 +108,7 @@ def in_order(rows: list[SessionListRow], sort: Sort, *, down: bool) -> list[Sess
 
 @pytest.mark.parametrize("limit", [1, 3, 200])
 def test_lists_are_whole_and_in_exact_order(listed: str, limit: int) -> None:
-    """Whatever the order, filter and size of a page: each session once, in the order of exact values."""
+    """With each order, filter and page size: each session once, in the order of exact values."""
     everything = walk(listed, SessionQuery(limit=200))
     assert len(everything) == len(COSTS) + 2
     orders: tuple[Order, ...] = ("desc", "asc")
@@ -130,7 +130,7 @@ def test_lists_are_whole_and_in_exact_order(listed: str, limit: int) -> None:
 
 
 def test_a_list_by_cost_is_of_one_currency(listed: str) -> None:
-    """Without a choice it is the account's own; a session with costs in two currencies stands in both lists."""
+    """The default is the account's currency; a session with costs in two currencies is in both lists."""
     with snapshot(listed) as ledger:
         assert ledger.currencies() == ("EUR", "USD")
         assert ledger.sessions(SessionQuery(sort="cost", preferred=("USD",))).currency == "USD"
@@ -161,13 +161,13 @@ def test_what_is_typed_finds_ids_and_words(listed: str, text: str, found: list[s
 
 @given(st.lists(st.decimals(-(10**15), 10**15, places=12), min_size=2, max_size=10))
 def test_ranks_sort_as_amounts_do(amounts: list[Decimal]) -> None:
-    """Exactly, credits included, and no two amounts have one rank."""
+    """Exactly, credits included; no two amounts have the same rank."""
     assert sorted(amounts, key=rank) == sorted(amounts)
     assert len(set(map(rank, amounts))) == len(set(amounts))
 
 
 def test_a_snapshot_sees_only_what_was_committed_and_blocks_nobody(tmp_path: Path) -> None:
-    """A commit beside it neither waits nor shows; an uncommitted change shows to none."""
+    """A commit meanwhile doesn't wait and isn't visible; an uncommitted change is visible to none."""
     ledger = ledger_in(tmp_path)
     follow(ledger, SessionRef("main", "call-session", "a"))
     with snapshot(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as old:
@@ -186,7 +186,7 @@ def test_a_snapshot_sees_only_what_was_committed_and_blocks_nobody(tmp_path: Pat
 
 
 def test_what_is_no_ledger_is_an_error_with_a_reason(tmp_path: Path) -> None:
-    """A missing file is not made, and another version's is not guessed at."""
+    """A missing file is not created, and a ledger of another version is refused."""
     with pytest.raises(LedgerError, match="can't be read"), snapshot(f"sqlite:///{tmp_path / 'none.sqlite'}"):
         pass
     assert not (tmp_path / "none.sqlite").exists()
@@ -200,7 +200,7 @@ def test_what_is_no_ledger_is_an_error_with_a_reason(tmp_path: Path) -> None:
 
 
 def test_a_story_has_tree_polls_and_amendments(ledger_url: str) -> None:
-    """What was seen last, what was asked when, and what moved after it was booked."""
+    """The last tree, the polls, and the amendments."""
     ledger, ref = ledger_in(ledger_url), SessionRef("main", "call-session", "root")
     follow(ledger, ref)
     look(ledger, 0.0, {"root": CALL})
@@ -226,7 +226,7 @@ def test_a_story_has_tree_polls_and_amendments(ledger_url: str) -> None:
 
 
 def test_failed_polls_are_kept_longer_than_others(ledger_url: str) -> None:
-    """Of one session beside its last polls, of all sessions the last of each reason, with what was said."""
+    """Of one session beyond its last polls; of all sessions the last of each reason, with the error's text."""
     ledger, ref = ledger_in(ledger_url), SessionRef("main", "call-session", "root")
     follow(ledger, ref)
     look(ledger, 0.0, {}, failed={"root": failure("tree_unreadable")})
@@ -246,7 +246,7 @@ def test_failed_polls_are_kept_longer_than_others(ledger_url: str) -> None:
 
 
 def test_pruned_sessions_leave_the_lists(ledger_url: str) -> None:
-    """A forgotten session stands in no list, and its failures go with it; a renamed account's are found by its name."""
+    """A forgotten session and its failures are in no list; a renamed account is found by its new name."""
     ledger = ledger_in(ledger_url)
     follow(ledger, SessionRef("main", "call-session", "root"), SessionRef("main", "message", "gone"))
     look(ledger, 0.0, {"root": CALL}, failed={"gone": failure("bad_request", "denied")})
@@ -261,7 +261,7 @@ def test_pruned_sessions_leave_the_lists(ledger_url: str) -> None:
 
 
 def test_sessions_are_found_by_the_check_they_fail(ledger_url: str) -> None:
-    """Any check or one, also together with the beginning of an id and a filter."""
+    """By one check or any, also with the beginning of an id and a filter."""
     ledger = ledger_in(ledger_url)
     for number, failing in enumerate((["event_sum", "currency"], [], ["event_count"])):
         follow(ledger, SessionRef("main", "call-session", f"s{number}"), at=float(number))
@@ -280,7 +280,7 @@ def test_sessions_are_found_by_the_check_they_fail(ledger_url: str) -> None:
 
 
 def test_a_session_is_found_by_the_id_of_its_root_too(ledger_url: str) -> None:
-    """Exemplars name the root event, which may have another id than the one that is asked for."""
+    """Exemplars have the root event's id, which may differ from the id that is polled."""
     ledger = ledger_in(ledger_url)
     follow(ledger, SessionRef("main", "call-session", "asked"))
     look(ledger, 0.0, {"asked": CALL})
@@ -304,7 +304,7 @@ def test_a_session_is_found_by_the_id_of_its_root_too(ledger_url: str) -> None:
     ],
 )
 def test_the_audit_finds_sessions_in_a_wrong_place(tmp_path: Path, tampering: str) -> None:
-    """`ledger check` compares the lists with the sessions."""
+    """`ledger check` compares the session index with the sessions."""
     ledger = ledger_in(tmp_path)
     follow(ledger, SessionRef("main", "call-session", "root"))
     look(ledger, 5.0, {"root": CALL})

@@ -1,4 +1,4 @@
-"""The ledger's thread: who goes first, in which order results arrive, and its end."""
+"""The ledger's thread: the order of calls, the order of results, and its end."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from tests.ledger.test_ledger import opened
 
 
 def noting(order: list[Any], what: Any) -> Callable[[Ledger], None]:
-    """A call that notes when its turn was."""
+    """Return a call that records its turn."""
     return lambda _: order.append(what)
 
 
@@ -29,7 +29,7 @@ def with_thread(tmp_path: Path, scene: Callable[[LedgerWorker], Any]) -> None:
 
 
 def test_sightings_go_before_whatever_waits(tmp_path: Path) -> None:
-    """While one call is under way others queue up; the urgent ones run first, and each kind in its order."""
+    """While one call runs others queue up: the urgent ones run first, each kind in its order."""
 
     async def scene(thread: LedgerWorker) -> None:
         order, hold = list[str](), threading.Event()
@@ -47,7 +47,7 @@ def test_sightings_go_before_whatever_waits(tmp_path: Path) -> None:
 
 
 def test_results_are_shown_in_the_order_of_the_commits(tmp_path: Path) -> None:
-    """What one loop awaits and what another loop's calls tell arrives here as it was committed, however busy we are."""
+    """Results that this loop awaits and those that another loop's calls publish arrive in the order of commits."""
     shown, committed = list[int](), list[int]()
 
     def commit(_: Ledger) -> int:
@@ -73,7 +73,7 @@ def test_results_are_shown_in_the_order_of_the_commits(tmp_path: Path) -> None:
 
 
 def test_a_failing_call_fails_alone(tmp_path: Path) -> None:
-    """Whoever called hears of the error, and the thread goes on; one who has gone is passed over."""
+    """The caller gets the error, and the thread lives on; a cancelled call is skipped."""
 
     async def scene(thread: LedgerWorker) -> None:
         outcomes = await asyncio.gather(thread.run(lambda _: 1 // 0), thread.run(lambda _: 5), return_exceptions=True)
@@ -93,7 +93,7 @@ def test_a_failing_call_fails_alone(tmp_path: Path) -> None:
 
 
 def test_closing_finishes_what_waits(tmp_path: Path) -> None:
-    """What was asked for before the end is done before the ledger is closed."""
+    """Calls that wait are finished before the ledger is closed."""
 
     async def scene(thread: LedgerWorker) -> None:
         done = list[int]()

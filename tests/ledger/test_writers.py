@@ -1,4 +1,4 @@
-"""Several writers of one ledger at the same time: nothing is lost, nothing is booked twice, whoever is in whose way."""
+"""Several writers on one ledger at the same time: conflicts, broken connections and dead writers lose nothing."""
 
 import random
 import threading
@@ -34,7 +34,7 @@ def writers(url: str, count: int = WRITERS) -> Iterator[list[Ledger]]:
 
 
 def together(*works: Callable[[], Any]) -> list[Any]:
-    """All at once, each in a thread of its own; their results, or the first one's exception."""
+    """Run all at once, each in a thread; return their results, or raise the first exception."""
     gate = threading.Barrier(len(works))
 
     def begin(work: Callable[[], Any]) -> Any:
@@ -45,13 +45,13 @@ def together(*works: Callable[[], Any]) -> list[Any]:
         return list(threads.map(begin, works))
 
 
-def run_out(postgres: Postgres, url: str) -> None:
-    """Every lease of a claim is over."""
+def end_leases(postgres: Postgres, url: str) -> None:
+    """End every claim's lease."""
     postgres.execute("UPDATE sessions SET leased_until = '-infinity', due_at = 0", url.rpartition("/")[2])
 
 
 def test_many_that_start_at_once_find_one_ledger(database: str) -> None:
-    """Of processes that find an empty database one makes the tables, and all work with them."""
+    """Of processes that find an empty database, one creates the tables, and all use them."""
     found = together(*[lambda: opened(database)] * 8)
     for number, ledger in enumerate(found):
         ledger.follow([ref(str(number))], "file", 0.0)
@@ -61,7 +61,7 @@ def test_many_that_start_at_once_find_one_ledger(database: str) -> None:
 
 
 def test_a_session_is_claimed_by_one(database: str) -> None:
-    """However many ask at once, each due session is one's, and all are somebody's."""
+    """Each due session is claimed by exactly one of the writers that ask at once."""
     with writers(database) as ledgers:
         ledgers[0].follow([ref(str(number)) for number in range(200)], "file", 0.0)
         rounds = [
@@ -73,15 +73,13 @@ def test_a_session_is_claimed_by_one(database: str) -> None:
     assert len({claim.number for claim in claims}) == 200
 
 
-def test_a_claim_whose_lease_ran_out_is_anothers_and_the_first_can_book_no_more(
-    postgres: Postgres, database: str
-) -> None:
-    """Unless nobody else had it meanwhile: then its poll is as good as any."""
+def test_a_writer_can_not_book_by_a_claim_that_another_has_by_now(postgres: Postgres, database: str) -> None:
+    """After the lease ran out, another may claim the session; if none did, the first one's poll still counts."""
     with writers(database, 2) as (first, second):
         first.follow([ref("a"), ref("b")], "file", 0.0)
         lost, kept = first.claim(0.0, ALL)
         assert second.claim(0.0, ALL) == []
-        run_out(postgres, database)
+        end_leases(postgres, database)
         first.renew_claims([kept])
         (again,) = second.claim(0.0, ALL)
         assert (again.session, again.number > kept.number) == (lost.session, True)
@@ -91,8 +89,8 @@ def test_a_claim_whose_lease_ran_out_is_anothers_and_the_first_can_book_no_more(
         assert net(first) == {("call-session", "USD"): Decimal(3)}
 
 
-def test_an_event_that_two_book_for_the_first_time_at_once_is_booked_once(database: str) -> None:
-    """Overlapping trees, in two processes at the same instant, over and over: one is the first, the other finds it."""
+def test_a_new_event_is_booked_once_by_two_writers(database: str) -> None:
+    """Overlapping trees committed at the same instant, many times: one writer inserts the event, the other finds it."""
     rounds = 25
     with writers(database, 2) as ledgers:
         for number in range(rounds):
@@ -114,8 +112,8 @@ def test_an_event_that_two_book_for_the_first_time_at_once_is_booked_once(databa
         assert ledgers[1].check() == []
 
 
-class Village:
-    """Sessions that share events, whose prices move all the time."""
+class SharedEvents:
+    """Sessions that share events, whose costs change all the time."""
 
     def __init__(self, seed: int, sessions: int, events: int) -> None:
         self._random = random.Random(seed)
@@ -134,7 +132,7 @@ class Village:
             for name in self._random.sample(sorted(self._prices), 3):
                 self._prices[name] = self._random.randrange(1, 100)
 
-    def look(self, claim: Claim, at: float) -> Poll:
+    def poll_of(self, claim: Claim, at: float) -> Poll:
         with self._lock:
             legs = [
                 node(f"call-control:{name}", str(Decimal(self._prices[name]) / 100))
@@ -151,25 +149,25 @@ class Village:
         }
 
 
-class Life:
-    """One writer that polls a village until it is told to stop, whatever the ledger does."""
+class PollingWriter:
+    """One writer that polls a village until `stop`, whatever errors the ledger raises."""
 
-    def __init__(self, village: Village, seed: int, stop: threading.Event) -> None:
-        self._village = village
+    def __init__(self, world: SharedEvents, seed: int, stop: threading.Event) -> None:
+        self._world = world
         self._random = random.Random(seed)
         self._stop = stop
         self.booked = self.refused = 0
 
-    def live(self, url: str) -> None:
+    def run(self, url: str) -> None:
         ledger: Ledger | None = None
         now = 0.0
         waiting: list[Poll] = []
         while not self._stop.is_set():
             now += 1000.0
-            self._village.change()
+            self._world.change()
             try:
                 ledger = ledger or opened(url)
-                waiting += [self._village.look(claim, now) for claim in ledger.claim(now, {"main": 5})]
+                waiting += [self._world.poll_of(claim, now) for claim in ledger.claim(now, {"main": 5})]
                 self._random.shuffle(waiting)
                 ledger.commit(waiting[:7])
                 self.booked += len(waiting[:7])
@@ -181,10 +179,10 @@ class Life:
             ledger.close()
 
 
-def live_together(village: Village, url: str, meanwhile: Callable[[], None], seed: int) -> list[Life]:
-    """Several writers at work while something else happens; returns when it has."""
+def run_writers(world: SharedEvents, url: str, meanwhile: Callable[[], None], seed: int) -> list[PollingWriter]:
+    """Run several writers until `meanwhile` returns."""
     stop = threading.Event()
-    lives = [Life(village, seed + number, stop) for number in range(WRITERS)]
+    polling = [PollingWriter(world, seed + number, stop) for number in range(WRITERS)]
 
     def finally_stop() -> None:
         try:
@@ -192,47 +190,47 @@ def live_together(village: Village, url: str, meanwhile: Callable[[], None], see
         finally:
             stop.set()
 
-    together(*[lambda life=life: life.live(url) for life in lives], finally_stop)
-    return lives
+    together(*[lambda writer=writer: writer.run(url) for writer in polling], finally_stop)
+    return polling
 
 
-def comes_to_rest(postgres: Postgres, village: Village, url: str) -> None:
-    """Everything is polled once more: the ledger has every price of now, once, and agrees with itself."""
-    run_out(postgres, url)
+def check_final_state(postgres: Postgres, world: SharedEvents, url: str) -> None:
+    """Poll everything once more: the ledger then has every present cost, once, and agrees with itself."""
+    end_leases(postgres, url)
     with closing(opened(url)) as ledger:
         due = ledger.claim(1e9, {"main": 10_000})
-        assert len(due) == len(village.refs)
-        ledger.commit([village.look(claim, 1e9) for claim in due])
-        assert net(ledger) == village.net()
+        assert len(due) == len(world.refs)
+        ledger.commit([world.poll_of(claim, 1e9) for claim in due])
+        assert net(ledger) == world.net()
         assert ledger.check() == []
 
 
-def rising(ledger: Ledger) -> dict[int, Decimal]:
-    """All counters by their series."""
+def counters(ledger: Ledger) -> dict[int, Decimal]:
+    """Return all counters by their series."""
     return {total.row: total.value for total in ledger.totals() if total.family.endswith("_total")}
 
 
-def test_writers_in_each_others_way_lose_nothing(postgres: Postgres, database: str) -> None:
-    """Four book amendments of the same events for a while; no counter falls meanwhile, and the sums are right."""
-    village = Village(1, 30, 20)
+def test_conflicting_writers_lose_nothing(postgres: Postgres, database: str) -> None:
+    """Four writers book amendments of the same events for a while: no counter decreases, and the sums are right."""
+    world = SharedEvents(1, 30, 20)
 
     def watch() -> None:
         with closing(opened(database)) as ledger:
-            ledger.follow(village.refs, "file", 0.0)
+            ledger.follow(world.refs, "file", 0.0)
             before: dict[int, Decimal] = {}
             for _ in range(100):
-                after = rising(ledger)
+                after = counters(ledger)
                 assert {row: value for row, value in before.items() if after[row] < value} == {}
                 before = after
 
-    lives = live_together(village, database, watch, 10)
-    assert min(life.booked for life in lives) > 0
-    assert [life.refused for life in lives] == [0] * WRITERS
-    comes_to_rest(postgres, village, database)
+    polling = run_writers(world, database, watch, 10)
+    assert min(writer.booked for writer in polling) > 0
+    assert [writer.refused for writer in polling] == [0] * WRITERS
+    check_final_state(postgres, world, database)
 
 
-def test_what_a_writer_had_is_anothers_when_it_is_gone(postgres: Postgres, database: str) -> None:
-    """Sums never change by it; a writer that was only away goes on as a new one, and its image is true again."""
+def test_the_totals_of_a_dead_writer_are_folded(postgres: Postgres, database: str) -> None:
+    """The sums don't change; a writer that was only away continues as a new one, with a true image."""
     with writers(database, 3) as (away, here, third):
         away.follow([ref("s"), ref("t")], "file", 0.0)
         first, second = away.claim(0.0, ALL)
@@ -254,15 +252,15 @@ MOMENTS: tuple[Moment, ...] = ("before", "after")
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_commit_that_nobody_heard_of_books_once(postgres: Postgres, database: str, moment: Moment) -> None:
-    """The connection breaks during COMMIT: whether it was done is not known, and handing all over again finds out."""
+def test_a_commit_without_an_answer_books_once(postgres: Postgres, database: str, moment: Moment) -> None:
+    """The connection breaks during COMMIT: the same polls are committed again, whether or not the server did it."""
     with wired(postgres.port) as wire, closing(opened(database)) as other:
         ledger = opened(database.replace(str(postgres.port), str(wire.port)))
         ledger.follow([ref("s")], "file", 0.0)
         (claim,) = ledger.claim(0.0, ALL)
         polls = [poll(claim, CALL, 0.0)]
         wire.cut(moment)
-        with pytest.raises(LedgerAway, match="may or may not be committed"):  # a start that meets it begins again
+        with pytest.raises(LedgerAway, match="may or may not be committed"):
             ledger.commit(polls)
         assert wire.cuts == 1
         ledger.commit(polls)
@@ -276,8 +274,10 @@ def test_a_commit_that_nobody_heard_of_books_once(postgres: Postgres, database: 
 
 @pytest.mark.parametrize("anew", [False, True])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_what_nobody_heard_of_is_read_again(postgres: Postgres, database: str, moment: Moment, *, anew: bool) -> None:
-    """The connection breaks at the end of a reading: what had changed by then is in the next one."""
+def test_changes_of_a_reading_without_an_answer_are_read_again(
+    postgres: Postgres, database: str, moment: Moment, *, anew: bool
+) -> None:
+    """The connection breaks at the end of a reading: the next one has its changes."""
     with wired(postgres.port) as wire, closing(opened(database)) as other:
         ledger = opened(database.replace(str(postgres.port), str(wire.port)))
         ledger.changes()
@@ -290,36 +290,36 @@ def test_what_nobody_heard_of_is_read_again(postgres: Postgres, database: str, m
         ledger.close()
 
 
-def test_writers_whose_wires_break_lose_nothing(postgres: Postgres, database: str) -> None:
-    """Commits are cut on both sides all the time: polls are handed over until they are booked, and booked once."""
-    village = Village(2, 30, 20)
+def test_writers_whose_connections_break_lose_nothing(postgres: Postgres, database: str) -> None:
+    """Connections are cut before and after commits: polls are committed again until they are booked, once."""
+    world = SharedEvents(2, 30, 20)
     with wired(postgres.port) as wire:
 
         def cut() -> None:
             with closing(opened(database)) as ledger:
-                ledger.follow(village.refs, "file", 0.0)
-                before = rising(ledger)
+                ledger.follow(world.refs, "file", 0.0)
+                before = counters(ledger)
                 for number, moment in enumerate(MOMENTS * 20, start=1):
                     wire.cut(moment)
                     until(lambda number=number: wire.cuts == number)  # type: ignore[misc]
-                    after = rising(ledger)
+                    after = counters(ledger)
                     assert {row: value for row, value in before.items() if after[row] < value} == {}
                     before = after
 
-        lives = live_together(village, database.replace(str(postgres.port), str(wire.port)), cut, 20)
-        assert sum(life.refused for life in lives) >= 30
-    comes_to_rest(postgres, village, database)
+        polling = run_writers(world, database.replace(str(postgres.port), str(wire.port)), cut, 20)
+        assert sum(writer.refused for writer in polling) >= 30
+    check_final_state(postgres, world, database)
 
 
 @pytest.mark.slow
 def test_writers_outlive_their_server(database_apart: tuple[Postgres, str]) -> None:
-    """PostgreSQL is restarted, shut down hard and killed under load: writers go on when it is back."""
+    """PostgreSQL is restarted, shut down hard and killed under load: writers continue when it is up."""
     postgres, url = database_apart
-    village = Village(3, 30, 40)
+    world = SharedEvents(3, 30, 40)
 
     def disturb() -> None:
         with closing(opened(url)) as ledger:
-            ledger.follow(village.refs, "file", 0.0)
+            ledger.follow(world.refs, "file", 0.0)
         stops: tuple[Callable[[], None], ...] = (
             lambda: postgres.stop("fast"),
             lambda: postgres.stop("immediate"),
@@ -333,20 +333,20 @@ def test_writers_outlive_their_server(database_apart: tuple[Postgres, str]) -> N
         before = polled(postgres, url)
         until(lambda: polled(postgres, url) > before + 20)
 
-    lives = live_together(village, url, disturb, 30)
-    assert sum(life.refused for life in lives) > 0
-    comes_to_rest(postgres, village, url)
+    polling = run_writers(world, url, disturb, 30)
+    assert sum(writer.refused for writer in polling) > 0
+    check_final_state(postgres, world, url)
 
 
 def polled(postgres: Postgres, url: str) -> int:
-    """The last claim's number."""
+    """Return the last claim's number."""
     found: int = postgres.execute("SELECT last_value FROM claims", url.rpartition("/")[2])[0][0]
     return found
 
 
 @pytest.fixture
 def database_apart() -> Iterator[tuple[Postgres, str]]:
-    """A server for a test that stops it, with what it commits on disk."""
+    """A server that a test may stop: it writes commits to disk."""
     with running(fsync=True) as server:
         yield server, server.url(server.create_database())
 
@@ -356,7 +356,7 @@ NOON = 1_700_049_600.0
 
 
 def test_what_a_budget_has_spent_is_what_all_writers_booked(database: str) -> None:
-    """Summed up by whichever, at the same time, over and over, while others book; windows move on for all."""
+    """All writers refresh the budgets at the same time while others book; windows advance for all."""
 
     def spent(ledger: Ledger) -> Decimal:
         return values(ledger, "telnyx_budget_spent", "budget")["all",]
@@ -375,8 +375,8 @@ def test_what_a_budget_has_spent_is_what_all_writers_booked(database: str) -> No
         assert spent(ledgers[2]) == 0
 
 
-def test_lists_of_the_same_sessions_may_come_to_several_at_once(database: str) -> None:
-    """In opposite orders, which makes each wait for the other: one begins again, and each session is there once."""
+def test_two_writers_may_follow_the_same_sessions_at_once(database: str) -> None:
+    """In opposite orders, so that they deadlock: one is retried, and each session is inserted once."""
     refs = [ref(str(number)) for number in range(300)]
     with writers(database, 2) as ledgers:
         for _ in range(3):
@@ -389,8 +389,8 @@ def test_lists_of_the_same_sessions_may_come_to_several_at_once(database: str) -
         assert sum(values(ledgers[1], "telnyx_discovered_sessions_total", "source").values()) == 300
 
 
-def test_series_that_others_have_begun_count_towards_the_budget(database: str) -> None:
-    """A writer hears of them, and folds what would be one too many."""
+def test_series_of_other_writers_count_towards_series_max(database: str) -> None:
+    """A writer loads them, and folds a label set beyond the bound into `other`."""
     tight = replace(SETTINGS, series_max=60)
     with closing(opened(database, tight)) as first, closing(opened(database, tight)) as second:
         first.follow([ref("a"), ref("b")], "file", 0.0)
@@ -403,8 +403,8 @@ def test_series_that_others_have_begun_count_towards_the_budget(database: str) -
         assert second.check() == []
 
 
-def test_a_record_that_two_list_at_once_is_counted_once(database: str) -> None:
-    """Should two ask for the same records nonetheless: each cost is counted once, its session followed once."""
+def test_a_detail_record_is_counted_once_by_two_writers(database: str) -> None:
+    """Both list the same records at once: each cost is counted once, its session followed once."""
     rounds = 20
     with writers(database, 2) as ledgers:
         for number in range(rounds):
@@ -417,8 +417,8 @@ def test_a_record_that_two_list_at_once_is_counted_once(database: str) -> None:
         assert state(ledgers[1]) == {"discovered": rounds}
 
 
-def test_the_horizon_never_moves_back(postgres: Postgres, database: str) -> None:
-    """Whoever prunes less far, later or at the same time: what may have been forgotten stays beyond it."""
+def test_the_retention_watermark_never_moves_back(postgres: Postgres, database: str) -> None:
+    """A writer that prunes less, later or at the same time, doesn't lower it."""
     with writers(database, 2) as ledgers:
         ledgers[0].follow(
             [replace(ref(str(number)), date_time="2001-01-01T00:00:00Z") for number in range(8)], "file", 0.0

@@ -23,7 +23,7 @@ def filled(series: int = MANY) -> tuple[Lines, dict[tuple[str, ...], tuple[bytes
     expected: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
     for number in range(series):
         line = b"m%d 0\n" % number
-        lines.put((f"m{number}",), line)
+        lines.set((f"m{number}",), line)
         expected[f"m{number}",] = line, line
     return lines, expected
 
@@ -36,7 +36,7 @@ def test_parts_are_the_lines(drawn: list[tuple[str, tuple[str, ...], int, bool]]
         if what == "put":
             line = f"{labels[0]} {value}\n".encode()
             mark = b"%b # mark\n" % line.rstrip() if marked else None
-            lines.put(labels, line, mark)
+            lines.set(labels, line, mark)
             expected[labels] = line, mark or line
         elif what == "drop":
             lines.drop(labels)
@@ -52,7 +52,7 @@ def test_untouched_parts_are_the_same_objects() -> None:
     """Only the part with the changed line is joined again; without exemplars both formats are one object."""
     lines, _ = filled()
     before, _ = lines.parts()
-    assert lines.revalue(("m0",), b"7")
+    assert lines.set_value(("m0",), b"7")
     after, openmetrics = lines.parts()
     assert [old is new for old, new in zip(before, after, strict=True)] == [False, True, True]
     assert all(text is marked for text, marked in zip(after, openmetrics, strict=True))
@@ -62,7 +62,7 @@ def test_holes_are_filled() -> None:
     """Series that come and go take no more room than those that are there at a time."""
     lines, _ = filled(PART_LINES)
     for number in range(1000):
-        lines.put((f"guest{number}",), b"guest 1\n")
+        lines.set((f"guest{number}",), b"guest 1\n")
         lines.drop((f"guest{number}",))
     assert len(lines.parts()[0]) == 2
 
@@ -71,7 +71,7 @@ def test_values_of_labels_with_spaces() -> None:
     """A label value may have spaces, backslashes and what looks like a value; only the value is swapped."""
     block = FamilyBlock(Family("telnyx_x", "gauge", "process", ("model",), "Help."), ("model",))
     for value in (1, 2.5, 3):
-        block.put(('a b" 7} 8\n',), value)
+        block.set(('a b" 7} 8\n',), value)
         text, openmetrics = block.finished()
         assert text.endswith(b'\ntelnyx_x{model="a b\\" 7} 8\\n"} %s\n' % str(value).encode())
         assert openmetrics.endswith(text[text.index(b"telnyx_x{") :])

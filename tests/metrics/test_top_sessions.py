@@ -10,10 +10,10 @@ from exporter.config import MetricsSettings
 from exporter.core.model import SessionGauges, SessionRef
 from exporter.metrics import Metrics
 from exporter.metrics.top_sessions import (
+    CANDIDATES_PER_PLACE,
     CHANGED_WITHIN_SECONDS,
-    CHOSEN_SECONDS,
-    KNOWN_PER_PLACE,
-    PLACE_KEPT_SECONDS,
+    CHOICE_SECONDS,
+    KEPT_SECONDS,
     TopSessions,
 )
 
@@ -56,9 +56,9 @@ def test_place_kept() -> None:
     places = TopSessions(1)
     places.update([session("first", cost="1")], NOW)
     assert chosen(places) == {"first"}
-    places.update([session("dearer", cost="2")], NOW + PLACE_KEPT_SECONDS - 1)
+    places.update([session("dearer", cost="2")], NOW + KEPT_SECONDS - 1)
     assert chosen(places) == {"first"}
-    places.update([], NOW + PLACE_KEPT_SECONDS)
+    places.update([], NOW + KEPT_SECONDS)
     assert chosen(places) == {"dearer"}
 
 
@@ -118,10 +118,10 @@ def test_bound(rounds: list[list[SessionGauges]], bound: int) -> None:
 def test_memory() -> None:
     """Only so many candidates are remembered, the best by each measure among them."""
     places = TopSessions(2)
-    crowd = [session(f"s{i}", cost=str(i), turns=1000 - i) for i in range(10 * KNOWN_PER_PLACE)]
+    crowd = [session(f"s{i}", cost=str(i), turns=1000 - i) for i in range(10 * CANDIDATES_PER_PLACE)]
     places.update(crowd, NOW)
     places.choose()
-    assert len(places) <= 2 * KNOWN_PER_PLACE
+    assert len(places) <= 2 * CANDIDATES_PER_PLACE
     assert chosen(places) == {crowd[-1].ref.event_id, "s0"}
 
 
@@ -155,11 +155,11 @@ def test_due() -> None:
     places = TopSessions(1)
     for news, now, due in (
         ([session("first")], NOW, True),
-        ([], NOW + CHOSEN_SECONDS - 1, False),
-        ([], NOW + CHOSEN_SECONDS, True),
-        ([], NOW + CHOSEN_SECONDS + 1, False),
-        ([session("first", cost="1")], NOW + CHOSEN_SECONDS + 1, True),
-        ([], NOW - CHOSEN_SECONDS, True),
+        ([], NOW + CHOICE_SECONDS - 1, False),
+        ([], NOW + CHOICE_SECONDS, True),
+        ([], NOW + CHOICE_SECONDS + 1, False),
+        ([session("first", cost="1")], NOW + CHOICE_SECONDS + 1, True),
+        ([], NOW - CHOICE_SECONDS, True),
     ):
         places.update(news, now)
         assert places.due == due

@@ -76,7 +76,7 @@ class Witness:
         if listed:
             self._begun = listed[-1].begun
             refs = [SessionRef("main", ref.record_type, ref.event_id, ref.date_time) for ref in listed]
-            await exporter.app.follow(refs, "file")
+            await exporter.app.ingest.ingest_refs(refs, "file")
 
 
 RISING = {
@@ -187,7 +187,7 @@ def test_overlapping_roots_are_counted_as_one_session(ledger_url: str, *, outer_
                 assert tree is not None
                 leg = next(event for event in tree.session.events if event.record_type == "call-control")
                 refs = [SessionRef("main", event.record_type, event.id) for event in (tree.session.events[0], leg)]
-                await exporter.app.follow(refs if outer_first else refs[::-1], "file")
+                await exporter.app.ingest.ingest_refs(refs if outer_first else refs[::-1], "file")
                 await exporter.drained()
                 simulated.clock.step(DAY / 2)
                 await exporter.drained()

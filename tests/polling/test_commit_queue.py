@@ -11,7 +11,7 @@ from exporter.ledger import Ledger
 from exporter.ledger.worker import LedgerWorker
 from exporter.metrics import Metrics
 from exporter.polling.commit_queue import CommitQueue
-from exporter.runtime.app import SystemClock
+from exporter.runtime.clock import SystemClock
 from tests.ledger.test_ledger import ALL, CALL, net, opened, poll, ref
 from tests.support.exporting import PATIENCE_SECONDS
 

@@ -40,7 +40,7 @@ CLOCKS = {
     *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "datetime.date.today"),
 }
 
-CLOCK_OWNERS = {"exporter.runtime.app", "exporter.cli.demo", "exporter.cli.simulate"}
+CLOCK_OWNERS = {"exporter.runtime.clock", "exporter.cli.demo", "exporter.cli.simulate"}
 
 LOGGING_SETTERS = {"addHandler", "basicConfig", "captureWarnings", "dictConfig", "fileConfig", "setLevel"}
 

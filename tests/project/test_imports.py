@@ -18,7 +18,7 @@ SHOWN = "import sys, {}; print(*(name for name in {!r} if name in sys.modules))"
     [
         ("exporter.cli.run", ""),
         ("exporter.web.pages.templates", "jinja2"),
-        ("exporter.sources.signature", "cryptography"),
+        ("exporter.sources.webhooks", ""),
         ("exporter.web.certificates", "cryptography"),
     ],
 )

@@ -72,7 +72,7 @@ def test_a_scheduler_that_stands_still_is_unhealthy(tmp_path: Path) -> None:
                 await asyncio.to_thread(going.wait)
                 clock.leapt = STUCK_SECONDS
                 try:
-                    assert await health(exporter) == (503, "the scheduler has not ticked for long\n")
+                    assert await health(exporter) == (503, "the scheduler has not ticked for too long\n")
                 finally:
                     goes_on.set()
                 await hanging

@@ -23,31 +23,31 @@ TOP = Path(__file__).parents[2]
 DAY = 24 * HOUR
 
 COUNTED = {
-    "a job failed; it runs again at its next time": ["telnyx_exporter_task_failures_total"],
-    "account paused: it may see nothing; check its key's rights": ["telnyx_poll_failures_total"],
-    "balance not fetched": ["telnyx_exporter_task_failures_total"],
+    "job failed; it runs again at its next time": ["telnyx_exporter_task_failures_total"],
+    "account paused: the API forbids all its sessions; check the rights of its key": ["telnyx_poll_failures_total"],
+    "balance not fetched; retried at the next interval": ["telnyx_exporter_task_failures_total"],
     "check failed": ["telnyx_reconciliation_failures_total"],
-    "configuration not reloaded by a defect of the exporter": ["telnyx_exporter_config_reload_failures_total"],
-    "configuration not reloaded; the one before stays in effect": ["telnyx_exporter_config_reload_failures_total"],
-    "detail records not read": ["telnyx_discovery_failures_total"],
-    "detail records without a readable id are left out": ["telnyx_discovery_failures_total"],
-    "file of sessions not read; what it named before stays followed": ["telnyx_discovery_failures_total"],
-    "key file not read; the last good key stays in force": [
+    "configuration not reloaded because of a defect in the exporter": ["telnyx_exporter_config_reload_failures_total"],
+    "configuration not reloaded; the previous one stays in use": ["telnyx_exporter_config_reload_failures_total"],
+    "detail records not read; retried at the next interval": ["telnyx_discovery_failures_total"],
+    "detail records without a readable id are skipped; name their id field under custom_types": [
+        "telnyx_discovery_failures_total"
+    ],
+    "file of sessions not read; its earlier sessions stay followed": ["telnyx_discovery_failures_total"],
+    "key file not read; the last good key stays in use": [
         "telnyx_exporter_key_failures_total",
         "telnyx_discovery_failures_total",
     ],
     "ledger failed; polling waits until it can be written": ["telnyx_ledger_commit_failures_total"],
     "ledger file was removed while in use; it was written again, complete": ["telnyx_ledger_restores_total"],
-    "metadata not fetched": ["telnyx_exporter_task_failures_total"],
+    "metadata not fetched; retried in 5 minutes": ["telnyx_exporter_task_failures_total"],
     "page not made": ["telnyx_exporter_task_failures_total"],
-    "poll could not be booked": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
+    "poll could not be committed": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
     "poll failed": ["telnyx_poll_failures_total"],
     "poll failed by a defect of the exporter": ["telnyx_poll_failures_total"],
-    "session denied: it is asked for again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
+    "session denied: polled again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
     "the clock was set back": ["telnyx_exporter_clock_steps_total"],
-    "the first look back did not come to its end; what it finds later counts as new": [
-        "telnyx_exporter_task_failures_total"
-    ],
+    "initial backfill not finished in time; later costs of it count as new": ["telnyx_exporter_task_failures_total"],
     "throttled: the account's requests wait": ["telnyx_api_requests_total", "telnyx_api_throttled_seconds_total"],
     "web config not followed; tried again": ["telnyx_exporter_web_config_failures_total"],
     "web config not taken; the one before stays": ["telnyx_exporter_web_config_failures_total"],
@@ -56,11 +56,12 @@ COUNTED = {
 """Every message of a failure, and the counters that count it."""
 
 NOT_COUNTED = {
-    "a thread died; the exporter ends": "nobody could scrape it any more",
+    "a thread died; the exporter stops": "nobody could scrape it any more",
     "uncaught exception": "the process ends",
     "uncaught exception in a thread": "the process ends, or pytest says it",
     "web config": "advice on a setting",
-    "unsigned webhooks are accepted: whoever reaches this port can have sessions followed": "advice on a setting",
+    "unsigned webhooks are accepted: anybody who reaches this port can have sessions followed; configure "
+    "webhook_public_key_env or webhook_public_key_file": "advice on a setting",
 }
 
 LOUD = {"warning", "error", "exception", "critical"}
@@ -199,12 +200,12 @@ def test_what_is_pruned_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture
                     simulated.clock.step(LONGEST_SECONDS)
                     await exporter.follow_begun()
                     await exporter.drained()
-                await exporter.app.maintenance.keep()
+                await exporter.app.maintenance.maintain()
                 assert told(caplog, "sessions pruned") == []
                 for _ in range(3):
                     simulated.clock.step(DAY)
                     await exporter.drained()
-                await exporter.app.maintenance.keep()
+                await exporter.app.maintenance.maintain()
 
     asyncio.run(act())
     assert [line["sessions"] for line in told(caplog, "sessions pruned")] == [5]

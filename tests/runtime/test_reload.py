@@ -449,16 +449,16 @@ def test_files_are_looked_at_as_the_new_configuration_says(tmp_path: Path) -> No
 
     async def scene(hands: Reloaded) -> None:
         app = hands.exporter.app
-        await app.files.look()
+        await app.files.check()
         assert value(await hands.exporter.samples(), "telnyx_sessions", account="main") == 0
         await hands.reload(discovery=files)
-        await app.files.look()
+        await app.files.check()
         hands.exporter.publish()
         assert value(await hands.exporter.samples(), "telnyx_discovery_failures_total", source="files") == 1
         async with serving(answer(404)) as api:
             other = hands.account("other", api_key_env="OTHER_KEY", base_url=f"http://127.0.0.1:{api.port}/v2")
             await hands.reload(discovery=files, accounts=[hands.account(), other])
-            await app.files.look()
+            await app.files.check()
             hands.exporter.publish()
             assert value(await hands.exporter.samples(), "telnyx_sessions", account="other") == 1
 
@@ -526,7 +526,9 @@ def test_an_api_key_in_a_file_is_rotated_without_a_reload(tmp_path: Path, caplog
             await hands.reload(accounts=[account])
 
             async def asks_with(key: str) -> bool:
-                await hands.exporter.app.follow([SessionRef("main", "message", f"m{len(api.heads)}")], "file")
+                await hands.exporter.app.ingest.ingest_refs(
+                    [SessionRef("main", "message", f"m{len(api.heads)}")], "file"
+                )
                 return bool(api.heads) and f"Bearer {key}\r\n" in api.heads[-1]
 
             await hands.exporter.until(partial(asks_with, KEY))

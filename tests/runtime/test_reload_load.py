@@ -181,5 +181,5 @@ async def rest(exporter: Exporting, *simulated: Running) -> None:
     for _ in range(RESTING_DAYS):
         for world in simulated:
             world.clock.step(DAY_SECONDS)
-        await exporter.app.files.look()
+        await exporter.app.files.check()
         await exporter.drained()

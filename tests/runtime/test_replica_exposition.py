@@ -86,7 +86,7 @@ async def two(simulated: Running, url: str) -> AsyncIterator[tuple[Exporting, Ex
 async def booked(exporter: Exporting) -> None:
     """Everything that the simulator has is followed by this exporter, and booked by whichever."""
     refs = exporter.simulated.world.refs()
-    await exporter.app.follow([SessionRef("main", ref.record_type, ref.event_id) for ref in refs], "file")
+    await exporter.app.ingest.ingest_refs([SessionRef("main", ref.record_type, ref.event_id) for ref in refs], "file")
     await exporter.drained()
 
 
@@ -99,7 +99,7 @@ def test_one_exposes_what_both_have_booked(database: str) -> None:
         ) as simulated:
             async with two(simulated, database) as (first, second, *_):
                 await booked(second)
-                await first.app.sharing.expose()
+                await first.app.replicas.expose()
                 await first.drained()
                 assert same(net(await first.samples()), stated(await first.truth()))
                 shown = await second.samples()
@@ -122,9 +122,9 @@ def test_an_exporter_that_was_stopped_exposes_nothing_of_before(database: str) -
                 await booked(first)
                 assert shows_ledger(await first.samples())
                 clock.jumped += LEASE_SECONDS + 1
-                assert not first.app.sharing.exposes(10**9)
+                assert not first.app.replicas.exposes(10**9)
                 clock.jumped -= LEASE_SECONDS + 1
-                assert first.app.sharing.exposing
+                assert first.app.replicas.exposing
 
     asyncio.run(play())
 
@@ -143,13 +143,13 @@ def test_whoever_takes_over_waits_until_nobody_can_show_the_same(database: str) 
                     before = await first.samples()
                     assert shows_ledger(before)
                     second = await stack.enter_async_context(exporting(settings(simulated, database), simulated, clock))
-                    await second.app.sharing.expose()
+                    await second.app.replicas.expose()
                     assert not shows_ledger(await second.samples())
-                await second.app.sharing.expose()
+                await second.app.replicas.expose()
                 while clock.jumped < TAKEOVER:
-                    assert not second.app.sharing.exposing
+                    assert not second.app.replicas.exposing
                     clock.jumped += LEASE_SECONDS / 2
-                    await second.app.sharing.expose()
+                    await second.app.replicas.expose()
                 second.publish()
                 after = await second.samples()
                 assert same(net(after), stated(await second.truth()))
@@ -169,13 +169,13 @@ def test_the_rate_is_shared(database: str, replicas: int) -> None:
             async with AsyncExitStack() as stack:
                 sharing = [await stack.enter_async_context(exporting(slow, simulated)) for _ in range(replicas)]
                 for exporter in sharing:
-                    await exporter.app.sharing.beat()
+                    await exporter.app.replicas.heartbeat()
                     assert exporter.app.plan.pacers["main"].burst == 12 // replicas
                 async with exporting(slow, simulated):
-                    await sharing[0].app.sharing.beat()
-                    assert sharing[0].app.sharing.replicas == replicas + 1
-                await sharing[0].app.sharing.beat()
-                assert sharing[0].app.sharing.replicas == replicas
+                    await sharing[0].app.replicas.heartbeat()
+                    assert sharing[0].app.replicas.count == replicas + 1
+                await sharing[0].app.replicas.heartbeat()
+                assert sharing[0].app.replicas.count == replicas
 
     asyncio.run(play())
 
@@ -189,11 +189,11 @@ def test_one_asks_the_sources_of_an_account(database: str) -> None:
                 names = ["detail_records/main", "balance/main", "pruning"]
                 async with exporting(settings(simulated, database), simulated) as first:
                     second = await stack.enter_async_context(exporting(settings(simulated, database), simulated))
-                    await second.app.sharing.beat()
-                    assert [first.app.sharing.holds(name) for name in names] == [True] * 3
-                    assert [second.app.sharing.holds(name) for name in names] == [False] * 3
-                await second.app.sharing.beat()
-                assert [second.app.sharing.holds(name) for name in names] == [True] * 3
+                    await second.app.replicas.heartbeat()
+                    assert [first.app.replicas.holds(name) for name in names] == [True] * 3
+                    assert [second.app.replicas.holds(name) for name in names] == [False] * 3
+                await second.app.replicas.heartbeat()
+                assert [second.app.replicas.holds(name) for name in names] == [True] * 3
 
     asyncio.run(play())
 
@@ -216,10 +216,10 @@ def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
             async with exporting(looking, simulated, shown=False) as exporter:
 
                 async def shown() -> bool:
-                    return exporter.app.shown.is_set()
+                    return exporter.app.publisher.published.is_set()
 
                 await exporter.until(shown)
-                await exporter.app.sharing.expose()
+                await exporter.app.replicas.expose()
                 exporter.publish()
                 samples = await exporter.samples()
                 _, sums = visible(simulated, lambda ref: ref.detail_records)
@@ -278,7 +278,7 @@ def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, datab
                     await asked.wait()
                     lost = "UPDATE leases SET holder = 0, until = 'infinity' WHERE name = 'balance/main'"
                     postgres.execute(lost, database.rpartition("/")[2])
-                    await exporter.app.sharing.beat()
+                    await exporter.app.replicas.heartbeat()
                     await exporter.app.discover()
                     told.set()
 
@@ -300,14 +300,14 @@ def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
             async with exporting(config(simulated, tmp_path), simulated) as exporter:
-                sharing = exporter.app.sharing
+                sharing = exporter.app.replicas
                 assert (sharing.shared, sharing.exposing, sharing.holds("pruning"), sharing.jobs()) == (
                     False,
                     True,
                     True,
                     (),
                 )
-                assert Decimal(sharing.replicas) == 1
+                assert sharing.count == 1
 
     asyncio.run(play())
 
@@ -317,7 +317,7 @@ def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Pat
     gate = threading.Event()
 
     async def due(exporter: Exporting) -> Decimal:
-        await exporter.app.maintenance.gauges()
+        await exporter.app.maintenance.update_gauges()
         exporter.publish()
         return (await exporter.samples())["telnyx_due_sessions", ()]
 
@@ -329,12 +329,14 @@ def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Pat
                 assert await due(exporter) == 0
                 clock.jumped += 3600
                 waiting = asyncio.create_task(exporter.app.ledger.run(lambda _: gate.wait()))
-                counting = asyncio.create_task(exporter.app.maintenance.gauges())
+                counting = asyncio.create_task(exporter.app.maintenance.update_gauges())
                 await asyncio.sleep(0)
                 clock.jumped += 30
                 gate.set()
                 await asyncio.gather(waiting, counting)
-                await exporter.app.follow([SessionRef("main", "message", str(number)) for number in range(3)], "file")
+                await exporter.app.ingest.ingest_refs(
+                    [SessionRef("main", "message", str(number)) for number in range(3)], "file"
+                )
                 clock.jumped += 60
                 assert await due(exporter) == 3
 

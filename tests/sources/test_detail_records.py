@@ -54,7 +54,7 @@ class Listed:
 def read_all(listed: Listed, since: float, until: float) -> list[str]:
     listing, found = RecordPages("main", CALLS, "started_at", since, until), []
     while not listing.ended:
-        found += [record.id for record in listing.take(listed.page(listing.params()))]
+        found += [record.id for record in listing.read(listed.page(listing.params()))]
     return found
 
 
@@ -68,7 +68,7 @@ def test_nothing_is_skipped_while_the_list_moves(offsets: list[int], random: Any
     staying = {name for _, name in listed.records}
     listing, found = RecordPages("main", CALLS, "started_at", NOON, NOON + 100), set()
     while not listing.ended:
-        found |= {record.id for record in listing.take(listed.page(listing.params()))}
+        found |= {record.id for record in listing.read(listed.page(listing.params()))}
         for _ in range(random.randint(0, 3)):
             listed.records.append((NOON + random.randint(0, 40), f"new{random.random()}"))
     assert staying <= found
@@ -79,7 +79,7 @@ def test_a_list_that_grows_as_it_is_read_comes_to_an_end() -> None:
     listed = Listed([NOON + place for place in range(PAGE_SIZE)])
     listing = RecordPages("main", CALLS, "started_at", NOON, NOON + 1000)
     while not listing.ended:
-        listing.take(listed.page(listing.params()))
+        listing.read(listed.page(listing.params()))
         last = max(listed.records)[0]
         listed.records += [(last + place + 1, f"more{last}{place}") for place in range(PAGE_SIZE)]
     assert listed.asked < 1000 / PAGE_SIZE + 2
@@ -95,7 +95,7 @@ def test_many_records_of_one_moment_are_paged_through() -> None:
 def test_what_is_no_page_fails_the_look(body: bytes) -> None:
     """Whatever else a 200 may hold is an error, not an empty list."""
     with pytest.raises(TreeError):
-        RecordPages("main", CALLS, "started_at", NOON, NOON).take(body)
+        RecordPages("main", CALLS, "started_at", NOON, NOON).read(body)
 
 
 def test_a_bad_record_costs_only_itself() -> None:
@@ -112,7 +112,7 @@ def test_a_bad_record_costs_only_itself() -> None:
         {"id": "ok", "cost": "NaN"},
     ]
     listing = RecordPages("main", CALLS, "started_at", NOON, NOON)
-    records = listing.take(json.dumps({"data": odd}).encode())
+    records = listing.read(json.dumps({"data": odd}).encode())
     assert [(record.id, record.cost, record.currency) for record in records] == [("ok", None, "unknown")]
     assert listing.unreadable == len(odd) - 1
 
@@ -251,7 +251,7 @@ def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
             async with exporting(config(simulated, tmp_path), simulated) as exporter:
                 (call,) = simulated.world.refs()
                 ref = SessionRef("main", call.record_type, call.event_id)
-                await exporter.app.follow([ref], "file")
+                await exporter.app.ingest.ingest_refs([ref], "file")
                 await exporter.drained()
                 tree = simulated.world.find((call.record_type,), uuid.UUID(call.event_id))
                 assert tree is not None

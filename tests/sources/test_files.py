@@ -60,7 +60,7 @@ def run(scenario: Callable[[Exporting, Path], Awaitable[None]], folder: Path, *p
     async def play() -> None:
         with running(QUIET, time.monotonic) as simulated:
             async with exporting(with_files(simulated, folder, *patterns, **changes), simulated) as exporter:
-                await exporter.app.files.look()
+                await exporter.app.files.check()
                 await scenario(exporter, folder / "lists")
 
     asyncio.run(play())
@@ -68,7 +68,7 @@ def run(scenario: Callable[[Exporting, Path], Awaitable[None]], folder: Path, *p
 
 async def look(exporter: Exporting) -> dict[str, int]:
     """Look at the files now; then what /metrics says of discovery."""
-    await exporter.app.files.look()
+    await exporter.app.files.check()
     await exporter.drained()
     samples = await exporter.samples()
     return {
@@ -191,7 +191,7 @@ class Looking(Struct):
 
     async def found(self) -> int:
         """Look now; how many sessions files have named so far."""
-        await self.source.look()
+        await self.source.check()
         await self.exporter.drained()
         return int(value(await self.exporter.samples(), FOUND, source=FILES))
 
@@ -215,7 +215,7 @@ def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) ->
             settings, clock = with_files(simulated, folder, "*.json"), Stopped()
             async with exporting(replace(settings, discovery=NO_FILES), simulated) as exporter:
                 source = FileSource(exporter.app.ingest, exporter.app.metrics, clock)
-                source.adopt(settings)
+                source.apply_config(settings)
                 put(file := folder / "lists" / "a.json", "1")
                 with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as memory:
                     looking = Looking(source, clock, exporter, file, memory)
@@ -301,7 +301,7 @@ def test_what_the_ledger_refused_is_handed_over_again(tmp_path: Path) -> None:
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "a.json", "1", "2")
         with busy(tmp_path):
-            await exporter.app.files.look()
+            await exporter.app.files.check()
         (lists / "a.json").unlink()
         await exporter.until(lambda: ready(exporter))
         assert await look(exporter) == {"found": 2, "failures": 0, "followed": 2}
@@ -404,7 +404,7 @@ def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path
                     for hour in range(4):
                         simulated.clock.step(LONGEST_SECONDS)
                         begun = await list_begun(simulated, begun, tmp_path / "lists" / f"{part}-{hour}")
-                        await exporter.app.files.look()
+                        await exporter.app.files.check()
                         await exporter.drained()
                     samples, truth = await exporter.samples(), await exporter.truth()
                     assert same(net(samples), stated(truth)), (net(samples), stated(truth))

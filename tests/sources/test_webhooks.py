@@ -724,7 +724,9 @@ def test_polls_go_on_while_webhooks_wait(tmp_path: Path) -> None:
         async with listening(tmp_path) as sender:
             app = sender.exporter.app
             taking(app).waiting = 1  # as if one came whenever another was answered
-            await app.follow([SessionRef("main", "call-session", f"s{number}") for number in range(30)], "file")
+            await app.ingest.ingest_refs(
+                [SessionRef("main", "call-session", f"s{number}") for number in range(30)], "file"
+            )
             samples = await sender.shown()
             assert samples["telnyx_polls_total", (("account", "main"),)] >= 30
 

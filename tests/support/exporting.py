@@ -91,13 +91,15 @@ class Exporting:
         listed = (await self.http.get(f"{self.simulated.origin}/_sessions", params=params)).json()
         if listed:
             self._begun = listed[-1]["begun"]
-            await self.app.follow([SessionRef("main", s["record_type"], s["event_id"]) for s in listed], "file")
+            await self.app.ingest.ingest_refs(
+                [SessionRef("main", s["record_type"], s["event_id"]) for s in listed], "file"
+            )
 
     async def drained(self) -> None:
         """Until nothing is due, nothing under way, nothing held back, and the page shows all of it."""
         for _ in range(2):  # with a server what is new is only held back once it was read there
             await self.until(self._idle)
-            await self.app.sharing.expose()
+            await self.app.replicas.expose()
         self.publish()
 
     def publish(self) -> None:
@@ -149,7 +151,7 @@ async def exporting(
         web_config=web_config,
     )
     running = asyncio.create_task(app.run())
-    started = asyncio.create_task((app.shown if shown else app.started).wait())
+    started = asyncio.create_task((app.publisher.published if shown else app.started).wait())
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
     if running.done():
         started.cancel()

@@ -121,7 +121,7 @@ async def _well_at_first(day: Day) -> None:
     await day.pass_by(20)
     unknown, unreadable = "00000000-0000-4000-8000-000000000000", "not-an-id"
     refs = [SessionRef("main", "message", unknown), SessionRef("main", "message", unreadable)]
-    await day.stepped.app.follow(refs, "http")
+    await day.stepped.app.ingest.ingest_refs(refs, "http")
     await day.pass_by(130)
 
 

@@ -81,12 +81,12 @@ class Stepped:
         """Wait until the exporter has begun, then hold all that it does by itself."""
         await self.exporter.until(self._begun)
         self.app._jobs.pause()  # noqa: SLF001
-        for lane in self.app.poller._lanes.values():  # noqa: SLF001
+        for lane in self.app.poller._slots.values():  # noqa: SLF001
             lane.slots = SLOTS
 
     async def _begun(self) -> bool:
         jobs = self.app._jobs  # noqa: SLF001
-        return ("files", "") in jobs._running and not jobs.under_way  # noqa: SLF001 - `files` is the last to begin
+        return ("files", "") in jobs._running and not jobs.running  # noqa: SLF001 - `files` is the last to begin
 
     def pass_by(self, seconds: float) -> None:
         """Let time pass in which the exporter does nothing."""
@@ -121,10 +121,10 @@ class Stepped:
 
     async def scrape(self) -> str:
         """The page as a scrape at this time gets it."""
-        await self.app.maintenance.keep()
-        await self.app.maintenance.gauges()
+        await self.app.maintenance.maintain()
+        await self.app.maintenance.update_gauges()
         self._publish()  # what is new is on a page now, whenever the exporter made its last one: births begin here
-        await self.app.maintenance.release()
+        await self.app.maintenance.expose_series()
         self._publish()
         return (await self.exporter.get("/metrics", **SCRAPER, **{"Accept-Encoding": "identity"})).text
 

@@ -77,7 +77,7 @@ class Interrupted(Bench):
 
     async def sleep(self, seconds: float) -> None:
         if not self.slept:
-            self.pacer.saw({"retry-after": "30"}, 429, self.now)
+            self.pacer.learn({"retry-after": "30"}, 429, self.now)
         await super().sleep(seconds)
 
 

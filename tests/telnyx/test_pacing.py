@@ -68,7 +68,7 @@ def test_garbage(rate: float, places: int, traffic: list[tuple[float, dict[str, 
     now = 0.0
     for gap, headers, status in traffic:
         now += gap
-        pacer.saw(headers, status, now)
+        pacer.learn(headers, status, now)
         assert 0 <= pacer.reserve(now) <= pacer.wait_seconds_max
     assert math.isfinite(pacer.throttled_seconds)
 
@@ -87,7 +87,7 @@ def test_quota_kept(rate: float, places: int, limit: int, window: int, gaps: lis
         assert used <= limit
         reset = math.ceil(window_end - now)
         headers = {"limit": limit, "remaining": limit - used, "reset": reset}
-        pacer.saw({f"x-ratelimit-{name}": str(value) for name, value in headers.items()}, 200, now)
+        pacer.learn({f"x-ratelimit-{name}": str(value) for name, value in headers.items()}, 200, now)
 
 
 def test_burst_then_spacing() -> None:
@@ -100,7 +100,7 @@ def test_burst_then_spacing() -> None:
 def test_low_quota_is_spread() -> None:
     """Below a quarter of the limit the rest of the quota lasts until the reset, and no 429 is needed to learn it."""
     pacer = Pacer(100, 1)
-    pacer.saw({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "10", "x-ratelimit-reset": "60"}, 200, now=0)
+    pacer.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "10", "x-ratelimit-reset": "60"}, 200, now=0)
     sent = list(departures(pacer, [0.0] * 10))
     assert sent == pytest.approx([6 * place for place in range(10)], abs=1)
     assert (pacer.quota_limit, pacer.quota_remaining) == (100, 10)
@@ -109,21 +109,21 @@ def test_low_quota_is_spread() -> None:
 def test_ample_quota_costs_nothing() -> None:
     """Above a quarter of the limit the configured rate alone counts."""
     pacer = Pacer(100, 1)
-    pacer.saw({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "50", "x-ratelimit-reset": "60"}, 200, now=0)
+    pacer.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "50", "x-ratelimit-reset": "60"}, 200, now=0)
     assert [round(pacer.reserve(0), 6) for _ in range(3)] == [0, 0.01, 0.02]
 
 
 def test_used_up_quota_waits_for_the_reset() -> None:
     """With nothing left the next request leaves when the window ends, and not in a heap."""
     pacer = Pacer(10, 5)
-    pacer.saw({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"}, 200, now=0)
+    pacer.learn({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"}, 200, now=0)
     assert [round(pacer.reserve(1), 6) for _ in range(3)] == [29, 29.1, 29.2]
 
 
 def test_far_reset_is_probed() -> None:
     """With nothing left until much later, one request finds out after the longest hold whether that is still so."""
     pacer = Pacer(10, 5)
-    pacer.saw({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "7200"}, 200, now=0)
+    pacer.learn({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "7200"}, 200, now=0)
     assert pacer.reserve(0) == HOLD_SECONDS_MAX
     assert pacer.reserve(0) > HOLD_SECONDS_MAX
 
@@ -132,10 +132,10 @@ def test_requests_under_way_count() -> None:
     """An answer that was overtaken can't raise what is left: the pacer knows who left after it."""
     pacer = Pacer(1000, 4)
     told = {"x-ratelimit-limit": "8", "x-ratelimit-reset": "60"}
-    pacer.saw({**told, "x-ratelimit-remaining": "3"}, 200, now=0)
+    pacer.learn({**told, "x-ratelimit-remaining": "3"}, 200, now=0)
     for _ in range(3):
         pacer.reserve(0)
-    pacer.saw({**told, "x-ratelimit-remaining": "2"}, 200, now=0.5)
+    pacer.learn({**told, "x-ratelimit-remaining": "2"}, 200, now=0.5)
     assert pacer.reserve(0.5) == pytest.approx(59.5)
 
 
@@ -154,7 +154,7 @@ def test_requests_under_way_count() -> None:
 def test_throttled(headers: dict[str, str], stop: float) -> None:
     """A 429 stops the whole account for as long as it says, within the bound."""
     pacer = Pacer(10, 3)
-    pacer.saw(headers, 429, now=1000)
+    pacer.learn(headers, 429, now=1000)
     assert pacer.held(1000) == (stop > 0)
     assert pacer.reserve(1000) == pytest.approx(stop)
     assert not pacer.held(1000 + stop)
@@ -163,7 +163,7 @@ def test_throttled(headers: dict[str, str], stop: float) -> None:
 def test_other_statuses_hold_nothing() -> None:
     """A retry-after on a 503 is the business of that one request."""
     pacer = Pacer(10, 3)
-    pacer.saw({"retry-after": "7"}, 503, now=0)
+    pacer.learn({"retry-after": "7"}, 503, now=0)
     assert pacer.reserve(0) == 0
 
 

@@ -152,7 +152,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
             (tmp_path / "web.yml").write_text("basic_auth_users: []")
 
             async def both() -> bool:
-                await exporter.app.maintenance.gauges()
+                await exporter.app.maintenance.update_gauges()
                 await exporter.drained()
                 return (await counted(FAILURES), await counted(REFUSALS, reason="unauthorized")) == (1, 1)
 

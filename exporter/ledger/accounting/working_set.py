@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from exporter.core.costs import BookedEvent
 from exporter.core.money import ZERO, add
@@ -83,19 +83,11 @@ class WorkingSet:
     # Events
 
     def booked_event(self, row: EventRow) -> BookedEvent:
-        """Return what the row says was booked, with its label sets instead of their ids."""
-        cost_labels = self._totals.labels(row.cost_labels) if row.cost_labels is not None else None
-        return BookedEvent(
-            self._totals.labels(row.labels),
-            cost_labels,
-            row.cost,
-            row.currency,
-            row.input_tokens,
-            row.output_tokens,
-            row.billed_seconds,
-            row.at,
-            row.settled_unpriced,
-        )
+        """Return what the row says was booked."""
+        # A row has the same fields in the same order, but the ids of the label sets.
+        _, _, _, labels, cost_labels, *rest, _ = astuple(row)
+        label_sets = self._totals.labels(labels), None if cost_labels is None else self._totals.labels(cost_labels)
+        return BookedEvent(*label_sets, *rest)
 
     def store_event(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
         """Insert an event, or update the one with this key."""

@@ -103,31 +103,26 @@ class PostgresEngine:
 
     def transact(self, work: Callable[[], _Result]) -> _Result:
         """Run in one transaction, again after a conflict; after an error nothing is booked. Raises LedgerError."""
+        return self._retry(lambda: self._run("READ COMMITTED", work, writes=True))
+
+    def read(self, work: Callable[[], _Result]) -> _Result:
+        """Run what only reads, on one state of the data. Raises LedgerError."""
+        return self._retry(lambda: self._run("REPEATABLE READ READ ONLY", work, writes=False))
+
+    def _retry(self, run: Callable[[], _Result]) -> _Result:
         had_connection = self._connection is not None
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._run("READ COMMITTED", work, writes=True)
+                return run()
             except (WriterFenced, *_CONFLICTS) as error:
                 self.retries += 1
                 log.info("transaction is retried", extra=fields(why=" ".join(str(error).split())))
                 if attempt == ATTEMPTS:
                     raise translate_error(error, self._address) from error
+                _pause(attempt)
             except psycopg.Error as error:
                 # A connection that broke while it was idle: nothing is done yet, so a new one may be tried at once.
                 if attempt > 1 or not had_connection or self._connection is not None:
-                    raise translate_error(error, self._address) from error
-                continue
-            _pause(attempt)
-        raise AssertionError("unreachable")
-
-    def read(self, work: Callable[[], _Result]) -> _Result:
-        """Run what only reads, on one state of the data. Raises LedgerError."""
-        had_connection = self._connection is not None
-        for again in (False, True):
-            try:
-                return self._run("REPEATABLE READ READ ONLY", work, writes=False)
-            except (psycopg.Error, *_CONFLICTS) as error:
-                if again or not had_connection or self._connection is not None:
                     raise translate_error(error, self._address) from error
         raise AssertionError("unreachable")
 

@@ -126,6 +126,9 @@ def invalidate_fingerprints(connection: Connection, sessions: Iterable[int]) -> 
     connection.write("UPDATE sessions SET fingerprint = NULL WHERE id = ?", *[(session,) for session in sessions])
 
 
+# Name by name, which takes half the time of unpacking with a star: these run for each event of each poll.
+
+
 def _event(row: tuple[Any, ...]) -> EventRow:
     key, owner, claim, labels, cost_labels, cost, currency, tokens_in, tokens_out, seconds, at, flags = row
     return EventRow(

@@ -66,7 +66,18 @@ class TotalsAggregate:
         if generation != self._generation or connection is not self._connection:
             self._reset(generation, connection)
         whole = self._since == _BEGINNING
-        changed = self._read_series(connection) | self._read_parts(connection) | self._drop_parts(connection)
+        changed = set()
+        query = "SELECT id, family, labels, bounds, exposed FROM series WHERE changed >= ?::xid8"
+        for number, family, labels, bounds, exposed in connection.execute(query, (self._since,)):
+            if family in BY_NAME:
+                self._series[number] = new_total(number, family, read_labels(labels), bounds, exposed)
+                changed.add(number)
+        query = "SELECT series, writer, value, counts, exemplars FROM totals WHERE changed >= ?::xid8"
+        for number, writer, *values in connection.execute(query, (self._since,)):
+            if number in self._series:
+                self._parts.setdefault(number, {})[writer] = with_values(self._series[number], *values)
+                changed.add(number)
+        changed |= self._drop_dead_writers(connection)
         self._since = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()[0]
         sums = [
             sum_parts(self._series[number], self._parts.get(number, {}).values())
@@ -75,27 +86,8 @@ class TotalsAggregate:
         ]
         return TotalsReading(tuple(sums), whole)
 
-    def _read_series(self, connection: Connection) -> set[int]:
-        query = "SELECT id, family, labels, bounds, exposed FROM series WHERE changed >= ?::xid8"
-        found = {
-            number: new_total(number, family, read_labels(labels), bounds, exposed)
-            for number, family, labels, bounds, exposed in connection.execute(query, (self._since,))
-            if family in BY_NAME
-        }
-        self._series |= found
-        return set(found)
-
-    def _read_parts(self, connection: Connection) -> set[int]:
-        query = "SELECT series, writer, value, counts, exemplars FROM totals WHERE changed >= ?::xid8"
-        found = set()
-        for number, writer, *values in connection.execute(query, (self._since,)):
-            if number in self._series:
-                self._parts.setdefault(number, {})[writer] = with_values(self._series[number], *values)
-                found.add(number)
-        return found
-
-    def _drop_parts(self, connection: Connection) -> set[int]:
-        """Drop the parts of dead writers: their values were added to writer 0 in the transaction that deleted them."""
+    def _drop_dead_writers(self, connection: Connection) -> set[int]:
+        """Drop their parts: they were added to writer 0 in the transaction that deleted the writer."""
         writers = {0, *(number for (number,) in connection.execute("SELECT id FROM writers"))}
         dead, self._writers = self._writers - writers, writers
         touched = {number for number, parts in self._parts.items() if dead & parts.keys()} if dead else set()

@@ -7,7 +7,7 @@ from collections import defaultdict
 from decimal import Decimal
 
 from exporter.config import Budget
-from exporter.core.budgets import Window, covers, current_window
+from exporter.core.budgets import Window, current_window, matches
 from exporter.core.catalog import BUDGET_COST, BUDGET_CREDITS, BUDGET_SPENT
 from exporter.core.model import Labels
 from exporter.core.money import ZERO, add, amount_text, subtract
@@ -36,7 +36,7 @@ class BudgetSpend:
         key = (int(at // QUARTER_SECONDS), self._totals.intern(labels), currency)
         self._added[key] = add(self._added[key], amount)
         for budget in self._budgets:
-            if covers(budget, labels, currency):
+            if currency == budget.currency and matches(budget.match, labels):
                 family = BUDGET_COST if amount >= 0 else BUDGET_CREDITS
                 self._totals.add(family, _labels(budget), abs(amount))
                 current = self._windows.get(budget.name)
@@ -68,7 +68,8 @@ class BudgetSpend:
         """
         self._connection.lock_task("budgets")
         for budget in self._budgets:
-            known, current = self._windows.get(budget.name), current_window(budget, now)
+            known = self._windows.get(budget.name)
+            current = current_window(budget.window, budget.timezone, now)
             self._windows[budget.name] = current
             if known is None or _quarters(known) != _quarters(current):
                 self._totals.set(BUDGET_SPENT, _labels(budget), self._own_part(budget, current))
@@ -90,7 +91,7 @@ class BudgetSpend:
         for labels, amount in found:
             if labels is None:
                 part = subtract(part, Decimal(amount))
-            elif covers(budget, self._totals.labels(labels), budget.currency):
+            elif matches(budget.match, self._totals.labels(labels)):
                 part = add(part, Decimal(amount))
         return part
 

@@ -14,7 +14,7 @@ from msgspec import Struct, field, structs
 from msgspec.structs import replace
 
 from exporter.config import Budget, Config, Threshold
-from exporter.core.catalog import BORN_TOGETHER, BY_NAME, labels_of
+from exporter.core.catalog import BY_NAME, NET_COUNTERPART, labels_of
 from exporter.core.costs import LedgerEntry
 from exporter.core.model import NONE, OTHER, Exemplar, Labels, Total
 from exporter.core.money import ZERO, add
@@ -204,8 +204,8 @@ class Totals:
 
     def add(self, family: str, labels: Labels, amount: Decimal) -> None:
         """Add to a counter or gauge."""
-        if family in BORN_TOGETHER:  # a query subtracts credits from costs, so neither exists without the other
-            self._series(BORN_TOGETHER[family], labels)
+        if family in NET_COUNTERPART:  # a query subtracts credits from costs, so neither exists without the other
+            self._series(NET_COUNTERPART[family], labels)
         total = self._series(family, labels)
         if amount:
             self._store(replace(total, value=add(total.value, amount)))

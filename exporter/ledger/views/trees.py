@@ -28,32 +28,22 @@ class StoredNode(Struct, frozen=True):
 
 def write_tree(connection: Connection, session: int, tree: Session) -> None:
     """Store the tree in place of the one before."""
-    nodes = encode(
-        [
-            (event.id, event.parent, event.record_type, _text(event.cost), _text(event.cumulative), event.currency)
-            for event in tree.events
-        ]
-    )
+    nodes = []
+    for event in tree.events:
+        cost = None if event.cost is None else amount_text(event.cost)
+        cumulative = None if event.cumulative is None else amount_text(event.cumulative)
+        nodes.append((event.id, event.parent, event.record_type, cost, cumulative, event.currency))
     connection.write(
         "INSERT INTO trees (session, body) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET body = excluded.body",
-        (session, zlib.compress(nodes, 1)),
+        (session, zlib.compress(encode(nodes), 1)),
     )
 
 
 def read_tree(connection: Connection, session: int) -> tuple[StoredNode, ...]:
     """Return the nodes, root first; none if the session never had a tree."""
     row = connection.execute("SELECT body FROM trees WHERE session = ?", (session,)).fetchone()
-    return () if row is None else tuple(map(_node, decode(zlib.decompress(row[0]))))
-
-
-def _node(written: list[str]) -> StoredNode:
-    event_id, parent, record_type, cost, cumulative, currency = written
-    return StoredNode(event_id, int(parent), record_type, _amount(cost), _amount(cumulative), currency)
-
-
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else amount_text(amount)
-
-
-def _amount(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
+    nodes = []
+    for event_id, parent, record_type, own, cumulative, currency in decode(zlib.decompress(row[0])) if row else ():
+        amounts = None if own is None else Decimal(own), None if cumulative is None else Decimal(cumulative)
+        nodes.append(StoredNode(event_id, parent, record_type, *amounts, currency))
+    return tuple(nodes)
