@@ -17,7 +17,7 @@ from exporter.config.quoting import join_path, sanitized
 from exporter.core.errors import ConfigError
 
 BYTES_MAX = 1_048_576
-"""PyYAML takes seconds for a file of this size, and nobody writes one by hand."""
+"""PyYAML takes seconds for a file of this size; one written by hand is far smaller."""
 
 DEPTH_MAX = 20
 """The deepest setting is at level 4. PyYAML recurses, so the bound is well below Python's own limit."""

@@ -20,7 +20,7 @@ TEN_YEARS = 315_360_000
 """In seconds. A greater number is a mistake, and sums with it would leave the range of dates."""
 
 LIST_MAX = 10_000
-"""Entries of a list; nobody writes more sessions by hand."""
+"""Entries of a list; a list written by hand is shorter."""
 
 PORT_MAX = 65_535
 

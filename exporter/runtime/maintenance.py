@@ -5,7 +5,6 @@ import math
 import platform
 
 from exporter import __version__
-from exporter.config import Account
 from exporter.core.budgets import current_window
 from exporter.core.catalog import FAMILIES
 from exporter.core.clock import Clock
@@ -93,7 +92,13 @@ class Maintenance:
         self._metrics.set("telnyx_series_limit", (), plan.config.metrics.series_max)
         known = {account.name for account in before.accounts} if before is not None else set()
         for account in plan.config.accounts:
-            self._start_series(account, new=account.name not in known)
+            # A series that starts at 0 lets `increase()` see its first value.
+            for family in ACCOUNT_COUNTERS:
+                self._metrics.inc(family, (account.name,), 0)
+            if account.name not in known:
+                self._metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
+            for source in configured_sources(plan.config, account):
+                self._metrics.inc("telnyx_discovery_failures_total", (account.name, source), 0)
         for name in known - plan.clients.keys():
             for family in ACCOUNT_GAUGES:
                 self._metrics.swap(family, name, {})
@@ -200,14 +205,6 @@ class Maintenance:
             self._metrics.set("telnyx_budget_limit", labels, budget.amount)
             self._metrics.set("telnyx_budget_window_start_timestamp_seconds", labels, current.start)
             self._metrics.set("telnyx_budget_window_seconds", labels, length)
-
-    def _start_series(self, account: Account, *, new: bool) -> None:
-        for family in ACCOUNT_COUNTERS:
-            self._metrics.inc(family, (account.name,), 0)
-        if new:
-            self._metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
-        for source in configured_sources(self._current_plan.config, account):
-            self._metrics.inc("telnyx_discovery_failures_total", (account.name, source), 0)
 
     @property
     def _current_plan(self) -> Plan:

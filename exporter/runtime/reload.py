@@ -87,14 +87,24 @@ class Reloader:
         async with self._reloading:
             digest = await self._file_digest()
             try:
-                result = await self._reload()
+                wanted = await asyncio.to_thread(self._origin.read)
+                running = self._running()
+                applied = in_effect(running, wanted)
+                await self._apply(applied)
             except Exception as error:
                 self._metrics.set(SUCCESSFUL, (), 0)
                 self._metrics.inc(FAILURES, ())
-                _log_failure(error)
+                if isinstance(error, (ConfigError, LedgerError)):
+                    log.error(  # noqa: TRY400 - the message says all
+                        "configuration not reloaded; the previous one stays in use", extra=fields(error=str(error))
+                    )
+                else:
+                    log.exception("configuration not reloaded because of a defect in the exporter")
                 raise
+            # After the success, so that `check` retries a file that can't be applied, as when a key file is missing.
             self._digest = digest
             self._succeeded()
+            result = ReloadResult(differences(running, applied), differences(applied, wanted))
             changes = fields(changed=", ".join(result.changed), needs_restart=", ".join(result.restart) or None)
             log.info("configuration reloaded", extra=changes)
             return result
@@ -128,26 +138,12 @@ class Reloader:
         with suppress(Exception):  # `reload` has logged and counted it
             await self.reload()
 
-    async def _reload(self) -> ReloadResult:
-        wanted = await asyncio.to_thread(self._origin.read)
-        running = self._running()
-        applied = in_effect(running, wanted)
-        await self._apply(applied)
-        return ReloadResult(differences(running, applied), differences(applied, wanted))
-
     def _succeeded(self) -> None:
         self._metrics.set(SUCCESSFUL, (), 1)
         self._metrics.set(SUCCESS_TIME, (), self._clock.now())
 
     async def _file_digest(self) -> bytes | None:
         return await asyncio.to_thread(_digest, self._origin.file())
-
-
-def _log_failure(error: Exception) -> None:
-    if isinstance(error, (ConfigError, LedgerError)):
-        log.error("configuration not reloaded; the previous one stays in use", extra=fields(error=str(error)))
-    else:
-        log.error("configuration not reloaded because of a defect in the exporter", exc_info=error)
 
 
 def _digest(file: Path | None) -> bytes | None:

@@ -4,7 +4,7 @@ With a ledger of its own (SQLite) the process holds every lease. On PostgreSQL o
 prunes, backfills, and polls an account's detail records and balance; each gets its part of an account's request rate.
 
 Example of a handover: A exposes and is stopped by its machine at 12:00:00. Its lease, of 20 s, is over at 12:00:20 at
-the latest, and from then on A answers scrapes with 503, whatever it believes, because `exposes` looks at the clock. B
+the latest, and from then on A answers scrapes with 503, whatever it believes, because `exposes` checks the clock. B
 gets the lease at 12:00:20 and starts to expose at 12:01:20, after `exposition_handover_seconds` (60), so that every
 scraper has seen A's series end before it sees B's.
 """
@@ -36,7 +36,7 @@ HEARTBEAT_SECONDS = 5.0
 NEW_SERIES_SECONDS = 60.0
 """How often other replicas' new series are loaded; meanwhile they may exceed `series_max`."""
 LEASE_SECONDS = 20.0
-"""How long nobody does the work of a replica that died."""
+"""How long the work of a replica that died waits for another."""
 RECENT_SECONDS, RECENT_SESSIONS_MAX = 6 * 3600.0, 1000
 """Sessions that changed this recently may have series of their own."""
 RECENT_OVERLAP_SECONDS = 60.0

@@ -13,7 +13,7 @@ from functools import partial
 
 from starlette.routing import BaseRoute
 
-from exporter.config import Account, Config
+from exporter.config import Config
 from exporter.core.catalog import HTTP, WEBHOOKS
 from exporter.core.clock import Clock
 from exporter.core.model import SessionRef
@@ -83,7 +83,10 @@ class WebhookIngest:
                 for name in ("webhook_key", "webhook_public_key_env", "webhook_public_key_file")
             )
             # An unchanged key stays: its file may be unreadable now, and the last good key stays in use.
-            keys[account.name] = self._keys[account.name] if unchanged else self._key(account)
+            failed = partial(self._count, "telnyx_discovery_failures_total", account.name, WEBHOOKS)
+            keys[account.name] = (
+                self._keys[account.name] if unchanged else webhook_key(account, self._clock.monotonic, failed)
+            )
         self._keys = keys
         insecure = config.discovery.webhooks.insecure
         if any(account.webhook_key is not None for account in config.accounts):
@@ -91,7 +94,11 @@ class WebhookIngest:
         self._webhooks.adopt({name: key.current for name, key in self._keys.items()}, insecure=insecure)
         names = [account.name for account in config.accounts]
         self._lists.adopt(names if config.discovery.http.enabled else None)
-        self._zero_series(config)
+        for account in filter(config.takes_webhooks, config.accounts):
+            for event_type in EVENT_TYPES:
+                self._metrics.inc("telnyx_webhooks_total", (account.name, event_type), 0)
+            for reason in REASONS:
+                self._metrics.inc("telnyx_webhook_failures_total", (account.name, reason), 0)
         unsigned = [account.name for account in config.accounts if account.webhook_key is None]
         accepting = unsigned if insecure else []
         if accepting and accepting != self._warned_of:
@@ -109,17 +116,6 @@ class WebhookIngest:
     def close(self) -> None:
         """Answer webhooks with 503 from now on, so that they are sent again; from any thread."""
         self._webhooks.close()
-
-    def _zero_series(self, config: Config) -> None:
-        for account in filter(config.takes_webhooks, config.accounts):
-            for event_type in EVENT_TYPES:
-                self._metrics.inc("telnyx_webhooks_total", (account.name, event_type), 0)
-            for reason in REASONS:
-                self._metrics.inc("telnyx_webhook_failures_total", (account.name, reason), 0)
-
-    def _key(self, account: Account) -> FileKey[bytes | None]:
-        failed = partial(self._count, "telnyx_discovery_failures_total", account.name, WEBHOOKS)
-        return webhook_key(account, self._clock.monotonic, failed)
 
     async def _ingest_webhook(self, account: str, webhook: Webhook) -> None:
         if webhook.notice is not None:

@@ -111,7 +111,11 @@ class FileSource:
                 await self._report()  # first: while the ledger fails nothing more is read that would have to wait
                 await self._read_changed()
                 await self._report()
-                await self._mark_success()
+                now = self._clock.monotonic()
+                due = self._succeeded_at is None or now - self._succeeded_at >= SUCCESS_SECONDS
+                if due and not any(file.problem for file in self._files.values()):
+                    await self._ingest.mark_success(FILES, self._accounts)
+                    self._succeeded_at = now
             except LedgerError:
                 return  # the ingest queue has counted and logged it
 
@@ -155,13 +159,6 @@ class FileSource:
             for ref in portion:
                 del self._waiting[ref]
             self._reported.update(portion)
-
-    async def _mark_success(self) -> None:
-        now = self._clock.monotonic()
-        due = self._succeeded_at is None or now - self._succeeded_at >= SUCCESS_SECONDS
-        if due and not any(file.problem for file in self._files.values()):
-            await self._ingest.mark_success(FILES, self._accounts)
-            self._succeeded_at = now
 
 
 # On the disk
@@ -243,7 +240,11 @@ def _refused(reason: str) -> str:
 def _read(path: str, stamp: _Stamp, before: _File, accounts: Sequence[str], now: float) -> _File:
     try:
         with _opened(path) as file:
-            content = _content(file)
+            content = b""
+            left = BYTES_MAX + 1  # one more than the reader accepts, so that it refuses a larger file
+            while left and (part := os.read(file, left)):
+                content += part
+                left -= len(part)
     except OSError:
         return before  # it was changed just now; the next check reports how
     stamp_at = before.stamp_at if stamp == before.stamp else now
@@ -257,15 +258,6 @@ def _read(path: str, stamp: _Stamp, before: _File, accounts: Sequence[str], now:
     except ConfigError as error:
         return _File(stamp, stamp_at, steady, digest, before.refs, str(error))
     return _File(stamp, stamp_at, steady, digest, refs)
-
-
-def _content(file: int) -> bytes:
-    parts = []
-    left = BYTES_MAX + 1  # one more than the reader accepts, so that it refuses a larger file
-    while left and (part := os.read(file, left)):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
 
 
 def _still_listed(reported: Iterable[SessionRef], files: Iterable[_File]) -> set[SessionRef]:

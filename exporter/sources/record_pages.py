@@ -72,20 +72,17 @@ class RecordPages:
         records = list(_readable(rows))
         found = [self._kind.read(self._account, record, self._field) for record in records]
         self.unreadable += len(rows) - sum(record is not None for record in found)
-        self._move_on(len(rows), records)
-        return [record for record in found if record is not None]
-
-    def _move_on(self, rows: int, records: list[dict[str, Any]]) -> None:
         times = [written for record in records if (written := self._kind.time(record, self._field)) is not None]
         last = max(times, key=_seconds, default=self._from)
         self._pages += 1
-        if rows < PAGE_SIZE or _seconds(last) > self._until:
+        if len(rows) < PAGE_SIZE or _seconds(last) > self._until:
             self.reached, self.ended = self._until, True
         elif _seconds(last) > _seconds(self._from):
             self._from, self._page, self.reached = last, 1, _seconds(last)
         else:  # the whole page has one time
             self._page += 1
         self.ended |= self._pages >= PAGES_MAX
+        return [record for record in found if record is not None]
 
 
 def _readable(rows: tuple[Raw, ...]) -> Iterator[dict[str, Any]]:

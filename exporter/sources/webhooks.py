@@ -124,8 +124,10 @@ def read(body: bytes, account: str) -> Webhook:
     """Return the webhook in a body; raises Rejected if it is none."""
     try:
         data = _BODIES.decode(body).data
-        target = _target(data.event_type)
-        session = None if target is None else _session_id(data.payload, target.field)
+        prefixed = (target for prefix, target in PREFIXES.items() if data.event_type.startswith(prefix))
+        target = TARGETS.get(data.event_type) or next(prefixed, None)
+        found = None if target is None else (_PAYLOADS.decode(data.payload) or {}).get(target.field)
+        session = None if found is None else _IDS.decode(found)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Rejected("malformed") from None
     notice = None
@@ -133,16 +135,6 @@ def read(body: bytes, account: str) -> Webhook:
         notice = SessionNotice(SessionRef(account, target.record_type, _checked(session)), target.notice)
     event_type = data.event_type if data.event_type in TARGETS else OTHER
     return Webhook(_checked(data.id), event_type, notice)
-
-
-def _session_id(payload: Raw, field: str) -> str | None:
-    found = (_PAYLOADS.decode(payload) or {}).get(field)
-    return None if found is None else _IDS.decode(found)
-
-
-def _target(event_type: str) -> WebhookTarget | None:
-    family = next((target for prefix, target in PREFIXES.items() if event_type.startswith(prefix)), None)
-    return TARGETS.get(event_type, family)
 
 
 def _checked(text: str) -> str:

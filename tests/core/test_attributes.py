@@ -1,4 +1,4 @@
-"""What detail records say: labels, usage, times, and the session as a whole."""
+"""Labels, usage and times of events, and the attributes of a whole session, as read from detail records."""
 
 import string
 from collections.abc import Mapping
@@ -43,13 +43,13 @@ def facts(record: Mapping[str, Any], record_type: str = "inference") -> EventAtt
 
 
 def tagged(value: object, **how: Any) -> str:
-    """The value of a label `tag` that takes this field."""
+    """Return the value of a label `tag` that is read from this field."""
     attribute_reader = AttributeReader([Label(name="tag", field="tag", **how)])
     return dict(attribute_reader.event_attributes(session(event(record={"tag": value})))[0].labels)["tag"]
 
 
 def test_label_order() -> None:
-    """Labels are the account, the record type, the product, the model and then the user's own, in their order."""
+    """Labels are the account, the record type, the product, the model, then the configured labels, in this order."""
     attribute_reader = AttributeReader([Label(name="z", field="zf"), Label(name="a", field="af")])
     found = attribute_reader.event_attributes(session(event(record={"model": "m1", "zf": "1", "af": "2"})))
     assert found[0].labels == (
@@ -76,12 +76,12 @@ def test_label_order() -> None:
     ],
 )
 def test_model(record_type: str, record: Mapping[str, Any], model: str) -> None:
-    """Only an LLM turn has a model; one that doesn't say which has an unknown one."""
+    """Only an LLM turn has a model; it is `unknown` if the record doesn't name it."""
     assert dict(facts(record, record_type).labels)["model"] == model
 
 
 def test_nameless_event() -> None:
-    """An event without a product or record type has unknown ones: a label is never empty."""
+    """An event without a product or record type has the label value `unknown`, as a label is never empty."""
     found = AttributeReader().event_attributes(session(event("", product=" ")))[0]
     assert dict(found.labels) == {"account": "main", "record_type": "unknown", "product": "unknown", "model": "none"}
 
@@ -100,13 +100,13 @@ def test_nameless_event() -> None:
     ],
 )
 def test_tokens(record: Mapping[str, Any], tokens: tuple[int | None, int | None]) -> None:
-    """Tokens are whole numbers of at least 0, under either pair of names; all else is absent."""
+    """Tokens are whole numbers of at least 0, under either pair of names; any other value is absent."""
     found = facts(record)
     assert (found.input_tokens, found.output_tokens) == tokens
 
 
 def test_tokens_of_turns_only() -> None:
-    """An embedding's tokens are no tokens of LLM turns."""
+    """Tokens of an embedding don't count as tokens of LLM turns."""
     assert facts({"input_tokens": 3}, "embedding").input_tokens is None
 
 
@@ -123,7 +123,7 @@ def test_tokens_of_turns_only() -> None:
     ],
 )
 def test_billed_seconds(record: Mapping[str, Any], seconds: str | None) -> None:
-    """The billed duration is read under any of its names; one below zero or unreadable is absent."""
+    """The billed duration is read under each of its names; a negative or unreadable one is absent."""
     assert facts(record).billed_seconds == (None if seconds is None else Decimal(seconds))
 
 
@@ -148,12 +148,12 @@ def test_billed_seconds(record: Mapping[str, Any], seconds: str | None) -> None:
     ],
 )
 def test_time(text: object, seconds: float | None) -> None:
-    """A time is ISO 8601, UTC unless it says otherwise; placeholders such as year 1 and garbage are absent."""
+    """A time is ISO 8601 and UTC by default; placeholders such as year 1, and unreadable texts, are absent."""
     assert read_time(text) == seconds
 
 
 def test_time_of_event() -> None:
-    """An event happened when it began, else when its record was created."""
+    """The time of an event is its start, else the creation of its record."""
     assert facts({"created_at": "2026-03-18", "started_at": NOON}).at == NOON_SECONDS
     assert facts({"created_at": NOON, "started_at": "soon"}).at == NOON_SECONDS
 
@@ -183,13 +183,13 @@ def test_time_of_event() -> None:
     ],
 )
 def test_value(value: object, shown: str) -> None:
-    """A label value is short, printable text; what is empty or has no text is `none`."""
+    """A label value is short, printable text; an empty or unreadable field gives `none`."""
     assert tagged(value) == shown
 
 
 @given(FIELD_VALUES)
 def test_value_law(value: object) -> None:
-    """Whatever a record holds, a label value is neither empty, nor long, nor unprintable, nor impossible to encode."""
+    """For any record a label value is not empty, not too long, printable, and valid UTF-8."""
     shown = tagged(value)
     assert 1 <= len(shown) <= VALUE_MAX
     assert shown == shown.strip()
@@ -199,7 +199,7 @@ def test_value_law(value: object) -> None:
 
 @pytest.mark.parametrize(("value", "shown"), [("a", "a"), (" a ", "a"), ("c", "other"), ("", "none"), (None, "none")])
 def test_allow_list(value: object, shown: str) -> None:
-    """Values that aren't listed are `other`; no value stays `none`."""
+    """Values that aren't allowed are `other`; an absent value stays `none`."""
     assert tagged(value, values=("a", "b")) == shown
 
 
@@ -221,13 +221,13 @@ TREE = session(
     ],
 )
 def test_origin(origin: str, shown: list[str]) -> None:
-    """A label comes from the event's own record, the nearest one upward that has a value, or the root's."""
+    """A label comes from the event's own record, the nearest ancestor with a value, or the root's record."""
     attribute_reader = AttributeReader([Label(name="tag", field="tag", from_=origin)])  # type: ignore[arg-type]  # a parameter's type is not narrowed to the literal
     assert [dict(found.labels)["tag"] for found in attribute_reader.event_attributes(TREE)] == shown
 
 
 def test_allow_list_after_inheritance() -> None:
-    """A value that isn't listed hides the ancestors' values: the event has one, and it is `other`."""
+    """A value that isn't allowed is `other` and isn't replaced by an ancestor's."""
     attribute_reader = AttributeReader([Label(name="tag", field="tag", values=("root",))])
     shown = [dict(found.labels)["tag"] for found in attribute_reader.event_attributes(TREE)]
     assert shown == ["root", "root", "other", "other", "root"]
@@ -240,7 +240,7 @@ def test_record_fields() -> None:
 
 @given(st.dictionaries(st.sampled_from(sorted(NAMES.all())), FIELD_VALUES), st.sampled_from(["inference", "webrtc"]))
 def test_any_record(record: Mapping[str, Any], record_type: str) -> None:
-    """No record makes reading it fail, and no usage is negative."""
+    """Any record can be read, and no usage is negative."""
     found = facts(record, record_type)
     assert all(used is None or used >= 0 for used in (found.input_tokens, found.output_tokens, found.billed_seconds))
 
@@ -270,12 +270,12 @@ def kind(*record_types: str) -> str:
     ],
 )
 def test_session_kind(record_types: tuple[str, ...], expected: str) -> None:
-    """A session with an assistant or a turn is `ai`, any other is what its root is."""
+    """A session with an assistant or an LLM turn is `ai`; any other has the kind of its root."""
     assert kind(*record_types) == expected
 
 
 def test_distinct_events() -> None:
-    """The same event in two places counts once, its twin by ordinal apart, and one without an id not at all."""
+    """An event in two places counts once, twins count one each, and an event without an id doesn't count."""
     tree = session(
         event("call-session", id="r"),
         event("inference", parent=0, id="i"),
@@ -302,7 +302,7 @@ def test_distinct_events() -> None:
     ],
 )
 def test_duration(records: tuple[Mapping[str, Any], ...], seconds: float | None) -> None:
-    """A session lasted as long as its root says, else as long as the longest of its events."""
+    """A session's duration is the root's, else the longest of any event."""
     tree = session(*(event("webrtc", each, -1 if i == 0 else 0, id=str(i)) for i, each in enumerate(records)))
     attribute_reader = AttributeReader()
     assert (

@@ -1,4 +1,4 @@
-"""When a session is looked at again: slower while nothing changes, at once slower no more when something does."""
+"""The poll schedule: intervals grow while nothing changes, and start over when something does."""
 
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -24,18 +24,18 @@ OUTCOMES: list[Outcome] = ["changed", "unchanged", "incomplete", "gone", "denied
 
 
 def live(outcomes: Sequence[str], *, configured: bool = False) -> tuple[list[SessionState], list[float | None]]:
-    """A session that is polled whenever it is due, with these outcomes."""
-    standing, due = SessionState(discovered_at=0.0, configured=configured), 0.0
-    standings: list[SessionState] = []
+    """Return the states and due times of a session that is polled whenever it is due, with these outcomes."""
+    state, due = SessionState(discovered_at=0.0, configured=configured), 0.0
+    states: list[SessionState] = []
     dues: list[float | None] = []
     for outcome in outcomes:
-        standing, next_due = next_state(standing, cast("Outcome", outcome), due, POLICY, 0)
-        standings.append(standing)
+        state, next_due = next_state(state, cast("Outcome", outcome), due, POLICY, 0)
+        states.append(state)
         dues.append(next_due)
         if next_due is None:
             break
         due = next_due
-    return standings, dues
+    return states, dues
 
 
 def test_intervals_double_while_nothing_changes_and_snap_back() -> None:
@@ -46,48 +46,48 @@ def test_intervals_double_while_nothing_changes_and_snap_back() -> None:
 
 
 def test_a_session_settles_when_nothing_changed_for_long() -> None:
-    """It is looked at exactly when settle_after has passed, settles then, and is due a day later."""
-    standings, dues = live(["changed", *["unchanged"] * 30])
-    settled = next(i for i, standing in enumerate(standings) if standing.state == "settled")
-    assert standings[settled].closed_at == 21_600
+    """The session is polled exactly when settle_after has passed, settles then, and is due a day later."""
+    states, dues = live(["changed", *["unchanged"] * 30])
+    settled = next(i for i, state in enumerate(states) if state.state == "settled")
+    assert states[settled].closed_at == 21_600
     assert dues[settled] == 21_600 + 86_400
     assert dues[settled + 1] == 21_600 + 604_800
     assert dues[settled + 2] is None
 
 
 def test_a_late_amendment_makes_a_settled_session_active_again() -> None:
-    """Whatever changes is followed closely until it rests once more."""
-    standings, dues = live(["changed", *["unchanged"] * 13, "changed"])
-    assert (standings[-2].state, standings[-1].state) == ("settled", "active")
+    """A changed session is polled closely until it settles again."""
+    states, dues = live(["changed", *["unchanged"] * 13, "changed"])
+    assert (states[-2].state, states[-1].state) == ("settled", "active")
     assert dues[-1] == (dues[-2] or 0) + 30
 
 
 def test_an_incomplete_tree_never_settles() -> None:
-    """What could not be read completely is asked for again, however long it takes."""
-    standings, _ = live(["changed", *["incomplete"] * 50])
-    assert {standing.state for standing in standings} == {"active"}
+    """A tree that can't be read completely is polled again for any length of time."""
+    states, _ = live(["changed", *["incomplete"] * 50])
+    assert {state.state for state in states} == {"active"}
 
 
-def test_a_session_nobody_knows_is_given_up_and_rechecked() -> None:
-    """404 for longer than give_up_after makes it missing, which is rechecked like a settled one."""
-    standings, dues = live(["gone"] * 80)
-    missing = next(i for i, standing in enumerate(standings) if standing.state == "missing")
-    rested = standings[missing].closed_at
+def test_an_unknown_session_becomes_missing_and_is_rechecked() -> None:
+    """404 for longer than not_found_timeout makes a session missing; it is rechecked like a settled one."""
+    states, dues = live(["gone"] * 80)
+    missing = next(i for i, state in enumerate(states) if state.state == "missing")
+    rested = states[missing].closed_at
     assert rested is not None
     assert rested >= 172_800
     assert dues[missing] == rested + 86_400
     assert dues[-1] is None
 
 
-def test_a_denied_session_rests_at_once() -> None:
-    """400 and 403 are not asked again and again, but at each recheck."""
-    standings, dues = live(["denied", "denied", "denied"])
-    assert [standing.state for standing in standings] == ["denied"] * 3
+def test_a_denied_session_is_closed_at_once() -> None:
+    """After 400 or 403 a session is only polled at its rechecks."""
+    states, dues = live(["denied", "denied", "denied"])
+    assert [state.state for state in states] == ["denied"] * 3
     assert dues == [86_400, 604_800, None]
 
 
-def test_a_configured_session_is_looked_at_daily_for_ever() -> None:
-    """As long as the configuration names it, a settled session stays due once a day."""
+def test_a_configured_session_is_polled_daily_forever() -> None:
+    """While it is configured, a settled session stays due once a day."""
     _, dues = live(["changed", *["unchanged"] * 40], configured=True)
     waits = [(b or 0) - (a or 0) for a, b in pairwise(dues[20:])]
     assert set(waits) == {86_400}
@@ -95,87 +95,106 @@ def test_a_configured_session_is_looked_at_daily_for_ever() -> None:
 
 @pytest.mark.parametrize("outcome", ["gone", "failed"])
 def test_a_failure_after_a_tree_keeps_the_state(outcome: Outcome) -> None:
-    """A session that was seen stays what it was while the API has nothing better to say."""
-    standings, dues = live(["changed", outcome])
-    assert (standings[-1].state, dues[-1]) == ("active", 30 + 60)
+    """A session with a tree keeps its state while the API answers with errors."""
+    states, dues = live(["changed", outcome])
+    assert (states[-1].state, dues[-1]) == ("active", 30 + 60)
 
 
 @given(st.lists(st.sampled_from(OUTCOMES), max_size=60), st.floats(-1, 1), st.booleans())
 def test_no_session_is_due_in_the_past_nor_beyond_the_longest_interval(
     outcomes: list[Outcome], jitter: float, configured: bool
 ) -> None:
-    """Whatever happens, the next look is later than now and no later than the policy's longest."""
-    standing, now = SessionState(discovered_at=0.0, configured=configured), 0.0
+    """The next poll is always later than now, and no later than the policy's longest interval."""
+    state, now = SessionState(discovered_at=0.0, configured=configured), 0.0
     for outcome in outcomes:
-        standing, due = next_state(standing, outcome, now, POLICY, jitter)
+        state, due = next_state(state, outcome, now, POLICY, jitter)
         if due is None:
-            assert standing.state in {"settled", "missing", "denied"}
+            assert state.state in {"settled", "missing", "denied"}
             break
         assert now + (1 - JITTER) * POLICY.min_interval <= due <= now + POLICY.longest
         now = due
 
 
-# What sources say
+# Notices
 
 
-def told(*said: tuple[float, NoticeKind]) -> list[float | None]:
-    """When a session, followed at 0, is due at the latest after each word; None: it was no news."""
-    standing, dues = SessionState(discovered_at=0.0), list[float | None]()
-    for at, hint in said:
-        heard = after_notice(standing, hint, at, POLICY)
-        dues.append(None if heard is None else heard[1])
-        standing = standing if heard is None else heard[0]
+def due_after(*notices: tuple[float, NoticeKind]) -> list[float | None]:
+    """Return when a session, discovered at 0, is due at the latest after each notice; None if it was no news."""
+    state, dues = SessionState(discovered_at=0.0), list[float | None]()
+    for at, kind in notices:
+        after = after_notice(state, kind, at, POLICY)
+        dues.append(None if after is None else after[1])
+        state = state if after is None else after[0]
     return dues
 
 
-def test_hints_make_a_session_due_when_there_is_something_to_see() -> None:
-    """Begun: in a while; ended: soon; rated: now, and again whenever it is rated again."""
-    assert told((0, "started"), (100, "ended"), (5000, "rated"), (9000, "rated")) == [900, 130, 5000, 9000]
+def test_a_notice_makes_a_session_due_when_its_bill_can_have_changed() -> None:
+    """Started: after a while; ended: soon; rated: now, and at each further rating."""
+    assert due_after((0, "started"), (100, "ended"), (5000, "rated"), (9000, "rated")) == [900, 130, 5000, 9000]
 
 
-def test_no_hint_puts_a_session_off_beyond_the_longest_interval() -> None:
-    """Later than that means that the clock was set back; so no setting may lead there."""
+def test_no_notice_delays_a_session_beyond_the_longest_interval() -> None:
+    """A later due time means that the clock was set back, so no setting may lead to one."""
     policy = replace(POLICY, reported_interval=100 * 86_400.0)
-    for before, hint in product(get_args(NoticeKind), repeat=2):
-        heard = after_notice(SessionState(discovered_at=0.0, notice=remembered_kind(before)), hint, 0.0, policy)
-        due_at = 0.0 if heard is None else heard[1]
+    for before, kind in product(get_args(NoticeKind), repeat=2):
+        after = after_notice(SessionState(discovered_at=0.0, notice=remembered_kind(before)), kind, 0.0, policy)
+        due_at = 0.0 if after is None else after[1]
         assert due_at is not None
-        assert due_at <= policy.longest, (before, hint)
+        assert due_at <= policy.longest, (before, kind)
 
 
-def test_hints_that_come_late_or_twice_are_no_news() -> None:
-    """Out of order and doubled: that it began says nothing of a call that has ended, nor its end of a rated one."""
-    assert told((0, "ended"), (1, "started"), (2, "ended"), (3, "rated"), (4, "ended"), (5, "started")) == [
+def test_notices_that_come_late_or_twice_are_no_news() -> None:
+    """Notices may come twice and out of order: `started` is no news after `ended`, nor `ended` after `rated`."""
+    assert due_after((0, "ended"), (1, "started"), (2, "ended"), (3, "rated"), (4, "ended"), (5, "started")) == [
         *(30, None, None, 3, None, None)
     ]
 
 
-def test_a_record_of_one_event_is_news_where_nobody_else_tells_of_the_bill() -> None:
-    """With records alone each is looked at; where a rating will be told of, only after hours, should it be lost."""
-    assert told((0, "listed"), (5, "started"), (9, "listed")) == [0, None, 9]
+def test_a_listed_event_is_news_if_no_source_reports_the_bill() -> None:
+    """With detail records alone each one has its session polled; where a rating will be reported, only after hours."""
+    assert due_after((0, "listed"), (5, "started"), (9, "listed")) == [0, None, 9]
     hours = 4 * 3600
-    assert told((0, "started"), (100, "listed"), (200, "ended"), (300, "listed"), (400, "rated"), (500, "listed")) == [
-        *(900, 100 + hours, 230, 300 + hours, 400, 500)
-    ]
+    assert due_after(
+        (0, "started"), (100, "listed"), (200, "ended"), (300, "listed"), (400, "rated"), (500, "listed")
+    ) == [*(900, 100 + hours, 230, 300 + hours, 400, 500)]
 
 
-def test_a_rated_session_is_looked_at_twice_more() -> None:
-    """After the rating it is seen once after two hours, and settles; an answer that lags is asked for again soon."""
-    standing, due = after_notice(SessionState(discovered_at=0.0), "rated", 0.0, POLICY) or (SessionState(0.0), None)
+def test_a_rated_session_is_polled_twice_more() -> None:
+    """After the rating the session is polled once after two hours, and settles; a lagging tree is polled again soon."""
+    state, due = after_notice(SessionState(discovered_at=0.0), "rated", 0.0, POLICY) or (SessionState(0.0), None)
     dues = []
     for outcome in ("unchanged", "changed", "unchanged", "unchanged"):
-        standing = replace(standing, changed_at=0.0) if standing.changed_at is None else standing
-        standing, due = next_state(standing, outcome, due or 0.0, POLICY, 0)
+        state = replace(state, changed_at=0.0) if state.changed_at is None else state
+        state, due = next_state(state, outcome, due or 0.0, POLICY, 0)
         dues.append(due)
     assert dues == [30, 30 + 7200, 30 + 21_600, 30 + 21_600 + 86_400]
-    assert standing.state == "settled"
+    assert state.state == "settled"
 
 
 def test_an_ended_session_waits_longer_each_time_whatever_it_shows() -> None:
-    """Between its end and its rating more and more appears; that is no reason to look sooner."""
-    standing, due = after_notice(SessionState(discovered_at=0.0), "ended", 0.0, POLICY) or (SessionState(0.0), None)
+    """Between its end and its rating a tree grows; that doesn't shorten the interval."""
+    state, due = after_notice(SessionState(discovered_at=0.0), "ended", 0.0, POLICY) or (SessionState(0.0), None)
     dues = [due]
     for outcome in ("gone", "changed", "changed"):
-        standing, due = next_state(standing, outcome, due or 0.0, POLICY, 0)
+        state, due = next_state(state, outcome, due or 0.0, POLICY, 0)
         dues.append(due)
     assert dues == [30, 30 + 1800, 30 + 1800 + 5400, 30 + 1800 + 5400 + 16_200]
+
+
+def test_the_worked_example_of_a_reported_ai_call() -> None:
+    """The schedule that the comment in the module shows: two polls for the bill, two until the session settles."""
+    state = SessionState(discovered_at=0.0, notice="started")
+    after_end = after_notice(state, "ended", 300.0, POLICY)
+    assert after_end is not None
+    assert after_end[1] == 330
+    state, due = next_state(after_end[0], "changed", 330.0, POLICY, 0)
+    assert due == 330 + 1800
+    after_rating = after_notice(state, "rated", 1000.0, POLICY)
+    assert after_rating is not None
+    assert after_rating[1] == 1000
+    state, due = next_state(after_rating[0], "changed", 1000.0, POLICY, 0)
+    assert due == 8200
+    state, due = next_state(state, "unchanged", 8200.0, POLICY, 0)
+    assert due == 22_600
+    state, due = next_state(state, "unchanged", 22_600.0, POLICY, 0)
+    assert (state.state, due) == ("settled", 22_600 + 86_400)

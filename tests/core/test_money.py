@@ -1,4 +1,4 @@
-"""Reading amounts: exact to the last digit, or no price at all."""
+"""Amounts are read exactly to the last digit, or not at all."""
 
 from decimal import Decimal
 
@@ -25,6 +25,6 @@ from exporter.core.money import read_amount
     ],
 )
 def test_an_amount_is_read_exactly_or_not_at_all(value: object, read: str | None) -> None:
-    """Places are kept as printed, up to twelve; a digit beyond them is never rounded away."""
+    """An amount keeps its printed places up to twelve; a digit beyond them is never rounded away."""
     amount = read_amount(value)
     assert (None if amount is None else format(amount, "f")) == read

@@ -1,4 +1,4 @@
-"""What a person must not read is masked, by name and by looks, and everything else stays as it is."""
+"""Personal data is masked by field name and by appearance, and everything else stays."""
 
 import json
 import time
@@ -23,7 +23,7 @@ PERSONAL_FIELDS = (
     *("caller_name", "cnam", "cnam_name", "first_name", "ip_address", "service_address", "email", "imsi", "msisdn"),
     *("custom_headers", "client_state", "transcript", "text"),
 )
-"""Names under which Telnyx's records, and those like them, say who somebody is."""
+"""Names of fields with personal data, in Telnyx's records and similar ones."""
 
 OPEN_FIELDS = (
     *("id", "uuid", "name", "call_session_id", "telnyx_session_id", "call_leg_id", "connection_id", "connection_name"),
@@ -36,7 +36,7 @@ SDK_PERSONAL = {
     *("cli", "cld", "originating_number", "destination_number", "destination_phone_number", "phone_number"),
     *("imsi", "ip_address"),
 }
-"""Of all fields that Telnyx's own SDK knows of detail records."""
+"""Fields of detail records that Telnyx's SDK knows."""
 
 NUMBERS = {
     "+13125550123": "***23",
@@ -61,7 +61,7 @@ NUMBERS = {
     "from bob@10.0.0.1:5060 to": "from *** to",
     "bob%40example.com": "***",
 }
-"""Text, and what is left of it."""
+"""A text, and the same text after masking."""
 
 HARMLESS = (
     *("5c54c3ba-2185-4a7d-9c43-1f1e4a0f8f0e", "12345678-1234-1234-1234-123456789012", "1494404757140276705"),
@@ -73,18 +73,18 @@ HARMLESS = (
 
 @pytest.mark.parametrize("field", PERSONAL_FIELDS)
 def test_personal_by_name(field: str) -> None:
-    """The default hides each field that says who somebody is, whatever its value."""
+    """The default hides each field that names a person, whatever its value."""
     assert DEFAULT.record({field: "Alice"}) == {field: MASK}
 
 
 @pytest.mark.parametrize("field", OPEN_FIELDS)
 def test_open_by_name(field: str) -> None:
-    """The default hides none of the fields that an operator needs."""
+    """The default hides no field that an operator needs."""
     assert DEFAULT.record({field: "abc"}) == {field: "abc"}
 
 
 def test_the_sdks_fields() -> None:
-    """Of the detail records' fields that Telnyx's SDK knows, those that name a person are hidden, and no others."""
+    """Of the fields that Telnyx's SDK knows, the default hides those that name a person, and no others."""
     members = vars(detail_record_list_response).values()
     models = [each for each in members if isinstance(each, type) and issubclass(each, BaseModel)]
     fields = {name for model in models for name in model.model_fields}
@@ -101,12 +101,12 @@ def test_personal_by_its_looks(text: str) -> None:
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_harmless_text(text: str) -> None:
-    """Ids, times, amounts and names of products are no phone numbers."""
+    """Ids, times, amounts and names of products don't count as phone numbers."""
     assert DEFAULT.text(text) == text
 
 
 def test_any_depth() -> None:
-    """Below a personal name all is masked, and personal names are found below any other."""
+    """Everything below a personal name is masked, and personal names are found at any depth."""
     record = {
         "payload": {"legs": [{"from": {"phone_number": "+13125550123", "carrier": "T"}, "ok": True}, "+13125550199"]},
         "to": ["+13125550123", "Bob", 13125550123, None, "", {"x": False}],
@@ -120,19 +120,19 @@ def test_any_depth() -> None:
 
 
 def test_short_numbers_and_mixed_text_keep_nothing() -> None:
-    """Two digits of an extension would be most of it, and a name with a number is a name."""
+    """Short numbers are masked entirely, and a name that contains a number is masked as a name."""
     assert DEFAULT.record({"from": "101", "to": "Bob 3125550123", "cli": 42}) == dict.fromkeys(
         ("from", "to", "cli"), MASK
     )
 
 
 def test_equal_numbers_cannot_be_told() -> None:
-    """Numbers with the same last digits have the same mask: a mask identifies nobody."""
+    """Numbers with the same last digits have the same mask, so a mask identifies no person."""
     assert DEFAULT.text("+13125550123") == DEFAULT.text("+442079460923")
 
 
 def test_a_list_of_ones_own() -> None:
-    """A list replaces the default names; what looks personal is masked all the same."""
+    """A list of names replaces the default; values that look personal are masked anyway."""
     own = Redactor(["secret*", "room"])
     record = {"from": "Alice", "to": "+13125550123", "secret_thing": "x", "room": "y", "classroom": "z"}
     masked = {"from": "Alice", "to": "***23", "secret_thing": MASK, "room": MASK, "classroom": "z"}
@@ -140,7 +140,7 @@ def test_a_list_of_ones_own() -> None:
 
 
 def test_an_empty_list_masks_nothing() -> None:
-    """Who names no fields wants to see it all."""
+    """With an empty list of names nothing is masked."""
     record = {"from": "+13125550123", "tags": ["sip:a@b", {"to": "c"}]}
     assert Redactor([]).record(record) == record
     assert Redactor([]).text("+13125550123") == "+13125550123"
@@ -157,7 +157,7 @@ json_values = st.recursive(
     st.dictionaries(st.text(max_size=8), json_values, max_size=4), st.sampled_from(PERSONAL_FIELDS), st.integers(0, 9)
 )
 def test_a_personal_value_never_shows(record: dict[str, object], field: str, depth: int) -> None:
-    """Wherever it lies and whatever lies beside it, a caller's name is not in what is shown."""
+    """A caller's name never shows, at any depth and beside any other values."""
     for _ in range(depth):
         record = {"below": [record], field: {"x": ["Quisquilia"]}}
     shown = DEFAULT.record({**record, field: "Quisquilia"})
@@ -165,7 +165,7 @@ def test_a_personal_value_never_shows(record: dict[str, object], field: str, dep
 
 
 def test_too_deep_to_read() -> None:
-    """A record that is nested without end is masked where it gets too deep, and stops nobody."""
+    """A record with endless nesting is masked below a limit."""
     record: dict[str, object] = {"from": "Alice"}
     for _ in range(300):
         record = {"a": [record]}
@@ -178,7 +178,7 @@ def test_too_deep_to_read() -> None:
     "piece", ["1", "+", "+1", "(", "a", "a@", "@", "sip:", "1-", "-", ".", "%2B", "%40", "+1((", "a.", "1 ", "123-"]
 )
 def test_a_megabyte_is_quick(piece: str) -> None:
-    """No text, however made, costs more than in proportion to its length."""
+    """Masking takes time in proportion to the length of any text."""
     started = time.process_time()
     DEFAULT.text(piece * (1_000_000 // len(piece)))
     assert time.process_time() - started < 3
@@ -203,12 +203,12 @@ def test_labels_of_personal_fields_are_refused() -> None:
     ],
 )
 def test_labels_of_personal_fields_where_that_is_allowed(text: str) -> None:
-    """It is accepted from a label that says so, or if the operator's own list doesn't name the field."""
+    """A personal field is accepted from a label that allows it, or if the operator's own list doesn't name it."""
     assert config.parse(text.encode(), "config.yaml").metrics.labels[0].field == "from"
 
 
 @pytest.mark.parametrize("name", ["'-'", "''", "a b", "'a.b'", "x: y", "1"])
 def test_names_that_are_none(name: str) -> None:
-    """An entry that could never match is an error, not a hole."""
+    """An entry that can never match is an error."""
     with pytest.raises(ConfigError, match=r"^web\.redact_fields\[0\]: expected the name of a field"):
         config.parse(f"web: {{redact_fields: [{name}]}}".encode(), "config.yaml")

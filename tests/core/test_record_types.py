@@ -1,4 +1,4 @@
-"""The record types: the documented ones, how nodes get their names, and what the API's metadata may add."""
+"""The record types: the documented ones, the naming of nodes, and the additions of the API's metadata."""
 
 import json
 from typing import Any
@@ -64,7 +64,7 @@ def test_the_common_children_of_the_guide_are_there(parent: str, children: set[s
 
 
 def test_no_word_means_two_types() -> None:
-    """Names and aliases are distinct, and product and event name together tell the types apart."""
+    """Names and aliases are distinct, and product and event name together identify a type."""
     words = [word for each in DOCUMENTED for word in (each.name, *each.aliases)]
     names = [(each.product, each.event) for each in DOCUMENTED]
     assert len(words) == len(set(words))
@@ -94,12 +94,12 @@ def test_no_word_means_two_types() -> None:
     ],
 )
 def test_a_node_gets_its_canonical_name(product: str, event_name: str, link: str | None, expected: str) -> None:
-    """The link's record type names a node, then product and event name, then a product that is one type's only."""
+    """A node is named by its link's record type, then by product and event name, then by a product of a single type."""
     assert DOCUMENTED.canonical(product, event_name, link) == expected
 
 
 def test_every_type_is_found_by_each_of_its_names() -> None:
-    """A documented type is named by its link, by an alias in the link, and by product and event name alone."""
+    """A documented type is found by its link, by an alias in the link, and by product and event name alone."""
     for each in DOCUMENTED:
         assert DOCUMENTED.canonical(each.product, each.event, None) == each.name
         for word in (each.name, *each.aliases):
@@ -119,7 +119,7 @@ def test_every_type_is_found_by_each_of_its_names() -> None:
     ],
 )
 def test_costs_roll_up_unless_the_metadata_says_no(parent: str, child: str, *, expected: bool) -> None:
-    """An edge rolls up when it says so or when nobody knows it."""
+    """An edge rolls up if it says so, or if it is unknown."""
     assert DOCUMENTED.rolls_up(parent, child) is expected
 
 
@@ -133,7 +133,7 @@ def test_only_known_leaves_are_believed_to_be_leaves(record_type: str, *, expect
 
 
 def test_metadata_adds_types_aliases_names_and_relationships() -> None:
-    """What the API's metadata has more is known afterwards, beside all that was known."""
+    """Types, aliases and names of the API's metadata are added to the known ones."""
     types = DOCUMENTED.extended(
         metadata(
             {
@@ -167,7 +167,7 @@ def test_metadata_takes_no_name_away() -> None:
 
 
 def test_metadata_corrects_the_flags_of_a_known_relationship() -> None:
-    """On roll-up the API's word counts, as the guide doesn't state it; what an answer leaves open stays as it was."""
+    """The API's roll-up and traversal count, as the guide doesn't state them; absent values change nothing."""
     edge = {"child_record_type": "conference-participant"}
     silent = DOCUMENTED.extended(metadata({"record_type": "call-session", "child_relationships": [edge]}))
     stated = DOCUMENTED.extended(
@@ -190,7 +190,7 @@ def test_metadata_corrects_the_flags_of_a_known_relationship() -> None:
     ],
 )
 def test_a_bad_entry_is_left_out_and_no_other(bad: object) -> None:
-    """An entry of another shape costs only itself."""
+    """A bad entry is left out alone."""
     types = DOCUMENTED.extended(metadata(bad, {"record_type": "new", "aliases": None, "child_relationships": None}))
     assert [each.name for each in types] == [*(each.name for each in DOCUMENTED), "new"]
     assert types.canonical("", "", None) == "unknown"
@@ -206,6 +206,6 @@ def test_a_bad_entry_is_left_out_and_no_other(bad: object) -> None:
     )
 )
 def test_no_answer_takes_anything_away(answer: bytes) -> None:
-    """Whatever the metadata's answer is, all documented types stay."""
+    """All documented types stay, whatever the metadata's answer."""
     known = {each.name for each in DOCUMENTED.extended(answer)}
     assert known >= {each.name for each in DOCUMENTED}

@@ -1,4 +1,4 @@
-"""Reading trees: decoding tolerantly, telling events apart, checking sums, stitching cuts."""
+"""Trees are decoded tolerantly, events told apart, sums checked and cuts stitched."""
 
 from decimal import Decimal
 from typing import Any
@@ -50,7 +50,7 @@ def test_a_whole_tree_is_read_as_it_is() -> None:
     "value", [None, "", "abc", "NaN", "Infinity", "1_000", "٣", [], {}, True, "1" * 13, "0." + "1" * 13]
 )
 def test_what_is_no_price_leaves_the_event_unpriced(value: object) -> None:
-    """Missing, null and unreadable costs are unpriced, which is not zero, and fail nothing else."""
+    """Missing, null and unreadable costs are unpriced, not zero, and fail nothing else."""
     session = read(answer(node("message:m", value, cumulative="0")))
     assert costs(session) == {"m": None}
 
@@ -59,7 +59,7 @@ def test_what_is_no_price_leaves_the_event_unpriced(value: object) -> None:
     ("value", "cost"), [("0.009800", "0.0098"), (0.0052, "0.0052"), (3, "3"), ("-1.50", "-1.5"), ("1E-3", "0.001")]
 )
 def test_prices_are_exact_whether_text_or_number(value: object, cost: str) -> None:
-    """A JSON number is no float on the way."""
+    """A JSON number never becomes a float."""
     session = read(answer(node("message:m", value, cumulative=value), total=value))
     assert costs(session) == {"m": Decimal(cost)}
     assert checks(session) == []
@@ -83,7 +83,7 @@ def test_prices_are_exact_whether_text_or_number(value: object, cost: str) -> No
     ],
 )
 def test_a_field_of_another_shape_costs_only_itself(field: str, value: object) -> None:
-    """One bad part of one node never fails the tree: its sibling is read as ever."""
+    """One bad part of one node never fails the tree; its sibling is read."""
     bad = node("recording:bad", "0.1") | {field: value}
     session = read(
         answer(node("call-session:root", "0", bad, node("call-control:c", "0.2"), cumulative="0.3"), event_count=3),
@@ -95,7 +95,7 @@ def test_a_field_of_another_shape_costs_only_itself(field: str, value: object) -
 
 @pytest.mark.parametrize("missing", ["record", "links", "cost", "children", "relationship", "event_name"])
 def test_a_missing_field_never_fails_a_tree(missing: str) -> None:
-    """Everything but the root itself may be absent."""
+    """Everything but the root may be absent."""
     whole = answer(node("message:m", "0.1"))
     del whole["root"][missing]
     assert len(read(whole).events) == 1
@@ -116,7 +116,7 @@ def test_a_missing_field_never_fails_a_tree(missing: str) -> None:
     ],
 )
 def test_what_is_no_tree_is_refused_with_its_reason(content: bytes, reason: str) -> None:
-    """The whole answer is unreadable: a TreeError names why, and nothing else is raised."""
+    """If the whole answer is unreadable, a TreeError names the reason."""
     with pytest.raises(TreeError) as caught:
         read(content)
     assert caught.value.reason == reason
@@ -145,14 +145,14 @@ def test_records_are_read_only_where_asked_for() -> None:
 @pytest.mark.parametrize("links", [{}, []])
 @pytest.mark.parametrize("record", [{"rate": "\ud800"}, {"\ud800": 1}])
 def test_half_a_surrogate_pair_costs_only_its_record(links: object, record: dict[str, object]) -> None:
-    """It has no bytes in UTF-8; the tree around it is read, also where another part's shape is wrong."""
+    """Half a surrogate pair isn't valid UTF-8: the tree around it is read, also if another part has a wrong type."""
     session = read(answer(node("message:m", "0.1", record=record, links=links)), fields=("rate",))
     assert costs(session) == {"m": Decimal("0.1")}
     assert session.events[0].record == {}
 
 
 def test_half_a_surrogate_pair_is_no_id() -> None:
-    """No ledger could hold it: the node has none, its neighbour is read as ever."""
+    """An id with half a surrogate pair can't be stored: the node has no id, and its neighbour is read."""
     session = read(answer(node("call-session:root", "0", node("recording:\ud800", "0.1"), node("recording:r", "0.2"))))
     assert [e.id for e in session.events] == ["root", "", "r"]
 
@@ -162,7 +162,7 @@ def test_half_a_surrogate_pair_is_no_id() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
 def test_flattening_after_stitching_is_the_identity_on_any_cut(depth: int) -> None:
-    """However deep the API lets us look at once, the session is the same."""
+    """The session is the same for any max_depth."""
     whole = call()
     session = read(answer(cut(whole, depth), event_count=count(whole)), api(whole), max_depth=depth)
     assert session.events == read(answer(whole)).events
@@ -171,7 +171,7 @@ def test_flattening_after_stitching_is_the_identity_on_any_cut(depth: int) -> No
 
 @st.composite
 def trees(draw: st.DrawFn, depth: int = 6) -> dict[str, Any]:
-    """Random trees, deeper than the API shows at once, free nodes and credits included."""
+    """Draw random trees, deeper than one answer shows, with free nodes and credits."""
     counter = iter(range(10_000))
 
     def build(level: int) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def trees(draw: st.DrawFn, depth: int = 6) -> dict[str, Any]:
 
 @given(trees(), st.integers(1, 5))
 def test_any_tree_survives_any_cut(whole: dict[str, Any], depth: int) -> None:
-    """Every priced event is found again, whatever the shape of the tree and the depth of the cut."""
+    """Every priced event is found, for any shape of the tree and any depth of the cut."""
     session = read(answer(cut(whole, depth), event_count=count(whole)), api(whole), max_depth=depth)
     wanted = read(answer(whole))
     assert session.complete
@@ -195,7 +195,7 @@ def test_any_tree_survives_any_cut(whole: dict[str, Any], depth: int) -> None:
 
 
 def test_a_missing_subtree_leaves_the_session_incomplete() -> None:
-    """What is there is read, what is absent is not guessed, and no sum is judged."""
+    """Events that are shown are read, absent ones are not guessed, and no sum is checked."""
     whole = call()
     session = read(answer(cut(whole, 2), event_count=count(whole)), lambda _: None, max_depth=2)
     assert (session.complete, session.cuts_unresolved, checks(session)) == (False, 1, [])
@@ -203,7 +203,7 @@ def test_a_missing_subtree_leaves_the_session_incomplete() -> None:
 
 
 def test_a_subtree_that_changed_meanwhile_is_read_but_not_trusted() -> None:
-    """Its sum differs from the cut node's: events are taken, checks wait for the next poll."""
+    """The subtree's sum differs from the cut node's: its events are read, and the checks wait for the next poll."""
     whole, later = call(), node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.2000"))
     asked = read(answer(cut(whole, 2), event_count=count(whole)), api(later), max_depth=2)
     assert (asked.complete, asked.cuts_unresolved) == (False, 1)
@@ -211,7 +211,7 @@ def test_a_subtree_that_changed_meanwhile_is_read_but_not_trusted() -> None:
 
 
 def test_a_cycle_ends() -> None:
-    """A node that claims to stand below itself is asked for once and left unresolved."""
+    """A node that stands below itself is requested once and stays unresolved."""
     loop = node("call-control:x", "1", node("call-control:x", "1", cumulative="9"), cumulative="9")
     asked: list[Subtree] = []
 
@@ -240,11 +240,26 @@ def test_limits_bound_a_session() -> None:
     assert (session.cuts, session.cuts_unresolved) == (5, 2)
 
 
+def test_a_boundary_is_requested_only_while_events_are_missing() -> None:
+    """A leaf whose sums match is requested only if the count of events says that some are still missing."""
+    assistant = node("ai-voice-assistant:A", "0.01", node("inference:1", "0.03"), node("inference:2", "0.03"))
+    tree = node("call-session:root", "0", node("call-control:c", "0", assistant, node("call-control:L", "0.03")))
+    for event_count, asked in ((6, ["A"]), (7, ["A", "L"])):
+        requests: list[Subtree] = []
+
+        def ask(subtree: Subtree, requests: list[Subtree] = requests) -> bytes | None:
+            requests.append(subtree)
+            return api(tree)(subtree)
+
+        read(answer(cut(tree, 3), event_count=event_count), ask, max_depth=3)
+        assert [subtree.event_id for subtree in requests] == asked
+
+
 # Identity
 
 
 def test_twins_are_two_events_if_the_sum_needs_both() -> None:
-    """The parent's cumulative cost tells two events of one id from one event shown twice."""
+    """The parent's cumulative cost decides between two events of one id and one event that is listed twice."""
     twins = [node("recording:t", "0.1"), node("recording:t", "0.1")]
     two = read(answer(node("call-session:root", "0", *twins)))
     assert [(e.id, e.ordinal) for e in two.events] == [("root", 0), ("t", 0), ("t", 1)]
@@ -254,11 +269,24 @@ def test_twins_are_two_events_if_the_sum_needs_both() -> None:
 
 
 def test_twins_that_fit_no_sum_are_one_event_and_said() -> None:
-    """If neither reading fits, one is booked and duplicate_id is reported."""
+    """If neither reading fits, one event is booked and duplicate_id fails."""
     twins = [node("recording:t", "0.1"), node("recording:t", "0.1")]
     session = read(answer(node("call-session:root", "0", *twins, cumulative="0.7")))
     assert {e.ordinal for e in session.events} == {0}
     assert "duplicate_id" in checks(session)
+
+
+def test_an_amended_twin_keeps_its_ordinal_in_any_order() -> None:
+    """Twins of different amounts are two events, numbered by amount; a parent's outdated sum fails the checks."""
+    low, high = node("inference:t1", "0.0015"), node("inference:t1", "0.0020")
+    for twins in ((low, high), (high, low)):
+        session = read(answer(node("call-session:root", "0", node("call-control:c", "0.0020", *twins))))
+        assert {(e.ordinal, str(e.cost)) for e in session.events[2:]} == {(0, "0.0015"), (1, "0.0020")}
+        assert checks(session) == []
+    outdated = node("call-control:c", "0.0020", low, high, cumulative="0.0060")
+    assert checks(read(answer(node("call-session:root", "0", outdated)))) == [
+        *("duplicate_id", "event_sum", "node_cumulative")
+    ]
 
 
 def test_one_event_below_two_parents_is_one_event() -> None:
@@ -271,12 +299,12 @@ def test_one_event_below_two_parents_is_one_event() -> None:
 
 
 def named_as(leg: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """The root with the product, event name and id of the leg, as a `call-session` may borrow them."""
+    """Return the root with the product, event name and id of its leg, as a `call-session` may borrow them."""
     return root | {name: leg[name] for name in ("product", "event_name", "id")}
 
 
 def test_a_root_may_share_its_key_with_its_leg() -> None:
-    """They are two events by their record types, so the leg is no twin and no cent is lost."""
+    """They are two events by their record types, so the leg is no twin and its cost is booked once."""
     leg = node("sip-trunking:same", "0.0052")
     session = read(answer(named_as(leg, node("call-session:same", "0.0000", leg))))
     assert [(e.cost, e.ordinal) for e in session.events] == [(Decimal("0.0000"), 0), (Decimal("0.0052"), 0)]
@@ -290,7 +318,7 @@ def identified(event: Event) -> tuple[object, ...]:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60)), max_size=6), st.integers(0, 300))
 def test_identity_does_not_depend_on_the_root_that_was_asked(parts: list[tuple[str, int]], stated: int) -> None:
-    """A leg followed on its own and below its call-session names each event the same, twins included."""
+    """A leg has the same keys in its own tree and below its call-session, twins included."""
     below = [node(f"recording:{name}", f"0.{cost:04}") for name, cost in parts]
     leg = node("sip-trunking:same", "0.0052", *below, cumulative=f"0.{stated:04}")
     alone = read(answer(leg))
@@ -300,7 +328,7 @@ def test_identity_does_not_depend_on_the_root_that_was_asked(parts: list[tuple[s
 
 @given(st.permutations([("0.1", None), ("0.2", None), ("0.2", "0.5"), (None, "0")]))
 def test_twins_keep_their_ordinals_in_any_order(twins: list[tuple[str | None, str | None]]) -> None:
-    """An answer that lists them in another order swaps no event, so nothing is booked to and fro."""
+    """Twins keep their ordinals when an answer lists them in another order, so nothing is booked again."""
     nodes = [node("recording:t", cost, cumulative=cumulative) for cost, cumulative in twins]
     session = read(answer(node("call-session:root", "0", *nodes)))
     assert sorted((e.ordinal, e.cost, e.cumulative) for e in session.events[1:] if e.cost is not None) == [
@@ -322,14 +350,14 @@ def test_twins_keep_their_ordinals_in_any_order(twins: list[tuple[str | None, st
 def test_twins_are_read_as_what_is_nearer_to_a_rounded_sum(
     costs: tuple[str, str], stated: str, ordinals: set[int]
 ) -> None:
-    """A sum that was rounded tells as much as an exact one."""
+    """A rounded sum decides as well as an exact one."""
     session = read(answer(node("call-session:root", "0", *(node("recording:t", c) for c in costs), cumulative=stated)))
     assert {e.ordinal for e in session.events[1:]} == ordinals
     assert "duplicate_id" not in checks(session)
 
 
 def test_a_node_below_one_of_its_key_is_another_if_the_rounded_sum_needs_both() -> None:
-    """Also where the upper sum is off by a rounding."""
+    """Nested events are told apart although the upper sum is rounded."""
     leg = node("call-control:same", "0.0052")
     two = read(answer(node("call-control:same", "0.0051", leg, cumulative="0.0104")))
     assert [e.ordinal for e in two.events] == [0, 1]
@@ -353,12 +381,12 @@ EUROS = node("recording:x", "1") | {"cost": {"event_cost": "1", "cumulative_cost
     ],
 )  # fmt: skip
 def test_a_failed_check_is_named(content: dict[str, Any], failed: list[str]) -> None:
-    """Each sum that doesn't hold is reported by its name; the events stand."""
+    """Each sum that doesn't hold fails its check; the events stay."""
     assert checks(read(content)) == failed
 
 
 def test_rounding_of_printed_places_is_no_mismatch() -> None:
-    """Each amount may be half a unit of its last printed place off; a unit more is a mismatch."""
+    """Each amount may be off by half a unit of its last printed place; a unit more is a mismatch."""
     turns = [node(f"inference:{n}", "0.0001") for n in range(4)]
     assert checks(read(answer(node("ai-voice-assistant:a", "0.0000", *turns, cumulative="0.0002")))) == []
     assert checks(read(answer(node("ai-voice-assistant:a", "0.0000", *turns, cumulative="0.0009")))) == [

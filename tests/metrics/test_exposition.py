@@ -1,4 +1,4 @@
-"""The lines of an exposition, letter by letter."""
+"""The lines of an exposition, byte by byte."""
 
 import math
 import subprocess
@@ -43,7 +43,7 @@ from exporter.metrics.exposition import (
     ],
 )
 def test_numbers(value: Decimal | float, printed: bytes) -> None:
-    """Decimals and integers are plain; floats are as Python shortens them, with Prometheus's words for what is none."""
+    """Decimals and integers are plain; floats are in their shortest form, with Prometheus's NaN and infinity."""
     assert number(value) == printed
 
 
@@ -93,19 +93,19 @@ def test_histogram_lines() -> None:
 
 
 def test_long_exemplars_are_left_out() -> None:
-    """Names and values of an exemplar's labels may have 128 characters together; one more, and there is none."""
+    """The labels of an exemplar may have 128 characters together; with one more there is no exemplar."""
     fits = "é" * (EXEMPLAR_CHARACTERS_MAX - len("event_id"))
     assert exemplar([("event_id", fits)], 1, 2.0).startswith(b' # {event_id="')
     assert exemplar([("event_id", fits + "x")], 1, 2.0) == b""
 
 
 def test_half_a_surrogate_costs_no_page() -> None:
-    """A label value that is no legal text is shown with a replacement."""
+    """A label value that is no valid Unicode is shown with a replacement."""
     assert prefix("telnyx_x", [("model", "a\ud800b")]) == b'telnyx_x{model="a?b"} '
 
 
 def test_promtool_accepts_strange_labels(promtool: Path) -> None:
-    """Prometheus's own reader and linter has nothing to say about a page with strange label values."""
+    """Prometheus's own parser and linter accept a page with unusual label values."""
     family = Family("telnyx_x_total", "counter", "ledger", ("model",), 'Says "this" and \\ that.')
     strange = ['"', "\\", "\n", "\\n", "", "💸", "\t", "\x00", "a,b={}", " # {}"]
     lines = [sample(prefix(family.name, [("model", value)]), Decimal("0.1")) for value in strange]

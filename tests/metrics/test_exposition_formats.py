@@ -1,4 +1,4 @@
-"""Which format a client gets."""
+"""Content negotiation."""
 
 import pytest
 from hypothesis import given
@@ -58,12 +58,12 @@ FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     ],
 )
 def test_negotiation(accept: str | None, form: Format) -> None:
-    """OpenMetrics where it is asked for at least as much as text; text 0.0.4 in every other case, garbage included."""
+    """OpenMetrics if it is preferred at least as much as text; text 0.0.4 in any other case."""
     assert negotiate(accept) is form
 
 
 def test_content_types() -> None:
-    """The types are these to the letter: no escaping is promised, and no version that is not given."""
+    """The content types are exact: they promise no escaping scheme and no other version."""
     assert TEXT.value == "text/plain; version=0.0.4; charset=utf-8"
     assert OPENMETRICS.value == "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -88,12 +88,12 @@ def test_content_types() -> None:
     ],
 )
 def test_encodings(accept_encoding: str | None, gzip: bool) -> None:
-    """Compressed where gzip is named or meant by a star, not refused with q=0, and not liked less than plain bytes."""
+    """Compressed if gzip or a star is accepted, not with q=0, and not if plain bytes are preferred."""
     assert accepts_gzip(accept_encoding) is gzip
 
 
 @given(st.text(alphabet='abq=;,*/.01 "+-', max_size=60) | st.text(max_size=40))
 def test_no_header_breaks_negotiation(header: str) -> None:
-    """Any header at all gets an answer, and one that names neither OpenMetrics nor gzip gets neither."""
+    """Any header gets an answer; without OpenMetrics or gzip in it the answer has neither."""
     assert negotiate(header) is TEXT
     assert accepts_gzip(header.replace("*", "")) is False

@@ -1,4 +1,4 @@
-"""What client_python reads from our pages is what it reads from its own, for any families, labels and values."""
+"""client_python reads the same from the exporter's pages and its own, for any families, labels and values."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 class Observed(Struct, frozen=True):
-    """One histogram: observations per bucket, +Inf last, their sum, and an exemplar's labels or none."""
+    """Draw a histogram: observations per bucket, +Inf last, their sum, and an exemplar's labels or none."""
 
     counts: tuple[int, ...]
     total: Decimal
@@ -44,7 +44,7 @@ class Observed(Struct, frozen=True):
 
 
 class Filled(Struct, frozen=True):
-    """A family with its series."""
+    """Draw a family with its series."""
 
     family: Family
     series: tuple[tuple[tuple[str, ...], Value | Observed], ...]
@@ -74,7 +74,7 @@ def our_series(family: Family, pairs: Pairs, value: Value | Observed, *, openmet
 
 
 class Theirs(Collector):
-    """The same families as client_python's own objects."""
+    """Return the same families as client_python's own objects."""
 
     def __init__(self, families: Sequence[Filled]) -> None:
         self._families = families
@@ -109,7 +109,7 @@ class Theirs(Collector):
 
 
 def meaning(metrics: Iterable[Metric]) -> list[tuple[str, str, str, dict[object, object]]]:
-    """What a parsed page says, with every number as a float and NaN equal to itself."""
+    """Return a parsed page with every number as a float and NaN equal to itself."""
     return [
         (
             metric.name,
@@ -165,7 +165,7 @@ pages = st.integers(min_value=1, max_value=4).flatmap(lambda count: st.tuples(*m
 
 @given(pages)
 def test_pages_mean_what_client_pythons_mean(page: tuple[Filled, ...]) -> None:
-    """In both formats, our page and client_python's page of the same families are read as the same thing."""
+    """In both formats the exporter's page and client_python's page are parsed to the same families."""
     registry = CollectorRegistry()
     registry.register(Theirs(page))
     ours, theirs = our_page(page, openmetrics=False), client_text(registry).decode()
@@ -176,7 +176,7 @@ def test_pages_mean_what_client_pythons_mean(page: tuple[Filled, ...]) -> None:
 
 @given(texts)
 def test_label_values_come_back(value: str) -> None:
-    """Whatever a label value holds, a reader of either format gets exactly that back."""
+    """A parser of either format gets back exactly the label value."""
     family = Family("telnyx_x", "gauge", "process", ("model",), "Help.")
     line = sample(prefix(family.name, [("model", value)]), 1)
     text = head(family, openmetrics=False) + line
@@ -188,7 +188,7 @@ def test_label_values_come_back(value: str) -> None:
 
 @given(amounts)
 def test_amounts_are_printed_exactly(amount: Decimal) -> None:
-    """A printed amount is the amount itself, plain, and as short as it can be."""
+    """A printed amount is exact, plain, and as short as possible."""
     text = number(amount).decode()
     assert Decimal(text) == amount
     assert "E" not in text.upper()

@@ -1,8 +1,8 @@
 """Ten hours of an exporter in a real Prometheus: `increase()` shows each cent once, the exact query to the last digit.
 
-The exporter is scraped once a simulated minute, restarted after ten minutes' absence, and restarted with a label of the
-user's own, under which all is projected; bills are amended meanwhile. Its own clock is moved by hand as well, so births
-take their 150 s. What the ledger had released at each scrape is what Prometheus is asked for.
+The exporter is scraped once a simulated minute, restarted after an absence of ten minutes, and restarted with a
+configured label under which all totals are projected; bills are amended meanwhile. Its monotonic clock is moved by hand
+too, so a zero start takes its 150 s. Prometheus is asked for what the ledger had exposed at each scrape.
 """
 
 import asyncio
@@ -93,14 +93,14 @@ class Life(Struct):
                 self.series.setdefault(name, []).append((at, Decimal(value)))
 
     def grown(self, family: str, since: float, until: float) -> Sums:
-        """What was released from the first scrape in the window, or the life's beginning, to the last."""
+        """Return what was exposed from the first scrape in the window, or the start, to the last."""
         first, last = bisect_left(self.times, since), bisect_right(self.times, until) - 1
         after = self.released[last][family]
         before = self.released[first][family]
         return {currency: value - before.get(currency, Decimal(0)) for currency, value in after.items()}
 
     def between(self, family: str, moments: Iterable[float]) -> Sums:
-        """What was released between the two scrapes around each moment; nothing around one that is a scrape's."""
+        """Return what was exposed between the two scrapes around each moment, nothing if a scrape is at that moment."""
         sums: Sums = defaultdict(Decimal)
         for moment in moments:
             before, after = bisect_right(self.times, moment) - 1, bisect_left(self.times, moment)
@@ -175,22 +175,22 @@ async def played(folder: Path) -> Life:
 
 
 async def show(exporter: Exporting, life: Life) -> None:
-    """Release what is ripe, and scrape."""
+    """Expose what may be exposed, and scrape."""
     app = exporter.app
-    ripe = app.metrics.exposable(app.clock.monotonic())
-    app.metrics.apply(await app.ledger.run(Ledger.expose, ripe))
+    exposable = app.metrics.exposable(app.clock.monotonic())
+    app.metrics.apply(await app.ledger.run(Ledger.expose, exposable))
     publish(exporter)
     await life.scrape(exporter, int(app.clock.now()))
 
 
 async def live(exporter: Exporting, life: Life) -> None:
-    """A minute: first a scrape, then polls, so that the first scrape after a start shows what was recovered."""
+    """Live for a minute: a scrape, then polls, so that the first scrape after a start shows what was recovered."""
     app = exporter.app
     await show(exporter, life)
     await exporter.follow_begun()
     await app.poller.tick()
     await exporter.drained()
-    app.metrics.exposable(app.clock.monotonic())  # births begin in this minute, not when the exporter looks next
+    app.metrics.exposable(app.clock.monotonic())  # the waits begin in this minute, not at the exporter's next check
 
 
 def publish(exporter: Exporting) -> None:
@@ -253,7 +253,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, prometheus: Path, promtool: 
 @pytest.mark.parametrize("shift", [0, BETWEEN], ids=["at scrapes", "between scrapes"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_increase_is_what_was_shown_in_its_window(asked: Asked, family: str, shift: int) -> None:
-    """Whatever is in the window: births, amendments, the absence, or all history under new labels."""
+    """This holds for any window: with new series, amendments, the gap, or all history under new labels."""
     for window in WINDOWS:
         for at, found in asked.at_each(INCREASE, family, window, shift).items():
             since = at - window - 0.001
@@ -294,7 +294,7 @@ def test_the_exact_query_is_what_was_shown(asked: Asked, family: str) -> None:
 
 
 def test_the_life_was_worth_asking_about(asked: Asked) -> None:
-    """In the end all that was booked is shown and true, never more was shown, and something of everything happened."""
+    """In the end all booked money is shown, never more was shown, and every kind of change happened."""
     life = asked.life
     assert same(life.shown, life.truth)
     assert life.released[-1] == life.booked[-1]

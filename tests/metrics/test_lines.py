@@ -1,4 +1,4 @@
-"""A family's lines in parts: always the lines of the series that there are, whatever was joined before."""
+"""The lines of a family in parts: always exactly the lines of its series."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ steps = st.lists(
 
 
 def filled(series: int = MANY) -> tuple[Lines, dict[tuple[str, ...], tuple[bytes, bytes]]]:
-    """Lines, and what they must be in both formats."""
+    """Return lines, and the expected lines in both formats."""
     lines = Lines(1)
     expected: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
     for number in range(series):
@@ -59,7 +59,7 @@ def test_untouched_parts_are_the_same_objects() -> None:
 
 
 def test_holes_are_filled() -> None:
-    """Series that come and go take no more room than those that are there at a time."""
+    """Series that come and go take no more memory than those that exist at a time."""
     lines, _ = filled(PART_LINES)
     for number in range(1000):
         lines.set((f"guest{number}",), b"guest 1\n")
@@ -68,7 +68,7 @@ def test_holes_are_filled() -> None:
 
 
 def test_values_of_labels_with_spaces() -> None:
-    """A label value may have spaces, backslashes and what looks like a value; only the value is swapped."""
+    """A label value may have spaces, backslashes and what looks like a value; only the value is replaced."""
     block = FamilyBlock(Family("telnyx_x", "gauge", "process", ("model",), "Help."), ("model",))
     for value in (1, 2.5, 3):
         block.set(('a b" 7} 8\n',), value)

@@ -1,4 +1,4 @@
-"""Metric state: totals and receipts in, pages out; read back with client_python's own parsers."""
+"""The metric state: totals and receipts in, pages out, read back with client_python's own parsers."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -37,7 +37,7 @@ def loaded(totals: Iterable[Total], *extra: str, **how: Any) -> Metrics:
 
 
 def samples(metrics: Metrics) -> Samples:
-    """Every sample of the next page, which must be the same in both formats."""
+    """Return every sample of the next page, which must be the same in both formats."""
     page = metrics.page()
     assert page is not None
     text = _samples(parse_text(page.text.decode()))
@@ -51,7 +51,7 @@ def _samples(families: Iterable[Any]) -> Samples:
 
 
 def shown(found: Samples, name: str, **labels: str) -> float | None:
-    """The sum over the series with these labels; None without any."""
+    """Return the sum over the series with these labels; None without any."""
     values = [value for (each, pairs), value in found.items() if each == name and labels.items() <= dict(pairs).items()]
     return sum(values) if values else None
 
@@ -76,7 +76,7 @@ def histogram(
 
 
 def test_all_families() -> None:
-    """Every family of the catalogue is announced with HELP and TYPE, before it has any series."""
+    """Every family of the catalogue has its HELP and TYPE before it has any series."""
     page = Metrics(settings()).page()
     assert page is not None
     for family in FAMILIES:
@@ -93,14 +93,14 @@ def test_exact_money() -> None:
 
 
 def test_receipt() -> None:
-    """A receipt's totals take the place of those before."""
+    """A receipt's totals replace the earlier ones."""
     metrics = loaded([counter(1, "1")])
     metrics.apply(Receipt((counter(1, "1.5"),)))
     assert shown(samples(metrics), COST) == 1.5
 
 
 def test_load_ends_series() -> None:
-    """After a ledger error the page shows what the ledger says: series of uncommitted totals end."""
+    """After a ledger error the page shows the ledger's totals: series of uncommitted totals end."""
     other = (*COST_LABELS, ("currency", "EUR"))
     metrics = loaded([counter(1, "1"), counter(2, "2", other)])
     metrics.page()
@@ -109,7 +109,7 @@ def test_load_ends_series() -> None:
 
 
 def test_load_keeps_gauges() -> None:
-    """Gauges that no total stands behind outlive a load."""
+    """Gauges of the process survive a load."""
     metrics = loaded([])
     metrics.set("telnyx_due_sessions", (), 7)
     metrics.load([])
@@ -131,7 +131,7 @@ def test_no_news() -> None:
 
 
 def test_rendered_ahead() -> None:
-    """Lines may be rendered in steps before the page; the page is nonetheless that of the moment when it is made."""
+    """Lines may be rendered in portions before the page; the page still shows the moment when it is made."""
     labels = [(("account", f"a{n}"), *COST_LABELS[1:], ("currency", "USD")) for n in range(10)]
     ahead, at_once = (loaded([counter(n, "1", labels[n]) for n in range(10)]) for _ in range(2))
     assert [ahead.render(5), ahead.render(5)] == [False, False]
@@ -145,7 +145,7 @@ def test_rendered_ahead() -> None:
 
 
 def test_number_of_what_was_never_committed() -> None:
-    """After a ledger error another total may have the number of one that was: the old series ends."""
+    """After a ledger error a row number may belong to another total: the old series ends."""
     other = (*COST_LABELS, ("currency", "EUR"))
     metrics = loaded([counter(1, "1"), counter(2, "2", released=False)])
     metrics.page()
@@ -175,7 +175,7 @@ def test_removed_label() -> None:
 
 
 def test_label_order() -> None:
-    """Labels are found by name: the order in which they were booked doesn't matter."""
+    """Labels are found by name, in any order of booking."""
     metrics = loaded([counter(1, "1", (*USD, ("b", "2"), ("a", "1")))], "a", "b")
     assert shown(samples(metrics), COST, a="1", b="2") == 1
 
@@ -195,7 +195,7 @@ def rows_of(drawn: list[tuple[Decimal, str, str, bool]]) -> list[Total]:
 
 @given(ROWS, CONFIGURED)
 def test_projection_keeps_sums(drawn: list[tuple[Decimal, str, str, bool]], configured: tuple[str, ...]) -> None:
-    """Whatever labels are configured, the shown costs and the unreleased ones add up to what was booked."""
+    """For any configured labels the shown costs and the pending ones add up to what was booked."""
     rows = rows_of(drawn)
     found = samples(loaded(rows, *configured))
     together = (shown(found, COST) or 0) + (shown(found, "telnyx_pending_cost") or 0)
@@ -206,7 +206,7 @@ def test_projection_keeps_sums(drawn: list[tuple[Decimal, str, str, bool]], conf
 def test_load_is_apply(
     drawn: list[tuple[Decimal, str, str, bool]], configured: tuple[str, ...], data: st.DataObject
 ) -> None:
-    """To load all totals is the same as to load some and be told of the rest by receipts, in any order."""
+    """Loading all totals gives the same page as loading some and applying the rest as receipts, in any order."""
     rows = rows_of(drawn)
     cut = data.draw(st.integers(0, len(rows)))
     metrics = loaded(rows[:cut], *configured)
@@ -217,7 +217,7 @@ def test_load_is_apply(
 
 @given(ROWS, CONFIGURED)
 def test_release_only_adds(drawn: list[tuple[Decimal, str, str, bool]], configured: tuple[str, ...]) -> None:
-    """Releasing totals one by one never takes from a counter, and in the end no money is held back."""
+    """Exposing totals one by one never lowers a counter, and in the end no money is pending."""
     rows = rows_of(drawn)
     metrics = loaded(rows, *configured)
     found = samples(metrics)
@@ -245,7 +245,7 @@ def test_histogram() -> None:
 
 
 def test_unreleased_histogram() -> None:
-    """A histogram that is being born has all its buckets, at 0 and without exemplars."""
+    """A pending histogram has all its buckets, at 0 and without exemplars."""
     marks = (Exemplar("root-1", 1.0, 0.0), None, None, None)
     metrics = loaded([histogram((1, 2, 0, 1), released=False, exemplars=marks)])
     page = metrics.page()
@@ -271,11 +271,11 @@ def test_rebucketing(booked: set[float], data: st.DataObject) -> None:
         assert shown(found, "telnyx_session_events_bucket", le=str(bound)) == sure
 
 
-# Births
+# Zero start
 
 
-def test_birth() -> None:
-    """A new series shows 0 until it stood on a page for new_series_zero_seconds and was scraped."""
+def test_zero_start() -> None:
+    """A new series shows 0 until it was on a page for new_series_zero_seconds and was scraped."""
     metrics = loaded([counter(1, "1", released=False)], new_series_zero_seconds=150)
     assert metrics.exposable(0) == []
     found = samples(metrics)
@@ -283,7 +283,7 @@ def test_birth() -> None:
     assert shown(found, "telnyx_pending_cost", account="main", currency="USD") == 1
     metrics.scraped(5)
     assert metrics.exposable(10) == []
-    assert metrics.exposable(400) == [], "the scrape was before the birth"
+    assert metrics.exposable(400) == [], "the scrape was before the wait"
     metrics.scraped(60)
     assert metrics.exposable(159) == []
     assert metrics.exposable(160) == [1]
@@ -294,8 +294,8 @@ def test_birth() -> None:
     assert metrics.exposable(1000) == []
 
 
-def test_birth_before_page() -> None:
-    """A scrape of a page that doesn't have the series yet begins no birth, however long the series waits."""
+def test_no_wait_before_the_page() -> None:
+    """A scrape of a page without the series starts no wait."""
     metrics = loaded([], new_series_zero_seconds=10)
     metrics.page()
     metrics.apply(Receipt((counter(1, "1", released=False),)))
@@ -304,8 +304,8 @@ def test_birth_before_page() -> None:
     assert metrics.exposable(200) == []
 
 
-def test_births_survive_load() -> None:
-    """Reading the ledger again restarts no birth; totals that are gone are born no more."""
+def test_waits_survive_a_load() -> None:
+    """Reading the ledger again restarts no wait; totals that are gone are no longer exposable."""
     metrics = loaded([counter(1, "1", released=False), counter(2, "1", family=CREDITS, released=False)])
     metrics.page()
     metrics.exposable(0)
@@ -315,15 +315,15 @@ def test_births_survive_load() -> None:
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_births_begin_again_on_the_page_of_another(*, changed: bool) -> None:
-    """Whoever exposes the ledger again shows at 0 first what is unreleased, also what it knew, then its value."""
+def test_waits_start_over_after_another_process(*, changed: bool) -> None:
+    """A process that exposes the ledger again shows pending totals at 0 first, also those that it knew."""
     metrics = loaded([counter(1, "1", released=False)])
     metrics.page()
     metrics.exposable(0)
     metrics.scraped(1)
     metrics.restart_zero_start()
     metrics.load([counter(1, "2" if changed else "1", released=False)])
-    assert metrics.exposable(150) == [], "it was on no page since"
+    assert metrics.exposable(150) == [], "it was on no page of this process since"
     metrics.page()
     metrics.exposable(200)
     metrics.scraped(201)
@@ -331,8 +331,8 @@ def test_births_begin_again_on_the_page_of_another(*, changed: bool) -> None:
 
 
 @pytest.mark.parametrize("how", ["load", "apply"])
-def test_birth_under_a_number_of_before(how: str) -> None:
-    """A total that has the number of one that ended, or was never committed, is born itself."""
+def test_zero_start_of_a_reused_row_number(how: str) -> None:
+    """A total with the row number of one that ended, or was never committed, has a zero start of its own."""
     metrics = loaded([counter(1, "1", released=False)])
     metrics.page()
     metrics.exposable(0)
@@ -350,8 +350,8 @@ def test_birth_under_a_number_of_before(how: str) -> None:
     assert metrics.exposable(350) == [1]
 
 
-def test_birth_in_a_known_series() -> None:
-    """A new total within a series that is exposed already waits as well: its page is the one that is there."""
+def test_zero_start_in_a_known_series() -> None:
+    """A new total in an exposed series waits as well, from the next page on."""
     old = counter(1, "1", (*USD, ("gone", "a")))
     metrics = loaded([old])
     metrics.page()
@@ -362,14 +362,14 @@ def test_birth_in_a_known_series() -> None:
     assert metrics.exposable(150) == [2]
 
 
-def test_no_births() -> None:
-    """With new_series_zero_seconds 0 a total is ripe at once, scraped or not."""
+def test_without_zero_start() -> None:
+    """With new_series_zero_seconds 0 a total is exposable at once, scraped or not."""
     metrics = loaded([counter(1, "1", released=False)], new_series_zero_seconds=0)
     assert metrics.exposable(0) == [1]
 
 
 def test_unreleased_is_net() -> None:
-    """Unreleased money is costs minus credits, and 0 where all is shown."""
+    """Pending money is costs minus credits, and 0 if all is exposed."""
     eur = (*COST_LABELS, ("currency", "EUR"))
     rows = [
         counter(1, "1.5", released=False),
@@ -382,8 +382,8 @@ def test_unreleased_is_net() -> None:
     assert shown(found, "telnyx_pending_cost", currency="EUR") == 0
 
 
-def test_gauges_are_not_born() -> None:
-    """A gauge shows its value from its first line."""
+def test_gauges_need_no_zero_start() -> None:
+    """A gauge shows its value at once."""
     state = (("account", "main"), ("state", "active"))
     metrics = loaded([counter(1, "3", state, "telnyx_sessions", released=False)], new_series_zero_seconds=0)
     assert shown(samples(metrics), "telnyx_sessions") == 3
@@ -394,7 +394,7 @@ def test_gauges_are_not_born() -> None:
 
 
 def test_counting() -> None:
-    """Counters add up, gauges take the last value, an amount of 0 makes a series exist."""
+    """Counters add up, gauges take the last value, and an amount of 0 creates a series."""
     metrics = loaded([])
     metrics.inc("telnyx_polls_total", ("main",), 0)
     metrics.inc("telnyx_poll_failures_total", ("main", "timeout"))
@@ -421,7 +421,7 @@ def test_observing() -> None:
 
 
 def test_zero_from_the_start() -> None:
-    """Counters and histograms without labels are there before anything happened."""
+    """Counters and histograms without labels exist from the start."""
     found = samples(loaded([]))
     assert shown(found, "telnyx_ledger_commit_failures_total") == 0
     assert shown(found, "telnyx_poll_lag_seconds_count") == 0
@@ -440,13 +440,13 @@ def test_zero_from_the_start() -> None:
     ],
 )
 def test_defects(wrong: Any, error: type[Exception]) -> None:
-    """A name, a kind or labels that the catalogue doesn't have are a defect of the caller."""
+    """A name, a kind or labels that the catalogue doesn't have are an error of the caller."""
     with pytest.raises(error):
         wrong(loaded([]))
 
 
 def test_series_count() -> None:
-    """telnyx_series counts the sample lines of the ledger's families, a histogram's each."""
+    """telnyx_series counts the sample lines of the ledger's families, all lines of a histogram included."""
     metrics = loaded([counter(1, "1"), histogram((0, 0, 0, 0))])
     found = samples(metrics)
     ledger = tuple(family.name for family in FAMILIES if family.home == "ledger")

@@ -28,7 +28,7 @@ scrape_configs:
 
 @asynccontextmanager
 async def scraping(program: Path, folder: Path, target: int, port: int) -> AsyncIterator[str]:
-    """A Prometheus that scrapes the target every second; yields its origin once it is ready."""
+    """Run a Prometheus that scrapes the target every second; yield its origin once it is ready."""
     (folder / "prometheus.yml").write_text(CONFIG.format(port=target))
     with (folder / "prometheus.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -59,7 +59,7 @@ async def ready(http: httpx.AsyncClient, origin: str) -> bool:
 
 
 async def query(http: httpx.AsyncClient, origin: str, expression: str) -> dict[tuple[str, str], Decimal]:
-    """The vector by (record type, currency)."""
+    """Return the vector by (record type, currency)."""
     answer = (await http.get(f"{origin}/api/v1/query", params={"query": expression})).json()
     assert answer["status"] == "success", answer
     return {
@@ -120,7 +120,7 @@ def test_prometheus_holds_the_truth_after_a_simulated_day(tmp_path: Path, promet
 
 
 def test_promtool_accepts_the_whole_page(tmp_path: Path, promtool: Path) -> None:
-    """`promtool check metrics` has not a word to say about a page full of everything."""
+    """`promtool check metrics` has no complaint about a page with all families."""
 
     async def scenario() -> str:
         world = SimulatorSettings(

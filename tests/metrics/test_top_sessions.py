@@ -1,4 +1,4 @@
-"""Which sessions have series of their own, and that there are never more than the bound allows."""
+"""The choice of the sessions with series of their own, and its limit."""
 
 from decimal import Decimal
 
@@ -27,67 +27,67 @@ def session(
     return SessionGauges(SessionRef("main", "call-session", name), 11, turns, at, costs, configured)
 
 
-def chosen(places: TopSessions) -> set[str]:
-    return {each.ref.event_id for each in places.choose()}
+def chosen(top: TopSessions) -> set[str]:
+    return {each.ref.event_id for each in top.choose()}
 
 
 def test_halves() -> None:
-    """Half of the places go to the dearest sessions, half to those with the most turns."""
-    places = TopSessions(4)
-    dear = [session(f"dear{i}", cost=str(10 + i)) for i in range(5)]
+    """Half of the places go to the most expensive sessions, half to those with the most turns."""
+    top = TopSessions(4)
+    expensive = [session(f"expensive{i}", cost=str(10 + i)) for i in range(5)]
     long = [session(f"long{i}", turns=10 + i) for i in range(5)]
-    places.update([*dear, *long], NOW)
-    assert chosen(places) == {"dear4", "dear3", "long4", "long3"}
+    top.update([*expensive, *long], NOW)
+    assert chosen(top) == {"expensive4", "expensive3", "long4", "long3"}
 
 
 def test_configured_first() -> None:
-    """Configured sessions have their places whatever the others cost, also long after their last change."""
-    places = TopSessions(2)
-    places.update(
-        [session("dear", cost="99"), session("mine", at=NOW - 10 * CHANGED_WITHIN_SECONDS, configured=True)], NOW
+    """Configured sessions have a place at any cost of the others, also long after their last change."""
+    top = TopSessions(2)
+    top.update(
+        [session("expensive", cost="99"), session("mine", at=NOW - 10 * CHANGED_WITHIN_SECONDS, configured=True)], NOW
     )
-    assert chosen(places) == {"mine", "dear"}
-    places.update([session("also mine", configured=True)], NOW)
-    assert chosen(places) == {"mine", "also mine"}
+    assert chosen(top) == {"mine", "expensive"}
+    top.update([session("also mine", configured=True)], NOW)
+    assert chosen(top) == {"mine", "also mine"}
 
 
 def test_place_kept() -> None:
-    """Who has a place keeps it for 15 minutes, then the dearer session gets it."""
-    places = TopSessions(1)
-    places.update([session("first", cost="1")], NOW)
-    assert chosen(places) == {"first"}
-    places.update([session("dearer", cost="2")], NOW + KEPT_SECONDS - 1)
-    assert chosen(places) == {"first"}
-    places.update([], NOW + KEPT_SECONDS)
-    assert chosen(places) == {"dearer"}
+    """A session keeps its place for 15 minutes, then a more expensive one gets it."""
+    top = TopSessions(1)
+    top.update([session("first", cost="1")], NOW)
+    assert chosen(top) == {"first"}
+    top.update([session("more expensive", cost="2")], NOW + KEPT_SECONDS - 1)
+    assert chosen(top) == {"first"}
+    top.update([], NOW + KEPT_SECONDS)
+    assert chosen(top) == {"more expensive"}
 
 
 def test_six_hours() -> None:
     """A session without a change for six hours loses its place."""
-    places = TopSessions(1)
-    places.update([session("quiet")], NOW)
-    places.update([], NOW + CHANGED_WITHIN_SECONDS)
-    assert chosen(places) == {"quiet"}
-    places.update([], NOW + CHANGED_WITHIN_SECONDS + 1)
-    assert chosen(places) == set()
+    top = TopSessions(1)
+    top.update([session("quiet")], NOW)
+    top.update([], NOW + CHANGED_WITHIN_SECONDS)
+    assert chosen(top) == {"quiet"}
+    top.update([], NOW + CHANGED_WITHIN_SECONDS + 1)
+    assert chosen(top) == set()
 
 
 def test_no_places() -> None:
     """With a bound of 0 no session has series of its own."""
-    places = TopSessions(0)
-    places.update([session("mine", configured=True)], NOW)
-    assert chosen(places) == set()
+    top = TopSessions(0)
+    top.update([session("mine", configured=True)], NOW)
+    assert chosen(top) == set()
 
 
 def test_currencies_do_not_add_up() -> None:
-    """A session that cost 3 in each of two currencies is no dearer than one that cost 4 in one."""
+    """A session that cost 3 in each of two currencies is no more expensive than one that cost 4 in one."""
     both = SessionGauges(
         SessionRef("main", "call-session", "both"),
         *(1, 0, NOW, (("p", "USD", Decimal(3)), ("p", "EUR", Decimal(3))), False),
     )
-    places = TopSessions(1)
-    places.update([both, session("one", cost="4")], NOW)
-    assert chosen(places) == {"one"}
+    top = TopSessions(1)
+    top.update([both, session("one", cost="4")], NOW)
+    assert chosen(top) == {"one"}
 
 
 SESSIONS = st.builds(
@@ -102,27 +102,27 @@ SESSIONS = st.builds(
 
 @given(st.lists(st.lists(SESSIONS, max_size=20), max_size=5), st.integers(0, 4))
 def test_bound(rounds: list[list[SessionGauges]], bound: int) -> None:
-    """There are never more places than the bound, and none stays empty while a session could have it."""
-    places = TopSessions(bound)
+    """There are never more places than the limit, and none stays free while a session could have it."""
+    top = TopSessions(bound)
     known: dict[str, SessionGauges] = {}
     for number, followed in enumerate(rounds):
         now = NOW + 60 * number
         known |= {each.ref.event_id: each for each in followed}
-        places.update(followed, now)
+        top.update(followed, now)
         able = [each for each in known.values() if each.configured or each.changed_at >= now - CHANGED_WITHIN_SECONDS]
-        found = places.choose()
+        found = top.choose()
         assert len(found) == min(bound, len(able))
         assert all(each in able for each in found)
 
 
 def test_memory() -> None:
-    """Only so many candidates are remembered, the best by each measure among them."""
-    places = TopSessions(2)
+    """Only a bounded number of candidates is remembered, the best by each measure among them."""
+    top = TopSessions(2)
     crowd = [session(f"s{i}", cost=str(i), turns=1000 - i) for i in range(10 * CANDIDATES_PER_PLACE)]
-    places.update(crowd, NOW)
-    places.choose()
-    assert len(places) <= 2 * CANDIDATES_PER_PLACE
-    assert chosen(places) == {crowd[-1].ref.event_id, "s0"}
+    top.update(crowd, NOW)
+    top.choose()
+    assert len(top) <= 2 * CANDIDATES_PER_PLACE
+    assert chosen(top) == {crowd[-1].ref.event_id, "s0"}
 
 
 def lines(metrics: Metrics) -> dict[tuple[str, str], float]:
@@ -151,8 +151,8 @@ def test_series() -> None:
 
 
 def test_due() -> None:
-    """The choice is made anew when a session changed or a minute has gone by, also backwards; not at each commit."""
-    places = TopSessions(1)
+    """The choice is made anew after a change or a minute, also when the clock steps back; not at each commit."""
+    top = TopSessions(1)
     for news, now, due in (
         ([session("first")], NOW, True),
         ([], NOW + CHOICE_SECONDS - 1, False),
@@ -161,9 +161,9 @@ def test_due() -> None:
         ([session("first", cost="1")], NOW + CHOICE_SECONDS + 1, True),
         ([], NOW - CHOICE_SECONDS, True),
     ):
-        places.update(news, now)
-        assert places.due == due
+        top.update(news, now)
+        assert top.due == due
         if due:
-            places.choose()
-    places.resize(2)
-    assert places.due
+            top.choose()
+    top.resize(2)
+    assert top.due

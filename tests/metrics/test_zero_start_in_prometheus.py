@@ -1,4 +1,4 @@
-"""What `increase()` and the exact query make of series that are born, recovered and projected, in a real Prometheus."""
+"""`increase()` and the exact query over series that start at zero, recover or are projected, in a real Prometheus."""
 
 import asyncio
 import socket
@@ -22,17 +22,17 @@ GROWN = "sum(max_over_time(telnyx_cost_total[10m]) - min_over_time(telnyx_cost_t
 """What increase() is before it extrapolates: up to a scrape at either end, which is much of a life of a few scrapes."""
 
 CASES = {
-    "born at 0, then 5: the first cent is seen": ("0 0 0 5x20", 5, 5),
-    "born with its value, as others do it: increase() never sees it": ("_ _ _ 5x20", 0, 5),
+    "zero start, then 5: the first cent counts": ("0 0 0 5x20", 5, 5),
+    "no zero start: increase() never counts the 5": ("_ _ _ 5x20", 0, 5),
     "a restart is a gap: the 5 of before are not counted again": ("0 0 5 _ _ _ 5x20", 5, 5),
     "projected with 500 of history: none of it counts": ("_ _ _ _ _ _ 500x17", 0, 500),
 }
-"""What is scraped, once a minute; what increase() over 20 minutes and the exact query say, at minute 20."""
+"""The samples, one a minute; the results of increase() over 20 minutes and of the exact query, at minute 20."""
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_increase_and_the_exact_query_by_promtool(tmp_path: Path, promtool: Path, case: str) -> None:
-    """`promtool test rules` evaluates both over a series that is scraped as the case says."""
+    """`promtool test rules` evaluates both over the samples of each case."""
     values, grown, exact = CASES[case]
     (tmp_path / "rules.yml").write_text("groups: []\n")
     expected = [{"labels": '{currency="USD"}', "value": exact}]
@@ -62,7 +62,7 @@ def test_increase_and_the_exact_query_by_promtool(tmp_path: Path, promtool: Path
 
 
 def test_a_live_prometheus_sees_the_first_cent_and_no_history_twice(tmp_path: Path, prometheus: Path) -> None:
-    """Booked, restarted with a new label that all is projected on, booked again: increase() shows each cent once."""
+    """Book, restart with a new label under which all is projected, book again: increase() shows each cent once."""
 
     async def play() -> None:
         exporter_port, port = free_ports()
@@ -87,7 +87,7 @@ def test_a_live_prometheus_sees_the_first_cent_and_no_history_twice(tmp_path: Pa
 
 
 async def spend(exporter: Exporting, origin: str) -> None:
-    """Two hours of sessions, until Prometheus holds all that was booked."""
+    """Run two hours of sessions, until Prometheus has all booked money."""
     await exporter.until(lambda: ready(exporter.http, origin))
     exporter.simulated.clock.step(2 * 3600.0)
     await exporter.follow_begun()

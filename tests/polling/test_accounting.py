@@ -33,7 +33,7 @@ BILLS = Bills(
 )
 FAULTS = Faults(error_share=0.3, slow_body_seconds=0.05, latency_seconds=0.01, retry_after_seconds=0)
 WORLD = SimulatorSettings(speed=0.0, sessions_per_hour=1, sessions_max=70, currencies=("USD", "USD", "GBP"))
-"""Sessions begin for not quite three days; what becomes of their bills takes some more."""
+"""Sessions begin for not quite three days; their bills take some more."""
 
 SEEDS = range(11, 21) if os.environ.get("FULL") == "1" else (11,)
 
@@ -42,7 +42,7 @@ Sums = dict[tuple[str, ...], Decimal]
 
 
 def paced(simulated: Running, url: str) -> Config:
-    """Settled sessions are looked at twice a day: often enough for the world's own promise."""
+    """Settled sessions are polled twice a day, as often as the simulated bills need."""
     plain = config(simulated, Path(), ledger=LedgerSettings(url=url, exposition_handover_seconds=0))
     rechecks = tuple(DAY / 2 * (place + 1) for place in range(20))
     return replace(
@@ -53,7 +53,7 @@ def paced(simulated: Running, url: str) -> Config:
 
 
 class Witness:
-    """Outlives all exporters: names them the new sessions, scrapes, and sees every ledger counter that went down."""
+    """Outlives all exporters: reports new sessions to them, scrapes, and records every ledger counter that fell."""
 
     def __init__(self) -> None:
         self.last: Samples = {}
@@ -71,7 +71,7 @@ class Witness:
         return now
 
     async def follow_begun(self, exporter: Exporting) -> None:
-        """Name the sessions that began since the last call, whichever exporter that was on."""
+        """Report the sessions that began since the last call, to whichever exporter that was."""
         listed = exporter.simulated.world.refs(self._begun)
         if listed:
             self._begun = listed[-1].begun
@@ -88,7 +88,7 @@ RISING = {
 
 
 def summed(samples: Samples, names: dict[str, int], *by: str) -> Sums:
-    """The samples of these names with these signs by these labels, zeros left out."""
+    """Return the samples of these names with these signs by these labels, without zeros."""
     found: Sums = {}
     for (name, labels), value in samples.items():
         if name in names:
@@ -112,7 +112,7 @@ SESSIONS = ("telnyx_sessions_started_total", "telnyx_sessions_settled_total", "t
 
 
 def check(samples: Samples, truth: dict[str, Any]) -> None:
-    """Everything that both know must be equal."""
+    """Everything that both have must be equal."""
     turns = {"totals": [total for total in truth["totals"] if total["record_type"] == "inference"]}
     assert summed(samples, COST, *EVENT, "currency") == stated(truth, "cost", *EVENT, "currency")
     assert summed(samples, INFERENCE_COST, "currency") == stated(turns, "cost", "currency")
@@ -130,7 +130,7 @@ def check(samples: Samples, truth: dict[str, Any]) -> None:
 
 
 async def live(simulated: Running, url: str, witness: Witness, *, days: float, restart_hours: float) -> None:
-    """So many days in steps of three hours, with a new exporter each so many hours."""
+    """Run so many days in steps of three hours, with a new exporter after each so many hours."""
     for _ in range(round(days * DAY / (restart_hours * HOUR))):
         async with exporting(paced(simulated, url), simulated) as exporter:
             await witness.look(exporter)
@@ -143,7 +143,7 @@ async def live(simulated: Running, url: str, witness: Witness, *, days: float, r
 
 
 async def played(url: str, settings: SimulatorSettings) -> tuple[Witness, Samples, dict[str, Any]]:
-    """Three days of traffic under faults and restarts, then until every bill has ended; the API is well at last."""
+    """Run three days of traffic under faults and restarts, then without faults until every bill has ended."""
     witness = Witness()
     with running(settings, time.monotonic) as simulated:
         await live(simulated, url, witness, days=3, restart_hours=12)
@@ -175,7 +175,7 @@ def test_three_days_of_everything_are_exact(ledger_url: str, seed: int) -> None:
 
 @pytest.mark.parametrize("outer_first", [True, False], ids=["outer root first", "inner root first"])
 def test_overlapping_roots_are_counted_as_one_session(ledger_url: str, *, outer_first: bool) -> None:
-    """A leg that is followed beside its call is absorbed: one session started, one settled, one observation."""
+    """A leg that is polled beside its call is absorbed: one session started, one settled, one observation."""
 
     async def play() -> None:
         with running(

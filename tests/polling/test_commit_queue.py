@@ -1,4 +1,4 @@
-"""What becomes of polls while the ledger fails, by whosever fault."""
+"""Polls while the ledger fails."""
 
 import asyncio
 from decimal import Decimal
@@ -17,7 +17,7 @@ from tests.support.exporting import PATIENCE_SECONDS
 
 
 class Unlucky(LedgerWorker):
-    """While a commit is under way another call fails, once, as one does whose connection broke."""
+    """Another call fails once while a commit is running, as on a broken connection."""
 
     commit_queue: CommitQueue | None = None
 
@@ -29,14 +29,14 @@ class Unlucky(LedgerWorker):
 
 
 async def recovered(commit_queue: CommitQueue) -> None:
-    """Until the ledger is said to work again, after it was said to have failed."""
+    """Return when the ledger has recovered, after it was reported to have failed."""
     assert commit_queue.failing == "a lease could not be taken"
     while commit_queue.failing is not None:  # noqa: ASYNC110 - it has no event, only a state that is shown
         await asyncio.sleep(0.01)
 
 
 def test_a_failure_beside_a_commit_that_succeeds_is_got_over(tmp_path: Path) -> None:
-    """Nothing more need fail or arrive for that: it is tried by itself whether the ledger works."""
+    """No further failure or poll is needed: the queue probes the ledger by itself."""
 
     async def play() -> None:
         thread = Unlucky()

@@ -1,4 +1,4 @@
-"""Killed at any moment, as often as one likes, the exporter loses nothing and counts nothing twice."""
+"""Killed at any moment, any number of times, the exporter loses nothing and counts nothing twice."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ COUNTERS = tuple(
 
 
 class Process:
-    """One exporter as a process, and every scrape of it, over all its lives."""
+    """An exporter process, and every scrape of it, over all its restarts."""
 
     def __init__(self, config: Path, port: int) -> None:
         self._command = [sys.executable, "-m", "exporter", "run", f"--config.file={config}", "--log.level=error"]
@@ -47,7 +47,7 @@ class Process:
             return await asyncio.create_subprocess_exec(*self._command, stdout=log, stderr=log)
 
     async def scrape(self, http: httpx.AsyncClient) -> None:
-        """Take a scrape if the exporter answers; no ledger counter may be below what was scraped before."""
+        """Scrape if the exporter answers; no ledger counter may be below an earlier scrape."""
         try:
             page = await http.get(self._url, headers=SCRAPER)
         except httpx.TransportError:
@@ -65,7 +65,7 @@ class Process:
         self.scrapes += 1
 
     async def show(self, http: httpx.AsyncClient) -> None:
-        """Until this life has been scraped once."""
+        """Wait until this process has been scraped once."""
         scraped, deadline = self.scrapes, time.monotonic() + PATIENCE_SECONDS
         while self.scrapes == scraped:
             assert time.monotonic() < deadline, self.log()
@@ -77,7 +77,7 @@ class Process:
 
 
 def write_config(simulated: Running, folder: Path) -> Path:
-    """Every session of the world is configured; the pace is that of a world in which hours pass in seconds."""
+    """Configure every session of the world, at a pace for a world in which hours pass in seconds."""
     rechecks = [float(seconds) for seconds in range(5, 105, 5)]
     config = {
         "accounts": [{"name": "main", "base_url": simulated.url, "api_key_env": "CRASH_TEST_KEY"}],
@@ -136,12 +136,12 @@ def test_kills_cost_nothing(tmp_path: Path, free_port: int, error_share: float) 
 
 
 async def settle(exporter: Process, http: httpx.AsyncClient, simulated: Running) -> None:
-    """The truth stands still now: every session comes to rest, every series is born, and what is shown is exact."""
+    """The truth doesn't change any more: every session settles, every series is exposed, and the page is exact."""
     truth = (await http.get(f"{simulated.origin}/_truth")).json()
     deadline, scraped = time.monotonic() + PATIENCE_SECONDS, exporter.scrapes
 
     def exact() -> bool:
-        """Of this life: what was scraped before the last kill may have been exact already."""
+        """Use only scrapes of this process: an earlier one may have been exact before the last kill."""
         return exporter.scrapes > scraped and settled(exporter.last) and same(net(exporter.last), stated(truth))
 
     while time.monotonic() < deadline and not exact():

@@ -1,4 +1,4 @@
-"""What following costs and how fresh it is: requests until a session settles, and how soon a rated bill is seen."""
+"""Requests until a session settles, and the delay until a rated bill is booked."""
 
 import asyncio
 import time
@@ -13,14 +13,14 @@ pytestmark = pytest.mark.slow
 
 STEP_SECONDS = 20.0
 WORLD = SimulatorSettings(speed=0.0, sessions_per_hour=30, sessions_max=20)
-"""None of its trees is deeper than the API shows at once; one that is takes one more request each time."""
+"""None of its trees is deeper than one answer shows; a deeper one takes one more request per poll."""
 
 
 @pytest.mark.parametrize("detail_records", [False, True])
 def test_an_ai_call_settles_with_six_requests_and_its_bill_is_seen_within_a_minute(
     tmp_path: Path, *, detail_records: bool
 ) -> None:
-    """With webhooks and the default pace, from the call's first event to its settling; its records add nothing."""
+    """With webhooks and the default intervals, from the first event to settling; detail records add no request."""
     sources = Sources(webhooks=True, detail_records=detail_records)
     with running(WORLD, time.monotonic, wall=time.time) as simulated:
         measuring = measure(simulated, tmp_path, sources, step_seconds=STEP_SECONDS)

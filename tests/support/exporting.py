@@ -42,7 +42,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
 
 
 def config(simulated: Running, folder: Path, **changes: Any) -> Config:
-    """An exporter of the simulator, at a pace for simulated time; births are shown at once."""
+    """An exporter of the simulator, at a pace for simulated time; new series show their value at once."""
     account = Account(
         name="main",
         base_url=simulated.url,

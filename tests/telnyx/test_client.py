@@ -1,4 +1,4 @@
-"""What the client sends and how it reads statuses, over real sockets."""
+"""Requests of the client and the meaning of statuses, over real sockets."""
 
 import asyncio
 from urllib.parse import unquote
@@ -20,7 +20,7 @@ GOOD = answer(200, BODY)
 
 
 def test_request() -> None:
-    """A request carries the key, asks for gzipped JSON, says who asks, and nothing else."""
+    """A request carries the key, asks for gzipped JSON, names the exporter, and has no other headers."""
     bench, body = asked(GOOD)
     assert body == BODY
     first, *fields = bench.server.heads[0].strip().split("\r\n")
@@ -36,7 +36,7 @@ def test_request() -> None:
 
 
 def test_all_endpoints() -> None:
-    """The tree's options become its query, the metadata has its own path, and any other is a line of `get`."""
+    """The tree's options become its query, the metadata has its own path, and other requests go through `get`."""
 
     async def run() -> tuple[list[str], list[str]]:
         async with serving(GOOD) as server:
@@ -72,7 +72,7 @@ def test_all_endpoints() -> None:
     ],
 )
 def test_path_parts(event_id: str, on_the_wire: str) -> None:
-    """Whatever an id holds stays inside its own part of the path."""
+    """An id stays inside its own part of the path."""
     bench, _ = asked(GOOD, event_id=event_id)
     assert bench.server.lines[0].split("?")[0] == f"GET /v2/session_analysis/call-session/{on_the_wire}"
 
@@ -122,7 +122,7 @@ def test_endless_id() -> None:
     ],
 )
 def test_statuses(status: int, kind: type[PollError], reason: str, attempts: int) -> None:
-    """Each status has its error and its reason, and only what may pass is asked again, at most five times in all."""
+    """Each status has its error and reason; only transient ones are retried, with at most five requests in all."""
     body = b"" if status == 204 else b"{}"
     bench, error = asked(answer(status, body, {"Location": "/elsewhere"}))
     assert type(error) is kind
@@ -151,7 +151,7 @@ def test_statuses(status: int, kind: type[PollError], reason: str, attempts: int
     ],
 )
 def test_what_an_error_says(body: bytes, said: str) -> None:
-    """Telnyx's words reach the message, bounded and printable; any other body stays out of it."""
+    """Telnyx's error text is in the message, bounded and printable; any other body is not."""
     _, error = asked(answer(404, body))
     assert str(error) == "main: GET /v2/session_analysis/call-session/call-123: 404" + (f": {said}" if said else "")
 
@@ -159,26 +159,26 @@ def test_what_an_error_says(body: bytes, said: str) -> None:
 @given(st.binary(max_size=200))
 @settings(max_examples=50, deadline=None)
 def test_any_error_body(body: bytes) -> None:
-    """No error body can hide the status that it came with."""
+    """An unreadable error body never hides the status."""
     _, error = asked(answer(403, body))
     assert isinstance(error, Denied)
 
 
 def test_cures() -> None:
-    """What the operator can mend says how."""
+    """An error that the operator can cure says how."""
     assert "check the API key" in str(asked(answer(401))[1])
     assert "check base_url" in str(asked(answer(302))[1])
 
 
 def test_quota_seen() -> None:
-    """What the headers say of the quota reaches the pacer, from failures too."""
+    """The quota in the headers reaches the pacer, from failures too."""
     pacer = Pacer(10, 2)
     asked(answer(404, b"{}", {"X-RateLimit-Limit": "300", "X-RateLimit-Remaining": "299"}), pacer=pacer)
     assert (pacer.quota_limit, pacer.quota_remaining) == (300, 299)
 
 
 def test_in_flight() -> None:
-    """Exactly as many requests are under way at once as the account allows, and connections are used again."""
+    """As many requests are in flight as the account allows, and connections are reused."""
 
     async def run() -> tuple[int, int]:
         barrier = asyncio.Barrier(3)
@@ -192,7 +192,7 @@ def test_in_flight() -> None:
 
 
 def test_kept_alive() -> None:
-    """Requests one after the other share one connection, whatever their status."""
+    """Sequential requests share one connection, whatever their status."""
 
     async def run() -> int:
         async with serving(GOOD, answer(404), gzipped(BODY), answer(404, b"{}"), GOOD) as server:
@@ -209,7 +209,7 @@ def test_kept_alive() -> None:
 
 
 def test_idle_connection_closed() -> None:
-    """A connection that the server has closed meanwhile is replaced without a failure."""
+    """A connection that the server has closed is replaced without a failure."""
 
     async def run() -> tuple[int, list[str]]:
         async with serving(then_close(GOOD)) as server:
@@ -224,7 +224,7 @@ def test_idle_connection_closed() -> None:
 
 
 def test_key_rotates() -> None:
-    """The key is asked for at every request, so a rotated file needs no restart."""
+    """The key is read at every request, so a rotated file needs no restart."""
 
     async def run() -> list[str]:
         async with serving(answer(500), GOOD) as server:
@@ -235,7 +235,7 @@ def test_key_rotates() -> None:
 
 
 def test_any_httpx_transport() -> None:
-    """The seam is httpx's: another transport serves as well, and nothing but the request reaches it."""
+    """The client works with any httpx transport, which gets nothing but the request."""
 
     async def run() -> bytes:
         async with serving(gzipped(BODY)) as server:

@@ -1,4 +1,4 @@
-"""Broken exchanges and unreadable bodies, each over a real socket, and what the client calls them."""
+"""Broken exchanges and unreadable bodies over real sockets, and the reasons that the client gives them."""
 
 import asyncio
 import gzip
@@ -81,7 +81,7 @@ def met(fault: Answer, limits: RequestLimits = HURRIED) -> tuple[Bench, bytes | 
     ],
 )
 def test_broken(fault: Answer, code: str) -> None:
-    """A broken exchange is a Transient with its own reason, and observed under the same word."""
+    """A broken exchange is a Transient with its own reason, which is also observed."""
     bench, error = met(fault)
     assert isinstance(error, Transient)
     assert error.reason == code
@@ -90,13 +90,13 @@ def test_broken(fault: Answer, code: str) -> None:
 
 
 def test_silence_is_bounded() -> None:
-    """A time-out says how long was waited."""
+    """A timeout states its length."""
     assert str(met(then_silence(b""))[1]).endswith("timeout: no complete answer within 0.2 s")
 
 
 @pytest.mark.parametrize("fault", [then_reset(GOOD[:-3]), then_close(b""), zipped(GZIP[:-9])])
 def test_asked_again(fault: Answer) -> None:
-    """What broke is asked for again."""
+    """A broken exchange is retried."""
 
     async def run() -> tuple[bytes, list[str]]:
         async with serving(fault, GOOD) as server:
@@ -108,7 +108,7 @@ def test_asked_again(fault: Answer) -> None:
 
 
 def test_idle_connection_that_was_closed() -> None:
-    """No failure: on a connection that was used before, a silent end only means that it is none any more."""
+    """A reused connection that ends without a byte was only closed by the server: that is no failure."""
 
     async def run() -> tuple[list[str], int]:
         async with serving(GOOD, then_close(b""), GOOD) as server:
@@ -121,7 +121,7 @@ def test_idle_connection_that_was_closed() -> None:
 
 
 def test_refused_connection() -> None:
-    """Nobody listening is a connect failure."""
+    """A port without a listener is a connect failure."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     bench = Bench(FaultyServer([], port=port))
@@ -134,7 +134,7 @@ def test_refused_connection() -> None:
 @given(st.binary(max_size=80))
 @settings(max_examples=30, deadline=None)
 def test_any_bytes(sent: bytes) -> None:
-    """Whatever a server sends in place of HTTP, the poll fails with one of our errors."""
+    """Whatever a server sends in place of HTTP, the request fails with one of the exporter's errors."""
     _, error = met(then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + sent))
     assert isinstance(error, (PollError, bytes))
     assert isinstance(met(then_close(sent))[1], PollError)
@@ -152,7 +152,7 @@ def test_any_bytes(sent: bytes) -> None:
     ],
 )
 def test_content_types(headers: Mapping[str, str | None], read: bool) -> None:
-    """JSON is read under any of its names, or under none; anything else is not, and the message says what came."""
+    """JSON is read under any of its content types, or without one; for any other the message names the type."""
     bench, outcome = met(answer(200, BODY, headers))
     assert bench.codes == ["200"]
     if read:
@@ -164,7 +164,7 @@ def test_content_types(headers: Mapping[str, str | None], read: bool) -> None:
 
 
 def test_empty_body() -> None:
-    """Nothing at all is no tree."""
+    """An empty body is no tree."""
     _, outcome = met(answer(200, b""))
     assert isinstance(outcome, TreeError)
     assert outcome.reason == "not_json"
@@ -183,7 +183,7 @@ def test_body_limit_counts_decoded_bytes() -> None:
 
 
 def test_long_body() -> None:
-    """What comes in many parts is one body, and one that is cut off late is as broken as a short one."""
+    """A body in many parts is read whole, and one that is cut off late is broken."""
     body, roomy = bytes(range(256)) * 8_000, RequestLimits(max_body_bytes=10**7, timeout_seconds=10, max_attempts=1)
     assert met(answer(200, body), roomy)[1] == body
     bench, error = met(then_close(answer(200, body)[:-1]), roomy)
@@ -192,7 +192,7 @@ def test_long_body() -> None:
 
 
 def test_faults_side_by_side() -> None:
-    """Each request gets its own answer or failure, whatever becomes of those beside it and of those before it."""
+    """Each request gets its own answer or failure, whatever happens to those beside and before it."""
     long = bytes(range(256)) * 2_000
     fates: Mapping[str, tuple[Answer, str]] = {
         "good": (GOOD, "200"),
@@ -228,19 +228,19 @@ def test_faults_side_by_side() -> None:
 
 
 def test_trailers_are_no_headers() -> None:
-    """What stands behind a body says nothing of it."""
+    """Bytes behind the end of a body are ignored."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunked = head + b"%x\r\n%b\r\n0\r\nContent-Encoding: br\r\n\r\n" % (len(BODY), BODY)
     assert met(chunked)[1] == BODY
 
 
 def test_preliminary_answer() -> None:
-    """Of two heads the last counts."""
+    """Of a repeated header the last one counts."""
     assert met(b"HTTP/1.1 103 Early Hints\r\nContent-Type: text/html\r\n\r\n" + GOOD)[1] == BODY
 
 
 def test_gzip_bomb() -> None:
-    """A bomb is never unpacked further than the limit, nor asked for again."""
+    """A decompression bomb is unpacked only up to the limit, and not requested again."""
     bomb = gzipped(bytes(200_000_000))
     tracemalloc.start()
     try:
@@ -254,7 +254,7 @@ def test_gzip_bomb() -> None:
 
 
 def test_endless_body() -> None:
-    """An endless body is left alone as soon as it is too large."""
+    """An endless body is given up as soon as it is too large."""
 
     async def endless(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
@@ -266,7 +266,7 @@ def test_endless_body() -> None:
 
 
 def test_cancelled() -> None:
-    """A cancelled poll gives its place in flight and its connection back."""
+    """A cancelled poll frees its slot and its connection."""
 
     async def run() -> bytes:
         asked = asyncio.Event()
@@ -291,14 +291,14 @@ def test_cancelled() -> None:
 
 
 def test_every_httpx_error_has_a_name() -> None:
-    """Each error that an httpx transport may raise stands in the table under its own name."""
+    """Each error that an httpx transport may raise is in the table under its own name."""
     family = {kind for _, kind in inspect.getmembers(httpx, inspect.isclass) if issubclass(kind, httpx.RequestError)}
     redirects = {httpx.TooManyRedirects}  # raised by httpx.Client alone
     assert family - redirects <= set(BREAKS)
 
 
 def test_reasons() -> None:
-    """The reasons are a closed set: they become label values."""
+    """The reasons are a closed set, because they become label values."""
     assert REASONS == (
         "bad_request",
         "body_too_large",

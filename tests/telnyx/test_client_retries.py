@@ -1,4 +1,4 @@
-"""When the client asks again, and how long it waits before; on a clock that moves when somebody sleeps."""
+"""Retries of the client and the waits before them, on a clock that moves with each sleep."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def test_backs_off() -> None:
 
 
 def test_recovers() -> None:
-    """A transient failure is forgotten as soon as an attempt succeeds."""
+    """After a successful attempt a transient failure leaves no trace."""
     bench, body = asked(answer(502), answer(409), GOOD)
     assert body == BODY
     assert bench.codes == ["502", "409", "200"]
@@ -40,14 +40,14 @@ def test_recovers() -> None:
     ],
 )
 def test_asked_to_wait(status: int, headers: Mapping[str, str], slept: list[float]) -> None:
-    """An answer that says when to come back is obeyed to the second."""
+    """A wait that an answer asks for is kept to the second."""
     bench, body = asked(answer(status, b"{}", headers), GOOD)
     assert body == BODY
     assert bench.slept == slept
 
 
 def test_asked_to_wait_too_long() -> None:
-    """Nobody waits an hour inside one poll: it fails, and the session is polled again later."""
+    """A long wait fails the request instead; the session is polled again later."""
     bench, error = asked(answer(503, b"{}", {"retry-after": str(RETRY_WAIT_SECONDS_MAX + 1)}))
     assert isinstance(error, Transient)
     assert (bench.codes, bench.slept) == (["503"], [])
@@ -58,13 +58,13 @@ def test_asked_to_wait_too_long() -> None:
     [(500, "false", 1), (404, "true", 5), (500, "TRUE", 5), (404, "maybe", 1), (500, "maybe", 5)],
 )
 def test_should_retry(status: int, should: str, attempts: int) -> None:
-    """x-should-retry overrides the table where it says true or false."""
+    """x-should-retry overrides the table if it is true or false."""
     bench, _ = asked(answer(status, b"{}", {"x-should-retry": should}))
     assert len(bench.server.heads) == attempts
 
 
 def test_throttled_account() -> None:
-    """A 429 is waited for in the schedule, where it is counted, and everybody else of the account waits as well."""
+    """After a 429 the wait is in the schedule, where it is counted, and holds the whole account."""
     pacer = Pacer(10, 2)
     bench, body = asked(answer(429, b"{}", {"retry-after": "20"}), GOOD, pacer=pacer)
     assert body == BODY
@@ -73,7 +73,7 @@ def test_throttled_account() -> None:
 
 
 class Interrupted(Bench):
-    """Somebody else of the account meets a 429 while the first sleeper sleeps."""
+    """Another request of the account gets a 429 while the first one sleeps."""
 
     async def sleep(self, seconds: float) -> None:
         if not self.slept:
@@ -82,7 +82,7 @@ class Interrupted(Bench):
 
 
 def test_slept_through_a_429() -> None:
-    """Who waits for a slot while somebody else meets a 429 doesn't wake up into it."""
+    """A request that waits for a slot while another one gets a 429 reserves a new slot."""
 
     async def run() -> list[float]:
         async with serving(GOOD) as server:
@@ -95,7 +95,7 @@ def test_slept_through_a_429() -> None:
 
 
 def test_throttled_for_long() -> None:
-    """A long 429 fails the poll that met it and stops the account."""
+    """A long 429 fails its own request and stops the account."""
     pacer = Pacer(10, 2)
     bench, error = asked(answer(429, b"{}", {"retry-after": "200"}), pacer=pacer)
     assert isinstance(error, Transient)
@@ -104,7 +104,7 @@ def test_throttled_for_long() -> None:
 
 
 def test_attempts_are_a_limit() -> None:
-    """max_attempts counts requests, so 1 never asks again."""
+    """max_attempts counts requests, so 1 allows no retry."""
 
     async def run() -> list[str]:
         async with serving(answer(500)) as server:

@@ -1,4 +1,4 @@
-"""The key shows up nowhere: not in errors, chains, reprs, logs or what the client observes."""
+"""The key never shows in errors, chains, reprs, logs or observations."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ def chain(error: BaseException) -> list[BaseException]:
     ],
 )
 def test_key_is_never_told(reply: Answer, caplog: pytest.LogCaptureFixture) -> None:
-    """No failure tells the key: not its message, its traceback, the reprs along its chain, nor any log line."""
+    """No failure shows the key in its message, traceback, chain of causes, or log lines."""
     caplog.set_level(logging.DEBUG)
 
     async def run() -> tuple[list[str], PollError]:
@@ -54,7 +54,7 @@ def test_key_is_never_told(reply: Answer, caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_old_key_is_not_told_either() -> None:
-    """A server that repeats a key which was rotated meanwhile has that one masked."""
+    """A server that repeats a key which was rotated meanwhile has that key masked."""
 
     async def run() -> str:
         async with serving(answer(401, ECHO)) as server:
@@ -69,7 +69,7 @@ def test_old_key_is_not_told_either() -> None:
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY}\r\nX-Evil: 1", f" {KEY}", f"{KEY}\x00", f"é{KEY}", f"{KEY} {KEY}"])
 def test_impossible_key(key: str) -> None:
-    """A key that cannot be sent is a ConfigError which says so without telling it, and no request is made."""
+    """A key that can't be sent is a ConfigError which doesn't show it, and no request is made."""
 
     async def run() -> tuple[ConfigError, int]:
         async with serving(answer(200)) as server:

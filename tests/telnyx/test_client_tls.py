@@ -1,4 +1,4 @@
-"""Whom the transport trusts: public roots, or the file that the operator names."""
+"""Certificates: the transport trusts the public authorities, or the file that the operator names."""
 
 import asyncio
 from pathlib import Path
@@ -31,13 +31,13 @@ def trusting(root: Path | None, directory: Path) -> bytes | PollError:
 
 
 def test_ca_file(tmp_path: Path) -> None:
-    """A root that lacks what Python 3.13 demands is trusted when the operator names it."""
+    """A root without the extensions that Python 3.13 demands is trusted if the operator names it."""
     (tmp_path / "root.pem").write_text(ROOT_PEM)
     assert trusting(tmp_path / "root.pem", tmp_path) == BODY
 
 
 def test_unknown_root(tmp_path: Path) -> None:
-    """A server that nobody vouches for is a TLS failure, not a connection failure, and nothing is sent to it."""
+    """A server with an untrusted certificate is a TLS failure, and nothing is sent to it."""
     error = trusting(None, tmp_path)
     assert isinstance(error, Transient)
     assert error.reason == "tls"
@@ -63,13 +63,13 @@ def test_no_tls_there() -> None:
 
 
 def test_ca_file_may_name_less_than_a_root(tmp_path: Path) -> None:
-    """Whatever certificate the operator vouches for is an anchor, as an intermediate or the server's own."""
+    """Any certificate in the file is trusted as it is, also an intermediate or the server's own."""
     (tmp_path / "own.pem").write_text(SERVER_PEM.partition("-----BEGIN PRIVATE KEY")[0])
     assert trusting(tmp_path / "own.pem", tmp_path) == BODY
 
 
 def test_ca_file_replaces_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Roots of the environment count where no file is named, and only there."""
+    """SSL_CERT_FILE counts if no file is named, and only then."""
     (tmp_path / "root.pem").write_text(ROOT_PEM)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
     assert trusting(None, tmp_path) == BODY
@@ -89,7 +89,7 @@ def test_folder_of_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_proxies_of_the_environment_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key travels to `base_url` and nowhere else."""
+    """The key is sent to `base_url` only."""
     (tmp_path / "root.pem").write_text(ROOT_PEM)
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

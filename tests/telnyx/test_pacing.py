@@ -1,4 +1,4 @@
-"""The request budget: laws over any traffic, then the cases that have a name."""
+"""The request rate: properties over any traffic, then the named cases."""
 
 import math
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ STATUSES = st.sampled_from([200, 404, 429, 503])
 
 
 def departures(pacer: Pacer, gaps: list[float]) -> Iterator[float]:
-    """When requests leave whose callers come after these gaps; a caller needs a free place in flight."""
+    """Return when requests leave whose callers come after these gaps; each needs a free slot in flight."""
     sent: list[float] = []
     now = 0.0
     for gap in gaps:
@@ -54,7 +54,7 @@ def test_rate(rate: float, places: int, gaps: list[float]) -> None:
 
 @given(RATES, RATES, PLACES)
 def test_rate_changed(before: float, after: float, places: int) -> None:
-    """A change of the rate keeps the slots that are taken: who comes later doesn't leave earlier."""
+    """A change of the rate keeps reserved slots: a later request doesn't leave earlier."""
     pacer = Pacer(before, places)
     taken = max(pacer.reserve(0) for _ in range(places))
     pacer.set_rate(after)
@@ -63,7 +63,7 @@ def test_rate_changed(before: float, after: float, places: int) -> None:
 
 @given(RATES, PLACES, st.lists(st.tuples(st.floats(0, 1000), HEADERS, STATUSES), max_size=60))
 def test_garbage(rate: float, places: int, traffic: list[tuple[float, dict[str, str], int]]) -> None:
-    """Whatever answers say, nothing is raised, and no wait is negative or beyond the named bound."""
+    """For any answers nothing is raised, and no wait is negative or beyond the limit."""
     pacer = Pacer(rate, places)
     now = 0.0
     for gap, headers, status in traffic:
@@ -75,7 +75,7 @@ def test_garbage(rate: float, places: int, traffic: list[tuple[float, dict[str, 
 
 @given(RATES, PLACES, st.integers(1, 30), st.integers(1, 60), st.lists(st.floats(0, 5), min_size=1, max_size=200))
 def test_quota_kept(rate: float, places: int, limit: int, window: int, gaps: list[float]) -> None:
-    """A single caller who shows every answer never meets a 429 of a fixed window, however the rate is set."""
+    """A single caller never gets a 429 from a fixed window, at any configured rate."""
     pacer = Pacer(rate, places)
     now, used, window_end = 0.0, 0, float(window)
     for gap in gaps:
@@ -91,14 +91,14 @@ def test_quota_kept(rate: float, places: int, limit: int, window: int, gaps: lis
 
 
 def test_burst_then_spacing() -> None:
-    """After a pause a second's worth may leave at once, then one per interval."""
+    """After a pause a second's worth of requests may leave at once, then one per interval."""
     pacer = Pacer(4, 50)
     assert [round(pacer.reserve(100), 6) for _ in range(7)] == [0, 0, 0, 0, 0.25, 0.5, 0.75]
     assert round(pacer.throttled_seconds, 6) == 1.5
 
 
 def test_low_quota_is_spread() -> None:
-    """Below a quarter of the limit the rest of the quota lasts until the reset, and no 429 is needed to learn it."""
+    """Below a quarter of the limit the rest of the quota lasts until the reset, without a 429."""
     pacer = Pacer(100, 1)
     pacer.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "10", "x-ratelimit-reset": "60"}, 200, now=0)
     sent = list(departures(pacer, [0.0] * 10))
@@ -107,21 +107,21 @@ def test_low_quota_is_spread() -> None:
 
 
 def test_ample_quota_costs_nothing() -> None:
-    """Above a quarter of the limit the configured rate alone counts."""
+    """Above a quarter of the limit only the configured rate counts."""
     pacer = Pacer(100, 1)
     pacer.learn({"x-ratelimit-limit": "100", "x-ratelimit-remaining": "50", "x-ratelimit-reset": "60"}, 200, now=0)
     assert [round(pacer.reserve(0), 6) for _ in range(3)] == [0, 0.01, 0.02]
 
 
 def test_used_up_quota_waits_for_the_reset() -> None:
-    """With nothing left the next request leaves when the window ends, and not in a heap."""
+    """With no quota left the next request leaves at the end of the window, and the others follow at their interval."""
     pacer = Pacer(10, 5)
     pacer.learn({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"}, 200, now=0)
     assert [round(pacer.reserve(1), 6) for _ in range(3)] == [29, 29.1, 29.2]
 
 
 def test_far_reset_is_probed() -> None:
-    """With nothing left until much later, one request finds out after the longest hold whether that is still so."""
+    """With no quota left for a long time, one request finds out after the longest hold whether that still holds."""
     pacer = Pacer(10, 5)
     pacer.learn({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "7200"}, 200, now=0)
     assert pacer.reserve(0) == HOLD_SECONDS_MAX
@@ -129,7 +129,7 @@ def test_far_reset_is_probed() -> None:
 
 
 def test_requests_under_way_count() -> None:
-    """An answer that was overtaken can't raise what is left: the pacer knows who left after it."""
+    """A late answer can't raise the remaining quota: the pacer counts the requests that left after it."""
     pacer = Pacer(1000, 4)
     told = {"x-ratelimit-limit": "8", "x-ratelimit-reset": "60"}
     pacer.learn({**told, "x-ratelimit-remaining": "3"}, 200, now=0)
@@ -152,7 +152,7 @@ def test_requests_under_way_count() -> None:
     ],
 )
 def test_throttled(headers: dict[str, str], stop: float) -> None:
-    """A 429 stops the whole account for as long as it says, within the bound."""
+    """A 429 stops the whole account for as long as it says, within the limit."""
     pacer = Pacer(10, 3)
     pacer.learn(headers, 429, now=1000)
     assert pacer.held(1000) == (stop > 0)
@@ -161,7 +161,7 @@ def test_throttled(headers: dict[str, str], stop: float) -> None:
 
 
 def test_other_statuses_hold_nothing() -> None:
-    """A retry-after on a 503 is the business of that one request."""
+    """A retry-after on a 503 concerns that request only."""
     pacer = Pacer(10, 3)
     pacer.learn({"retry-after": "7"}, 503, now=0)
     assert pacer.reserve(0) == 0
@@ -186,12 +186,12 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
 
 @pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf])
 def test_impossible_rate(rate: float) -> None:
-    """A rate that is no rate is refused."""
+    """A rate that isn't positive and finite is refused."""
     with pytest.raises(ValueError, match="requests_per_second must be above 0"):
         Pacer(rate, 1)
 
 
 def test_no_place_in_flight() -> None:
-    """Zero requests in flight would wait for ever, so it is refused."""
+    """Zero requests in flight are refused, as the first would wait forever."""
     with pytest.raises(ValueError, match="max_in_flight must be at least 1"):
         Pacer(1, 0)

@@ -14,6 +14,8 @@ from exporter.ledger.schema.version import SCHEMA_VERSION
 
 VERSION_MIN = 130_000
 """The first version of PostgreSQL with 64-bit transaction ids: it tells which transaction wrote a row."""
+UPGRADE_LOCK_MILLISECONDS = 20_000
+"""Longer than a writer's statement may take; an upgrade that a copy or a back-up blocks for longer is tried again."""
 _MEANWHILE = (errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject)
 """Errors of CREATE TABLE if another process has just created the same table."""
 
@@ -49,6 +51,7 @@ def bring_up(connection: Connection) -> None:
             raise TransactionConflict from error
         return
     # Each transaction of a writer begins with a change of its row in `writers`: from here on no writer has one open.
+    connection.execute(f"SET LOCAL lock_timeout = {UPGRADE_LOCK_MILLISECONDS}")
     connection.execute("LOCK TABLE writers")
     version = version_of(connection)
     assert version is not None, "it was there, and nothing drops tables"
