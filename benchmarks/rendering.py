@@ -27,7 +27,7 @@ from prometheus_client.exposition import generate_latest as generate_text
 from benchmarks.series import Ours, Series, Theirs, described, lines_of, series
 from benchmarks.tables import printed, table
 from exporter.metrics.exposition import Format
-from exporter.web.bodies import Bodies
+from exporter.web.metrics_body import MetricsBodies
 
 generate_openmetrics: Callable[[CollectorRegistry], bytes] = prometheus_client.openmetrics.exposition.generate_latest
 
@@ -100,7 +100,7 @@ def _ms(seconds: float) -> str:
 
 def _ours(all_series: Sequence[Series], rounds: int) -> dict[tuple[str, str], Figure]:
     """By format and by how much changes. The page is what the main thread makes, the body what the web thread does."""
-    state, bodies = Ours(all_series), Bodies()
+    state, bodies = Ours(all_series), MetricsBodies()
     page = state.metrics.page()
     found = {}
     with asyncio.Runner() as runner:

@@ -40,16 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--account", f"no account {name!r}; configured: {', '.join(names)}")
     ref = SessionRef(name, arguments.record_type, arguments.event_id, arguments.date_time)
     app = App(config, listen="", clock=SystemClock())
-    story = app.prober.tell(asyncio.run(_looked(app, ref)))
-    if story.look.session is None:
-        raise ExporterError(story.wording.line(story.look.problem, TEXT_MAX))
+    story = app.prober.explain(asyncio.run(_looked(app, ref)))
+    if story.result.session is None:
+        raise ExporterError(story.sanitiser.line(story.result.problem, TEXT_MAX))
     print(FORMS[arguments.format](story), end="")
     return 0
 
 
 async def _looked(app: App, ref: SessionRef) -> ProbeResult:
     try:
-        return await app.prober.look(ref)
+        return await app.prober.probe(ref)
     finally:
         await app.close_clients()
 

@@ -1,27 +1,34 @@
-"""What one session is and what it yields: requests, tree, checks, samples, and the rule behind each sample.
+"""Explain one session: its requests, tree, checks, metric samples, and the rule behind each sample.
 
-Owns the look at one session that books nothing, and its forms: a picture, JSON, CSV, and the exposition that /probe
-answers with. The samples come from the real accounting rooms, in a ledger in memory that is thrown away, so they are no
-second opinion. Knows neither the web nor the command line, which both show these forms. Read `look.Prober` first. The
-surprising fact: the session is booked twice, the second time when it would have settled, so that the histograms show.
+A probe reads one session from the API and books nothing. Its samples come from the real accounting, run in a temporary
+ledger in memory, so they cannot disagree with /metrics. `/probe` and the command `session` show the result.
 """
 
 from collections.abc import Callable, Mapping
 
-from exporter.explain.csv_table import table
-from exporter.explain.json_document import document
-from exporter.explain.page import failure, page, terminal_page
+from exporter.explain.csv_table import csv_table
+from exporter.explain.explanation import Explanation, ProbeResult
+from exporter.explain.exposition import failed_exposition, probe_exposition, terminal_exposition
+from exporter.explain.json_document import json_document
 from exporter.explain.prober import Prober
 from exporter.explain.sanitise import TEXT_MAX
-from exporter.explain.story import Explanation, ProbeResult
-from exporter.explain.text import picture, story_text
+from exporter.explain.text import full_text, session_text
 
-__all__ = ["FORMS", "TEXT_MAX", "Explanation", "ProbeResult", "Prober", "failure", "page", "story_text"]
+__all__ = [
+    "FORMS",
+    "TEXT_MAX",
+    "Explanation",
+    "ProbeResult",
+    "Prober",
+    "failed_exposition",
+    "full_text",
+    "probe_exposition",
+]
 
 FORMS: Mapping[str, Callable[[Explanation], str]] = {
-    "tree": picture,
-    "json": document,
-    "csv": table,
-    "openmetrics": terminal_page,
+    "tree": session_text,
+    "json": json_document,
+    "csv": csv_table,
+    "openmetrics": terminal_exposition,
 }
-"""What a story with a session can be printed as."""
+"""The output formats of the command `session`; all but `json` need a session that was read."""

@@ -90,10 +90,10 @@ class App:
         self.web = WebServer(
             listen,
             status=self._health.status,
-            scraped=self._scraped,
+            on_scrape=self._scraped,
             exposes=self.replicas.exposes,
-            died=self._thread_died,
-            further=[
+            on_crash=self._thread_died,
+            extra_routes=[
                 *self._webhook_ingest.routes(),
                 ProbeRoute(self.prober).route(),
                 ReloadRoute(self.reloader.reload_from_thread if origin.lifecycle else None).route(),
@@ -143,7 +143,7 @@ class App:
         self.maintenance.apply_plan(plan)
         self.files.apply_config(plan.config)
         self._health.apply_config(plan.config)
-        self.prober.adopt(plan.config, policy(plan.config), plan.fetchers)
+        self.prober.apply_config(plan.config, policy(plan.config), plan.fetchers)
         self._webhook_ingest.apply_config(plan.config)
         for seconds, task, job in (
             (plan.config.polling.scheduler_interval_seconds, "poll", self.poller.tick),

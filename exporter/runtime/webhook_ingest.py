@@ -59,8 +59,8 @@ class WebhookIngest:
             {},
             insecure=False,
             wall=wall,
-            hand_over=self._ingest_webhook,
-            refused=partial(self._count, "telnyx_webhook_failures_total"),
+            ingest=self._ingest_webhook,
+            rejected=partial(self._count, "telnyx_webhook_failures_total"),
         )
         self._lists = SessionsRoute((), status, self._follow, self._list_failed)
 
@@ -91,9 +91,9 @@ class WebhookIngest:
         insecure = config.discovery.webhooks.insecure
         if any(account.webhook_key is not None for account in config.accounts):
             prepare()  # importing takes 50 ms, which the first webhook should not wait
-        self._webhooks.adopt({name: key.current for name, key in self._keys.items()}, insecure=insecure)
+        self._webhooks.apply_config({name: key.current for name, key in self._keys.items()}, insecure=insecure)
         names = [account.name for account in config.accounts]
-        self._lists.adopt(names if config.discovery.http.enabled else None)
+        self._lists.set_accounts(names if config.discovery.http.enabled else None)
         for account in filter(config.takes_webhooks, config.accounts):
             for event_type in EVENT_TYPES:
                 self._metrics.inc("telnyx_webhooks_total", (account.name, event_type), 0)

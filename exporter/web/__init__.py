@@ -1,14 +1,12 @@
-"""The exporter's face: what can be asked of it over HTTP.
+"""The HTTP server: /metrics, health, pages, JSON, webhooks and lists of sessions, with TLS and users.
 
-Owns the listening sockets, a thread with an event loop of its own, who is let in (`guard`), the routes, and the last
-step of a page (process_* and python_* families, compression). It renders no metric and changes nothing: it holds
-references that the main thread swaps, so a scrape waits for no poll. Read `routes` first.
+It runs on a thread with an event loop of its own and answers from references that the main thread swaps, so a scrape
+never waits for a poll. It renders no metrics except the process_* and python_* families.
 """
 
 from exporter.web.pages import Pages
 from exporter.web.probe import ProbeRoute
-from exporter.web.reload import ReloadRoute
-from exporter.web.routes import HealthStatus, Scraped
+from exporter.web.routes import HealthStatus, OnScrape, ReloadRoute
 from exporter.web.server import ConnectionLimits, WebServer
 from exporter.web.sessions import SessionsRoute
 from exporter.web.webhooks import REASONS, WebhookRoutes
@@ -17,10 +15,10 @@ __all__ = [
     "REASONS",
     "ConnectionLimits",
     "HealthStatus",
+    "OnScrape",
     "Pages",
     "ProbeRoute",
     "ReloadRoute",
-    "Scraped",
     "SessionsRoute",
     "WebServer",
     "WebhookRoutes",

@@ -1,8 +1,7 @@
-"""Where to listen: from `--web.listen-address` to a socket that already accepts connections.
+"""Turn a listen address into a listening socket, or into an error with its cure.
 
-Owns the written form (`:9464`, `127.0.0.1:9464`, `[::1]:9464`) and the operator's cure for each way in which it can
-fail. Knows no HTTP. The surprising fact: an address without a host means every interface, IPv4 and IPv6 through one
-socket, as with Prometheus itself.
+Addresses are `:9464`, `127.0.0.1:9464` or `[::1]:9464`. Without a host it is every interface, IPv4 and IPv6 through one
+socket, as with Prometheus.
 """
 
 import errno
@@ -14,7 +13,7 @@ from exporter.core.errors import ConfigError
 
 FLAG = "--web.listen-address"
 
-_WRITTEN = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]\s]*)):(?P<port>[0-9]{1,5})")
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]\s]*)):(?P<port>[0-9]{1,5})")
 _PORT_MAX = 65_535
 _BACKLOG = 128
 
@@ -27,31 +26,23 @@ _CURES = {
 
 
 def listen(address: str) -> socket.socket:
-    """A listening socket; raises ConfigError with the cure."""
-    host, port = _parse(address)
+    """Return a listening socket; raise ConfigError with the cure."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None or int(found["port"]) > _PORT_MAX:
+        raise ConfigError(FLAG, f"expected host:port, such as :9464, 127.0.0.1:9464 or [::1]:9464; got {address!r}")
+    host, port = found["ipv6"] or found["host"], int(found["port"])
     try:
         if not host:
-            return _listen_everywhere(port)
-        family, _, _, _, place = min(
+            if socket.has_dualstack_ipv6():
+                return socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
+            return socket.create_server(("", port), backlog=_BACKLOG)
+        family, _, _, _, resolved = min(
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
-            key=lambda found: found[0] != socket.AF_INET,  # `localhost` is 127.0.0.1 to whoever writes it
+            key=lambda info: info[0] != socket.AF_INET,  # `localhost` means 127.0.0.1, even if ::1 is listed first
         )
-        return socket.create_server(place, family=family, backlog=_BACKLOG)
+        return socket.create_server(resolved, family=family, backlog=_BACKLOG)
     except socket.gaierror as error:
         raise ConfigError(FLAG, f"{address}: the host is not known here ({error.strerror})") from error
     except OSError as error:
         cure = _CURES.get(error.errno or 0) or os.strerror(error.errno or 0)
         raise ConfigError(FLAG, f"{address}: {cure}") from error
-
-
-def _parse(address: str) -> tuple[str, int]:
-    found = _WRITTEN.fullmatch(address)
-    if found is None or int(found["port"]) > _PORT_MAX:
-        raise ConfigError(FLAG, f"expected host:port, such as :9464, 127.0.0.1:9464 or [::1]:9464; got {address!r}")
-    return found["ipv6"] or found["host"], int(found["port"])
-
-
-def _listen_everywhere(port: int) -> socket.socket:
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
-    return socket.create_server(("", port), backlog=_BACKLOG)

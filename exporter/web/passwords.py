@@ -1,9 +1,8 @@
-"""Basic authentication: is this password this user's?
+"""Basic authentication: parse the header and compare the password with the user's bcrypt hash.
 
-Owns the reading of the header, the check against the bcrypt hash, and what it may cost. A hash takes 50 to 300 ms of a
-processor on purpose, so it is computed beside the loop, one at a time, and a password that was right is remembered
-(under a keyed digest, never itself). The surprising fact: an unknown user is checked as well, against the hash of some
-user, always the same one for a name, so that the time to a refusal says nothing about who exists.
+A hash takes 50 to 300 ms of CPU on purpose. So it is computed on a thread, one at a time, and a password that was right
+is remembered under a keyed digest. An unknown user's password is checked too, against another user's hash, so the time
+until the refusal doesn't tell which users exist.
 """
 
 import asyncio
@@ -20,19 +19,19 @@ from msgspec import Struct
 from exporter.core.errors import Rejected
 
 PASSWORD_BYTES_MAX = 72
-"""Of a longer password bcrypt takes no more; the library wants it said."""
+"""bcrypt ignores the rest of a longer password, and the library wants it cut."""
 
 REMEMBERED_MAX = 256
-"""Right passwords; more than the users of any exporter, some kB."""
+"""Right passwords; more than any exporter has users, some kB."""
 
 CHECKS_AT_ONCE = 1
-"""More would take processors from polling; a guesser would get all of them."""
+"""More would take CPU from polling, and a password guesser would use all of it."""
 
 WAITING_MAX = 64
-"""Checks that wait for their turn, of all clients: 64 at a cost of 10 are some seconds."""
+"""Checks in progress or queued, of all clients: at a bcrypt cost of 10, some seconds."""
 
 WAITING_PER_CLIENT_MAX = 8
-"""Of one address: who guesses from one address leaves turns to others."""
+"""The same from one address, so that a guesser there doesn't fill the queue."""
 
 UNAUTHORIZED: Final = "unauthorized"
 CROWDED: Final = "crowded"
@@ -41,7 +40,7 @@ _DIGEST_BYTES = 32
 
 
 class Credentials(Struct, frozen=True):
-    """What a client sent; shown nowhere."""
+    """A name and a password, which no repr shows."""
 
     name: bytes
     password: bytes
@@ -50,8 +49,8 @@ class Credentials(Struct, frozen=True):
         return "Credentials(***)"
 
 
-def read(header: bytes | None) -> Credentials:
-    """The credentials in an Authorization header; raises Refused if there are none."""
+def parse_credentials(header: bytes | None) -> Credentials:
+    """Parse an Authorization header; raise Rejected if it has no credentials."""
     scheme, _, encoded = (header or b"").partition(b" ")
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True) if scheme.lower() == b"basic" else b""
@@ -63,65 +62,66 @@ def read(header: bytes | None) -> Credentials:
     return Credentials(name, password)
 
 
-class Passwords:
-    """The users as they are now, and who was right of late; lives on the web thread."""
+class PasswordChecker:
+    """The users, and the right passwords of late; lives on the web thread."""
 
     def __init__(self) -> None:
         self._users: Mapping[bytes, bytes] = {}
         self._hashes: list[bytes] = []
         self._digest_key = secrets.token_bytes(_DIGEST_BYTES)
-        self._right: dict[bytes, None] = {}
-        """Digests, the one that was used last at the end."""
-        self._under_way: dict[bytes, asyncio.Task[bool]] = {}
-        self._clients = Counter[str]()
-        self._turns = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._verified: dict[bytes, None] = {}
+        """Digests of right passwords, the last used one at the end."""
+        self._in_progress: dict[bytes, asyncio.Task[bool]] = {}
+        self._by_client = Counter[str]()
+        self._slots = asyncio.Semaphore(CHECKS_AT_ONCE)
 
-    def follow(self, users: Mapping[str, str]) -> None:
-        """These users with their hashes from now on."""
+    def set_users(self, users: Mapping[str, str]) -> None:
+        """Accept these users, with their hashes, from now on."""
         self._users = {name.encode(): hashed.encode() for name, hashed in users.items()}
         self._hashes = list(self._users.values())
-        self._right.clear()
+        self._verified.clear()
 
     @property
     def required(self) -> bool:
         return bool(self._users)
 
     async def check(self, credentials: Credentials, client: str) -> None:
-        """Return if they are right; raises Refused: `unauthorized`, or `crowded` if there are too many to check."""
+        """Return if they are right; raise Rejected: `unauthorized`, or `crowded` if too many checks are waiting."""
         hashed = self._users.get(credentials.name)
         known = hashed is not None
         if hashed is None:
+            # Always the same hash for a name: a cost that varied would tell that the user is unknown.
             hashed = self._hashes[int.from_bytes(self._digest(credentials.name)) % len(self._hashes)]
-        # The hash is part of it: what was right for another hash is not right for this one.
+        # The digest includes the hash, so a password that was right for another hash is checked again.
         digest = self._digest(credentials.name, hashed, credentials.password)
-        if digest in self._right:
-            del self._right[digest]  # and at the end again
-        elif not await self._checked(digest, credentials.password, hashed, client) or not known:
+        if digest in self._verified:
+            del self._verified[digest]  # it is added again at the end
+        elif not await self._compare(digest, credentials.password, hashed, client) or not known:
             raise Rejected(UNAUTHORIZED)
-        self._right[digest] = None
-        if len(self._right) > REMEMBERED_MAX:
-            del self._right[next(iter(self._right))]
+        self._verified[digest] = None
+        if len(self._verified) > REMEMBERED_MAX:
+            del self._verified[next(iter(self._verified))]
 
-    async def _checked(self, digest: bytes, password: bytes, hashed: bytes, client: str) -> bool:
-        """Whether the password has the hash; who asks the same meanwhile waits for the first."""
-        task = self._under_way.get(digest)
+    async def _compare(self, digest: bytes, password: bytes, hashed: bytes, client: str) -> bool:
+        """Tell whether the password has the hash; requests with the same password share one check."""
+        task = self._in_progress.get(digest)
         if task is None:
-            if len(self._under_way) >= WAITING_MAX or self._clients[client] >= WAITING_PER_CLIENT_MAX:
+            if len(self._in_progress) >= WAITING_MAX or self._by_client[client] >= WAITING_PER_CLIENT_MAX:
                 raise Rejected(CROWDED)
-            task = self._under_way[digest] = asyncio.create_task(self._take_turn(password, hashed))
-            self._clients[client] += 1
+            task = self._in_progress[digest] = asyncio.create_task(self._compute(password, hashed))
+            self._by_client[client] += 1
             task.add_done_callback(lambda _: self._done(digest, client))
         return await asyncio.shield(task)
 
-    async def _take_turn(self, password: bytes, hashed: bytes) -> bool:
-        async with self._turns:
+    async def _compute(self, password: bytes, hashed: bytes) -> bool:
+        async with self._slots:
             return await asyncio.to_thread(bcrypt.checkpw, password[:PASSWORD_BYTES_MAX], hashed)
 
     def _done(self, digest: bytes, client: str) -> None:
-        del self._under_way[digest]
-        self._clients[client] -= 1
-        if not self._clients[client]:
-            del self._clients[client]
+        del self._in_progress[digest]
+        self._by_client[client] -= 1
+        if not self._by_client[client]:
+            del self._by_client[client]
 
     def _digest(self, *parts: bytes) -> bytes:
         digest = hashlib.blake2b(key=self._digest_key, digest_size=_DIGEST_BYTES)

@@ -1,9 +1,7 @@
-"""`GET /probe`: one session's samples alone, or with `debug=true` the whole story behind them.
+"""`GET /probe`: the samples of one session, or with `debug=true` everything behind them.
 
-Owns what may be asked, how many may ask at once and how long it may take. The answer is made by `explain`, its request
-to the API by the main loop. The surprising fact: a probe that fails answers 200 with `probe_success 0`, as all probers
-of Prometheus do, since otherwise its failure would look like the exporter's own; only a question that can't be asked is
-an error.
+As with all probers of Prometheus, a probe that fails answers 200 with `probe_success 0`, since an error would look like
+one of the exporter itself. Only wrong parameters and too many probes are errors. Lives on the web thread.
 """
 
 import asyncio
@@ -12,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 from typing import Annotated
 
 from msgspec import Struct
@@ -26,23 +23,22 @@ from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
 from exporter.core.privacy import Redactor
 from exporter.core.tree.walk import ID_MAX
-from exporter.explain import Explanation, Prober, ProbeResult, failure, page, story_text
+from exporter.explain import Explanation, Prober, failed_exposition, full_text, probe_exposition
 from exporter.metrics.exposition import Format, accepts_gzip, negotiate
-from exporter.web.gzipped import GZIP_LEVEL
-from exporter.web.routes import SCRAPER
-
-PATH = "/probe"
+from exporter.web.metrics_body import GZIP_LEVEL
+from exporter.web.routes import SCRAPE_TIMEOUT_HEADER, list_header
 
 PROBES_MAX = 4
-"""At once. They share the accounts' pace with the polls, which are more; and each may take a core for a second."""
+"""At once. They share the accounts' request slots with the polls, and each may take a second of CPU."""
 RETRY_SECONDS = "5"
-"""When to come again."""
 
-SECONDS = 30.0
-"""For who doesn't say how long he waits."""
+DEFAULT_SECONDS = 30.0
+"""The time of a probe whose client sends no timeout."""
 SECONDS_MAX = 120.0
 SLACK_SECONDS = 0.5
-"""Before the scraper gives up, as in blackbox_exporter: an answer that comes too late says nothing."""
+"""The answer is sent so long before the scraper's timeout, as in blackbox_exporter."""
+
+DEBUG_TYPE = "text/plain; charset=utf-8"
 
 
 def _id(value: object) -> str:
@@ -52,8 +48,6 @@ def _id(value: object) -> str:
 
 
 class ProbeParameters(Struct, frozen=True, kw_only=True):
-    """The parameters of a probe."""
-
     account: Annotated[str | None, SettingSpec(text("an account's name", r"[a-zA-Z0-9_-]{1,64}"), "")] = None
     record_type: Annotated[str, SettingSpec(text("a record type, such as call-session", r"[a-z0-9_-]{1,64}"), "")]
     event_id: Annotated[str, SettingSpec(Rule("the id of the session's first event", _id), "")]
@@ -62,101 +56,93 @@ class ProbeParameters(Struct, frozen=True, kw_only=True):
 
 
 Content = tuple[str, bytes]
-"""A body behind its Content-Type."""
+"""Content-Type and body."""
 
-Answer = Callable[[Explanation | None, float], Content]
-"""What is made of a story (None: not told in time) that took so many seconds; CPU-heavy where there is one."""
-
-DEBUG_TYPE = "text/plain; charset=utf-8"
+Render = Callable[[Explanation | None, float], Content]
+"""Renders an explanation (None: it was not ready in time) of a probe that took so many seconds; CPU-heavy."""
 
 
 class ProbeRoute:
-    """The route and what it needs; lives on the web thread."""
+    """The route."""
 
     def __init__(self, prober: Prober) -> None:
         self._prober = prober
-        self._under_way: set[asyncio.Task[Content]] = set()
+        self._in_progress: set[asyncio.Task[Content]] = set()
 
     def route(self) -> Route:
-        return Route(PATH, self.get)
+        return Route("/probe", self.get)
 
     async def get(self, request: Request) -> Response:
         try:
-            question, ref = self._question(request)
+            parameters, ref = self._parameters(request)
             seconds = _seconds(request)
         except ConfigError as error:
-            told = Redactor(self._prober.config.web.redact_fields).text(str(error))
-            return PlainTextResponse(f"{told}\n", HTTPStatus.BAD_REQUEST)
-        if len(self._under_way) >= PROBES_MAX:
-            self._prober.refuse(ref.account)
-            told = f"{PROBES_MAX} probes are under way; come again later, or scrape them at other times"
-            headers = {"Retry-After": RETRY_SECONDS}
-            return PlainTextResponse(f"{told}\n", HTTPStatus.SERVICE_UNAVAILABLE, headers)
-        form = negotiate(",".join(request.headers.getlist("accept")))
-        answer = _story if question.debug == "true" else partial(_exposition, form)
-        return await self._answer(request, ref, seconds, answer)
+            problem = Redactor(self._prober.config.web.redact_fields).text(str(error))
+            return PlainTextResponse(f"{problem}\n", 400)
+        if len(self._in_progress) >= PROBES_MAX:
+            self._prober.count_refused(ref.account)
+            problem = f"{PROBES_MAX} probes are under way; come again later, or scrape them at other times"
+            return PlainTextResponse(f"{problem}\n", 503, {"Retry-After": RETRY_SECONDS})
+        form = negotiate(list_header(request, "accept"))
+        render = _render_debug if parameters.debug == "true" else partial(_render_exposition, form)
+        content_type, body = await self._content(ref, seconds, render)
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if accepts_gzip(list_header(request, "accept-encoding")):
+            headers["Content-Encoding"] = "gzip"
+            body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        return Response(body, headers=headers)
 
-    def _question(self, request: Request) -> tuple[ProbeParameters, SessionRef]:
+    def _parameters(self, request: Request) -> tuple[ProbeParameters, SessionRef]:
         given = request.query_params.multi_items()
-        question = read_record(ProbeParameters, dict(given))
+        parameters = read_record(ProbeParameters, dict(given))
         for name, times in Counter(name for name, _ in given).items():
             if times > 1:
                 raise ConfigError(name, "given twice; keep one")
         names = [account.name for account in self._prober.config.accounts]
-        account = question.account or (names[0] if len(names) == 1 else None)
+        account = parameters.account or (names[0] if len(names) == 1 else None)
         if account not in names:
             problem = "missing" if account is None else f"no account {account} is configured"
             raise ConfigError("account", f"{problem}; the configured ones are {', '.join(names)}")
         assert account is not None
-        return question, SessionRef(account, question.record_type, question.event_id, question.date_time)
+        return parameters, SessionRef(account, parameters.record_type, parameters.event_id, parameters.date_time)
 
-    async def _answer(self, request: Request, ref: SessionRef, seconds: float, answer: Answer) -> Response:
+    async def _content(self, ref: SessionRef, seconds: float, render: Render) -> Content:
         loop = asyncio.get_running_loop()
         started = loop.time()
 
-        def tell(look: ProbeResult) -> Content:
-            return answer(self._prober.tell(look), loop.time() - started)
+        async def probe() -> Content:
+            result = await asyncio.wrap_future(self._prober.submit(ref, seconds))
+            return await asyncio.to_thread(lambda: render(self._prober.explain(result), loop.time() - started))
 
-        # A thread can't be stopped: a story that takes too long keeps its place until it is told to nobody.
-        telling = loop.create_task(self._tell(ref, seconds, tell))
-        self._under_way.add(telling)
-        telling.add_done_callback(self._under_way.discard)
-        await asyncio.wait({telling}, timeout=seconds + min(SLACK_SECONDS, seconds) / 2)
-        content = telling.result() if telling.done() else answer(None, loop.time() - started)
-        return _response(request, content)
-
-    async def _tell(self, ref: SessionRef, seconds: float, tell: Callable[[ProbeResult], Content]) -> Content:
-        look = await asyncio.wrap_future(self._prober.ask(ref, seconds))
-        return await asyncio.to_thread(tell, look)
+        # A thread can't be stopped: an explanation that takes too long counts as in progress until it ends.
+        task = loop.create_task(probe())
+        self._in_progress.add(task)
+        task.add_done_callback(self._in_progress.discard)
+        await asyncio.wait({task}, timeout=seconds + min(SLACK_SECONDS, seconds) / 2)
+        return task.result() if task.done() else render(None, loop.time() - started)
 
 
 def _seconds(request: Request) -> float:
-    """How long a probe may take, from what Prometheus says of its own patience."""
-    given = request.headers.get(SCRAPER)
+    """Return how long a probe may take, from the scrape timeout that Prometheus sends."""
+    given = request.headers.get(SCRAPE_TIMEOUT_HEADER)
     if given is None:
-        return SECONDS
+        return DEFAULT_SECONDS
     try:
         seconds = float(given)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise ConfigError(SCRAPER, "expected a number of seconds above 0; leave the header out for the default")
+        cure = "leave the header out for the default"
+        raise ConfigError(SCRAPE_TIMEOUT_HEADER, f"expected a number of seconds above 0; {cure}")
     return min(SECONDS_MAX, max(seconds - SLACK_SECONDS, seconds / 2))
 
 
-def _story(story: Explanation | None, seconds: float) -> Content:
-    late = f"failed: the story could not be told within {seconds:.1f} s; try again with more time\n"
-    return DEBUG_TYPE, (late if story is None else story_text(story)).encode()
+def _render_debug(explanation: Explanation | None, seconds: float) -> Content:
+    late = f"failed: the explanation was not ready within {seconds:.1f} s; try again with more time\n"
+    return DEBUG_TYPE, (late if explanation is None else full_text(explanation)).encode()
 
 
-def _exposition(form: Format, story: Explanation | None, seconds: float) -> Content:
-    return form.value, failure(seconds, form) if story is None else page(story, seconds, form)
-
-
-def _response(request: Request, content: Content) -> Response:
-    kind, body = content
-    headers = {"Content-Type": kind, "Vary": "Accept, Accept-Encoding"}
-    if accepts_gzip(",".join(request.headers.getlist("accept-encoding"))):
-        headers["Content-Encoding"] = "gzip"
-        body = gzip.compress(body, GZIP_LEVEL, mtime=0)
-    return Response(body, headers=headers)
+def _render_exposition(form: Format, explanation: Explanation | None, seconds: float) -> Content:
+    if explanation is None:
+        return form.value, failed_exposition(seconds, form)
+    return form.value, probe_exposition(explanation, seconds, form)

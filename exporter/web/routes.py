@@ -1,12 +1,12 @@
-"""What can be asked, as one list, and the answers.
+"""The list of routes, and the handlers of /, /metrics, health and reload.
 
-Owns the routes, their headers and status codes. It answers from references that the main thread swaps and from two
-callables that must be cheap, and never waits. The surprising fact: before the first page there is no empty page but a
-503, since Prometheus would read an empty one as the end of every series.
+Handlers answer from references that the main thread swaps and from callables that must be cheap. Before the first page
+/metrics answers 503, since Prometheus reads an empty page as the end of every series.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 from msgspec import Struct
 from starlette.applications import Starlette
@@ -14,119 +14,141 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from exporter.core.errors import ConfigError, LedgerError
 from exporter.metrics.exposition import MetricsPage, accepts_gzip, negotiate
-from exporter.web.bodies import Bodies
-from exporter.web.landing import NAME, landing_html
-from exporter.web.pages.style import HTML
+from exporter.web.metrics_body import MetricsBodies
+from exporter.web.pages.templates import HTML, render
+
+NAME = "telnyx-session-exporter"
 
 BODY_BYTES_MAX = 1_048_576
-"""A larger body is refused with 413 instead of being taken in; webhooks have some kB, lists of sessions some 100."""
+"""A larger body is refused with 413; webhooks have some kB, lists of sessions some 100 kB."""
 
-SCRAPER = "x-prometheus-scrape-timeout-seconds"
-"""The header by which a scrape of Prometheus differs from a look with curl."""
+SCRAPE_TIMEOUT_HEADER = "x-prometheus-scrape-timeout-seconds"
+"""Prometheus sends it; curl and browsers don't."""
 
+RELOAD_FLAG = "--web.enable-lifecycle"
 
-Scraped = Callable[[int], None]
-"""Told the version of a page before it, or a newer one, is sent to a scraper."""
+LINKS = (
+    ("/sessions", "followed sessions: search, sort, and what each event cost"),
+    ("/failures", "the last failed polls, with their reasons"),
+    ("/config", "the effective configuration"),
+    ("/metrics", "metrics for Prometheus"),
+    ("/-/healthy", "200 as long as the process works"),
+    ("/-/ready", "200 once the metrics are complete"),
+    ("/api/v1/openapi.json", "the pages as JSON for programs, described by OpenAPI"),
+)
+
+OnScrape = Callable[[int], None]
+"""Called with the version of a page before that page, or a newer one, is sent to Prometheus."""
 
 
 class HealthStatus(Struct, frozen=True):
-    """How the exporter is: in each case None, or the problem in a few words."""
+    """None, or the problem in a few words."""
 
     healthy: str | None
     ready: str | None
 
 
-class Surface:
-    """The handlers and what they answer from."""
+class WebApp:
+    """The Starlette application, and the page of metrics that it serves."""
 
     def __init__(
         self,
         *,
         status: Callable[[], HealthStatus],
-        scraped: Scraped,
+        on_scrape: OnScrape,
         exposes: Callable[[int], bool] = lambda _: True,
-        further: Sequence[BaseRoute] = (),
+        extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
-        """`exposes` says of a page's version whether the ledger may be shown as it is there; `further` routes take what
-        sources send.
-        """
+        """`exposes` tells whether the ledger's series in the page of this version may be shown by this replica."""
         self.page: MetricsPage | None = None
         """Swapped by the main thread; None only before the first."""
         self._status = status
-        self._scraped = scraped
+        self._on_scrape = on_scrape
         self._exposes = exposes
-        self._further = further
-        self._bodies = Bodies()
-
-    def app(self) -> Starlette:
-        app = Starlette(
-            routes=_joined(
-                Route("/", self.landing),
-                Route("/metrics", self.metrics),
-                Route("/-/healthy", self.healthy),
-                Route("/-/ready", self.ready),
-                *self._further,
-            ),
-            max_body_size=BODY_BYTES_MAX,
-        )
-        app.router.redirect_slashes = False  # a redirect would be built from the Host header, which anyone can choose
-        return app
+        self._bodies = MetricsBodies()
+        own_routes = [
+            Route("/", self.landing),
+            Route("/metrics", self.metrics),
+            Route("/-/healthy", self.healthy),
+            Route("/-/ready", self.ready),
+        ]
+        self.app = Starlette(routes=_joined([*own_routes, *extra_routes]), max_body_size=BODY_BYTES_MAX)
+        # A redirect would be built from the Host header, which the client chooses.
+        self.app.router.redirect_slashes = False
 
     async def landing(self, _: Request) -> Response:
-        return Response(await asyncio.to_thread(landing_html), headers=HTML)
+        return Response(await asyncio.to_thread(render, "landing.html", links=LINKS), headers=HTML)
 
     async def metrics(self, request: Request) -> Response:
         if self.page is None:
-            return _problem("no metrics yet: the ledger is being read")
+            return _plain("no metrics yet: the ledger is being read", 503)
         whole = self._exposes(self.page.version)
-        if whole and request.method == "GET" and SCRAPER in request.headers:
-            self._scraped(self.page.version)  # before the page is taken: this scrape sees what was published by now
+        if whole and request.method == "GET" and SCRAPE_TIMEOUT_HEADER in request.headers:
+            # Before the page is read: the callback may publish a newer one, which this scrape then gets.
+            self._on_scrape(self.page.version)
         page = self.page if whole or self.page.own is None else self.page.own
-        form = negotiate(_header(request, "accept"))
-        gzip = accepts_gzip(_header(request, "accept-encoding"))
+        form = negotiate(list_header(request, "accept"))
+        gzip = accepts_gzip(list_header(request, "accept-encoding"))
         headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
         if gzip:
             headers["Content-Encoding"] = "gzip"
         return Response(await self._bodies.body(page, form, gzip=gzip), headers=headers)
 
     async def healthy(self, _: Request) -> Response:
-        return _state(self._status().healthy, f"{NAME} is healthy.")
+        problem = self._status().healthy
+        return _plain(f"{NAME} is healthy.") if problem is None else _plain(problem, 503)
 
     async def ready(self, _: Request) -> Response:
-        return _state(self._status().ready, f"{NAME} is ready.")
+        problem = self._status().ready
+        return _plain(f"{NAME} is ready.") if problem is None else _plain(problem, 503)
 
 
-def _joined(*routes: BaseRoute) -> list[BaseRoute]:
-    """Routes of one path as one, so that a method which none of them takes is refused with the names of all others."""
-    joined: dict[object, BaseRoute] = {}
+class ReloadRoute:
+    """`POST /-/reload`, or PUT: read the configuration again; as with Prometheus, refused unless a flag allows it."""
+
+    def __init__(self, reload: Callable[[], Future[str]] | None) -> None:
+        """`reload` returns a summary, or fails with ConfigError or LedgerError; None refuses every reload."""
+        self._reload = reload
+
+    def route(self) -> Route:
+        return Route("/-/reload", self.post, methods=["POST", "PUT"])
+
+    async def post(self, _: Request) -> Response:
+        if self._reload is None:
+            return _plain(f"Lifecycle API is not enabled; start the exporter with {RELOAD_FLAG}", 403)
+        try:
+            # Summary and errors name settings but none of their values, so any client may see them.
+            summary = await asyncio.wrap_future(self._reload())
+        except (ConfigError, LedgerError) as error:
+            return _plain(f"failed to reload the configuration, the previous one stays in effect: {error}", 500)
+        return _plain(f"reloaded; {summary}")
+
+
+def list_header(request: Request, name: str) -> str:
+    """Return a header that is a list, which may be spread over several lines."""
+    return ",".join(request.headers.getlist(name))
+
+
+def _plain(text: str, status: int = 200) -> Response:
+    return PlainTextResponse(f"{text}\n", status)
+
+
+def _joined(routes: Sequence[BaseRoute]) -> list[BaseRoute]:
+    """Return one route per path, since Starlette's answer 405 names the methods of a path's first route only."""
+    by_path: dict[object, BaseRoute] = {}
     for route in routes:
-        if not isinstance(route, Route):
-            joined[route] = route
-        elif isinstance(known := joined.get(route.path), Route):
-            joined[route.path] = _either(known, route)
-        else:
-            joined[route.path] = route
-    return list(joined.values())
+        key = route.path if isinstance(route, Route) else route
+        known = by_path.get(key)
+        by_path[key] = _either(known, route) if isinstance(known, Route) and isinstance(route, Route) else route
+    return list(by_path.values())
 
 
-def _either(one: Route, other: Route) -> Route:
-    async def answer(request: Request) -> Response:
-        chosen = one if request.method in (one.methods or ()) else other
+def _either(first: Route, second: Route) -> Route:
+    async def dispatch(request: Request) -> Response:
+        chosen = first if request.method in (first.methods or ()) else second
         response: Response = await chosen.endpoint(request)
         return response
 
-    return Route(one.path, answer, methods=sorted({*(one.methods or ()), *(other.methods or ())}))
-
-
-def _state(problem: str | None, good: str) -> Response:
-    return PlainTextResponse(f"{good}\n") if problem is None else _problem(problem)
-
-
-def _problem(problem: str) -> Response:
-    return PlainTextResponse(f"{problem}\n", status_code=503)
-
-
-def _header(request: Request, name: str) -> str:
-    """A list header, which may be spread over several lines."""
-    return ",".join(request.headers.getlist(name))
+    return Route(first.path, dispatch, methods=sorted({*(first.methods or ()), *(second.methods or ())}))

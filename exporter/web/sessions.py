@@ -1,9 +1,7 @@
-"""`POST /api/v1/sessions`: lists of sessions that programs hand over, on the same machine or with credentials.
+"""`POST /api/v1/sessions`: accept lists of sessions from programs on the same machine, or with credentials.
 
-Owns who may, what is answered, and that nothing is answered with 200 before it is in the ledger. What a list may be
-stands in `sources.entries`; who follows it is the main thread's business. The surprising fact: a caller on the same
-machine is not trusted for that alone, since a browser there sends what any page on the internet tells it to, and a
-proxy there lends its address to everybody.
+The answer is 200 only after the list is in the ledger. A caller on the same machine is not trusted for that alone: a
+browser there sends requests of any web page, and a proxy there sends requests of any client.
 """
 
 import asyncio
@@ -25,23 +23,20 @@ from exporter.sources.entries import json_entries
 from exporter.web.guard import is_authenticated
 from exporter.web.routes import HealthStatus
 
-PATH = "/api/v1/sessions"
-
 FOLLOW_SECONDS = 30.0
-"""The ledger takes the longest list in a second; past this it is stuck, and the caller shall come again."""
+"""The ledger stores the longest list in a second; after this time it is stuck, and the caller has to retry."""
 RETRY_SECONDS = "5"
-"""When to come again."""
 
 Follow = Callable[[Sequence[SessionRef]], Future[None]]
-"""Has sessions followed; done when that is durable, LedgerError if it is not."""
+"""Stores sessions; done when they are durable, fails with LedgerError if they are not."""
 
 _LOCAL_NAME = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 
-_BY_PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 
 
 class _Refused(Exception):
-    """The answer is this status, with this problem."""
+    """Answer with this status and this problem."""
 
     def __init__(self, status: HTTPStatus, problem: str) -> None:
         super().__init__(problem)
@@ -50,7 +45,7 @@ class _Refused(Exception):
 
 
 class SessionsRoute:
-    """The route and what it needs; lives on the web thread."""
+    """The route; lives on the web thread."""
 
     def __init__(
         self, accounts: Sequence[str], status: Callable[[], HealthStatus], follow: Follow, failed: Callable[[], None]
@@ -60,14 +55,14 @@ class SessionsRoute:
         self._status = status
         self._follow = follow
         self._failed = failed
-        self._reading = asyncio.Lock()
-        """One list is read at a time, beside the loop: the longest takes a tenth of a second, and scrapes go on."""
+        self._parsing = asyncio.Lock()
+        """One list is parsed at a time, on a thread: the longest takes a tenth of a second."""
 
     def route(self) -> Route:
-        return Route(PATH, self.post, methods=["POST"])
+        return Route("/api/v1/sessions", self.post, methods=["POST"])
 
-    def adopt(self, accounts: Sequence[str] | None) -> None:
-        """Take sessions of these accounts from now on, or none at all; from any thread."""
+    def set_accounts(self, accounts: Sequence[str] | None) -> None:
+        """Accept sessions of these accounts from now on; None switches the route off. From any thread."""
         self._accounts = accounts
 
     async def post(self, request: Request) -> Response:
@@ -77,13 +72,13 @@ class SessionsRoute:
         try:
             _check_caller(request)
             self._check_ready()
-            refs = await self._read(await self._body(request), accounts)
-            self._check_ready()  # it may be stopping by now
-            await self._take(refs)
+            refs = await self._read(request, accounts)
+            self._check_ready()  # again: the exporter may have begun to stop while the body arrived
+            await self._store(refs)
         except _Refused as refused:
             return JSONResponse({"error": str(refused)}, refused.status, refused.headers)
         except ClientDisconnect:
-            return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
+            return Response(status_code=HTTPStatus.BAD_REQUEST)  # no client is left to read it
         return JSONResponse({"sessions": len(refs)})
 
     def _check_ready(self) -> None:
@@ -91,20 +86,17 @@ class SessionsRoute:
         if problem is not None:
             self._fail(HTTPStatus.SERVICE_UNAVAILABLE, problem)
 
-    async def _body(self, request: Request) -> bytes:
+    async def _read(self, request: Request, accounts: Sequence[str]) -> tuple[SessionRef, ...]:
         try:
-            return await request.body()
-        except HTTPException:  # its only reason is the size
-            self._fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the list is too large; send it in parts")
-
-    async def _read(self, body: bytes, accounts: Sequence[str]) -> tuple[SessionRef, ...]:
-        try:
-            async with self._reading:
+            body = await request.body()
+            async with self._parsing:
                 return await asyncio.to_thread(json_entries, body, "body", accounts)
+        except HTTPException:  # Starlette raises it only for the size
+            self._fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the list is too large; send it in parts")
         except ConfigError as error:
             self._fail(HTTPStatus.BAD_REQUEST, str(error))
 
-    async def _take(self, refs: Sequence[SessionRef]) -> None:
+    async def _store(self, refs: Sequence[SessionRef]) -> None:
         try:
             async with asyncio.timeout(FOLLOW_SECONDS):
                 await asyncio.wrap_future(self._follow(refs))
@@ -114,37 +106,32 @@ class SessionsRoute:
             self._fail(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger takes too long; send the list again")
 
     def _fail(self, status: HTTPStatus, problem: str) -> NoReturn:
-        """Refuse what a source rightly sent; strangers' requests are no failures of a source."""
+        """Refuse a list and count a failure of the source; a caller that may not send lists is not counted."""
         self._failed()
         raise _Refused(status, problem)
 
 
 def _check_caller(request: Request) -> None:
-    """That it is no browser, and a program on this machine unless it has shown who it is."""
+    """Raise _Refused unless the caller is a program on this machine or authenticated, and no browser."""
     forbidden, headers = HTTPStatus.FORBIDDEN, request.headers
-    if "origin" in headers:  # a browser sends along the password that its user once gave
+    if "origin" in headers:  # before the password: a browser sends a remembered one with requests of any page
         raise _Refused(forbidden, "not for browsers: a request with the header origin is refused")
     if not is_authenticated(request):
-        _check_local(request)
+        if not _is_loopback(request.client.host if request.client is not None else ""):
+            raise _Refused(
+                forbidden,
+                "only for callers on the same machine or in the same pod; use http://localhost, "
+                "or basic authentication or client certificates (--web.config.file)",
+            )
+        for name in _PROXY_HEADERS:
+            if name in headers:
+                raise _Refused(forbidden, f"not through a proxy: a request with the header {name} is refused")
+        # DNS rebinding: a page's own host name may resolve to 127.0.0.1.
+        if not _LOCAL_NAME.fullmatch(headers.get("host", "")):
+            raise _Refused(forbidden, "the header host names another machine; use http://localhost or http://127.0.0.1")
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected the header content-type: application/json")
-
-
-def _check_local(request: Request) -> None:
-    """That it is a program on this machine, and no proxy."""
-    forbidden, headers = HTTPStatus.FORBIDDEN, request.headers
-    if not _is_loopback(request.client.host if request.client is not None else ""):
-        raise _Refused(
-            forbidden,
-            "only for callers on the same machine or in the same pod; use http://localhost, "
-            "or basic authentication or client certificates (--web.config.file)",
-        )
-    for name in _BY_PROXIES:
-        if name in headers:
-            raise _Refused(forbidden, f"not through a proxy: a request with the header {name} is refused")
-    if not _LOCAL_NAME.fullmatch(headers.get("host", "")):
-        raise _Refused(forbidden, "the header host names another machine; use http://localhost or http://127.0.0.1")
 
 
 def _is_loopback(host: str) -> bool:
@@ -153,5 +140,5 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped.is_loopback  # IPv4 on a socket that takes both
+        return address.ipv4_mapped.is_loopback  # an IPv4 client on a dual-stack socket
     return address.is_loopback

@@ -1,8 +1,7 @@
-"""Certificates and settings -> Python's TLS, and whom it lets in.
+"""Python's TLS context from the settings of the web config file, and the check of clients' certificates.
 
-Owns what OpenSSL is told, and what is refused because it could not be told. Reads no file: the certificates and the key
-are handed over as they were read, so that what is used is what was looked at. The surprising fact: Python loads a key
-only from a path, so it gets one that is memory, and the key is never written to a disk.
+Reads no files: certificates and key are passed in as they were read, so that what was checked is what is used. The
+library `cryptography` takes 7 MB of memory, so it is imported only where TLS is on.
 """
 
 import os
@@ -25,12 +24,12 @@ _VERSIONS = {
     "TLS12": ssl.TLSVersion.TLSv1_2,
     "TLS13": ssl.TLSVersion.TLSv1_3,
 }
-_OLD = ("TLS10", "TLS11")
+_OLD_VERSIONS = ("TLS10", "TLS11")
 _SUITES_WITH_OLD = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
-_LEAST_SECURITY = ":@SECLEVEL=0"
-"""Without it OpenSSL 3 does not speak TLS 1.0 and 1.1, whatever the versions are set to."""
+_SECURITY_LEVEL_0 = ":@SECLEVEL=0"
+"""Without it OpenSSL 3 doesn't speak TLS 1.0 and 1.1, whatever the versions are set to."""
 
-_CLIENTS = {
+_VERIFY_MODES = {
     NO_CERTIFICATE: ssl.CERT_NONE,
     REQUESTED: ssl.CERT_NONE,
     IF_GIVEN: ssl.CERT_OPTIONAL,
@@ -39,117 +38,133 @@ _CLIENTS = {
 
 
 class TlsMaterial(Struct, frozen=True):
-    """PEM texts; all are Secrets, so that none is ever shown."""
+    """PEM texts, each with the setting that it came from; Secrets, so that none is ever shown."""
 
     cert: tuple[str, Secret]
-    """The key of the setting that it came from, and the text."""
     key: tuple[str, Secret]
     client_ca: tuple[str, Secret] | None
 
     @classmethod
     def of(cls, tls: TlsServerConfig, files: Mapping[str, bytes | str]) -> "TlsMaterial":
-        """Of the settings and the files that they name: their content, or why they can't be read."""
+        """Combine the settings with the files that they name: their contents, or why they can't be read."""
         cert, key = _text("cert", tls, files), _text("key", tls, files)
         return cls(cert, key, _text("client_ca", tls, files) if tls.has_client_ca else None)
 
 
-def _text(key: str, tls: TlsServerConfig, files: Mapping[str, bytes | str]) -> tuple[str, Secret]:
-    inline: Secret | None = getattr(tls, key)
+def _text(setting: str, tls: TlsServerConfig, files: Mapping[str, bytes | str]) -> tuple[str, Secret]:
+    inline: Secret | None = getattr(tls, setting)
     if inline is not None:
-        return key, inline
-    key = f"{key}_file"
-    content = files[key]
+        return setting, inline
+    setting = f"{setting}_file"
+    path, content = getattr(tls, setting), files[setting]
     if isinstance(content, str):
-        raise _problem(key, f"cannot read {getattr(tls, key)} ({content}); create the file or correct the path")
+        raise _problem(setting, f"cannot read {path} ({content}); create the file or correct the path")
     if len(content) > BYTES_MAX:
-        raise _problem(key, f"{getattr(tls, key)} is larger than {BYTES_MAX} bytes; is it the right file?")
-    return key, Secret(content.decode("utf-8", "replace"))
+        raise _problem(setting, f"{path} is larger than {BYTES_MAX} bytes; is it the right file?")
+    return setting, Secret(content.decode("utf-8", "replace"))
 
 
 class Tls:
-    """TLS as the web config file wants it."""
+    """A TLS context, and the names that clients' certificates must have."""
 
     def __init__(self, settings: TlsServerConfig, material: TlsMaterial) -> None:
-        """Raises ConfigError if OpenSSL can't use it."""
+        """Raise ConfigError if OpenSSL can't use the settings."""
         self._settings = settings
         self._material = material
         self.context = _context(settings, material)
 
     def __eq__(self, other: object) -> bool:
-        """Whether a client would notice no difference."""
+        """Tell whether a client would notice no difference."""
         if not isinstance(other, Tls):
             return NotImplemented
         return (self._settings, self._material) == (other._settings, other._material)
 
-    __hash__ = None  # type: ignore[assignment]  # compared, never looked up
+    __hash__ = None  # type: ignore[assignment]  # compared, never a key
 
     @cached_property
-    def _sans(self) -> frozenset[str] | None:
+    def _allowed_names(self) -> frozenset[str] | None:
         allowed = self._settings.client_allowed_sans
         return None if allowed is None else frozenset(allowed)
 
     def admits(self, certificate: bytes | None) -> bool:
-        """Whether a client with this verified certificate (DER) has one of the names that it must have."""
-        if self._sans is None:
+        """Tell whether a client's verified certificate (DER) has one of the names in `client_allowed_sans`."""
+        if self._allowed_names is None:
             return True
-        from exporter.web.certificates import names  # noqa: PLC0415 - only who has TLS has it in memory
-
-        return certificate is not None and not self._sans.isdisjoint(names(certificate))
+        return certificate is not None and not self._allowed_names.isdisjoint(_names(certificate))
 
     @property
-    def vouches(self) -> bool:
-        """Whether a verified certificate says who its owner is; the system's roots have given some to everybody."""
-        return self._material.client_ca is not None or self._sans is not None
+    def has_chosen_authority(self) -> bool:
+        """A verified certificate identifies its owner only if the operator chose the authority or the names.
+
+        The system's authorities sign certificates for anyone.
+        """
+        return self._material.client_ca is not None or self._allowed_names is not None
+
+
+def _names(certificate: bytes) -> Iterator[str]:
+    """Yield a certificate's subject alternative names, as Go writes them."""
+    from cryptography import x509  # noqa: PLC0415 - only where TLS is on
+
+    try:
+        extensions = x509.load_der_x509_certificate(certificate).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return
+    for kind in (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier):
+        yield from names.get_values_for_type(kind)
+    yield from map(str, names.get_values_for_type(x509.IPAddress))
 
 
 def _context(tls: TlsServerConfig, material: TlsMaterial) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _set_versions(context, tls)
-    _set_suites(context, tls)
+    suites = [SUITES[suite] for suite in tls.cipher_suites if suite in SUITES]
+    only_13 = tls.cipher_suites and not suites
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # `checks` has already warned about an old version
+        context.minimum_version = _VERSIONS["TLS13" if only_13 else tls.min_version]
+        context.maximum_version = _VERSIONS[tls.max_version]
+    if tls.min_version in _OLD_VERSIONS:
+        context.set_ciphers((":".join(suites) or _SUITES_WITH_OLD) + _SECURITY_LEVEL_0)
+    elif suites:
+        context.set_ciphers(":".join(suites))
+    if tls.prefer_server_cipher_suites:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     if len(set(tls.curve_preferences)) == 1:
         context.set_ecdh_curve(CURVES[tls.curve_preferences[0]])
     _load_certificate(context, material)
-    context.verify_mode = _CLIENTS[tls.client_auth_type]
+    context.verify_mode = _VERIFY_MODES[tls.client_auth_type]
     if material.client_ca is not None:
-        # As with Go, whatever is in the file is trusted, also an intermediate or a client's own certificate.
+        # As with Go, every certificate in the file is trusted, also an intermediate or a client's own one.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        _load_client_ca(context, *material.client_ca)
+        setting, text = material.client_ca
+        _check_certificates(setting, text)
+        try:
+            with _as_path(text) as path:
+                context.load_verify_locations(path)
+        except ssl.SSLError as error:
+            raise _problem(setting, f"can't be used ({error.reason}); it must hold certificates in PEM form") from None
     elif context.verify_mode != ssl.CERT_NONE:
         context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
     return context
 
 
-def _set_versions(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
-    only_13 = tls.cipher_suites and not _suites(tls)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # who asks for an old version has been told
-        context.minimum_version = _VERSIONS["TLS13" if only_13 else tls.min_version]
-        context.maximum_version = _VERSIONS[tls.max_version]
-
-
-def _suites(tls: TlsServerConfig) -> list[str]:
-    return [SUITES[suite] for suite in tls.cipher_suites if suite in SUITES]
-
-
-def _set_suites(context: ssl.SSLContext, tls: TlsServerConfig) -> None:
-    chosen = ":".join(_suites(tls))
-    if tls.min_version in _OLD:
-        context.set_ciphers((chosen or _SUITES_WITH_OLD) + _LEAST_SECURITY)
-    elif chosen:
-        context.set_ciphers(chosen)
-    if tls.prefer_server_cipher_suites:
-        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    else:
-        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-
-
 def _load_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - only where TLS is on
+
     (cert_setting, cert), (key_setting, key) = material.cert, material.key
     _check_certificates(cert_setting, cert)
-    _check_key(key_setting, key)
+    try:
+        load_pem_private_key(key.reveal().encode(), None)
+    except TypeError:
+        cure = "write it without a password (openssl pkey -in ...)"
+        raise _problem(key_setting, f"the key is encrypted; {cure}") from None
+    except ValueError:
+        raise _problem(key_setting, "holds no private key in PEM form") from None
     try:
         with _as_path(cert) as cert_path, _as_path(key) as key_path:
-            context.load_cert_chain(cert_path, key_path, password=b"")  # never ask on a terminal
+            context.load_cert_chain(cert_path, key_path, password=b"")  # an empty one, or OpenSSL asks on a terminal
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise _problem(key_setting, "is not the key of the certificate; a new one needs both") from None
@@ -157,35 +172,17 @@ def _load_certificate(context: ssl.SSLContext, material: TlsMaterial) -> None:
 
 
 def _check_certificates(setting: str, text: Secret) -> None:
-    from exporter.web.certificates import holds_certificates  # noqa: PLC0415 - as above
-
-    if not holds_certificates(text.reveal()):
-        raise _problem(setting, "holds no certificate in PEM form")
-
-
-def _check_key(setting: str, text: Secret) -> None:
-    from exporter.web.certificates import holds_key  # noqa: PLC0415 - as above
+    from cryptography import x509  # noqa: PLC0415 - only where TLS is on
 
     try:
-        found = holds_key(text.reveal())
-    except TypeError:
-        raise _problem(setting, "the key is encrypted; write it without a password (openssl pkey -in ...)") from None
-    if not found:
-        raise _problem(setting, "holds no private key in PEM form")
-
-
-def _load_client_ca(context: ssl.SSLContext, setting: str, text: Secret) -> None:
-    _check_certificates(setting, text)
-    try:
-        with _as_path(text) as path:
-            context.load_verify_locations(path)
-    except ssl.SSLError as error:
-        raise _problem(setting, f"can't be used ({error.reason}); it must hold certificates in PEM form") from None
+        x509.load_pem_x509_certificates(text.reveal().encode())
+    except ValueError:
+        raise _problem(setting, "holds no certificate in PEM form") from None
 
 
 @contextmanager
 def _as_path(text: Secret) -> Iterator[str]:
-    """A path at which the text can be read, without a file."""
+    # Python loads a key only from a path. This one is in memory, so the key is never written to a disk.
     descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
     try:
         content = text.reveal().encode()

@@ -1,8 +1,7 @@
-"""Where Telnyx's webhooks arrive: checked, handed over, and answered once they are durable.
+"""Receive Telnyx's webhooks: check them, pass them on, and answer 204 once they are durable.
 
-Owns the routes, the order of the checks and the answers. Lives on the web thread; what a webhook tells goes to whoever
-owns the ledger, and 204 is said only after it was committed. The surprising fact: an answer never says anything of what
-was sent, and is 503 whenever the fault is ours, so that Telnyx sends the webhook again.
+The answer is 503 whenever the exporter is at fault, so that Telnyx sends the webhook again. An answer never repeats
+anything that was sent. Lives on the web thread.
 """
 
 import asyncio
@@ -26,28 +25,28 @@ log = logging.getLogger(__name__)
 PATH = "/webhooks/telnyx"
 
 ANSWER_SECONDS = 8.0
-"""The ledger waits up to 5 s for somebody else's lock; past this the sender is told to come again."""
+"""The ledger waits up to 5 s for a lock of another process; after this time the sender has to retry."""
 
 RETRY_AFTER_SECONDS = 5
 
 ANSWERS: Mapping[str, tuple[int, str]] = {
     "no_such_account": (404, "no such account; see the configuration's accounts"),
     "account_not_named": (404, f"name the account in the path: {PATH}/ACCOUNT"),
-    "no_key": (403, "this account has no webhook public key, so it takes no webhooks"),
+    "no_key": (403, "this account has no webhook public key, so its webhooks are refused"),
     "content_type": (415, "expected Content-Type: application/json"),
     "too_large": (413, "the body is too large for a webhook"),
-    "slow": (408, "the body did not come in time"),
-    "disconnected": (400, "the body did not come to its end"),
+    "slow": (408, "the body was not received in time"),
+    "disconnected": (400, "the body was not received completely"),
     "unsigned": (401, "expected the headers telnyx-signature-ed25519 and telnyx-timestamp, as Telnyx sends them"),
-    "bad_signature": (403, "the signature is not of this body and this account's key"),
+    "bad_signature": (403, "the signature does not match this body and this account's key"),
     "stale": (403, "the signature is too old, or from the future; is a clock wrong?"),
-    "malformed": (400, "the body is no webhook of Telnyx"),
-    "unavailable": (503, "not taken for now; send it again"),
+    "malformed": (400, "the body is not a webhook of Telnyx"),
+    "unavailable": (503, "the webhook could not be stored; send it again"),
 }
-"""Why a webhook is not taken: the reason as it is counted, the status and the text of the answer."""
+"""By the reason of a rejection, as it is counted: the status and the text of the answer."""
 
 REASONS = tuple(reason for reason in ANSWERS if reason not in {"no_such_account", "account_not_named"})
-"""Those that are counted under an account's name; the others are counted under `unknown`."""
+"""The reasons that are counted under an account's name; the others are counted under `unknown`."""
 
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     408: {"Connection": "close"},
@@ -55,14 +54,14 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
 }
 
 Key = Callable[[], bytes | None]
-"""The account's public key as it is now; None if it has none."""
+"""Returns the account's current public key; None if it has none."""
 
-HandOver = Callable[[str, Webhook], Awaitable[None]]
-"""Takes a webhook of an account; returns when it is durable."""
+IngestWebhook = Callable[[str, Webhook], Awaitable[None]]
+"""Stores a webhook of an account; returns when it is durable."""
 
 
-class _Open(Struct, frozen=True):
-    """For whom webhooks are taken; swapped as a whole."""
+class _WebhookAccounts(Struct, frozen=True):
+    """Swapped as a whole."""
 
     keys: Mapping[str, Key]
     insecure: bool
@@ -77,28 +76,28 @@ class WebhookRoutes:
         *,
         insecure: bool,
         wall: Callable[[], float],
-        hand_over: HandOver,
-        refused: Callable[[str, str], None],
+        ingest: IngestWebhook,
+        rejected: Callable[[str, str], None],
         limits: UploadLimits = DEFAULT_LIMITS,
     ) -> None:
-        """`keys` by account; `wall` is the time that senders sign with; `refused` is told account and reason."""
-        self._open = _Open(keys, insecure)
+        """`keys` by account; `wall` is the clock for signatures; `rejected` is called with account and reason."""
+        self._accounts = _WebhookAccounts(keys, insecure)
         self._wall = wall
-        self._hand_over = hand_over
-        self._refused = refused
+        self._ingest = ingest
+        self._rejected = rejected
         self._uploads = Uploads(limits)
         self._replays = ReplayWindow()
-        self._under_way: dict[WebhookId, asyncio.Task[None]] = {}
+        self._in_progress: dict[WebhookId, asyncio.Task[None]] = {}
         self._closed = False
         self.waiting = 0
-        """Senders that wait for their answer, from the last byte of their body on; other threads may read it."""
+        """Senders that wait for their answer, after the last byte of their body; other threads may read it."""
 
-    def adopt(self, keys: Mapping[str, Key], *, insecure: bool) -> None:
-        """Take webhooks of these accounts from now on; from any thread, and whoever is being read keeps its place."""
-        self._open = _Open(keys, insecure)
+    def apply_config(self, keys: Mapping[str, Key], *, insecure: bool) -> None:
+        """Accept webhooks of these accounts from now on; from any thread."""
+        self._accounts = _WebhookAccounts(keys, insecure)
 
     def close(self) -> None:
-        """Take no more, and have senders come again; from any thread."""
+        """Answer 503 from now on; from any thread."""
         self._closed = True
 
     def routes(self) -> list[BaseRoute]:
@@ -108,88 +107,87 @@ class WebhookRoutes:
         ]
 
     async def unnamed(self, request: Request) -> Response:
-        """For the one account that takes webhooks, if there is just one."""
-        known = self._open
-        taking = [name for name, key in known.keys.items() if known.insecure or key() is not None]
-        if len(taking) != 1:
-            return self._answer(UNKNOWN, Rejected("account_not_named"))
-        return await self._receive(taking[0], request)
+        """Receive a webhook without an account in its path, if just one account accepts webhooks."""
+        accounts = self._accounts
+        accepting = [name for name, key in accounts.keys.items() if accounts.insecure or key() is not None]
+        if len(accepting) != 1:
+            return self._reject(UNKNOWN, Rejected("account_not_named"))
+        return await self._receive(accepting[0], request)
 
     async def named(self, request: Request) -> Response:
         account = request.path_params["account"]
-        if account not in self._open.keys:
-            return self._answer(UNKNOWN, Rejected("no_such_account"))
+        if account not in self._accounts.keys:
+            return self._reject(UNKNOWN, Rejected("no_such_account"))
         return await self._receive(account, request)
 
-    async def _receive(self, account: str, request: Request) -> Response:
-        try:
-            await self._take(account, request)
-        except Rejected as error:
-            return self._answer(account, error)
-        return Response(status_code=204)
-
-    def _answer(self, account: str, error: Rejected) -> Response:
+    def _reject(self, account: str, error: Rejected) -> Response:
         status, text = ANSWERS[error.reason]
-        self._refused(account, error.reason)
+        self._rejected(account, error.reason)
         log.debug("webhook refused", extra=fields(account=account, reason=error.reason))
         return PlainTextResponse(f"{text}\n", status, _HEADERS.get(status))
 
-    async def _take(self, account: str, request: Request) -> None:
+    async def _receive(self, account: str, request: Request) -> Response:
+        try:
+            key = self._check_head(account, request)
+            body = await self._uploads.read(request)
+            self.waiting += 1
+            try:
+                now = self._wall()
+                if key is not None:
+                    signature = request.headers.get("telnyx-signature-ed25519")
+                    verify(key, signature, request.headers.get("telnyx-timestamp"), body, now)
+                await self._store_once(account, read(body, account), now)
+            finally:
+                self.waiting -= 1
+        except Rejected as error:
+            return self._reject(account, error)
+        return Response(status_code=204)
+
+    def _check_head(self, account: str, request: Request) -> bytes | None:
+        """Return the key to verify the body with, None for unsigned webhooks; raise Rejected before a body is read."""
         if self._closed:
             raise Rejected("unavailable")
-        known = self._open
-        if account not in known.keys:
+        accounts = self._accounts
+        if account not in accounts.keys:  # a reload has removed it just now
             raise Rejected("no_such_account")
-        key = known.keys[account]()
-        if key is None and not known.insecure:
+        key = accounts.keys[account]()
+        if key is None and not accounts.insecure:
             raise Rejected("no_key")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Rejected("content_type")
-        body = await self._uploads.read(request)
-        self.waiting += 1
-        try:
-            await self._accept(account, key, request.headers, body)
-        finally:
-            self.waiting -= 1
+        return key
 
-    async def _accept(self, account: str, key: bytes | None, headers: Mapping[str, str], body: bytes) -> None:
-        now = self._wall()
-        if key is not None:
-            verify(key, headers.get("telnyx-signature-ed25519"), headers.get("telnyx-timestamp"), body, now)
-        await self._once(account, read(body, account), now)
-
-    async def _once(self, account: str, webhook: Webhook, now: float) -> None:
-        """Hand it over unless it was taken before; who sends the same meanwhile waits for the first."""
-        place = (account, webhook.id)
-        if self._replays.knows(place, now):
+    async def _store_once(self, account: str, webhook: Webhook, now: float) -> None:
+        """Store the webhook unless it was stored before; a duplicate that arrives meanwhile waits for the first."""
+        webhook_id = (account, webhook.id)
+        if self._replays.knows(webhook_id, now):
             return
-        task = self._under_way.get(place)
+        task = self._in_progress.get(webhook_id)
         if task is None:
-            task = self._under_way[place] = asyncio.create_task(self._keep(place, webhook, now))
-            task.add_done_callback(_heard)
+            task = self._in_progress[webhook_id] = asyncio.create_task(self._store(webhook_id, webhook, now))
+            task.add_done_callback(_retrieve)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await asyncio.shield(task)  # that a sender goes away is no reason to stop
+                await asyncio.shield(task)  # a sender that disconnects must not stop it
         except TimeoutError:
             raise Rejected("unavailable") from None
 
-    async def _keep(self, place: WebhookId, webhook: Webhook, now: float) -> None:
-        """Remembered only once it is durable: what failed is taken when it is sent again."""
-        account, _ = place
+    async def _store(self, webhook_id: WebhookId, webhook: Webhook, now: float) -> None:
+        account, _ = webhook_id
         try:
-            await self._hand_over(account, webhook)
+            await self._ingest(account, webhook)
         except LedgerError:
             raise Rejected("unavailable") from None
         except Exception as error:
-            log.exception("webhook not taken", extra=fields(account=account))
+            log.exception("webhook not stored", extra=fields(account=account))
             raise Rejected("unavailable") from error
         else:
-            self._replays.add(place, now)
+            self._replays.add(webhook_id, now)  # only now: a webhook that failed must be stored when it is sent again
         finally:
-            del self._under_way[place]
+            del self._in_progress[webhook_id]
 
 
-def _heard(task: "asyncio.Task[None]") -> None:
-    """Nobody may wait any more when it fails; asyncio would complain."""
+def _retrieve(task: "asyncio.Task[None]") -> None:
+    # If no sender waits any more, asyncio would log that the exception was never retrieved.
     if not task.cancelled():
         task.exception()

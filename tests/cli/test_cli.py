@@ -1,6 +1,6 @@
-"""The command line as an operator meets it: real processes, their exit codes, and every word that they print.
+"""The command line, with real processes: exit codes and output.
 
-Whatever a process prints is searched for the API key first, in all of these tests.
+Every test first checks that no output contains the API key.
 """
 
 import asyncio
@@ -219,7 +219,7 @@ def test_a_ledger_in_use_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["run", "simulate"])
 def test_a_taken_port_is_said(tmp_path: Path, command: str) -> None:
-    """Exit 2 with the address and the cure, whoever wants to listen."""
+    """Every command that listens exits with 2, and names the address and the cure."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         flag = f"--port={address.rpartition(':')[2]}" if command == "simulate" else f"--web.listen-address={address}"
@@ -316,7 +316,7 @@ def test_the_demo_shows_money_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_the_demo_can_end_by_itself(tmp_path: Path) -> None:
-    """`--seconds` needs nobody at the keyboard."""
+    """`--seconds` stops the demo without a signal."""
     code, output, errors = call(tmp_path, "demo", ANY_PORT, "--seconds=1", key=None)
     assert (code, errors) == (0, "")
     assert output.endswith("ended cleanly\n")

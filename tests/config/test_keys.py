@@ -1,4 +1,4 @@
-"""API keys: where they are read, and that nothing ever shows one."""
+"""API keys and public keys: where they are read from, and that no message shows one."""
 
 import base64
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def test_the_defaults_need_only_the_key() -> None:
 
 
 def test_a_key_file_is_read_again(tmp_path: Path) -> None:
-    """`resolve_key` reads the file as it is now, so that a rotated key can be had."""
+    """`resolve_key` reads the current content of the file, for a rotated key."""
     file = tmp_path / "key"
     file.write_text("first\n")
     account = Account(api_key_file=file)
@@ -192,7 +192,7 @@ def test_the_public_key_of_webhooks(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_public_key_is_not_shown(tmp_path: Path, value: str) -> None:
-    """A public key that is none names where it stands and the cure, not what stands there: it may be a private one."""
+    """The error of a wrong public key names its place and the cure, but not its value: it may be a private key."""
     file = tmp_path / "key"
     file.write_text(value)
     environ = {**ENVIRON, "PUBLIC": value}
@@ -205,7 +205,7 @@ def test_what_is_no_public_key_is_not_shown(tmp_path: Path, value: str) -> None:
 
 
 def test_a_public_key_that_is_not_there(tmp_path: Path) -> None:
-    """A missing variable or file of the public key is told with the cure."""
+    """A missing variable or file of the public key is an error with the cure."""
     assert load_message(tmp_path, "accounts: [{webhook_public_key_env: PUBLIC}]", ENVIRON) == (
         "accounts[0].webhook_public_key_env: the environment variable PUBLIC is not set; export it with the account's "
         "webhook public key, or name another variable here, or a file in webhook_public_key_file"

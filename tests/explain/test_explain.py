@@ -21,8 +21,8 @@ from exporter.core.attributes import AttributeReader
 from exporter.core.catalog import FAMILIES
 from exporter.core.lifecycle import PollPolicy
 from exporter.core.model import Session, SessionRef
-from exporter.explain import FORMS, Explanation, ProbeResult, story_text
-from exporter.explain.story import BOOKKEEPING
+from exporter.explain import FORMS, Explanation, ProbeResult, full_text
+from exporter.explain.explanation import LEDGER_FAMILIES
 from exporter.telnyx.client import Exchange
 from exporter.web.probe import ProbeParameters
 from tests.cli.test_cli import KEY, PROG, environment
@@ -143,8 +143,8 @@ def test_every_rule_stands_in_the_catalogue() -> None:
     assert {family.name for family in FAMILIES if family.name in booked and not family.rule} == set()
     later = {"telnyx_events_priced_late_total", "telnyx_label_overflows_total"}
     assert ruled - booked == later
-    assert booked & set(BOOKKEEPING) == set()
-    lines = story_text(told).partition("\nwhere each comes from:\n")[2].splitlines()
+    assert booked & set(LEDGER_FAMILIES) == set()
+    lines = full_text(told).partition("\nwhere each comes from:\n")[2].splitlines()
     assert "telnyx_events_total: 1 for each distinct event (product, event_name and id); " in lines[1]
     assert "by record_type, product, currency, assistant, who" in lines[0]
 
@@ -230,7 +230,7 @@ def test_a_failed_look_is_told_too() -> None:
         SessionRef("main", "call-session", PHONE), NOW, 0.1, (), problem=f"main: GET /x/{PHONE}: 404\x1b[1m"
     )
     told = Explanation.of(look, CONFIG, POLICY)
-    assert story_text(told).splitlines()[-1] == "failed: main: GET /x/***23: 404\\x1b[1m"
+    assert full_text(told).splitlines()[-1] == "failed: main: GET /x/***23: 404\\x1b[1m"
     document = json.loads(FORMS["json"](told))
     assert (document["success"], document["events"], document["samples"], document["rules"]) == (False, [], [], {})
     assert document["problem"] == "main: GET /x/***23: 404\x1b[1m"

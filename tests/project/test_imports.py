@@ -17,9 +17,7 @@ SHOWN = "import sys, {}; print(*(name for name in {!r} if name in sys.modules))"
     ("module", "needed"),
     [
         ("exporter.cli.run", ""),
-        ("exporter.web.pages.templates", "jinja2"),
         ("exporter.sources.webhooks", ""),
-        ("exporter.web.certificates", "cryptography"),
     ],
 )
 def test_what_is_not_needed_is_not_imported(module: str, needed: str) -> None:

@@ -31,7 +31,7 @@ MEASURED = re.compile(
     r"process_|python_|telnyx_(exporter_build_info|ledger_size_bytes|api_quota_remaining|api_requests_total|polls_total"
     r"|(api_request_duration|ledger_commit_duration|poll_lag)_seconds_(sum|count|bucket))"
 )
-"""Samples that differ from run to run: times, sizes, and how often something was looked at."""
+"""Samples that differ from run to run: times, sizes, and numbers of polls."""
 
 
 def run(
@@ -206,7 +206,7 @@ def test_a_wrong_date_time_is_dropped_after_the_first_404(tmp_path: Path) -> Non
 
 
 class SteppedClock:
-    """A clock that somebody sets, back too."""
+    """A clock that can be set, also back."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

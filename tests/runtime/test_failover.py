@@ -1,4 +1,4 @@
-"""A cluster of three whose primary dies: what was committed is there, and it goes on by itself."""
+"""The primary of a cluster of three dies: every commit is still there, and the exporter continues by itself."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 class Writer(Thread):
-    """Commits one number after the other, over whichever node takes it, until it is told to stop."""
+    """Commits one number after the other, through any node that accepts it, until stopped."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ def counted(sharing: Fleet, name: str) -> Decimal:
 
 
 def exact(sharing: Fleet, truth: dict[str, Any]) -> None:
-    """The truth stands still now: every session comes to rest, every series is born, and what is shown is true."""
+    """The truth no longer changes: every session settles, every series is exposed, and the totals are the truth."""
     scraped(sharing, lambda: settled(sharing.last) and same(net(sharing.last), stated(truth)))
     assert counted(sharing, "telnyx_events_total") == truth["events"]
     assert counted(sharing, "telnyx_inference_turns_total") == truth["inference_turns"]

@@ -54,7 +54,7 @@ async def health(exporter: Exporting) -> tuple[int, str]:
 
 
 def test_a_scheduler_that_stands_still_is_unhealthy(tmp_path: Path) -> None:
-    """While the ledger's thread hangs no tick ends; the exporter says so, and is healthy again when it goes on."""
+    """While the ledger's thread hangs, no tick ends: /-/healthy is 503, and 200 again when the thread continues."""
 
     async def act() -> None:
         with running(EXAMPLE, time.monotonic) as simulated:
@@ -154,7 +154,7 @@ def ledger_rows(folder: Path, query: str) -> list[tuple[str, ...]]:
 
 
 def test_sigterm_refuses_webhooks_and_books_what_is_under_way(tmp_path: Path, free_port: int) -> None:
-    """Senders are told to come again at once; a poll that still gets its answer is durable; the exit code is 0."""
+    """Webhooks get 503 at once, a poll that still gets its answer is durable, and the exit code is 0."""
 
     def play(api: Api) -> None:
         process = started(tmp_path, free_port, api.url)
@@ -229,7 +229,7 @@ def test_sigkill_right_after_sigterm_loses_nothing(tmp_path: Path, free_port: in
 
 
 def test_who_asks_while_the_server_is_away_is_answered(tmp_path: Path, free_port: int) -> None:
-    """Started before its PostgreSQL, nothing that is sent is a defect: all are told what is missing."""
+    """While PostgreSQL is unavailable at the start, every request is answered with the reason and is no defect."""
     write(
         tmp_path,
         ledger={"url": f"postgresql://nobody@127.0.0.1:{NOBODY}/nothing"},

@@ -1,4 +1,4 @@
-"""What the exporter logs while it runs: one line per decision, nothing of callers, all failures counted."""
+"""The log of a running exporter: one line per decision, no personal data, and every failure is counted too."""
 
 import ast
 import asyncio
@@ -41,7 +41,7 @@ COUNTED = {
     "ledger failed; polling waits until it can be written": ["telnyx_ledger_commit_failures_total"],
     "ledger file was removed while in use; it was written again, complete": ["telnyx_ledger_restores_total"],
     "metadata not fetched; retried in 5 minutes": ["telnyx_exporter_task_failures_total"],
-    "page not made": ["telnyx_exporter_task_failures_total"],
+    "page could not be made": ["telnyx_exporter_task_failures_total"],
     "poll could not be committed": ["telnyx_poll_failures_total", "telnyx_ledger_commit_failures_total"],
     "poll failed": ["telnyx_poll_failures_total"],
     "poll failed by a defect of the exporter": ["telnyx_poll_failures_total"],
@@ -49,14 +49,14 @@ COUNTED = {
     "the clock was set back": ["telnyx_exporter_clock_steps_total"],
     "initial backfill not finished in time; later costs of it count as new": ["telnyx_exporter_task_failures_total"],
     "throttled: the account's requests wait": ["telnyx_api_requests_total", "telnyx_api_throttled_seconds_total"],
-    "web config not followed; tried again": ["telnyx_exporter_web_config_failures_total"],
-    "web config not taken; the one before stays": ["telnyx_exporter_web_config_failures_total"],
-    "webhook not taken": ["telnyx_webhook_failures_total"],
+    "web config not applied; retrying": ["telnyx_exporter_web_config_failures_total"],
+    "web config rejected; the previous one stays in effect": ["telnyx_exporter_web_config_failures_total"],
+    "webhook not stored": ["telnyx_webhook_failures_total"],
 }
 """Every message of a failure, and the counters that count it."""
 
 NOT_COUNTED = {
-    "a thread died; the exporter stops": "nobody could scrape it any more",
+    "a thread died; the exporter stops": "the process ends, so there is no scrape",
     "uncaught exception": "the process ends",
     "uncaught exception in a thread": "the process ends, or pytest says it",
     "web config": "advice on a setting",
@@ -88,13 +88,13 @@ def test_every_failure_that_is_logged_is_counted() -> None:
         assert [name for name in families if BY_NAME[name].kind != "counter"] == []
 
 
-# What is told of sessions
+# Log lines about sessions
 
 Lines = list[dict[str, object]]
 
 
-def told(caplog: pytest.LogCaptureFixture, message: str) -> Lines:
-    """The facts of each line with a message that begins so, with its level."""
+def logged(caplog: pytest.LogCaptureFixture, message: str) -> Lines:
+    """Return the level and the fields of each line whose message begins with this text."""
     return [
         {"level": record.levelname} | getattr(record, "fields", {})
         for record in caplog.records
@@ -102,7 +102,7 @@ def told(caplog: pytest.LogCaptureFixture, message: str) -> Lines:
     ]
 
 
-def test_the_life_of_a_session_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_life_of_a_session_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Found at debug, settled at info, each once, by the names that the API knows."""
     caplog.set_level(logging.DEBUG, "exporter")
 
@@ -115,9 +115,9 @@ def test_the_life_of_a_session_is_told(tmp_path: Path, caplog: pytest.LogCapture
 
     run(scenario, EXAMPLE, tmp_path, DOCUMENTED_ID)
     named = {"account": "main", "record_type": "call-session", "event_id": DOCUMENTED_ID}
-    assert told(caplog, "session discovered") == [{"level": "DEBUG", **named, "before": None, "why": "config"}]
-    assert told(caplog, "session found") == [{"level": "DEBUG", **named, "before": "discovered", "why": None}]
-    assert told(caplog, "session settled") == [{"level": "INFO", **named, "before": "active", "why": None}]
+    assert logged(caplog, "session discovered") == [{"level": "DEBUG", **named, "before": None, "why": "config"}]
+    assert logged(caplog, "session found") == [{"level": "DEBUG", **named, "before": "discovered", "why": None}]
+    assert logged(caplog, "session settled") == [{"level": "INFO", **named, "before": "active", "why": None}]
 
 
 def with_answers(folder: Path, scene: Callable[[Exporting], Awaitable[None]], *answers: Answer, sessions: int) -> None:
@@ -135,7 +135,7 @@ def with_answers(folder: Path, scene: Callable[[Exporting], Awaitable[None]], *a
     asyncio.run(act())
 
 
-def test_a_paused_account_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_paused_account_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """However many of its sessions are refused; each refusal is counted."""
 
     async def scene(exporter: Exporting) -> None:
@@ -143,11 +143,11 @@ def test_a_paused_account_is_told_once(tmp_path: Path, caplog: pytest.LogCapture
         assert value(await exporter.samples(), "telnyx_poll_failures_total", reason="forbidden") == 5
 
     with_answers(tmp_path, scene, answer(403), sessions=5)
-    assert [line["account"] for line in told(caplog, "account paused")] == ["main"]
-    assert told(caplog, "session denied") == []
+    assert [line["account"] for line in logged(caplog, "account paused")] == ["main"]
+    assert logged(caplog, "session denied") == []
 
 
-def test_a_denied_session_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_denied_session_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With the reason, as a warning, and not again at each recheck."""
 
     async def scene(exporter: Exporting) -> None:
@@ -157,10 +157,10 @@ def test_a_denied_session_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         assert value(await exporter.samples(), "telnyx_poll_failures_total", reason="bad_request") == 2
 
     with_answers(tmp_path, scene, answer(400), sessions=1)
-    assert [(line["level"], line["why"]) for line in told(caplog, "session denied")] == [("WARNING", "bad_request")]
+    assert [(line["level"], line["why"]) for line in logged(caplog, "session denied")] == [("WARNING", "bad_request")]
 
 
-def test_a_missing_session_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_session_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The API has never known it; that is news, not a failure."""
     caplog.set_level(logging.DEBUG, "exporter")
 
@@ -171,10 +171,10 @@ def test_a_missing_session_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixt
         await exporter.drained()
 
     with_answers(tmp_path, scene, answer(404), sessions=1)
-    assert [line["level"] for line in told(caplog, "session missing")] == ["INFO"]
+    assert [line["level"] for line in logged(caplog, "session missing")] == ["INFO"]
 
 
-def test_a_throttled_account_is_told_once_per_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_throttled_account_is_logged_once_per_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A 429 stops the account; its line says whose requests wait."""
 
     async def scene(exporter: Exporting) -> None:
@@ -183,10 +183,10 @@ def test_a_throttled_account_is_told_once_per_stop(tmp_path: Path, caplog: pytes
 
     throttled = answer(429, headers={"Retry-After": "1"})
     with_answers(tmp_path, scene, throttled, answer(404), sessions=1)
-    assert told(caplog, "throttled") == [{"level": "WARNING", "account": "main"}]
+    assert logged(caplog, "throttled") == [{"level": "WARNING", "account": "main"}]
 
 
-def test_what_is_pruned_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_pruned_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One line with how many sessions were forgotten, and none when none was."""
     caplog.set_level(logging.INFO, "exporter")
 
@@ -201,14 +201,14 @@ def test_what_is_pruned_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture
                     await exporter.follow_begun()
                     await exporter.drained()
                 await exporter.app.maintenance.maintain()
-                assert told(caplog, "sessions pruned") == []
+                assert logged(caplog, "sessions pruned") == []
                 for _ in range(3):
                     simulated.clock.step(DAY)
                     await exporter.drained()
                 await exporter.app.maintenance.maintain()
 
     asyncio.run(act())
-    assert [line["sessions"] for line in told(caplog, "sessions pruned")] == [5]
+    assert [line["sessions"] for line in logged(caplog, "sessions pruned")] == [5]
 
 
 def test_nothing_of_callers_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -169,7 +169,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
         hands.path.write_text(broken)
         answer = await hands.post()
         assert answer.status_code == 500
-        assert answer.text.startswith("failed to reload the configuration, the one before stays in effect: ")
+        assert answer.text.startswith("failed to reload the configuration, the previous one stays in effect: ")
         assert path in answer.text
         samples = await hands.exporter.samples()
         assert samples["telnyx_exporter_config_last_reload_successful", ()] == 0
@@ -267,7 +267,7 @@ def test_accounts_come_and_go(tmp_path: Path) -> None:
 
 
 def test_an_account_keeps_its_pace_and_its_connections(tmp_path: Path) -> None:
-    """Another rate or list of sessions takes no client away; another way to the API does, and the pace goes on."""
+    """Another rate or list of sessions keeps the client; another way to the API replaces it and keeps the pacer."""
 
     async def scene(hands: Reloaded) -> None:
         app = hands.exporter.app

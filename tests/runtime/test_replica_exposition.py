@@ -231,7 +231,7 @@ def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
 
 
 def test_accounts_that_different_exporters_ask_are_looked_back_by_one(database: str) -> None:
-    """Whoever asks the first account looks back for all of them; nobody waits for another who waits as well."""
+    """The replica that polls the first account backfills all of them, and no two replicas wait for each other."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=5), time.monotonic) as simulated:

@@ -1,4 +1,4 @@
-"""The exporter that exposes the ledger stands still, in the middle of a transaction, and goes on after all."""
+"""The replica that exposes the ledger stalls in the middle of a transaction, and continues later."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -93,7 +93,7 @@ def stop_within_a_transaction(replica: Replica, postgres: Postgres, url: str) ->
 
 
 def first_scrape(replica: Replica) -> str:
-    """The page of an exporter that goes on, by a request that has waited for it."""
+    """Return the page of a replica that continues, from a request that has waited for it."""
     with closing(HTTPConnection(replica.origin.removeprefix("http://"), timeout=30)) as waiting:
         waiting.request("GET", "/metrics", headers=SCRAPER)
         replica.go_on()

@@ -57,7 +57,7 @@ def test_the_query_is_exact_across_takeovers(promtool: Path, tmp_path: Path, ser
     plain = "sum by (currency) (telnyx_cost_total)"
     shown: dict[str, tuple[float, float | None]] = {
         "5m": (100, 100),
-        "5m45s": (100, None),  # nobody shows the totals
+        "5m45s": (100, None),  # no replica exposes the totals
         "11m15s": (200, 200),
         "15m": (200, None),
         "21m": (300, 300),
@@ -71,7 +71,7 @@ def test_the_query_is_exact_across_takeovers(promtool: Path, tmp_path: Path, ser
 def test_what_a_dashboard_shows_does_not_jump(
     promtool: Path, tmp_path: Path, series: dict[str, str], other: dict[str, str]
 ) -> None:
-    """A window that begins while nobody shows the totals has what was booked in it, not all that there is."""
+    """A window that starts while no replica exposes the totals contains what was booked in it, not the whole totals."""
     booked = substituted(exact(COST, "currency", window="6m"))
     ask(tmp_path, promtool, series | other, (booked, "11m", 95), (booked, "12m", 100), (booked, "12m15s", 100))
 

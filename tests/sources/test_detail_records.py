@@ -212,7 +212,7 @@ COVERAGE = "telnyx_detail_record_cost_total"
 
 
 def test_a_session_that_the_api_does_not_know_falls_back_to_its_events(tmp_path: Path) -> None:
-    """Records that name a call that nobody can get lead to themselves."""
+    """If the API doesn't find the call of a record, the record's own session is followed."""
 
     async def play() -> None:
         with running(
@@ -305,7 +305,7 @@ def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
 
 
 def test_a_first_look_back_is_history(tmp_path: Path) -> None:
-    """What was before the ledger is on the first page with its value; what comes after is born at 0."""
+    """The backfill's costs are on the first page with their values; later series start at 0."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60), time.monotonic) as simulated:

@@ -1,4 +1,4 @@
-"""All sources together, and each alone: every session that they can show is followed once, and booked to the cent."""
+"""All sources together, and each alone: every session that they show is followed once and booked to the cent."""
 
 import asyncio
 import base64
@@ -34,7 +34,7 @@ def taking_webhooks(simulated: Running, folder: Path, discovery: DiscoverySettin
 
 
 async def step(exporter: Exporting, seconds: float) -> None:
-    """Session time goes on; everything that it brings is delivered, found, polled and booked."""
+    """Step session time, and wait until all webhooks are delivered and all polls are booked."""
     exporter.simulated.clock.step(seconds)
 
     async def delivered() -> bool:

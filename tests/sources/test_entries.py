@@ -83,7 +83,7 @@ BAD: dict[str, str] = {
 @both
 @pytest.mark.parametrize(("text", "expected"), BAD.items(), ids=map(str, range(len(BAD))))
 def test_a_bad_entry_gets_its_message(reader: Reader, text: str, expected: str) -> None:
-    """A mistake is told with the entry, the problem and the cure, in YAML (of which this JSON is a part) as in JSON."""
+    """A mistake's message names the entry, the problem and the cure, in YAML (which includes this JSON) as in JSON."""
     assert message(reader, text) == expected
 
 
@@ -129,7 +129,7 @@ def test_brackets_in_text_are_no_depth() -> None:
 
 
 def test_all_mistakes_are_told_together() -> None:
-    """Of many mistakes the first 20 are told, and the others counted, in less than a moment."""
+    """Of many mistakes the first 20 are reported and the others counted, within the time limit."""
     lines = message(json_entries, json.dumps([{f"key{n}": n for n in range(50_000)}])).splitlines()
     assert (len(lines), lines[-1]) == (21, "and 49982 more")
 

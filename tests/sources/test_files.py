@@ -168,7 +168,7 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCa
 
 
 class Stopped:
-    """A clock that somebody moves; the files' own clock goes on meanwhile."""
+    """A clock that the test moves; the file system's clock isn't affected."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -208,7 +208,7 @@ def stamp(file: Path) -> tuple[int, int, int, int]:
 
 
 def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) -> None:
-    """One scenario with an exporter that doesn't look by itself; the file names message 1, and was looked at once."""
+    """Run a scenario with an exporter that checks files on request; the file lists message 1 and was checked once."""
 
     async def play() -> None:
         with running(QUIET, time.monotonic) as simulated:
@@ -228,7 +228,7 @@ def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_two_writes_in_one_tick_are_both_read(tmp_path: Path, looks: int) -> None:
-    """A change is found even if its stamp is that of what was read just before, however often that was looked at."""
+    """A change is found even if its stamp equals the one read just before, however often that was checked."""
 
     async def scenario(looking: Looking) -> None:
         moved = []
@@ -374,7 +374,7 @@ def test_series_of_the_files_are_there_from_the_start(tmp_path: Path) -> None:
 
 
 def test_a_look_without_news_is_a_success_too(tmp_path: Path) -> None:
-    """The time of the last success is set by a look at which every file was read well, and by no other."""
+    """Only a check that can read every file sets the time of the last success."""
 
     async def scenario(exporter: Exporting, _: Path) -> None:
         assert value(await exporter.samples(), LAST_SUCCESS, source=FILES) == 0
@@ -451,6 +451,6 @@ def test_a_wrong_setting_of_a_source_gets_its_message(text: str, expected: str) 
 
 
 def test_sources_are_off_by_default() -> None:
-    """Without settings no file is looked for, and nothing is taken over HTTP."""
+    """Without settings no file is checked, and no list is accepted over HTTP."""
     read = configuration.parse(b"", "config.yaml").discovery
     assert (read.files, read.http.enabled) == ((), False)

@@ -250,7 +250,7 @@ def route(followed: list[SessionRef], status: HealthStatus = FINE) -> SessionsRo
     ],
 )
 def test_only_the_same_machine_is_served(peer: str, status: int) -> None:
-    """The address of the connection must be a loopback one, IPv4 inside IPv6 included; all others are told so."""
+    """The client's address must be a loopback one, also IPv4 in IPv6; all others are refused with the reason."""
     followed: list[SessionRef] = []
 
     async def play() -> httpx.Response:
@@ -273,7 +273,11 @@ def test_loopback_is_known_on_a_socket_for_everything() -> None:
     """A server on all interfaces, IPv6 included, knows a caller from its own machine."""
     followed: list[SessionRef] = []
     server = WebServer(
-        ":0", status=lambda: FINE, scraped=lambda _: None, died=lambda _: None, further=[route(followed).route()]
+        ":0",
+        status=lambda: FINE,
+        on_scrape=lambda _: None,
+        on_crash=lambda _: None,
+        extra_routes=[route(followed).route()],
     )
     server.start()
     try:

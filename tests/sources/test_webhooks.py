@@ -1,4 +1,4 @@
-"""Webhooks: which are genuine, what they tell, and that the exporter takes each of them once, whoever sends what."""
+"""Webhooks: signatures, the reported sessions, replays, and robustness against any request."""
 
 import asyncio
 import base64
@@ -393,7 +393,7 @@ def discovered(samples: Samples) -> int:
 
 
 def test_a_webhook_is_durable_when_it_is_answered(tmp_path: Path) -> None:
-    """A session is followed once its webhook got 204: whoever reads the ledger beside the exporter finds it."""
+    """A session is in the ledger when its webhook gets 204: another process that reads the ledger finds it."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -625,7 +625,7 @@ def test_every_refusal_has_its_answer(tmp_path: Path) -> None:
 
 
 def hostile(sender: Telnyx) -> Iterator[tuple[bytes, str, dict[str, str]]]:
-    """Bodies, paths and headers of those who mean ill, or of nobody in particular."""
+    """Hostile and random bodies, paths and headers."""
     for body in (*BAD_BODIES.values(), b"x" * 10_000_000):
         yield body, "/main", {}
         yield body, "/main", sender.headers(body)
@@ -667,7 +667,7 @@ def test_hostile_webhooks_leave_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_injected_labels_stay_out(tmp_path: Path) -> None:
-    """A genuine webhook of a type that nobody knows is counted as `other`, however it is spelt."""
+    """A genuine webhook of an unknown type is counted as `other`, however the type is spelt."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -734,7 +734,7 @@ def test_polls_go_on_while_webhooks_wait(tmp_path: Path) -> None:
 
 
 def test_who_only_begins_to_send_makes_no_poll_wait(tmp_path: Path) -> None:
-    """A body that never ends is nobody who waits for an answer; a webhook that has come whole is, until it has it."""
+    """Only a webhook that has arrived completely counts as waiting, until it is answered; an endless body doesn't."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:

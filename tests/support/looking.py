@@ -92,7 +92,7 @@ def served(folder: Path) -> Iterator[str]:
     settings = config(folder)
     pages = Pages(lambda: settings, lambda: None)
     server = WebServer(
-        LOOPBACK, status=lambda: FINE, scraped=lambda _: None, died=lambda _: None, further=pages.routes()
+        LOOPBACK, status=lambda: FINE, on_scrape=lambda _: None, on_crash=lambda _: None, extra_routes=pages.routes()
     )
     server.start()
     try:

@@ -49,8 +49,8 @@ def running(
     server = WebServer(
         *(addresses or (LOOPBACK,)),
         status=lambda: status,
-        scraped=heard.scraped.put,
-        died=heard.died.put,
+        on_scrape=heard.scraped.put,
+        on_crash=heard.died.put,
         limits=limits or ConnectionLimits(),
     )
     if published is not None:

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from exporter.core.errors import Rejected
 from exporter.web import WebServer
 from exporter.web.config import RateLimit
+from exporter.web.guard import TokenBucket
 from exporter.web.passwords import (
     CROWDED,
     REMEMBERED_MAX,
@@ -27,10 +28,9 @@ from exporter.web.passwords import (
     WAITING_MAX,
     WAITING_PER_CLIENT_MAX,
     Credentials,
-    Passwords,
-    read,
+    PasswordChecker,
+    parse_credentials,
 )
-from exporter.web.rate import TokenBucket
 from tests.support.web_surface import FINE, LOOPBACK, page
 
 COST = 4
@@ -59,9 +59,9 @@ def serving(folder: Path, text: str) -> Iterator[tuple[WebServer, httpx.Client]]
     server = WebServer(
         LOOPBACK,
         status=lambda: FINE,
-        scraped=lambda _: None,
-        died=died.append,
-        further=[Route("/webhooks/telnyx", webhook), Route("/webhooks/telnyx/{account}", webhook)],
+        on_scrape=lambda _: None,
+        on_crash=died.append,
+        extra_routes=[Route("/webhooks/telnyx", webhook), Route("/webhooks/telnyx/{account}", webhook)],
         web_config=folder / "web.yml",
     )
     server.publish(page(1))
@@ -169,26 +169,26 @@ def test_right_credentials(guarded: httpx.Client, content: str) -> None:
 def test_any_header(content: bytes) -> None:
     """Any bytes in the header are credentials or a refusal; what is encoded is read as it was."""
     with contextlib.suppress(Rejected):
-        read(content)
+        parse_credentials(content)
     name, _, password = content.partition(b":")
-    assert read(b"Basic " + base64.b64encode(name + b":" + password)) == Credentials(name, password)
+    assert parse_credentials(b"Basic " + base64.b64encode(name + b":" + password)) == Credentials(name, password)
     assert repr(Credentials(name, password)) == "Credentials(***)"
 
 
 # What it costs
 
 
-class Counting(Passwords):
+class Counting(PasswordChecker):
     """Notes which hashes were computed."""
 
     def __init__(self, users: Mapping[str, str]) -> None:
         super().__init__()
         self.computed: list[bytes] = []
-        self.follow(users)
+        self.set_users(users)
 
-    async def _take_turn(self, password: bytes, hashed: bytes) -> bool:
+    async def _compute(self, password: bytes, hashed: bytes) -> bool:
         self.computed.append(hashed)
-        return await super()._take_turn(password, hashed)
+        return await super()._compute(password, hashed)
 
     async def outcome(self, name: str, password: str, client: str = "a") -> str:
         try:
@@ -210,12 +210,12 @@ def test_a_right_password_is_computed_once() -> None:
         for _ in range(3):
             assert await passwords.outcome("dave", "wrong") == UNAUTHORIZED
         assert len(passwords.computed) == 4
-        passwords.follow({"dave": other})
+        passwords.set_users({"dave": other})
         assert await passwords.outcome("dave", "dave123") == "in"
         assert passwords.computed[4:] == [other.encode()]
-        passwords.follow({"dave": hashed("another")})
+        passwords.set_users({"dave": hashed("another")})
         assert await passwords.outcome("dave", "dave123") == UNAUTHORIZED
-        passwords.follow({"eve": HASH})
+        passwords.set_users({"eve": HASH})
         assert await passwords.outcome("dave", "dave123") == UNAUTHORIZED
 
     asyncio.run(play())
@@ -308,15 +308,15 @@ def test_scrapes_go_on_while_somebody_guesses(tmp_path: Path) -> None:
 def test_bucket() -> None:
     """As many at once as the burst, then one per interval; what is saved up is bounded by the burst."""
     bucket = TokenBucket(RateLimit(interval=2.0, burst=3))
-    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
-    assert [bucket.take(now) for now in (101.9, 102.0, 102.1)] == [False, True, False]
-    assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.try_take(100.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.try_take(now) for now in (101.9, 102.0, 102.1)] == [False, True, False]
+    assert [bucket.try_take(1000.0) for _ in range(4)] == [True, True, True, False]
 
 
 def test_no_limit() -> None:
     """An interval of 0 limits nothing."""
     bucket = TokenBucket(RateLimit())
-    assert all(bucket.take(0.0) for _ in range(1000))
+    assert all(bucket.try_take(0.0) for _ in range(1000))
 
 
 def test_too_many_requests(tmp_path: Path) -> None:

@@ -21,9 +21,8 @@ from exporter import config
 from exporter.core.catalog import CHECKS as CHECK_NAMES
 from exporter.core.model import SessionRef
 from exporter.web.pages import settings
-from exporter.web.pages.checks import CHECKS
 from exporter.web.pages.routes import WAITING_MAX
-from exporter.web.pages.untrusted import SHOWN_MAX, TOLD_MAX
+from exporter.web.pages.untrusted import CHECKS, JSON_MAX, SHOWN_MAX
 from tests.ledger.test_views import failure
 from tests.support.looking import CALL, KEY, PHONE, Tree, follow, ledger_in, look, served
 
@@ -170,7 +169,7 @@ def assert_harmless(page: Read) -> None:
 
 
 def _cut(text: str) -> str:
-    return f"{text[: TOLD_MAX - 64]}… ({len(text)} characters)"
+    return f"{text[: JSON_MAX - 64]}… ({len(text)} characters)"
 
 
 def _listed(http: httpx.Client, **params: str) -> list[dict[str, str]]:

@@ -102,7 +102,7 @@ def test_the_tree_is_read(page: Page) -> None:
     assert said == "Level 3: ai-voice-assistant ai 0.2 \N{EN DASH} USD 94.6 % API record of ai-voice-assistant ai"
     assert "unpriced" in rows[6]
     expect(page.get_by_role("img", name="Costs in USD")).to_be_visible()
-    expect(page.get_by_role("table", name="Costs that moved")).to_contain_text("0.18")
+    expect(page.get_by_role("table", name="Costs that changed")).to_contain_text("0.18")
     expect(page.get_by_text("fails event_sum").first).to_be_visible()
 
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from exporter.config import Budget, ConfiguredSession, Label, MetricsSettings, Threshold
 from exporter.core.catalog import BY_NAME
-from exporter.explain.story import BOOKKEEPING
+from exporter.explain.explanation import LEDGER_FAMILIES
 from exporter.ledger import Ledger
 from exporter.runtime.plan import policy
 from exporter.web.probe import PROBES_MAX
@@ -141,7 +141,7 @@ async def _compare(exporter: Exporting, params: Mapping[str, str]) -> None:
             if family(line) in BY_NAME and BY_NAME[family(line)].rule and not line.endswith(" 0")
         }
         assert theirs == set()
-        assert {family(line) for line in alone} & set(BOOKKEEPING) == set()
+        assert {family(line) for line in alone} & set(LEDGER_FAMILIES) == set()
 
 
 def test_a_probe_books_nothing(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_a_probe_ends_before_its_scraper_gives_up(tmp_path: Path) -> None:
             assert 0.3 <= float(took) < 0.6
             assert "probe_success 0\n" in answered.text
         told = (await probe(exporter, PROBE | {"event_id": "silent", "debug": "true"}, **hurried)).text
-        assert "failed: main: the session could not be had within 0.3 s; try again with more time\n" in told
+        assert "failed: main: the session could not be read within 0.3 s; try again with more time\n" in told
 
     face(scenario, tmp_path, answer(404), by_id={"silent": then_silence(b"")})
 
@@ -414,7 +414,7 @@ def test_an_account_that_is_no_longer_there(tmp_path: Path) -> None:
     """What a reload takes away between a question and its answer makes the probe fail, and says so."""
 
     async def scenario(exporter: Exporting, api: FaultyServer) -> None:
-        exporter.app.prober.adopt(exporter.app.config, policy(exporter.app.config), {})
+        exporter.app.prober.apply_config(exporter.app.config, policy(exporter.app.config), {})
         told = (await probe(exporter, PROBE | {"debug": "true"})).text
         assert told.endswith("\nfailed: account: main is no longer configured; name another one\n")
         assert await success(exporter) == 0

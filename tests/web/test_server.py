@@ -27,7 +27,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def new_server(*addresses: str) -> WebServer:
-    return WebServer(*addresses, status=lambda: FINE, scraped=lambda _: None, died=lambda _: None)
+    return WebServer(*addresses, status=lambda: FINE, on_scrape=lambda _: None, on_crash=lambda _: None)
 
 
 # Addresses
@@ -141,7 +141,7 @@ def test_a_dead_thread_is_told() -> None:
     """When the web thread ends for any reason but `stop`, the owner is told why."""
     died: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
     server = WebServer(
-        LOOPBACK, status=lambda: FINE, scraped=lambda _: asyncio.get_running_loop().stop(), died=died.put
+        LOOPBACK, status=lambda: FINE, on_scrape=lambda _: asyncio.get_running_loop().stop(), on_crash=died.put
     )
     server.publish(page(1))
     server.start()
@@ -163,7 +163,7 @@ def test_a_failing_answer_is_no_dead_thread(caplog: pytest.LogCaptureFixture) ->
         return outcome
 
     died: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-    server = WebServer(LOOPBACK, status=status, scraped=lambda _: None, died=died.put)
+    server = WebServer(LOOPBACK, status=status, on_scrape=lambda _: None, on_crash=died.put)
     server.start()
     url = f"http://127.0.0.1:{server.port}/-/ready"
     first, second = httpx.get(url), httpx.get(url)

@@ -80,10 +80,10 @@ def serving(folder: Path, text: str = SECURE, lines: int = 3) -> Iterator[Servin
     server = WebServer(
         LOOPBACK,
         status=lambda: FINE,
-        scraped=lambda _: None,
-        died=died.put,
+        on_scrape=lambda _: None,
+        on_crash=died.put,
         web_config=folder / "web.yml",
-        look_seconds=LOOK_SECONDS,
+        check_seconds=LOOK_SECONDS,
     )
     server.publish(page(1, lines))
     server.start()

@@ -112,8 +112,8 @@ def test_scrapes_are_told_before_the_page_is_taken() -> None:
     server = WebServer(
         LOOPBACK,
         status=lambda: FINE,
-        scraped=lambda version: server.publish(page(version + 1)),
-        died=lambda error: pytest.fail(str(error)),
+        on_scrape=lambda version: server.publish(page(version + 1)),
+        on_crash=lambda error: pytest.fail(str(error)),
     )
     server.publish(page(1))
     server.start()

@@ -18,7 +18,7 @@ from exporter.core.errors import ConfigError
 from exporter.web.config import (
     Headers,
     HttpServerConfig,
-    Loaded,
+    LoadedWebConfig,
     RateLimit,
     TlsServerConfig,
     WebConfig,
@@ -161,12 +161,15 @@ BAD = {
         "headers.X-XSS-Protection: expected one line",
     ),
     "http2": ("http_server_config: {http2: 2}", "http2: expected true or false, got 2"),
-    "no hash": (f"basic_auth_users: {{dave: {PASSWORD}}}", 'what stands for "dave" is no bcrypt hash, and not shown'),
-    "short hash": (f"basic_auth_users: {{dave: {HASH[:-1]}}}", "is no bcrypt hash"),
+    "no hash": (
+        f"basic_auth_users: {{dave: {PASSWORD}}}",
+        'the value for "dave" is not a bcrypt hash, and is not shown',
+    ),
+    "short hash": (f"basic_auth_users: {{dave: {HASH[:-1]}}}", "is not a bcrypt hash"),
     "hash of another kind": ("basic_auth_users: {dave: $apr1$abcdefgh$abcdefghijklmnopqrstuv}", "htpasswd -nBC 10"),
-    "user without a hash": ("basic_auth_users: {dave:}", 'what stands for "dave" is no bcrypt hash'),
+    "user without a hash": ("basic_auth_users: {dave:}", 'the value for "dave" is not a bcrypt hash'),
     "list of users": (f"basic_auth_users: [{{dave: {HASH}}}]", "expected names and bcrypt hashes below it"),
-    "user in one word": (f"basic_auth_users: dave:{HASH}", "what it holds is not shown"),
+    "user in one word": (f"basic_auth_users: dave:{HASH}", "the value is not shown"),
     "hash as a name": (f"basic_auth_users: {{{HASH}: dave}}", "a hash stands where a name belongs"),
     "name with a colon": (f"basic_auth_users: {{'da:ve': {HASH}}}", 'the name "da:ve" has a colon'),
     "inline key without PEM": (f"tls_server_config: {{cert_file: server.crt, key: {PASSWORD}}}", "key: expected a pri"),
@@ -192,7 +195,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def loaded(folder: Path, text: str) -> Loaded:
+def loaded(folder: Path, text: str) -> LoadedWebConfig:
     file = folder / "web.yml"
     file.write_text(textwrap.dedent(text))
     return load(file)

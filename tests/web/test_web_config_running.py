@@ -194,7 +194,7 @@ def test_check_config(tmp_path: Path) -> None:
     code, output = called(tmp_path, "check-config", "--web.config.file=web.yml")
     assert code == 2
     assert "telnyx-session-exporter: web.yml: \nheaders: unknown key; known here are tls_server_config" in output
-    assert 'basic_auth_users: what stands for "dave" is no bcrypt hash' in output
+    assert 'basic_auth_users: the value for "dave" is not a bcrypt hash' in output
 
 
 def test_no_name_is_no_file(tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
-"""What the keys of the web config file must agree on, and what of them is without effect here.
+"""Rules between settings of the web config file, and remarks on settings without effect.
 
-Owns exporter-toolkit's rules between keys, and the difference between Go's TLS and Python's: a key that can't be had is
-refused where a client would be let in, or kept out, that should not be, and remarked on where it makes no difference
-to safety. The surprising fact: `RequireAnyClientCert` is the one policy that can't be had at all, since Python can't
-ask for a certificate without verifying it.
+The rules are exporter-toolkit's, and the differences between Go's TLS and Python's. An unsupported setting is refused
+if it would change which clients can connect, else it gets a remark. `RequireAnyClientCert` is the only policy that is
+not supported at all: Python can't ask for a certificate without verifying it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from exporter.config.read import Problem
 from exporter.web.config.settings import (
@@ -27,20 +26,11 @@ _RSA = "TLS_RSA_"
 
 
 def problems_between(config: WebConfig) -> Iterator[Problem]:
-    """All problems of all checks: the path of a key, and what to do about it."""
-    for check in CHECKS:
-        yield from check(config)
-
-
-def _certificate(config: WebConfig) -> Iterator[Problem]:
+    """Yield the path of a setting, and what is wrong with the cure, for every problem."""
     tls = config.tls_server_config
     for key, file, inline in (("cert", tls.cert_file, tls.cert), ("key", tls.key_file, tls.key)):
         if tls.is_enabled and file is None and inline is None:
             yield f"{_TLS}.{key}_file", f"missing, and no {key} either; TLS needs one of the two"
-
-
-def _given_once(config: WebConfig) -> Iterator[Problem]:
-    tls = config.tls_server_config
     for key, file, inline in (
         ("cert", tls.cert_file, tls.cert),
         ("key", tls.key_file, tls.key),
@@ -48,12 +38,19 @@ def _given_once(config: WebConfig) -> Iterator[Problem]:
     ):
         if file is not None and inline is not None:
             yield f"{_TLS}.{key}", f"given beside {key}_file; keep one of the two"
+    yield from _client_problems(tls)
+    if VERSIONS.index(tls.max_version) < VERSIONS.index(tls.min_version):
+        yield f"{_TLS}.max_version", f"is older than min_version, {tls.min_version}; no client could connect"
+    if tls.is_enabled and tls.cipher_suites:
+        yield from _suite_problems(tls, http2=config.http_server_config.http2 is not False)
+    limit = config.rate_limit
+    if limit.interval > 0 and limit.burst < 1:
+        yield "rate_limit.burst", "expected at least 1; with less, every request would be refused"
 
 
-def _clients(config: WebConfig) -> Iterator[Problem]:
-    tls = config.tls_server_config
+def _client_problems(tls: TlsServerConfig) -> Iterator[Problem]:
     if tls.client_auth_type in ANY:
-        problem = f"{tls.client_auth_type} can't be had here: a certificate that is asked for is verified too"
+        problem = f"{tls.client_auth_type} is not supported: a certificate that is asked for is verified too"
         cure = f"use {VERIFIED} with a client_ca_file (of self-signed clients: their own certificates)"
         yield f"{_TLS}.client_auth_type", f"{problem}; {cure}"
     if tls.has_client_ca and tls.client_auth_type == NO_CERTIFICATE:
@@ -64,56 +61,24 @@ def _clients(config: WebConfig) -> Iterator[Problem]:
         yield f"{_TLS}.client_allowed_sans", f"{problem}; set client_auth_type to {VERIFIED}"
 
 
-def _versions(config: WebConfig) -> Iterator[Problem]:
-    tls = config.tls_server_config
-    if VERSIONS.index(tls.max_version) < VERSIONS.index(tls.min_version):
-        yield f"{_TLS}.max_version", f"is older than min_version, {tls.min_version}; no client could connect"
-
-
-def _suites(config: WebConfig) -> Iterator[Problem]:
-    tls, http2 = config.tls_server_config, config.http_server_config.http2
-    if not tls.is_enabled or not tls.cipher_suites:
-        return
+def _suite_problems(tls: TlsServerConfig, *, http2: bool) -> Iterator[Problem]:
     if tls.max_version != "TLS13" and not set(tls.cipher_suites) & SUITES.keys():
-        yield (
-            f"{_TLS}.cipher_suites",
-            f"has suites of TLS 1.3 only, beside max_version {tls.max_version}; no client could connect",
-        )
-    elif http2 is not False and tls.min_version != "TLS13" and not set(tls.cipher_suites) & set(_FOR_HTTP2):
-        yield (
-            f"{_TLS}.cipher_suites",
-            f"HTTP/2 needs {' or '.join(_FOR_HTTP2)}; add one, or write http2: false in http_server_config",
-        )
-
-
-def _rate(config: WebConfig) -> Iterator[Problem]:
-    limit = config.rate_limit
-    if limit.interval > 0 and limit.burst < 1:
-        yield "rate_limit.burst", "expected at least 1; with less, every request would be refused"
-
-
-CHECKS: tuple[Callable[[WebConfig], Iterator[Problem]], ...] = (
-    _certificate,
-    _given_once,
-    _clients,
-    _versions,
-    _suites,
-    _rate,
-)
+        problem = f"has suites of TLS 1.3 only, beside max_version {tls.max_version}"
+        yield f"{_TLS}.cipher_suites", f"{problem}; no client could connect"
+    elif http2 and tls.min_version != "TLS13" and not set(tls.cipher_suites) & set(_FOR_HTTP2):
+        cure = "add one, or write http2: false in http_server_config"
+        yield f"{_TLS}.cipher_suites", f"HTTP/2 needs {' or '.join(_FOR_HTTP2)}; {cure}"
 
 
 def remarks(config: WebConfig) -> Iterator[str]:
-    """What is accepted but has no effect, or another one than its writer may think."""
+    """Yield a warning for every setting that is accepted but has no effect, or not the expected one."""
+    tls = config.tls_server_config
     if config.http_server_config.http2 is not None:
         yield "http_server_config.http2 is without effect: HTTP/1.1 is served"
-    tls = config.tls_server_config
-    if tls.is_enabled:
-        yield from _remarks_on(tls)
-    elif tls != TlsServerConfig():
-        yield f"{_TLS} is without effect: it names no certificate, so plain HTTP is served"
-
-
-def _remarks_on(tls: TlsServerConfig) -> Iterator[str]:
+    if not tls.is_enabled:
+        if tls != TlsServerConfig():
+            yield f"{_TLS} is without effect: it names no certificate, so plain HTTP is served"
+        return
     if tls.client_auth_type == REQUESTED:
         yield f"{_TLS}.client_auth_type {REQUESTED} is as {NO_CERTIFICATE}: clients are not asked for certificates"
     if set(tls.cipher_suites) & set(SUITES_13):

@@ -1,8 +1,8 @@
-"""The web config file and the files that it names -> what the web surface follows, or one ConfigError.
+"""Read the web config file and the files that it names, and notice when any of them changes.
 
-Owns the reading, and the looking again: by content, since a mounted secret changes behind a link and keeps its time and
-size. Knows no server. The surprising fact: a change is taken when two looks in a row found the same, because a file
-that is being written is empty at first, and an empty one would open the surface to everybody.
+Files are compared by content, since a mounted secret changes behind a symbolic link with the same time and size. A
+change is applied when two reads in a row found it: a file that is being written is empty at first, and an empty file
+means plain HTTP without passwords.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from exporter.web.tls import Tls, TlsMaterial
 _FILES = ("cert_file", "key_file", "client_ca_file")
 
 Content = bytes | str
-"""Of a file, or why it can't be read."""
+"""The content of a file, or why it can't be read."""
 
 
-class Loaded(Struct, frozen=True):
-    """A good web config file."""
+class LoadedWebConfig(Struct, frozen=True):
+    """A valid web config file."""
 
     config: WebConfig
     tls: Tls | None
@@ -32,31 +32,55 @@ class Loaded(Struct, frozen=True):
     remarks: tuple[str, ...]
 
 
-def load(path: Path) -> Loaded:
-    """What the file says now, certificates included."""
-    content = _content(path)
-    return _loaded(path, content, [_content(file) for file in _named(path, content)])
+def load(path: Path) -> LoadedWebConfig:
+    """Return the file's current content, certificates included; raise ConfigError."""
+    return WebConfigFile(path).load()
 
 
-def _loaded(path: Path, content: Content, named: Sequence[Content]) -> Loaded:
-    try:
-        config = _parsed(path, content)
-        tls = config.tls_server_config
-        material = TlsMaterial.of(tls, dict(zip(_keys(config), named, strict=True))) if tls.is_enabled else None
-        found = None if material is None else Tls(tls, material)
-    except ConfigError as error:
-        raise _of_file(path, error) from None
-    return Loaded(config, found, tuple(remarks(config)))
+class WebConfigFile:
+    """The file and the files that it names, read again and again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._named: tuple[Path, ...] = ()
+        self._content: Content = ""
+        self._applied: list[Content] | None = None
+        """The contents that were loaded or rejected last; None: load them again whatever they are."""
+        self._last_read: list[Content] | None = None
+
+    def load(self) -> LoadedWebConfig:
+        """Return the current content; raise ConfigError."""
+        return self._load(self._read())
+
+    def changed(self) -> LoadedWebConfig | None:
+        """Return a change that two calls in a row have found, else None; raise ConfigError once per bad change."""
+        contents = self._read()
+        stable, self._last_read = contents == self._last_read, contents
+        return self._load(contents) if stable and contents != self._applied else None
+
+    def retry(self) -> None:
+        """Have `changed` return the same content again, because it could not be applied."""
+        self._applied = None
+
+    def _read(self) -> list[Content]:
+        content = _content(self.path)
+        if content != self._content:
+            self._content, self._named = content, _named_files(self.path, content)
+        return [content, *map(_content, self._named)]
+
+    def _load(self, contents: list[Content]) -> LoadedWebConfig:
+        self._applied = contents
+        try:
+            config = _parse(self.path, contents[0])
+            return LoadedWebConfig(config, _tls(config, contents[1:]), tuple(remarks(config)))
+        except ConfigError as error:
+            # Errors name the file, since there are two configuration files.
+            if str(error).startswith(str(self.path)):
+                raise
+            raise ConfigError(str(self.path), f"\n{error}" if "\n" in str(error) else str(error)) from None
 
 
-def _of_file(path: Path, error: ConfigError) -> ConfigError:
-    """There are two configuration files, so each error of this one names it."""
-    if str(error).startswith(str(path)):
-        return error
-    return ConfigError(str(path), f"\n{error}" if "\n" in str(error) else str(error))
-
-
-def _parsed(path: Path, content: Content) -> WebConfig:
+def _parse(path: Path, content: Content) -> WebConfig:
     if isinstance(content, str):
         raise ConfigError(str(path), f"cannot be read ({content}); correct --web.config.file or the file's permissions")
     values = read_yaml(content, str(path))
@@ -67,16 +91,23 @@ def _parsed(path: Path, content: Content) -> WebConfig:
     return config
 
 
-def _named(path: Path, content: Content) -> tuple[Path, ...]:
-    """The files that the web config file names, beside it unless they say otherwise; none if it is bad."""
+def _tls(config: WebConfig, contents: Sequence[Content]) -> Tls | None:
+    tls = config.tls_server_config
+    if not tls.is_enabled:
+        return None
+    return Tls(tls, TlsMaterial.of(tls, dict(zip(_file_settings(config), contents, strict=True))))
+
+
+def _named_files(path: Path, content: Content) -> tuple[Path, ...]:
+    """Return the files that the web config file names, relative to its folder; none if it is invalid."""
     try:
-        config = _parsed(path, content)
+        config = _parse(path, content)
     except ConfigError:
         return ()
-    return tuple(path.parent / getattr(config.tls_server_config, key) for key in _keys(config))
+    return tuple(path.parent / getattr(config.tls_server_config, key) for key in _file_settings(config))
 
 
-def _keys(config: WebConfig) -> list[str]:
+def _file_settings(config: WebConfig) -> list[str]:
     return [key for key in _FILES if getattr(config.tls_server_config, key) is not None]
 
 
@@ -86,40 +117,5 @@ def _content(path: Path) -> Content:
             return file.read(BYTES_MAX + 1)
     except OSError as error:
         return error.strerror or type(error).__name__
-    except ValueError:  # a path with a NUL in it
+    except ValueError:  # the path contains a NUL
         return "no valid path"
-
-
-class WebConfigFile:
-    """The file, looked at again and again."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._named: tuple[Path, ...] = ()
-        self._content: Content = ""
-        self._judged: list[Content] | None = None
-        self._seen: list[Content] | None = None
-
-    def load(self) -> Loaded:
-        """What it says now; raises ConfigError."""
-        return self._judge(self._look())
-
-    def changed(self) -> Loaded | None:
-        """What it says since it changed, None if it did not, or only just; ConfigError once per bad change."""
-        found = self._look()
-        settled, self._seen = found == self._seen, found
-        return self._judge(found) if settled and found != self._judged else None
-
-    def forget(self) -> None:
-        """Have what was found last be found again, since it could not be followed."""
-        self._judged = None
-
-    def _look(self) -> list[Content]:
-        content = _content(self.path)
-        if content != self._content:
-            self._content, self._named = content, _named(self.path, content)
-        return [content, *map(_content, self._named)]
-
-    def _judge(self, found: list[Content]) -> Loaded:
-        self._judged = found
-        return _loaded(self.path, found[0], found[1:])

@@ -1,8 +1,7 @@
-"""What a setting of the web config file may be, where the rules of config.yaml don't fit.
+"""Rules for values of the web config file that config.yaml doesn't have: Go durations, PEM text, hashes, headers.
 
-Owns the values that are written differently there: durations as Go writes them, PEM text, hashes, headers; and that
-nothing after a colon, or an empty text, is as good as no key. The surprising fact: a value that may be a secret is
-never shown, not even when it is of the wrong kind, since a key with a slip in its indentation is one.
+As with exporter-toolkit, an empty value counts as absent. A value that may be a secret is never shown, not even if it
+is of the wrong kind: a key with wrong indentation is still a key.
 """
 
 import re
@@ -25,28 +24,28 @@ _DURATION = re.compile(f"(?:{_PART.pattern})+|0")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _HASH = re.compile(r"(\$2[aby]\$)(0[4-9]|[12][0-9]|3[01])(\$[./A-Za-z0-9]{22})[./A-Za-z0-9]{31}")
-_CHEAPEST = "04"
+_LOWEST_COST = "04"
 
 
 def optional(rule: Rule, default: object = None) -> Rule:
-    """As the rule, but nothing or an empty text is the default."""
+    """Return the rule with a default for an absent or empty value."""
     return Rule(rule.expected, lambda value: default if value is None or value == "" else rule.accept(value))
 
 
-def pem(what: str) -> Rule:
-    """Text in PEM form, kept as a Secret; whether it can be used is seen when it is."""
-    expected = f"{what} in PEM form, as text of several lines (key: |)"
+def pem(kind: str) -> Rule:
+    """Accept text in PEM form as a Secret; whether OpenSSL can use it is checked later."""
+    expected = f"{kind} in PEM form, as text of several lines (key: |)"
 
     def accept(value: Any) -> Secret:
         if not isinstance(value, str) or "-----BEGIN " not in value:
-            raise ValueError(f"expected {expected}; what it holds is not shown")
+            raise ValueError(f"expected {expected}; the value is not shown")
         return Secret(value)
 
     return Rule(expected, accept)
 
 
 def duration() -> Rule:
-    """A time as Go writes it, in seconds."""
+    """Accept a duration as Go writes it, and return seconds."""
     expected = "a duration, such as 1s, 500ms or 1m30s; 0 switches the limit off"
 
     def accept(value: Any) -> float:
@@ -60,7 +59,7 @@ def duration() -> Rule:
 
 
 def header(*allowed: str) -> Rule:
-    """A header's value: one line of visible ASCII, or one of those that make sense."""
+    """Accept a header's value: one line of printable ASCII, or one of the allowed values."""
     expected = " or ".join(allowed) if allowed else "one line of printable ASCII"
 
     def accept(value: Any) -> str:
@@ -73,12 +72,12 @@ def header(*allowed: str) -> Rule:
 
 
 def users() -> Rule:
-    """Names and bcrypt hashes; no hash is shown, nor what stands where one belongs."""
+    """Accept a mapping of names to bcrypt hashes; errors show no value, since a wrong one may be a password."""
     expected = "names and bcrypt hashes below it (name: hash)"
 
     def accept(value: Any) -> Users:
         if not isinstance(value, (Mapping, NoneType)):
-            raise ValueError(f"expected {expected}; what it holds is not shown")  # noqa: TRY004 - as every rule
+            raise ValueError(f"expected {expected}; the value is not shown")  # noqa: TRY004 - as every rule
         return tuple((_name(name), _hash(_name(name), text)) for name, text in (value or {}).items())
 
     return Rule(expected, accept)
@@ -88,24 +87,21 @@ def _name(name: str) -> str:
     if name.startswith("$2"):
         raise ValueError("a hash stands where a name belongs; write name: hash")
     if ":" in name:
-        raise ValueError(
-            f"the name {quoted(name)} has a colon, which ends a name in basic authentication; choose another"
-        )
+        problem = f"the name {quoted(name)} has a colon, which ends a name in basic authentication"
+        raise ValueError(f"{problem}; choose another")
     return name
 
 
 def _hash(name: str, text: Any) -> Secret:
     found = _HASH.fullmatch(text) if isinstance(text, str) else None
-    if found is None or not _is_usable(found[1] + _CHEAPEST + found[3]):
-        raise ValueError(
-            f"what stands for {quoted(name)} is no bcrypt hash, and not shown; "
-            'make one with: htpasswd -nBC 10 "" | tr -d ":\\n"'
-        )
+    if found is None or not _is_usable(found[1] + _LOWEST_COST + found[3]):
+        cure = 'make one with: htpasswd -nBC 10 "" | tr -d ":\\n"'
+        raise ValueError(f"the value for {quoted(name)} is not a bcrypt hash, and is not shown; {cure}")
     return Secret(found[0])
 
 
 def _is_usable(salt: str) -> bool:
-    """Whether the library takes the salt; tried at the least cost, a millisecond."""
+    # The library refuses some salts that the pattern accepts. At the lowest cost a try takes a millisecond.
     try:
         bcrypt.hashpw(b"", salt.encode())
     except ValueError:

@@ -1,8 +1,7 @@
-"""What people and programs read of the ledger over HTTP: pages, and the same as JSON under /api/v1.
+"""Pages about the ledger's sessions for people, and the same as JSON under /api/v1 for programs.
 
-Owns the routes, what they take, and how a value is shown; every value is foreign, and shown as harmlessly as if it were
-hostile. Reads snapshots of its own in two threads of its own, and needs nothing of the main loop but immutable
-settings. Read `routes` first, then `view`.
+All of it is read only, from snapshots of the ledger, on threads of its own. Every value from outside is shown as if it
+were hostile. Start with `routes`.
 """
 
 from exporter.web.pages.routes import Pages

@@ -1,7 +1,6 @@
-"""What programs are told under /api/v1.
+"""The JSON of /api/v1: documents whose fields are the contract, made from the ledger's view models.
 
-Owns the shape of the JSON: records whose fields are the contract. Money is text, times are RFC 3339 in UTC. The
-surprising fact: an amount is never a JSON number, since most readers would make it a float.
+Amounts are text, never JSON numbers, because most readers would turn those into floats. Times are RFC 3339 in UTC.
 """
 
 from decimal import Decimal
@@ -9,11 +8,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from exporter.core.model import SessionRef
 from exporter.core.money import amount_text
 from exporter.ledger.views.models import Failure, SessionHistory, SessionList, SessionListRow
-from exporter.web.pages.untrusted import Mask, told
-from exporter.web.pages.view import instant, session_link
+from exporter.web.pages.links import session_link
+from exporter.web.pages.untrusted import Mask, instant, json_text
 
 Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$", description="An exact decimal.")]
 Instant = Annotated[str, Meta(description="RFC 3339, UTC.")]
@@ -29,7 +27,7 @@ class SessionSummaryDocument(Struct, frozen=True):
     record_type: str
     event_id: str
     page: str
-    """The path of its page; below /api/v1 it is the path of the whole story."""
+    """The path of its page; after /api/v1 it is the path of its JSON."""
     date_time: str | None
     state: str
     followed_at: Instant | None
@@ -43,7 +41,7 @@ class SessionSummaryDocument(Struct, frozen=True):
 class SessionListDocument(Struct, frozen=True):
     sessions: list[SessionSummaryDocument]
     currency: str | None
-    """That of a list by cost."""
+    """The currency of a list by cost."""
     next: str | None
     """The `after` of the next page."""
     truncated: bool
@@ -119,85 +117,82 @@ class ProblemDocument(Struct, frozen=True):
 
 class AcceptedDocument(Struct, frozen=True):
     sessions: int
-    """How many distinct sessions the list names."""
+    """The number of distinct sessions in the list."""
 
 
-def sessions(listing: SessionList, mask: Mask) -> SessionListDocument:
-    return SessionListDocument(
-        [_summary(row, mask) for row in listing.rows], listing.currency, listing.next, listing.truncated
-    )
+def session_list(listing: SessionList, mask: Mask) -> SessionListDocument:
+    rows = [_summary(row, mask) for row in listing.rows]
+    return SessionListDocument(rows, listing.currency, listing.next, listing.truncated)
 
 
-def session(story: SessionHistory, mask: Mask) -> SessionDocument:
+def session(history: SessionHistory, mask: Mask) -> SessionDocument:
     return SessionDocument(
-        _summary(story.row, mask),
-        story.source,
-        story.configured,
-        instant(story.due_at),
-        instant(story.first_tree_at),
-        instant(story.closed_at),
-        instant(story.latest_at),
-        list(story.crossed),
-        [PollDocument(instant(poll.at), poll.outcome, poll.reason) for poll in story.polls],
-        [
+        summary=_summary(history.row, mask),
+        source=history.source,
+        configured=history.configured,
+        due_at=instant(history.due_at),
+        first_tree_at=instant(history.first_tree_at),
+        settled_at=instant(history.closed_at),
+        latest_event_at=instant(history.latest_at),
+        crossed_thresholds=list(history.crossed),
+        polls=[PollDocument(instant(poll.at), poll.outcome, poll.reason) for poll in history.polls],
+        amendments=[
             AmendmentDocument(
-                instant(amendment.at),
-                told(amendment.record_type, mask),
-                told(amendment.event_id, mask),
-                _amount(amendment.before),
-                _amount(amendment.after),
-                told(amendment.currency),
+                at=instant(amendment.at),
+                record_type=json_text(amendment.record_type, mask),
+                event_id=json_text(amendment.event_id, mask),
+                before=_amount(amendment.before),
+                after=_amount(amendment.after),
+                currency=json_text(amendment.currency),
             )
-            for amendment in story.amendments
+            for amendment in history.amendments
         ],
-        [
+        events=[
             EventDocument(
-                told(node.id, mask),
-                node.parent,
-                told(node.record_type, mask),
-                _amount(node.cost),
-                _amount(node.cumulative),
-                told(node.currency),
+                id=json_text(node.id, mask),
+                parent=node.parent,
+                record_type=json_text(node.record_type, mask),
+                event_cost=_amount(node.cost),
+                cumulative_cost=_amount(node.cumulative),
+                currency=json_text(node.currency),
             )
-            for node in story.nodes
+            for node in history.nodes
         ],
     )
 
 
-def failures(found: tuple[Failure, ...], following: int | None, mask: Mask) -> FailureListDocument:
-    return FailureListDocument(
-        [
-            FailedPollDocument(
-                failure.number,
-                instant(failure.at),
-                *_name(failure.ref, mask),
-                failure.outcome,
-                failure.reason,
-                told(failure.detail, mask),
-            )
-            for failure in found
-        ],
-        following,
-    )
+def failure_list(failures: tuple[Failure, ...], next_before: int | None, mask: Mask) -> FailureListDocument:
+    documents = [
+        FailedPollDocument(
+            number=failure.number,
+            at=instant(failure.at),
+            account=json_text(failure.ref.account),
+            record_type=json_text(failure.ref.record_type, mask),
+            event_id=json_text(failure.ref.event_id, mask),
+            outcome=failure.outcome,
+            reason=failure.reason,
+            detail=json_text(failure.detail, mask),
+        )
+        for failure in failures
+    ]
+    return FailureListDocument(documents, next_before)
 
 
 def _summary(row: SessionListRow, mask: Mask) -> SessionSummaryDocument:
     return SessionSummaryDocument(
-        *_name(row.ref, mask),
-        session_link(row, mask),
-        None if row.ref.date_time is None else told(row.ref.date_time),
-        row.state,
-        instant(row.discovered_at),
-        instant(row.changed_at),
-        row.events,
-        row.inference_turns,
-        [CostDocument(told(currency), amount_text(amount)) for currency, amount in row.costs],
-        list(row.failing),
+        account=json_text(row.ref.account),
+        record_type=json_text(row.ref.record_type, mask),
+        event_id=json_text(row.ref.event_id, mask),
+        page=session_link(row.ref, row.number, mask),
+        date_time=None if row.ref.date_time is None else json_text(row.ref.date_time),
+        state=row.state,
+        followed_at=instant(row.discovered_at),
+        changed_at=instant(row.changed_at),
+        events=row.events,
+        inference_turns=row.inference_turns,
+        costs=[CostDocument(json_text(currency), amount_text(amount)) for currency, amount in row.costs],
+        failing_checks=list(row.failing),
     )
-
-
-def _name(ref: SessionRef, mask: Mask) -> tuple[str, str, str]:
-    return told(ref.account), told(ref.record_type, mask), told(ref.event_id, mask)
 
 
 def _amount(amount: Decimal | None) -> str | None:

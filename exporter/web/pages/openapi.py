@@ -1,8 +1,7 @@
 """The OpenAPI document of /api/v1.
 
-Owns its wording; its schemas are those of the records that are sent, its parameters the rows by which requests are
-checked, so it can't promise what isn't so. The surprising fact: which methods it names depends on the configuration,
-since lists of sessions are taken only where that is enabled.
+Its schemas are those of the documents that are sent, and its parameters are the rows that requests are checked by, so
+it can't drift. The method POST is in it only if the configuration enables lists of sessions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from exporter import __version__
-from exporter.web.pages import parameters as asked
+from exporter.web.pages import parameters
 from exporter.web.pages.api import (
     AcceptedDocument,
     ConfigurationDocument,
@@ -22,7 +21,7 @@ from exporter.web.pages.api import (
     SessionListDocument,
 )
 
-_RECORDS = (
+_DOCUMENTS = (
     SessionListDocument,
     SessionDocument,
     FailureListDocument,
@@ -30,18 +29,15 @@ _RECORDS = (
     ProblemDocument,
     AcceptedDocument,
 )
-_JSON = "application/json"
 
 
-def openapi(*, lists_of: Sequence[str]) -> dict[str, Any]:
-    """OpenAPI 3.1; `lists_of` are the accounts of which lists are taken, none where that is not enabled."""
-    _, components = msgspec.json.schema_components(_RECORDS, ref_template="#/components/schemas/{name}")
-    listed = {
-        "get": _get("SessionListDocument that are followed, a page at a time.", SessionListDocument, asked.SESSIONS)
-    }
-    if lists_of:
-        listed["post"] = _post(lists_of)
-    named = [
+def openapi(*, list_accounts: Sequence[str]) -> dict[str, Any]:
+    """Return OpenAPI 3.1; `list_accounts` may send lists of sessions, none if that is not enabled."""
+    _, components = msgspec.json.schema_components(_DOCUMENTS, ref_template="#/components/schemas/{name}")
+    sessions = {"get": _get("The followed sessions, a page at a time.", SessionListDocument, parameters.SESSIONS)}
+    if list_accounts:
+        sessions["post"] = _post(list_accounts)
+    path_parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": meaning}
         for name, meaning in (
             ("account", "The account's name."),
@@ -49,21 +45,19 @@ def openapi(*, lists_of: Sequence[str]) -> dict[str, Any]:
             ("event_id", "The id of its root event, percent-encoded; or `~` and the session's number."),
         )
     ]
+    summary = "One session: its events, checks, polls and amendments."
+    session = {"get": _get(summary, SessionDocument, parameters.SESSION, path_parameters)}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "telnyx-session-exporter",
             "version": __version__,
-            "description": "What the exporter's ledger knows of sessions. Read only, but for lists of sessions.",
+            "description": "The sessions in the exporter's ledger. Read only, except for lists of sessions.",
         },
         "paths": {
-            "/api/v1/sessions": listed,
-            "/api/v1/sessions/{account}/{record_type}/{event_id}": {
-                "get": _get(
-                    "One session: its events, checks, polls and amendments.", SessionDocument, asked.SESSION, named
-                )
-            },
-            "/api/v1/failures": {"get": _get("The last failed polls.", FailureListDocument, asked.FAILURES)},
+            "/api/v1/sessions": sessions,
+            "/api/v1/sessions/{account}/{record_type}/{event_id}": session,
+            "/api/v1/failures": {"get": _get("The last failed polls.", FailureListDocument, parameters.FAILURES)},
             "/api/v1/config": {"get": _get("The effective configuration, without keys.", ConfigurationDocument, ())},
         },
         "components": {"schemas": components},
@@ -72,39 +66,23 @@ def openapi(*, lists_of: Sequence[str]) -> dict[str, Any]:
 
 def _get(
     summary: str,
-    record: type[Struct],
-    parameters: Iterable[asked.Parameter],
-    named: Iterable[Mapping[str, Any]] = (),
+    document: type[Struct],
+    query: Iterable[parameters.Parameter],
+    path_parameters: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    named = list(named)
-    told_apart = {"404": _problem("There is no such session.")} if named else {}
+    query_parameters = [
+        {"name": p.name, "in": "query", "required": False, "description": p.meaning, "schema": p.schema} for p in query
+    ]
+    problems = {
+        "400": "A parameter is wrong; the error names it and the cure.",
+        **({"404": "There is no such session."} if path_parameters else {}),
+        "503": "The ledger can't be read now, or too many clients are reading it.",
+    }
     return {
         "summary": summary,
-        "parameters": [
-            *named,
-            *(
-                {"name": p.name, "in": "query", "required": False, "description": p.meaning, "schema": p.schema}
-                for p in parameters
-            ),
-        ],
-        "responses": {
-            "200": _answer("As asked.", record),
-            "400": _problem("A parameter is wrong; says which, and the cure."),
-            **told_apart,
-            "503": _problem("The ledger can't be read now, or too many are reading it."),
-        },
+        "parameters": [*path_parameters, *query_parameters],
+        "responses": {"200": _response("The result.", document), **_problem_responses(problems)},
     }
-
-
-def _answer(description: str, record: type[Struct]) -> dict[str, Any]:
-    return {
-        "description": description,
-        "content": {_JSON: {"schema": {"$ref": f"#/components/schemas/{record.__name__}"}}},
-    }
-
-
-def _problem(description: str) -> dict[str, Any]:
-    return _answer(description, ProblemDocument)
 
 
 def _post(accounts: Sequence[str]) -> dict[str, Any]:
@@ -120,17 +98,29 @@ def _post(accounts: Sequence[str]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     problems = {
-        "400": "The list has a mistake; says which entry, and the cure.",
+        "400": "An entry of the list is wrong; the error names it and the cure.",
         "403": "The caller is not on this machine, or is a browser or behind a proxy.",
         "413": "The list is too large.",
-        "415": "It is not JSON.",
-        "503": "It can't be taken now; send it again.",
+        "415": "The body is not JSON.",
+        "503": "The list can't be stored now; send it again.",
     }
     return {
         "summary": "Follow the sessions of a list; from this machine only.",
-        "requestBody": {"required": True, "content": {_JSON: {"schema": {"type": "array", "items": entry}}}},
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "array", "items": entry}}},
+        },
         "responses": {
-            "200": _answer("All are in the ledger.", AcceptedDocument),
-            **{status: _problem(description) for status, description in problems.items()},
+            "200": _response("All sessions are in the ledger.", AcceptedDocument),
+            **_problem_responses(problems),
         },
     }
+
+
+def _response(description: str, document: type[Struct]) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{document.__name__}"}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _problem_responses(problems: Mapping[str, str]) -> dict[str, Any]:
+    return {status: _response(description, ProblemDocument) for status, description in problems.items()}

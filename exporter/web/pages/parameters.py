@@ -1,7 +1,6 @@
-"""Query parameters -> what is asked of the ledger, or one ValueError with the parameter and the cure.
+"""The query parameters of pages and JSON, and their rules; the OpenAPI document is made from the same rows.
 
-Owns the parameters of each question and their rules, for pages and JSON alike; the OpenAPI document is made of the same
-rows. The surprising fact: an empty parameter is none at all, because a form without script sends every field it has.
+An empty parameter counts as absent, because a form without script sends every field that it has.
 """
 
 import re
@@ -17,13 +16,8 @@ TEXT_MAX = 300
 LIMIT, LIMIT_MAX = 50, 200
 
 
-def is_currency(text: str) -> bool:
-    """Whether it can be asked for; what the API may have said instead can't."""
-    return re.fullmatch("[A-Z]{3}|unknown", text) is not None
-
-
 class Parameter(Struct, frozen=True):
-    """`schema` is JSON Schema for OpenAPI, `take` the rule: raises ValueError with what was expected."""
+    """`schema` is JSON Schema for OpenAPI; `accept` returns the value or raises ValueError with the cure."""
 
     name: str
     meaning: str
@@ -31,13 +25,18 @@ class Parameter(Struct, frozen=True):
     accept: Callable[[str], Any]
 
 
-def _text(name: str, meaning: str, longest: int = TEXT_MAX) -> Parameter:
+def is_currency(text: str) -> bool:
+    """Tell whether a list may be asked for in it; the API's records may have other texts as a currency."""
+    return re.fullmatch("[A-Z]{3}|unknown", text) is not None
+
+
+def _text(name: str, meaning: str) -> Parameter:
     def accept(text: str) -> str:
-        if len(text) > longest:
-            raise ValueError(f"expected at most {longest} characters; shorten it")
+        if len(text) > TEXT_MAX:
+            raise ValueError(f"expected at most {TEXT_MAX} characters; shorten it")
         return text
 
-    return Parameter(name, meaning, {"type": "string", "maxLength": longest}, accept)
+    return Parameter(name, meaning, {"type": "string", "maxLength": TEXT_MAX}, accept)
 
 
 def _choice(name: str, meaning: str, words: Sequence[str]) -> Parameter:
@@ -49,30 +48,23 @@ def _choice(name: str, meaning: str, words: Sequence[str]) -> Parameter:
     return Parameter(name, meaning, {"type": "string", "enum": ["", *words]}, accept)
 
 
-def _number(name: str, meaning: str, highest: int) -> Parameter:
-    expected = f"expected a whole number from 1 to {highest}; correct it or leave it out"
+def _pattern(name: str, meaning: str, pattern: str, expected: str) -> Parameter:
+    def accept(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError(f"expected {expected}; correct it or leave it out")
+        return text
 
+    return Parameter(name, meaning, {"type": "string", "pattern": f"^({pattern})?$"}, accept)
+
+
+def _number(name: str, meaning: str, highest: int) -> Parameter:
     def accept(text: str) -> int:
         if not re.fullmatch("[0-9]{1,19}", text) or not 1 <= int(text) <= highest:
-            raise ValueError(expected)
+            raise ValueError(f"expected a whole number from 1 to {highest}; correct it or leave it out")
         return int(text)
 
     return Parameter(name, meaning, {"type": "integer", "minimum": 1, "maximum": highest}, accept)
 
-
-_CURRENCY = Parameter(
-    "currency",
-    "The currency that a list by cost is of (ISO 4217); without it, the account's own.",
-    {"type": "string", "pattern": "^([A-Z]{3}|unknown)?$"},
-    lambda text: text if is_currency(text) else _unfit("three capital letters, such as USD"),
-)
-
-_AFTER = Parameter(
-    "after",
-    "The place where the page before ended: its `next`. A place of another order is the beginning.",
-    {"type": "string", "pattern": f"^({CURSOR_PATTERN})?$"},
-    lambda text: text if re.fullmatch(CURSOR_PATTERN, text, re.ASCII) else _unfit("the `next` of the page before"),
-)
 
 SESSIONS = (
     _text("q", "The beginning of an event id, or an account, a record type or a state."),
@@ -80,28 +72,39 @@ SESSIONS = (
     _text("record_type", "Sessions of this record type."),
     _choice("state", "Sessions in this state.", STATES),
     _choice("check", "Sessions whose last tree fails this check, or any.", (ANY_CHECK, *CHECKS)),
-    _choice("sort", "By what the list is sorted.", ("changed", "cost", "events")),
-    _choice("order", "Whether the largest or newest comes first, or last.", ("desc", "asc")),
-    _CURRENCY,
-    _AFTER,
-    _number("limit", "How many at most.", LIMIT_MAX),
+    _choice("sort", "The order of the list.", ("changed", "cost", "events")),
+    _choice("order", "The largest or newest first (`desc`), or last (`asc`).", ("desc", "asc")),
+    _pattern(
+        "currency",
+        "The currency of a list by cost (ISO 4217); by default the account's own.",
+        "[A-Z]{3}|unknown",
+        "three capital letters, such as USD",
+    ),
+    _pattern(
+        "after",
+        "The `next` of the previous page. A value from a list of another order means the first page.",
+        CURSOR_PATTERN,
+        "the `next` of the page before",
+    ),
+    _number("limit", "The most sessions on a page.", LIMIT_MAX),
 )
 
 FAILURES = (
-    _number("before", "Failed polls before that of this number: the `next` of the page before.", NUMBER_MAX),
-    _number("limit", "How many at most.", LIMIT_MAX),
+    _number("before", "Failed polls before the one with this number: the `next` of the previous page.", NUMBER_MAX),
+    _number("limit", "The most failed polls on a page.", LIMIT_MAX),
 )
 
 SESSION = (_text("event_id", "The event id, if it can't be part of a path: `.` and `..`."),)
 
 
 def read(parameters: Iterable[Parameter], given: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """The values by name; ValueError if one is unknown, twice there, or wrong."""
+    """Return the values by name; raise ValueError if a parameter is unknown, given twice, or wrong."""
     known = {parameter.name: parameter for parameter in parameters}
     values: dict[str, Any] = {}
     for name, text in given:
         if name not in known:
-            raise ValueError(f"unknown parameter {_bare(name)}; known here: {', '.join(known) or 'none'}")
+            printable = name[:50] if name.isascii() and name[:50].isprintable() else ascii(name[:50])
+            raise ValueError(f"unknown parameter {printable}; known here: {', '.join(known) or 'none'}")
         if name in values:
             raise ValueError(f"{name}: given twice; keep one")
         if text:
@@ -112,8 +115,7 @@ def read(parameters: Iterable[Parameter], given: Iterable[tuple[str, str]]) -> d
     return values
 
 
-def query(values: Mapping[str, Any], preferred: tuple[str, ...]) -> SessionQuery:
-    """The list that is asked for."""
+def session_query(values: Mapping[str, Any], preferred_currencies: tuple[str, ...]) -> SessionQuery:
     return SessionQuery(
         values.get("q", ""),
         values.get("account"),
@@ -123,15 +125,7 @@ def query(values: Mapping[str, Any], preferred: tuple[str, ...]) -> SessionQuery
         values.get("sort", "changed"),
         values.get("order", "desc"),
         values.get("currency"),
-        preferred,
+        preferred_currencies,
         values.get("after"),
         values.get("limit", LIMIT),
     )
-
-
-def _bare(name: str) -> str:
-    return name[:50] if name.isascii() and name[:50].isprintable() else ascii(name[:50])
-
-
-def _unfit(expected: str) -> Any:
-    raise ValueError(f"expected {expected}; correct it or leave it out")

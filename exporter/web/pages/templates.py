@@ -1,46 +1,66 @@
-"""The template environment: how a page is made of its template.
+"""Render the HTML templates; also the headers of every page, and the static files.
 
-Owns escaping, which is on everywhere; a name that no one passed is an error. The surprising fact: it is imported with
-the first page that somebody asks for, since an exporter that is only scraped has no use for it.
+Escaping is on everywhere, and an undefined name in a template is an error. Jinja is imported with the first page, since
+an exporter that is only scraped doesn't need it.
 """
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from exporter import __version__
-from exporter.web.pages import view
-from exporter.web.pages.style import NAVIGATION
-from exporter.web.pages.untrusted import Mask, plain, shown, unmasked
+from exporter.web.pages import links
+from exporter.web.pages.untrusted import Mask, money, plain, shown, time, unmasked
 
-_FOLDER = Path(__file__).parent.parent / "templates"
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+# A page loads one style sheet and one icon, and nothing else. Style attributes are forbidden too, so charts give their
+# sizes in attributes of SVG.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HTML = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": CONTENT_SECURITY_POLICY}
+
+NAVIGATION = (("/sessions", "Sessions"), ("/failures", "Failures"), ("/config", "Configuration"))
+
+_WEB = Path(__file__).parent.parent
+_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+
+STATIC: Mapping[str, tuple[bytes, str]] = {
+    file.name: (file.read_bytes(), _TYPES[file.suffix]) for file in sorted((_WEB / "static").iterdir())
+}
+"""Content and media type by name; read once, because the files are part of the program."""
 
 
-class Templates:
-    """Renders the templates."""
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - with the first page, not before
 
-    def __init__(self) -> None:
-        self._environment = Environment(
-            loader=FileSystemLoader(_FOLDER),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
+    environment = Environment(
+        loader=FileSystemLoader(_WEB / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters |= {"money": money, "time": time}
+    environment.globals |= {"version": __version__, "navigation": NAVIGATION}
+    return environment
+
+
+def render(template: str, mask: Mask = unmasked, **values: Any) -> bytes:
+    """Return a whole page; templates pass text from outside through `shown`, or `plain` in titles and attributes."""
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            shown=lambda text: shown(text, mask),
+            plain=lambda text: plain(text, mask),
+            link=lambda row: links.session_link(row.ref, row.number, mask),
+            **values,
         )
-        self._environment.filters |= {"money": view.money, "time": view.time}
-        self._environment.globals |= {"version": __version__, "navigation": NAVIGATION}
-
-    def page(self, template: str, mask: Mask = unmasked, **values: Any) -> bytes:
-        """A whole page; what comes from outside goes through `shown`, or `plain` in titles and attributes."""
-        return (
-            self._environment.get_template(template)
-            .render(
-                shown=lambda text: shown(text, mask),
-                plain=lambda text: plain(text, mask),
-                link=lambda row: view.session_link(row, mask),
-                **values,
-            )
-            .encode("utf-8", "replace")
-        )
+    )
+    return text.encode("utf-8", "replace")

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import uvicorn
 from starlette.responses import PlainTextResponse
 
-from exporter.web.guard import Door
-from exporter.web.tls_server import ReloadableServer
+from exporter.web.guard import Listener
+from exporter.web.uvicorn_server import ReloadableServer
 
 CLIENTS, REQUESTS, PATIENCE_SECONDS = 4, 250, 10
 READ = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -28,7 +28,7 @@ def test_no_connection_is_lost() -> None:
 
     async def play() -> int:
         config = uvicorn.Config(PlainTextResponse("here"), lifespan="off", log_config=None, ws="none", http="h11")
-        server = ReloadableServer(config, Door(None, print))
+        server = ReloadableServer(config, Listener(None, print))
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(CLIENTS) as pool, socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
@@ -38,7 +38,7 @@ def test_no_connection_is_lost() -> None:
             while not asking.done():
                 await asyncio.sleep(0)
                 if server.started:
-                    await server.switch(Door(None, print))
+                    await server.switch(Listener(None, print))
                     switches += 1
             server.should_exit = True
             await serving

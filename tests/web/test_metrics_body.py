@@ -6,7 +6,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.gzipped import PIECE_BYTES, TURN_BYTES, Gzipped
+from exporter.web.metrics_body import PIECE_BYTES, YIELD_BYTES, IncrementalGzip
 
 WRAPPED = zlib.MAX_WBITS | 16
 kilobytes = st.integers(0, 40).map(lambda number: bytes([number]) * 1000 * number)
@@ -24,20 +24,20 @@ def unpacked(packed: bytes) -> bytes:
 @given(pages, st.binary(max_size=100))
 def test_pages_come_back(drawn: list[tuple[bytes, ...]], rest: bytes) -> None:
     """Whatever pages came before, each is read as its parts in their order, behind each other, and its end."""
-    gzipped = Gzipped()
+    gzipped = IncrementalGzip()
     for parts in drawn:
-        start = asyncio.run(gzipped.start(parts))
+        start = asyncio.run(gzipped.compress(parts))
         for end in (rest, b"", b"another"):
-            assert unpacked(start.ended(end)) == b"".join(parts) + end
+            assert unpacked(start.finish(end)) == b"".join(parts) + end
 
 
 def test_pieces_are_independent() -> None:
     """What changes in one piece changes no compressed byte of the pieces before and behind it."""
-    gzipped = Gzipped()
+    gzipped = IncrementalGzip()
     parts = [bytes([number]) * PIECE_BYTES for number in range(9)]
-    before = asyncio.run(gzipped.start(tuple(parts)))
+    before = asyncio.run(gzipped.compress(tuple(parts)))
     parts[4] = bytes(reversed(range(256))) * (PIECE_BYTES // 256)
-    after = asyncio.run(gzipped.start(tuple(parts)))
+    after = asyncio.run(gzipped.compress(tuple(parts)))
     same = len(before.packed) // 9 * 4
     assert before.packed[:same] == after.packed[:same]
     assert before.packed[-same:] == after.packed[-same:]
@@ -48,8 +48,8 @@ def test_large_pages_take_turns() -> None:
     """While a large page is compressed, the loop does other things as well."""
 
     async def turns() -> int:
-        count, page = 0, tuple(bytes(PIECE_BYTES) + bytes([number]) for number in range(4 * TURN_BYTES // PIECE_BYTES))
-        compressing = asyncio.create_task(Gzipped().start(page))
+        count, page = 0, tuple(bytes(PIECE_BYTES) + bytes([number]) for number in range(4 * YIELD_BYTES // PIECE_BYTES))
+        compressing = asyncio.create_task(IncrementalGzip().compress(page))
         while not compressing.done():
             count += 1
             await asyncio.sleep(0)
