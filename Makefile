@@ -18,7 +18,7 @@ help:  ## what can be made
 demo: .venv/.runtime  ## the simulator and the exporter in one go
 	@$(BIN)/python -m exporter demo $(ARGS)
 
-test: .venv/.dev  ## everything that CI runs, some minutes; ARGS="-k ledger" for a part of the tests
+test: .venv/.dev  ## all checks and tests, some minutes (CI runs check-image too); ARGS="-k ledger" for a part of the tests
 	@$(MAKE) --no-print-directory --jobs 2 lint types tests
 
 quick: .venv/.dev  ## the tests that need no other program, within a minute; what has changed since main comes first
@@ -55,7 +55,7 @@ tools/render/dist: $(wildcard tools/render/src/* tools/render/*.js*) tools/rende
 	cd tools/render && npm ci --silent && npm run --silent build
 	@touch $@
 
-check-image:  ## build the image and run it: healthy, read-only, with TLS; needs docker, or ENGINE=podman
+check-image:  ## build the image of the last commit and run it; needs Docker, ENGINE=podman, or root on Debian
 	@tools/check-image.sh
 
 bench: .venv/.dev  ## all benchmarks, into docs/performance.md; an hour, on an idle machine; ARGS=--quick for a look

@@ -11,6 +11,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from exporter.core.clock import Clock
@@ -21,8 +22,8 @@ from exporter.ledger.queue.sessions import START, QueuePosition
 from exporter.ledger.worker import LedgerWorker
 from exporter.log import fields
 from exporter.metrics import Metrics
-from exporter.polling.account_slots import AccountSlots
 from exporter.polling.commit_queue import CommitQueue, session_fields
+from exporter.polling.fetcher import SessionFetcher
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,20 @@ ACCEPTED_SECONDS = 600.0
 """A 403 counts against its session only if the account had a good answer within this time; else against its key."""
 YIELD_SECONDS, YIELD_SECONDS_MAX = 0.005, 0.02
 """How often a poll that lets webhooks go first checks whether one still waits, and how long it does so at most."""
+
+
+class AccountSlots(Struct):
+    """The running polls of one account, bounded so that a slow account takes no slot from another."""
+
+    fetcher: SessionFetcher
+    slots: int
+    running: set[asyncio.Task[None]]
+    more_due: bool = False
+    """The last claim filled all free slots, so more sessions are probably due."""
+    accepted_at: float = -math.inf
+    """Monotonic time of the last poll that the API answered with a tree or with 404."""
+    paused: bool = False
+    """True once the exporter has logged that the API forbids every session of this account."""
 
 
 class Poller:

@@ -62,7 +62,10 @@ class Reloader:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """`running` returns the effective configuration; `apply` applies one, or raises and leaves all as it was."""
+        """Reload from `origin`.
+
+        `running` returns the effective configuration; `apply` applies one, or raises and leaves all as it was.
+        """
         self._origin = origin
         self._running = running
         self._apply = apply

@@ -3,10 +3,10 @@
 With a ledger of its own (SQLite) the process holds every lease. On PostgreSQL one replica at a time exposes the ledger,
 prunes, backfills, and polls an account's detail records and balance; each gets its part of an account's request rate.
 
-Example of a handover: A exposes and is stopped by its machine at 12:00:00. Its lease, of 20 s, is over at 12:00:20 at
-the latest, and from then on A answers scrapes with 503, whatever it believes, because `exposes` checks the clock. B
-gets the lease at 12:00:20 and starts to expose at 12:01:20, after `exposition_handover_seconds` (60), so that every
-scraper has seen A's series end before it sees B's.
+Example of a handover: replica A exposes the ledger, and its machine stalls at 12:00:00. A's lease of 20 s ends at
+12:00:20 at the latest. From then on A's page has no ledger families, even if A wakes up with an old page, because
+`exposes` checks the clock at every scrape. B gets the lease at 12:00:20 and exposes from 12:01:20 on, after
+`exposition_handover_seconds` (60): every scraper has seen A's series end before it sees B's, so none counts twice.
 """
 
 import logging

@@ -47,7 +47,7 @@ class Discovery:
         clock: Clock,
         holds: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`holds` returns whether this process has the lease of that name."""
+        """Poll what this process has the lease for: `holds` returns whether it has the lease of that name."""
         self._ledger = ledger
         self._holds = holds
         self._commit_queue = commit_queue

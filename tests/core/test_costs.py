@@ -1,4 +1,4 @@
-"""The accounting rule: whatever is seen in whatever order, the booked net is the last price seen."""
+"""The accounting rule for one event: whatever polls see, the booked net cost is the last price seen."""
 
 from collections import defaultdict
 from decimal import Decimal
@@ -11,20 +11,20 @@ from exporter.core.costs import BookedEvent, Booking, LedgerEntry, book, net_amo
 from exporter.core.model import EventAttributes, Labels
 
 LABELS: Labels = (("account", "a"), ("record_type", "inference"), ("product", "inference"), ("model", "m"))
-FACTS = EventAttributes(LABELS)
+ATTRIBUTES = EventAttributes(LABELS)
 USD, EUR = "USD", "EUR"
 
 prices = st.none() | st.decimals(min_value=-10, max_value=10**9, places=6)
-notices = st.lists(st.tuples(prices, st.sampled_from([USD, EUR])), min_size=1, max_size=12)
+states = st.lists(st.tuples(prices, st.sampled_from([USD, EUR])), min_size=1, max_size=12)
 
 
 def run(seen: list[tuple[Decimal | None, str]]) -> tuple[list[Booking], dict[str, Decimal]]:
-    """All bookings of one event seen so, and the sum per family and further label."""
+    """Book one event seen with these prices; return the bookings and the sums by family and further label."""
     bookings: list[Booking] = []
     sums: dict[str, Decimal] = defaultdict(Decimal)
     before: BookedEvent | None = None
     for cost, currency in seen:
-        booking = book(before, cost, currency, FACTS)
+        booking = book(before, cost, currency, ATTRIBUTES)
         for entry in booking.entries:
             sums["/".join([entry.family, *(value for _, value in entry.further)])] += entry.amount
         bookings.append(booking)
@@ -32,9 +32,9 @@ def run(seen: list[tuple[Decimal | None, str]]) -> tuple[list[Booking], dict[str
     return bookings, sums
 
 
-@given(notices)
+@given(states)
 def test_net_is_the_last_price_seen(seen: list[tuple[Decimal | None, str]]) -> None:
-    """Costs minus credits are the last price in its currency and nothing in any other, whatever came before."""
+    """Costs minus credits are the last price in its currency, and 0 in any other."""
     _, sums = run(seen)
     priced = [(cost, currency) for cost, currency in seen if cost is not None]
     wanted = {USD: Decimal(0), EUR: Decimal(0)} | ({priced[-1][1]: priced[-1][0]} if priced else {})
@@ -43,26 +43,26 @@ def test_net_is_the_last_price_seen(seen: list[tuple[Decimal | None, str]]) -> N
             assert sums[f"{prefix}_cost_total/{currency}"] - sums[f"{prefix}_cost_credits_total/{currency}"] == amount
 
 
-@given(notices)
+@given(states)
 def test_no_counter_is_ever_decreased(seen: list[tuple[Decimal | None, str]]) -> None:
-    """Every entry but that of the gauge is zero or more."""
+    """Every entry is zero or more, but those of the gauge."""
     bookings, _ = run(seen)
     entries = [entry for booking in bookings for entry in booking.entries]
     assert all(entry.amount >= 0 for entry in entries if entry.family != "telnyx_events_awaiting_price")
 
 
-@given(notices)
+@given(states)
 def test_seeing_the_same_again_books_nothing(seen: list[tuple[Decimal | None, str]]) -> None:
-    """A second look at the last sighting yields neither entries nor a change."""
+    """Booking the last state of an event again yields neither entries nor a change."""
     last = run(seen)[0][-1].after
-    again = book(last, *seen[-1], FACTS)
+    again = book(last, *seen[-1], ATTRIBUTES)
     assert again.entries == ()
     assert again.after == last
 
 
-@given(notices)
+@given(states)
 def test_an_event_is_counted_once_and_awaits_its_price_until_it_has_one(seen: list[tuple[Decimal | None, str]]) -> None:
-    """One event, one turn; awaiting is 1 only while no price was ever seen."""
+    """One event and one turn are counted; awaiting is 1 only until a price is seen."""
     _, sums = run(seen)
     assert sums["telnyx_events_total"] == sums["telnyx_inference_turns_total"] == 1
     assert sums["telnyx_events_awaiting_price"] == int(all(cost is None for cost, _ in seen))
@@ -75,7 +75,7 @@ def test_an_amendment_down_is_a_credit() -> None:
     assert sums["telnyx_cost_credits_total/USD"] == Decimal("0.20")
 
 
-def test_a_changed_currency_is_said() -> None:
+def test_a_changed_currency_fails_a_check() -> None:
     """The old amount is credited in full, the new one booked in full, and the check currency fails."""
     bookings, sums = run([(Decimal(1), USD), (Decimal(2), EUR)])
     assert [check for check, _ in bookings[1].failed] == ["currency"]
@@ -95,15 +95,15 @@ def test_a_price_of_zero_is_a_price() -> None:
 
 def test_a_late_price_is_counted_after_its_session_settled() -> None:
     """An event that settled unpriced and then gets a price counts as priced late, once."""
-    unpriced = book(None, None, USD, FACTS).after
+    unpriced = book(None, None, USD, ATTRIBUTES).after
     settled = BookedEvent(unpriced.labels, settled_unpriced=True)
-    booking = book(settled, Decimal(1), USD, FACTS)
+    booking = book(settled, Decimal(1), USD, ATTRIBUTES)
     assert "telnyx_events_priced_late_total" in [entry.family for entry in booking.entries]
     assert booking.after.settled_unpriced is False
 
 
 def test_costs_stay_under_the_labels_of_the_first_price() -> None:
-    """An event is counted under the labels first seen and priced under those of its first price, for ever."""
+    """An event is counted under its first labels, and priced under those it had with its first price."""
     first = book(None, None, USD, EventAttributes((("account", "a"), ("record_type", "x"), ("team", "none")))).after
     priced = book(first, Decimal(1), USD, EventAttributes((("account", "a"), ("record_type", "x"), ("team", "blue"))))
     later = book(

@@ -159,6 +159,7 @@ def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_an_installed_exporter_runs(programs: Path, tmp_path: Path, free_port: int) -> None:
     """From an empty folder: ready, scraped, ended by SIGTERM with exit code 0; its code is not the checkout's."""
     empty = tmp_path / "elsewhere"
@@ -180,6 +181,7 @@ def test_an_installed_exporter_runs(programs: Path, tmp_path: Path, free_port: i
     assert [file.name for file in (tmp_path / "empty").glob("*.sqlite")] == ["telnyx-sessions.sqlite"]
 
 
+@pytest.mark.slow
 def test_the_extra_demo(distributions: Distributions, tmp_path: Path) -> None:
     """The simulator comes with it, at the exporter's version; the demo starts and ends."""
     programs = runtime_environment(tmp_path / "venv")
@@ -192,6 +194,7 @@ def test_the_extra_demo(distributions: Distributions, tmp_path: Path) -> None:
     assert "metrics " in call([programs / "telnyx-session-exporter", "demo", *flags], empty)
 
 
+@pytest.mark.slow
 def test_the_simulator_of_compose(distributions: Distributions, tmp_path: Path, free_port: int) -> None:
     """The image lacks the simulator, so compose.yaml mounts it where the image's Python finds it."""
     simulator = services(demo=True)["simulator"]

@@ -1,7 +1,7 @@
-"""The joint law: from the API's bytes to the totals, whatever happens in between, the bookkeeper agrees to the cent.
+"""From the API's bytes to the totals: in every scenario the ledger agrees with the naive one, to the last digit.
 
-Answers are cut, stitched, late, handed over twice, in batches of any order, or fail; trees overlap, grow, are amended
-and lose events; the ledger is closed and opened. `tests/support/naive.py` is the truth.
+Answers are cut, stitched, late, committed twice, in batches of any order, or fail; trees overlap, grow, are amended and
+lose events; the ledger is closed and opened. `tests/support/naive.py` says what must come out.
 """
 
 import tempfile
@@ -32,13 +32,13 @@ from tests.support.naive import (
     SETTLE_AFTER,
     TWINNABLE,
     Answer,
-    Bookkeeper,
-    Real,
+    NaiveLedger,
+    RealEvent,
     Ref,
     Row,
     Telnyx,
-    look,
     outermost,
+    seen_at_depth,
 )
 from tests.support.postgres import Postgres
 from tests.support.trees import RECORD_TYPES
@@ -66,13 +66,13 @@ POLICY = PollPolicy(
 Item = TypeVar("Item")
 
 
-def picked(items: Sequence[Item], place: int) -> Item:
-    """An item of a list, counted round."""
-    return items[place % len(items)]
+def pick(items: Sequence[Item], index: int) -> Item:
+    """Return an item of a list; the index wraps around."""
+    return items[index % len(items)]
 
 
-def stitched(telnyx: Telnyx, ref: SessionRef, depth: int) -> Session:
-    """The session as the exporter reads it from the API's answers."""
+def read_session(telnyx: Telnyx, ref: SessionRef, depth: int) -> Session:
+    """Return the session as the exporter reads it from the API's answers."""
     root = (ref.account, ref.record_type, ref.event_id)
     stitching = READER.session(ref, telnyx.answer(root, depth), depth)
     try:
@@ -85,8 +85,8 @@ def stitched(telnyx: Telnyx, ref: SessionRef, depth: int) -> Session:
         return session
 
 
-def rising(totals: tuple[Total, ...]) -> dict[tuple[Row, int], Decimal]:
-    """Every counter, and every bucket of every histogram."""
+def counters(totals: tuple[Total, ...]) -> dict[tuple[Row, int], Decimal]:
+    """Return every counter, and every bucket of every histogram."""
     found: dict[tuple[Row, int], Decimal] = {}
     for total in totals:
         if BY_NAME[total.family].kind != "gauge":
@@ -104,11 +104,11 @@ NETS = {
     "telnyx_inference_cost_credits_total": ("inference net", -1),
 }
 NOT_MODELLED = ("telnyx_discover", "telnyx_reconciliation_failures_total", "telnyx_unreconciled_sessions")
-"""How sources fare, and sums that the API states wrongly (tests/core/test_tree.py); by prefix."""
+"""Prefixes of families that the naive ledger lacks: sources, and wrong sums of the API (tests/core/test_tree.py)."""
 
 
-def shown(totals: tuple[Total, ...]) -> dict[Row, Decimal]:
-    """What the bookkeeper's `values` are compared with."""
+def comparable(totals: tuple[Total, ...]) -> dict[Row, Decimal]:
+    """Return what is compared with `NaiveLedger.values`."""
     found: dict[Row, Decimal] = defaultdict(Decimal)
     for total in totals:
         if not total.counts and not total.family.startswith(NOT_MODELLED):
@@ -128,8 +128,8 @@ def histograms(totals: tuple[Total, ...]) -> dict[Row, tuple[list[int], Decimal]
     }
 
 
-def counted(totals: tuple[Total, ...], family: str) -> Counter[tuple[str, str]]:
-    """Sessions by account and record type of their root."""
+def sessions_by_root(totals: tuple[Total, ...], family: str) -> Counter[tuple[str, str]]:
+    """Return the number of sessions by account and record type of their root."""
     found: Counter[tuple[str, str]] = Counter()
     for total in totals:
         if total.family == family:
@@ -138,7 +138,7 @@ def counted(totals: tuple[Total, ...], family: str) -> Counter[tuple[str, str]]:
     return found
 
 
-class FilePlace:
+class FileLocation:
     """A ledger's file in a folder of its own."""
 
     def __init__(self) -> None:
@@ -146,13 +146,13 @@ class FilePlace:
         self.url = f"sqlite:///{Path(self._folder.name) / 'ledger.sqlite'}"
 
     def free_claims(self) -> None:
-        """Opening the file does."""
+        """Do nothing: opening the file releases them."""
 
     def remove(self) -> None:
         self._folder.cleanup()
 
 
-class ServerPlace:
+class ServerLocation:
     """A database of its own."""
 
     def __init__(self, postgres: Postgres) -> None:
@@ -161,63 +161,63 @@ class ServerPlace:
         self.url = postgres.url(self._name)
 
     def free_claims(self) -> None:
-        """As if leases had run out, and somebody else had claimed all and put it back."""
+        """Release all claims, as if their leases had run out."""
         self._postgres.execute("UPDATE sessions SET claim = 0", self._name)
 
     def remove(self) -> None:
         self._postgres.drop_database(self._name)
 
 
-Places = Callable[[], FilePlace | ServerPlace]
+Locations = Callable[[], FileLocation | ServerLocation]
 
 
 FEWER = settings(max_examples=settings().max_examples // 12)
-"""A step on a server takes ten times as long as one in a file."""
+"""Fewer examples: a step on a server takes ten times as long as one in a file."""
 
 
-class Play:
-    """Telnyx, a ledger that is polled from it, and the bookkeeper who saw the same answers.
+class Scenario:
+    """Telnyx, ledgers that book its answers, and the naive ledger that gets the same answers.
 
-    Each act takes two numbers, which choose from whatever there is at the time.
+    Each step takes two numbers, which choose from what exists at the time.
     """
 
-    def __init__(self, places: Places, writers: int = 1) -> None:
-        self.place = places()
+    def __init__(self, locations: Locations, writers: int = 1) -> None:
+        self.location = locations()
         self.ledgers = [self.opened() for _ in range(writers)]
         self.turn = 0
         self.telnyx = Telnyx(ACCOUNTS)
-        self.truth = Bookkeeper(SETTINGS.bounds)
+        self.naive = NaiveLedger(SETTINGS.bounds)
         self.now = START
-        self.under_way: list[tuple[Poll, Answer]] = []
+        self.open_polls: list[tuple[Poll, Answer]] = []
         self.done: list[tuple[Poll, Answer]] = []
         self.before: dict[tuple[Row, int], Decimal] = {}
 
     def opened(self) -> Ledger:
-        return open_ledger(self.place.url, POLICY, SETTINGS)
+        return open_ledger(self.location.url, POLICY, SETTINGS)
 
     @property
     def ledger(self) -> Ledger:
-        """Of several that write into the same tables each has its turn."""
+        """Return one of the ledgers that write into the same tables, in turn."""
         self.turn += 1
         return self.ledgers[self.turn % len(self.ledgers)]
 
     def close(self) -> None:
         for ledger in self.ledgers:
             ledger.close()
-        self.place.remove()
+        self.location.remove()
 
     # Telnyx
 
     def an_event_appears(self, which: int, how: int) -> None:
-        """A new one, or one that stands elsewhere already; below some parents twice."""
-        above = picked([event for event in self.telnyx.all() if event.kind in CHILDREN], which)
-        name = picked(CHILDREN[above.kind], how)
-        shown = picked(("once", "twice", "twins"), how // 5) if name in TWINNABLE else "once"
-        self.telnyx.add(Real(above.account, name, str(1 + how % 2)), above, shown)
+        """A new event, or one that is in another tree already; below some parents twice."""
+        above = pick([event for event in self.telnyx.all() if event.kind in CHILDREN], which)
+        name = pick(CHILDREN[above.kind], how)
+        comparable = pick(("once", "twice", "twins"), how // 5) if name in TWINNABLE else "once"
+        self.telnyx.add(RealEvent(above.account, name, str(1 + how % 2)), above, comparable)
 
     def a_price_changes(self, which: int, how: int) -> None:
         """Also its currency, now and then."""
-        real = picked(self.telnyx.all(), which)
+        real = pick(self.telnyx.all(), which)
         if real.price is None and how % 7 == 0:
             real.price = Decimal(0)  # the only price that comes more than once, and never comes back
         else:
@@ -225,53 +225,53 @@ class Play:
         real.currency = "EUR" if how % 3 == 0 else "USD"
 
     def usage_grows(self, which: int, how: int) -> None:
-        real = picked(self.telnyx.all(), which)
-        name = picked(("input_tokens", "output_tokens", "billed_sec"), how)
+        real = pick(self.telnyx.all(), which)
+        name = pick(("input_tokens", "output_tokens", "billed_sec"), how)
         real.record[name] = real.record.get(name, 0) + how
 
     def a_record_changes(self, which: int, how: int) -> None:
-        name = picked(("team", "campaign", "direction", "model"), how)
-        picked(self.telnyx.all(), which).record[name] = picked("xyz", how)
+        name = pick(("team", "campaign", "direction", "model"), how)
+        pick(self.telnyx.all(), which).record[name] = pick("xyz", how)
 
     def an_event_vanishes_or_returns(self, which: int, _: int) -> None:
-        real = picked(self.telnyx.all(), which)
+        real = pick(self.telnyx.all(), which)
         real.vanished = not real.vanished
 
     def a_subtree_cannot_be_had_for_a_while(self, which: int, _: int) -> None:
-        self.telnyx.down ^= {picked([event for event in self.telnyx.all() if event.below()], which).ref}
+        self.telnyx.down ^= {pick([event for event in self.telnyx.all() if event.children_shown()], which).ref}
 
     def a_session_is_unknown_for_a_while(self, which: int, _: int) -> None:
-        self.telnyx.hidden ^= {picked(list(self.truth.sessions) or [("", "", "")], which)}
+        self.telnyx.hidden ^= {pick(list(self.naive.sessions) or [("", "", "")], which)}
 
     # The exporter
 
     def a_session_is_followed(self, which: int, how: int) -> Ref:
-        root = picked([event for event in self.telnyx.all() if event.kind in ROOTS], which)
-        self.truth.follow(root.ref, self.now)
-        self.ledger.follow([SessionRef(*root.ref)], picked(("config", "file"), how), self.now)
+        root = pick([event for event in self.telnyx.all() if event.kind in ROOTS], which)
+        self.naive.follow(root.ref, self.now)
+        self.ledger.follow([SessionRef(*root.ref)], pick(("config", "file"), how), self.now)
         return root.ref
 
     def time_passes(self, which: int, _: int) -> None:
-        self.now += picked((1, 40, 700, SETTLE_AFTER, 2 * GIVE_UP_AFTER, DAY + 1), which)
+        self.now += pick((1, 40, 700, SETTLE_AFTER, 2 * GIVE_UP_AFTER, DAY + 1), which)
 
-    def polls_are_asked(self, which: int, how: int) -> None:
-        """A few of what is due; their answers are under way."""
-        self.now += picked((40, 40, 700, SETTLE_AFTER), which // 5)
-        self.ask(1 + how % 2, 1 + which % 5, picked(("tree",) * 8 + ("denied", "failed"), how))
+    def some_sessions_are_polled(self, which: int, how: int) -> None:
+        """A few due sessions are polled; their answers are not booked yet."""
+        self.now += pick((40, 40, 700, SETTLE_AFTER), which // 5)
+        self.poll(1 + how % 2, 1 + which % 5, pick(("tree",) * 8 + ("denied", "failed"), how))
 
-    def ask(self, limit: int, depth: int, outcome: str = "tree") -> None:
+    def poll(self, limit: int, depth: int, outcome: str = "tree") -> None:
         for claim in self.ledger.claim(self.now, dict.fromkeys(ACCOUNTS, limit)):
             ref = (claim.ref.account, claim.ref.record_type, claim.ref.event_id)
-            self.truth.sessions[ref].claim = claim.number
-            self.under_way.append(self.answered(claim, ref, depth, outcome))
+            self.naive.sessions[ref].claim = claim.number
+            self.open_polls.append(self.answered(claim, ref, depth, outcome))
 
     def answered(self, claim: Claim, ref: Ref, depth: int, outcome: Any) -> tuple[Poll, Answer]:
         if ref in self.telnyx.hidden and outcome == "tree":
             outcome = "gone"
         if outcome != "tree":
             return Poll(claim, self.now, outcome), Answer(ref, claim.number, self.now, outcome)
-        session = stitched(self.telnyx, claim.ref, depth)
-        facts = ATTRIBUTE_READER.event_attributes(session)
+        session = read_session(self.telnyx, claim.ref, depth)
+        attributes = ATTRIBUTE_READER.event_attributes(session)
         fingerprint = None if session.cuts else READER.fingerprint(encode(session), depth)
         poll = Poll(
             claim,
@@ -279,43 +279,43 @@ class Play:
             "tree",
             "",
             session,
-            facts,
-            ATTRIBUTE_READER.session_attributes(session, facts),
+            attributes,
+            ATTRIBUTE_READER.session_attributes(session, attributes),
             fingerprint=fingerprint,
         )
         if fingerprint is not None and fingerprint == claim.fingerprint:
             poll = Poll(claim, self.now, "same", fingerprint=fingerprint, reread=partial(replace, poll))
-        return poll, look(self.telnyx, ref, claim.number, self.now, depth)
+        return poll, seen_at_depth(self.telnyx, ref, claim.number, self.now, depth)
 
     def answers_are_booked(self, which: int, how: int) -> None:
-        """Some of those under way, the latest first; perhaps one more that was booked already."""
-        batch = self.under_way[::-1][: 1 + how % 4] if which % 2 else self.under_way[: 1 + how % 4]
-        self.under_way = [each for each in self.under_way if each not in batch]
+        """Some of the open answers are booked, the latest first; perhaps one more that was booked already."""
+        batch = self.open_polls[::-1][: 1 + how % 4] if which % 2 else self.open_polls[: 1 + how % 4]
+        self.open_polls = [each for each in self.open_polls if each not in batch]
         self.book(batch + (self.done[-1:] if which % 3 == 0 else []))
 
     def all_is_polled(self, which: int, how: int) -> None:
-        """All that is due, in one batch; what is under way becomes late."""
-        self.now += picked((40, SETTLE_AFTER, DAY + 1, 700), which)
-        late = len(self.under_way)
-        self.ask(100, 1 + how % 5)
-        self.under_way, batch = self.under_way[:late], self.under_way[late:]
+        """All due sessions are polled and booked in one batch; answers that were open before become late."""
+        self.now += pick((40, SETTLE_AFTER, DAY + 1, 700), which)
+        late = len(self.open_polls)
+        self.poll(100, 1 + how % 5)
+        self.open_polls, batch = self.open_polls[:late], self.open_polls[late:]
         self.book(batch if how % 2 else batch[::-1])
 
     def an_answer_is_overtaken(self, which: int, how: int) -> None:
-        """A price changes between two questions, and the second answer is booked first."""
-        self.now += picked((40, SETTLE_AFTER, DAY + 1), which)
-        late = len(self.under_way)
-        self.ask(1, 5)
+        """A price changes between two polls, and the second answer is booked first."""
+        self.now += pick((40, SETTLE_AFTER, DAY + 1), which)
+        late = len(self.open_polls)
+        self.poll(1, 5)
         for place in range(4):
             self.a_price_changes(which + place, how + place)
-        self.ask(100, 5)
-        overtaken = self.under_way[late:]
-        self.under_way = self.under_way[:late]
+        self.poll(100, 5)
+        overtaken = self.open_polls[late:]
+        self.open_polls = self.open_polls[:late]
         for each in reversed(overtaken):
             self.book([each])
 
     def book(self, batch: list[tuple[Poll, Answer]]) -> None:
-        self.truth.book([answer for _, answer in batch])
+        self.naive.book([answer for _, answer in batch])
         self.ledger.commit([poll for poll, _ in batch])
         self.done += batch
 
@@ -323,113 +323,113 @@ class Play:
         before = {total.row: total for total in self.ledger.totals()}
         self.ledger.close()
         self.ledgers[self.turn % len(self.ledgers)] = self.opened()
-        self.place.free_claims()
+        self.location.free_claims()
         assert {total.row: total for total in self.ledger.totals()} == before
-        for session in self.truth.sessions.values():
+        for session in self.naive.sessions.values():
             session.claim = 0
 
-    # The law
+    # Comparison
 
-    def the_bookkeeper_agrees(self) -> None:
+    def compare(self) -> None:
         totals = self.ledger.totals()
-        after = rising(totals)
+        after = counters(totals)
         assert {row: value for row, value in self.before.items() if after[row] < value} == {}
         self.before = after
-        assert shown(totals) == self.truth.values()
-        assert histograms(totals) == self.truth.histograms()
+        assert comparable(totals) == self.naive.values()
+        assert histograms(totals) == self.naive.histograms()
         assert self.ledger.check() == []
 
-    def it_comes_to_rest(self) -> None:
-        """All is polled completely once more: every event that is shown has its price of now, every session rests."""
+    def settle_all(self) -> None:
+        """Poll all completely until it settles: every event has its current price."""
         self.telnyx.down.clear()
         self.the_exporter_restarts()
-        self.ledger.configure([SessionRef(*ref) for ref in self.truth.sessions], self.now)
+        self.ledger.configure([SessionRef(*ref) for ref in self.naive.sessions], self.now)
         for _ in range(3):
             self.all_is_polled(2, 2)
-            self.the_bookkeeper_agrees()
-        for ref, session in self.truth.sessions.items():
+            self.compare()
+        for ref, session in self.naive.sessions.items():
             hidden = ref in self.telnyx.hidden
             assert session.state == "settled" or (hidden and session.state == "missing")
-            for key, report in () if hidden else look(self.telnyx, ref, 0, 0.0, 9).events.items():
-                known = self.truth.events[key].cost
+            for key, report in () if hidden else seen_at_depth(self.telnyx, ref, 0, 0.0, 9).events.items():
+                known = self.naive.events[key].cost
                 assert known == (None if report.price is None else (report.price, report.currency))
 
 
-Act = Callable[[Play, int, int], object]
-ACTS: tuple[Act, ...] = (
-    *(Play.time_passes,) * 2,
-    *(Play.an_event_appears,) * 3,
-    *(Play.a_price_changes,) * 6,
-    *(Play.usage_grows, Play.a_record_changes),
-    *(Play.an_event_vanishes_or_returns, Play.a_session_is_unknown_for_a_while, Play.the_exporter_restarts),
-    *(Play.a_subtree_cannot_be_had_for_a_while,) * 2,
-    *(Play.a_session_is_followed,) * 3,
-    *(Play.polls_are_asked,) * 5,
-    *(Play.answers_are_booked,) * 4,
-    *(Play.all_is_polled,) * 3,
-    *(Play.an_answer_is_overtaken,) * 2,
+Step = Callable[[Scenario, int, int], object]
+STEPS: tuple[Step, ...] = (
+    *(Scenario.time_passes,) * 2,
+    *(Scenario.an_event_appears,) * 3,
+    *(Scenario.a_price_changes,) * 6,
+    *(Scenario.usage_grows, Scenario.a_record_changes),
+    *(Scenario.an_event_vanishes_or_returns, Scenario.a_session_is_unknown_for_a_while, Scenario.the_exporter_restarts),
+    *(Scenario.a_subtree_cannot_be_had_for_a_while,) * 2,
+    *(Scenario.a_session_is_followed,) * 3,
+    *(Scenario.some_sessions_are_polled,) * 5,
+    *(Scenario.answers_are_booked,) * 4,
+    *(Scenario.all_is_polled,) * 3,
+    *(Scenario.an_answer_is_overtaken,) * 2,
 )
-acts = st.tuples(st.sampled_from(ACTS), st.integers(0, 99), st.integers(0, 99))
+step = st.tuples(st.sampled_from(STEPS), st.integers(0, 99), st.integers(0, 99))
 
 
-steps = given(st.lists(st.integers(0, 99), min_size=3, max_size=6), st.lists(acts, min_size=40, max_size=60))
+scenario_steps = given(st.lists(st.integers(0, 99), min_size=3, max_size=6), st.lists(step, min_size=40, max_size=60))
 
 
 @pytest.mark.slow
-@steps
-def test_the_bookkeeper_agrees_at_every_step(followed: list[int], played: list[tuple[Act, int, int]]) -> None:
-    """Whatever Telnyx shows, in whatever order it arrives: every total is what was shown, and no counter falls."""
-    agree_at_every_step(Play(FilePlace), followed, played)
+@scenario_steps
+def test_totals_agree_with_the_naive_ledger_at_every_step(
+    followed: list[int], steps: list[tuple[Step, int, int]]
+) -> None:
+    """In whatever order answers arrive, every total is what Telnyx has shown, and no counter falls."""
+    run_and_compare(Scenario(FileLocation), followed, steps)
 
 
 @FEWER
-@steps
-def test_the_bookkeeper_agrees_on_a_server(
-    postgres: Postgres, followed: list[int], played: list[tuple[Act, int, int]]
-) -> None:
-    """The same, in PostgreSQL."""
-    agree_at_every_step(Play(partial(ServerPlace, postgres)), followed, played)
+@scenario_steps
+def test_totals_agree_on_a_server(postgres: Postgres, followed: list[int], steps: list[tuple[Step, int, int]]) -> None:
+    """The same holds on PostgreSQL."""
+    run_and_compare(Scenario(partial(ServerLocation, postgres)), followed, steps)
 
 
 @FEWER
-@steps
-def test_the_bookkeeper_agrees_with_several_writers(
-    postgres: Postgres, followed: list[int], played: list[tuple[Act, int, int]]
+@scenario_steps
+def test_totals_agree_with_several_writers(
+    postgres: Postgres, followed: list[int], steps: list[tuple[Step, int, int]]
 ) -> None:
-    """Whoever of three follows, polls and books: what they add up to is what one would have booked."""
-    agree_at_every_step(Play(partial(ServerPlace, postgres), writers=3), followed, played)
+    """Three writers that follow, poll and book in turn add up to what one would have booked."""
+    run_and_compare(Scenario(partial(ServerLocation, postgres), writers=3), followed, steps)
 
 
-def agree_at_every_step(play: Play, followed: list[int], played: list[tuple[Act, int, int]]) -> None:
+def run_and_compare(scenario: Scenario, followed: list[int], steps: list[tuple[Step, int, int]]) -> None:
     try:
         for which in followed:
-            play.a_session_is_followed(which, which)
-        for act, which, how in played:
-            act(play, which, how)
-            play.the_bookkeeper_agrees()
-        play.it_comes_to_rest()
+            scenario.a_session_is_followed(which, which)
+        for act, which, how in steps:
+            act(scenario, which, how)
+            scenario.compare()
+        scenario.settle_all()
     finally:
-        play.close()
+        scenario.close()
 
 
-def scenes(play: Play, moments: list[tuple[int, int]], until: float) -> None:
-    """Polls, late answers, missing subtrees and restarts; what Telnyx has stays as it is."""
+def poll_without_changes(scenario: Scenario, moments: list[tuple[int, int]], until: float) -> None:
+    """Poll, book late, lose subtrees and restart, while nothing changes at Telnyx."""
     for which, how in moments:
-        play.now = min(play.now + picked((1, 40, 700, 3000), which // 10), until)
+        scenario.now = min(scenario.now + pick((1, 40, 700, 3000), which // 10), until)
         if how % 5 < 2:
-            play.ask(1 + how % 3, 1 + which % 5)
+            scenario.poll(1 + how % 3, 1 + which % 5)
         elif how % 5 < 4:
-            play.answers_are_booked(which, how)
+            scenario.answers_are_booked(which, how)
         elif which % 6:
-            play.a_subtree_cannot_be_had_for_a_while(which, how)
+            scenario.a_subtree_cannot_be_had_for_a_while(which, how)
         else:
-            play.the_exporter_restarts()
+            scenario.the_exporter_restarts()
 
 
 moments = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=12)
 
 
-beginnings = given(
+scenario_starts = given(
     st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=6),
     st.lists(st.tuples(st.integers(0, 99), st.booleans(), moments), min_size=2, max_size=8),
     moments,
@@ -440,40 +440,42 @@ Follows = list[tuple[int, bool, Moments]]
 
 
 @pytest.mark.slow
-@beginnings
+@scenario_starts
 def test_sessions_are_the_outermost_roots_in_any_order(
     events: Moments, followed: Follows, soon: Moments, later: Moments
 ) -> None:
-    """Found within an hour, readable within a day: a call and its legs are one session, whichever comes first."""
-    only_the_outermost_count(Play(FilePlace), events, followed, soon, later)
+    """A call and its legs count as one session, whichever is discovered and read first."""
+    compare_with_outermost_roots(Scenario(FileLocation), events, followed, soon, later)
 
 
 @FEWER
-@beginnings
+@scenario_starts
 def test_sessions_are_the_outermost_roots_with_several_writers(
     postgres: Postgres, events: Moments, followed: Follows, soon: Moments, later: Moments
 ) -> None:
-    """Also if the call is booked by another process than its legs."""
-    only_the_outermost_count(Play(partial(ServerPlace, postgres), writers=2), events, followed, soon, later)
+    """The same holds if another process books the call than its legs."""
+    compare_with_outermost_roots(Scenario(partial(ServerLocation, postgres), writers=2), events, followed, soon, later)
 
 
-def only_the_outermost_count(play: Play, events: Moments, followed: Follows, soon: Moments, later: Moments) -> None:
+def compare_with_outermost_roots(
+    scenario: Scenario, events: Moments, followed: Follows, soon: Moments, later: Moments
+) -> None:
     try:
         for which, how in events:
-            play.an_event_appears(which, how)
+            scenario.an_event_appears(which, how)
         for which, hidden, between in followed:
-            ref = play.a_session_is_followed(which, 1)
-            play.telnyx.hidden |= {ref} if hidden else set()
-            scenes(play, between, START + SETTLE_AFTER - 1)
-        scenes(play, soon, START + GIVE_UP_AFTER - 1)
-        play.telnyx.hidden.clear()
-        scenes(play, later, START + DAY - 1000)
-        play.telnyx.down.clear()
-        play.book(play.under_way)
-        play.all_is_polled(3, 1)
-        play.it_comes_to_rest()
-        roots = Counter(ref[:2] for ref in outermost(play.telnyx.all(), play.truth.sessions))
+            ref = scenario.a_session_is_followed(which, 1)
+            scenario.telnyx.hidden |= {ref} if hidden else set()
+            poll_without_changes(scenario, between, START + SETTLE_AFTER - 1)
+        poll_without_changes(scenario, soon, START + GIVE_UP_AFTER - 1)
+        scenario.telnyx.hidden.clear()
+        poll_without_changes(scenario, later, START + DAY - 1000)
+        scenario.telnyx.down.clear()
+        scenario.book(scenario.open_polls)
+        scenario.all_is_polled(3, 1)
+        scenario.settle_all()
+        roots = Counter(ref[:2] for ref in outermost(scenario.telnyx.all(), scenario.naive.sessions))
         for family in ("telnyx_sessions_started_total", "telnyx_sessions_settled_total"):
-            assert counted(play.ledger.totals(), family) == roots
+            assert sessions_by_root(scenario.ledger.totals(), family) == roots
     finally:
-        play.close()
+        scenario.close()

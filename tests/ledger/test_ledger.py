@@ -1,4 +1,4 @@
-"""The ledger: what is booked is durable, exact and booked once, in any order of polls."""
+"""The ledger books each event once, exactly and durably, in any order of polls."""
 
 import os
 import sqlite3
@@ -37,7 +37,7 @@ def ref(event_id: str) -> SessionRef:
 
 
 def opened(place: Path | str, settings: TotalsSettings = SETTINGS) -> Ledger:
-    """A file's path, or any ledger's URL."""
+    """Open the ledger in a file, or at a URL."""
     return open_ledger(f"sqlite:///{place}" if isinstance(place, Path) else place, POLICY, settings)
 
 
@@ -53,7 +53,7 @@ def poll(claim: Claim, tree: dict[str, Any] | None, at: float, **stated: Any) ->
         return Poll(claim, at, "gone")
     session = read(answer(tree, **stated))
     session = Session(claim.ref, session.events, session.complete, session.mismatches, session.cuts, 0)
-    facts = tuple(
+    attributes = tuple(
         EventAttributes(
             (("account", "main"), ("record_type", e.record_type), ("product", e.product), ("model", "none"))
         )
@@ -61,11 +61,11 @@ def poll(claim: Claim, tree: dict[str, Any] | None, at: float, **stated: Any) ->
     )
     turns = sum(e.record_type == "inference" for e in session.events)
     session_attributes = SessionAttributes(session.events[0].record_type, "voice", len(session.events), turns, 12.5)
-    return Poll(claim, at, "tree", "", session, facts, session_attributes)
+    return Poll(claim, at, "tree", "", session, attributes, session_attributes)
 
 
 def values(ledger: Ledger, family: str, *wanted: str) -> dict[tuple[str, ...], Decimal]:
-    """The values of a family by these labels."""
+    """Return the values of a family by these labels."""
     found: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
     for total in ledger.totals():
         if total.family == family:
@@ -92,8 +92,8 @@ def book(ledger: Ledger, tree: dict[str, Any] | None, now: float, **stated: Any)
 CALL = node("call-session:s", "0", node("call-control:c", "0.0052", node("ai-voice-assistant:a", "0.18")))
 
 
-def test_a_followed_session_is_due_at_once_and_once(ledger: Ledger) -> None:
-    """It is inserted if it is new, claimed by one poll at a time, and not due until its next time."""
+def test_a_new_session_is_due_at_once_and_claimed_once(ledger: Ledger) -> None:
+    """A session is inserted once, claimed by one poll at a time, and due again after its interval."""
     ledger.follow([ref("s"), ref("s")], "file", 100.0)
     ledger.follow([ref("s")], "webhook", 101.0)
     (claim,) = ledger.claim(101.0, ALL)
@@ -105,7 +105,7 @@ def test_a_followed_session_is_due_at_once_and_once(ledger: Ledger) -> None:
 
 
 def test_the_same_tree_again_books_nothing(ledger: Ledger) -> None:
-    """Totals and events move only by what changed."""
+    """A second poll of the same tree changes neither totals nor events."""
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, CALL, 0.0)
     before = net(ledger)
@@ -115,8 +115,8 @@ def test_the_same_tree_again_books_nothing(ledger: Ledger) -> None:
     assert values(ledger, "telnyx_ledger_events") == {(): Decimal(3)}
 
 
-def test_a_late_answer_never_undoes_a_later_one(ledger: Ledger) -> None:
-    """Two roots share an event: the poll that was claimed first and finished last changes nothing of it."""
+def test_an_older_poll_never_undoes_a_newer_one(ledger: Ledger) -> None:
+    """Two sessions share an event: the poll that was claimed first and finished last doesn't change it."""
     ledger.follow([ref("s"), ref("t")], "file", 0.0)
     first, second = ledger.claim(0.0, ALL)
     shared = "call-control:shared"
@@ -127,7 +127,7 @@ def test_a_late_answer_never_undoes_a_later_one(ledger: Ledger) -> None:
 
 
 def test_a_stale_claim_books_nothing(ledger: Ledger) -> None:
-    """A poll whose claim was booked already is dropped: a batch may be handed over twice."""
+    """A poll whose claim was booked already is skipped: a batch may be committed twice."""
     ledger.follow([ref("s")], "file", 0.0)
     (claim,) = ledger.claim(0.0, ALL)
     ledger.commit([poll(claim, CALL, 0.0)])
@@ -137,7 +137,7 @@ def test_a_stale_claim_books_nothing(ledger: Ledger) -> None:
 
 
 def test_money_settles_and_becomes_unsettled_again(ledger: Ledger) -> None:
-    """telnyx_unsettled_cost is the net of the sessions whose bill may still move."""
+    """telnyx_unsettled_cost is the net cost of the sessions whose bill may still change."""
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, CALL, 0.0)
     assert values(ledger, "telnyx_unsettled_cost", "currency") == {("USD",): Decimal("0.1852")}
@@ -149,8 +149,8 @@ def test_money_settles_and_becomes_unsettled_again(ledger: Ledger) -> None:
     assert values(ledger, "telnyx_unsettled_cost", "currency") == {("USD",): Decimal("0.1840")}
 
 
-def test_a_session_is_observed_once_at_its_first_settling(ledger: Ledger) -> None:
-    """Each histogram counts a session when it first settles, and never again."""
+def test_a_session_is_observed_once_when_it_first_settles(ledger: Ledger) -> None:
+    """Each histogram counts a session once, however often it reopens and settles again."""
     ledger.follow([ref("s")], "file", 0.0)
     for at, tree in (
         (0.0, CALL),
@@ -174,7 +174,7 @@ PARTS = {"call": (ref("s"), CALL), "leg": (SessionRef("main", "call-control", "c
 
 
 def counted(ledger: Ledger) -> list[dict[tuple[str, ...], Decimal]]:
-    """Started, settled and observed sessions by the type of their root."""
+    """Return the started, settled and observed sessions by the type of their root."""
     observed: dict[tuple[str, ...], Decimal] = {
         (dict(total.labels)["root_record_type"],): Decimal(sum(total.counts))
         for total in ledger.totals()
@@ -185,8 +185,8 @@ def counted(ledger: Ledger) -> list[dict[tuple[str, ...], Decimal]]:
 
 
 @pytest.mark.parametrize("order", [("call", "leg"), ("leg", "call")], ids=" before ".join)
-def test_an_absorbed_root_is_counted_only_through_the_outer_session(ledger: Ledger, order: tuple[str, str]) -> None:
-    """A leg that is followed beside its call is no session of its own, whichever is seen first."""
+def test_a_part_of_a_session_is_counted_only_as_that_session(ledger: Ledger, order: tuple[str, str]) -> None:
+    """A leg that is followed beside its call is not counted as a session, whichever is polled first."""
     for place, name in enumerate(order):
         seen, tree = PARTS[name]
         ledger.follow([seen], "file", float(place))
@@ -200,7 +200,7 @@ def test_an_absorbed_root_is_counted_only_through_the_outer_session(ledger: Ledg
 
 
 def test_a_leg_whose_call_is_still_unknown_waits_a_day_to_be_counted(ledger: Ledger) -> None:
-    """It settles while a call that may contain it answers 404: it counts at its recheck, or never."""
+    """A leg settles while a call that may contain it answers 404: the leg counts at its recheck."""
     leg, tree = PARTS["leg"]
     ledger.follow([leg, ref("elsewhere")], "file", 0.0)
     for now in (0.0, 4000.0):
@@ -215,8 +215,8 @@ def test_a_leg_whose_call_is_still_unknown_waits_a_day_to_be_counted(ledger: Led
     assert settling.value == 4000
 
 
-def test_a_leg_waits_for_a_call_that_comes_to_life_in_the_same_batch(ledger: Ledger) -> None:
-    """The call was settled until this batch: its live state is that of the batch, not that of the table."""
+def test_a_leg_waits_for_a_call_that_reopens_in_the_same_batch(ledger: Ledger) -> None:
+    """The call was settled until this batch: its state in the batch counts, not the one in the table."""
     leg, tree = PARTS["leg"]
     ledger.follow([ref("s")], "file", 0.0)
     for now in (0.0, 4000.0):
@@ -230,8 +230,8 @@ def test_a_leg_waits_for_a_call_that_comes_to_life_in_the_same_batch(ledger: Led
     assert counted(ledger) == [{("call-session",): Decimal(1)}] * 3
 
 
-def test_a_session_is_not_counted_by_an_incomplete_tree(ledger: Ledger) -> None:
-    """A leg that waited to be counted is looked at when the call is given up, but a part of it can't be had."""
+def test_an_incomplete_tree_does_not_count_its_session(ledger: Ledger) -> None:
+    """A leg that waited to be counted is polled when its call is missing, but a part of its tree can't be read."""
     leg, tree = PARTS["leg"]
     ledger.follow([leg, ref("elsewhere")], "file", 0.0)
     for now in (0.0, 4000.0, 8000.0):
@@ -251,8 +251,8 @@ def test_a_session_is_not_counted_by_an_incomplete_tree(ledger: Ledger) -> None:
     assert events.value == 2
 
 
-def test_a_vanished_event_keeps_its_money_and_is_said(ledger: Ledger) -> None:
-    """What disappears from a complete tree stays booked and fails the check vanished_event, once."""
+def test_a_vanished_event_keeps_its_money_and_fails_a_check(ledger: Ledger) -> None:
+    """An event that disappears from a complete tree stays booked; the check vanished_event fails once."""
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, CALL, 0.0)
     bare = node("call-session:s", "0")
@@ -266,14 +266,14 @@ def test_a_vanished_event_keeps_its_money_and_is_said(ledger: Ledger) -> None:
     assert values(ledger, "telnyx_unreconciled_sessions", "check") == {("vanished_event",): Decimal(0)}
 
 
-def test_a_clock_set_back_heals_itself(ledger: Ledger) -> None:
-    """A session due later than any interval allows is due now."""
+def test_a_session_due_too_far_in_the_future_is_due_now(ledger: Ledger) -> None:
+    """A due time beyond the longest interval was written before the clock was set back."""
     ledger.follow([ref("s")], "file", 10**9)
     assert ledger.claim(10**9 - 50_000_000, ALL) != []
 
 
-def test_one_account_takes_no_place_from_another(ledger: Ledger) -> None:
-    """Claims are bounded by account, the longest due first."""
+def test_claims_are_limited_by_account(ledger: Ledger) -> None:
+    """Each account has its own limit; the sessions that are due the longest come first."""
     other = SessionRef("other", "message", "m")
     ledger.follow([ref("a"), ref("b"), ref("c"), other], "file", 0.0)
     claims = ledger.claim(5.0, {"main": 2, "other": 2})
@@ -281,7 +281,7 @@ def test_one_account_takes_no_place_from_another(ledger: Ledger) -> None:
 
 
 def test_series_past_the_budget_fold_and_sums_stay_right(ledger_url: str) -> None:
-    """A label set past series_max becomes `other`, is counted, and no cent is lost."""
+    """A label set beyond series_max becomes `other` and is counted; its money is booked there."""
     tight = TotalsSettings(extra=(), values_max={}, series_max=12, bounds=SETTINGS.bounds)
     ledger = opened(ledger_url, tight)
     ledger.follow([ref("s")], "file", 0.0)
@@ -292,8 +292,8 @@ def test_series_past_the_budget_fold_and_sums_stay_right(ledger_url: str) -> Non
     ledger.close()
 
 
-def test_types_of_session_past_the_budget_fold_too(ledger_url: str) -> None:
-    """Sessions of ever new root types don't grow the page for ever; each is still counted."""
+def test_root_types_past_the_budget_fold_too(ledger_url: str) -> None:
+    """New root types don't add series without end; their sessions are counted as `other`."""
     ledger = opened(ledger_url, TotalsSettings(extra=(), values_max={}, series_max=50, bounds=SETTINGS.bounds))
     refs = [SessionRef("main", f"type{n}", f"{n}") for n in range(40)]
     ledger.follow(refs, "file", 0.0)
@@ -311,7 +311,7 @@ def test_types_of_session_past_the_budget_fold_too(ledger_url: str) -> None:
 
 
 def test_totals_survive_a_restart(ledger_url: str) -> None:
-    """What a receipt carried is what the next process loads, released marks included."""
+    """The next process loads the totals of the last receipt, with their exposed marks."""
     ledger = opened(ledger_url)
     ledger.follow([ref("s")], "file", 0.0)
     book(ledger, CALL, 0.0)
@@ -358,7 +358,7 @@ def test_a_second_process_is_refused_with_the_first_ones_pid(tmp_path: Path) -> 
     ],
 )
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, content: bytes | str, error: type, words: str) -> None:
-    """Nothing is written into somebody else's file."""
+    """A file that is no ledger is refused and left as it is."""
     path = tmp_path / "l.sqlite"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -373,7 +373,7 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, content: bytes | st
 
 
 def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
-    """A schema from the future is not touched."""
+    """The schema of a newer version is refused."""
     path = tmp_path / "l.sqlite"
     opened(path).close()
     connection = sqlite3.connect(path)
@@ -385,6 +385,6 @@ def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
-    """The message says which path and what it needs."""
+    """The message names the path that is missing."""
     with pytest.raises(LedgerError, match="nowhere"):
         opened(tmp_path / "nowhere" / "l.sqlite")

@@ -1,4 +1,4 @@
-"""What has to be looked through is looked through in portions, and none of it is forgotten."""
+"""Work on all sessions is done in portions, and no session is left out."""
 
 import sqlite3
 import time
@@ -20,7 +20,7 @@ NOW = time.time()
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A ledger whose live sessions are all due in a week, as if the clock had been set back."""
+    """Return a ledger whose live sessions are all due in a week, as if the clock had been set back."""
     path = tmp_path / "ledger.sqlite"
     build(path, LIVE + 10, NOW, live=LIVE)
     change(path, f"UPDATE sessions SET due_at = {NOW + 7 * 86_400} WHERE state = 'active'")
@@ -39,18 +39,18 @@ def ledger(path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def test_live_sessions_are_hastened_in_portions(ledger: Ledger) -> None:
-    """Each call makes one portion due and says where to go on; after the last, all live ones are due, and no other."""
-    place: QueuePosition | None = START
+def test_due_times_of_live_sessions_are_clamped_in_portions(ledger: Ledger) -> None:
+    """Each call makes one portion due; at the end all live sessions are due, and no other."""
+    position: QueuePosition | None = START
     due = []
-    while place is not None:
-        place = ledger.clamp_due(NOW, place)
+    while position is not None:
+        position = ledger.clamp_due(NOW, position)
         due.append(ledger.count_due(NOW, ["main"]))
     assert due == [PORTION, 2 * PORTION, LIVE]
 
 
-def test_given_up_sessions_are_tried_again_in_portions(path: Path) -> None:
-    """So are sessions that are missing or denied, whether they were due later or never, and each once."""
+def test_missing_and_denied_sessions_are_requeued_in_portions(path: Path) -> None:
+    """Each becomes due once, whether it was due later or never."""
     change(path, "UPDATE sessions SET state = 'missing', rechecks = 3, due_at = NULL WHERE id % 2 AND state = 'active'")
     change(path, "UPDATE sessions SET state = 'denied', rechecks = 3 WHERE state = 'active'")
     with closing(open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config()))) as ledger:
@@ -63,7 +63,7 @@ def test_given_up_sessions_are_tried_again_in_portions(path: Path) -> None:
 
 
 def test_claimed_sessions_are_not_due(ledger: Ledger) -> None:
-    """What is being polled is no part of the backlog, though it is counted by an index that has no claims."""
+    """Sessions that are being polled don't count as due, though the index of due times has no claims."""
     ledger.clamp_due(NOW, START)
     claims = ledger.claim(NOW, {"main": 7})
     assert ledger.count_due(NOW, ["main"]) == PORTION - len(claims)

@@ -1,4 +1,4 @@
-"""What the ledger keeps and forgets: retention, budgets, thresholds, migrations, its own audit, renamed accounts."""
+"""Retention, budgets, thresholds, migrations, the audit and renamed accounts."""
 
 import sqlite3
 from decimal import Decimal
@@ -21,7 +21,7 @@ NOON = 20_000 * DAY + DAY / 2
 
 
 def dated(found: Poll, *times: float | None) -> Poll:
-    """The poll with its events at these times."""
+    """Return the poll with its events at these times."""
     return replace(found, attributes=tuple(replace(f, at=at) for f, at in zip(found.attributes, times, strict=True)))
 
 
@@ -31,7 +31,7 @@ def book_at(ledger: Ledger, tree: dict[str, Any], now: float, *times: float | No
 
 
 def settled(path: Path | str, settings: TotalsSettings = SETTINGS) -> Ledger:
-    """A ledger with CALL booked and settled, all of it at NOON."""
+    """Return a ledger with CALL booked and settled, all its events at NOON."""
     ledger = opened(path, settings)
     ledger.follow([ref("s")], "file", NOON)
     book_at(ledger, CALL, NOON, NOON, NOON, NOON)
@@ -39,11 +39,11 @@ def settled(path: Path | str, settings: TotalsSettings = SETTINGS) -> Ledger:
     return ledger
 
 
-# Forgetting
+# Retention
 
 
 def test_a_pruned_session_is_gone_and_its_money_stays(ledger_url: str) -> None:
-    """Events, tree and session go; totals don't; the gauges that count what is there follow."""
+    """Events, tree and session are deleted; totals stay; gauges of the ledger's content fall."""
     ledger = settled(ledger_url)
     before = net(ledger)
     assert ledger.prune(NOON - 1, 100)[0] == 0
@@ -55,8 +55,8 @@ def test_a_pruned_session_is_gone_and_its_money_stays(ledger_url: str) -> None:
     ledger.close()
 
 
-def test_a_forgotten_event_is_not_booked_again(ledger_url: str) -> None:
-    """A session that comes back after it was pruned adds no cent; the check forgotten says so."""
+def test_a_pruned_event_is_not_booked_again(ledger_url: str) -> None:
+    """A session that is followed again after it was pruned adds nothing; the check forgotten fails."""
     ledger = settled(ledger_url)
     ledger.prune(NOON + 1, 100)
     before = net(ledger)
@@ -67,8 +67,8 @@ def test_a_forgotten_event_is_not_booked_again(ledger_url: str) -> None:
     ledger.close()
 
 
-def test_the_horizon_never_moves_back(ledger_url: str) -> None:
-    """A later prune with an earlier date forgets nothing more and remembers nothing again."""
+def test_the_watermark_never_moves_back(ledger_url: str) -> None:
+    """An unknown event from before the watermark isn't booked, though its session is new."""
     ledger = settled(ledger_url)
     ledger.prune(NOON + 1, 100)
     ledger.follow([ref("old")], "file", NOON)
@@ -79,8 +79,8 @@ def test_the_horizon_never_moves_back(ledger_url: str) -> None:
 
 
 @pytest.mark.parametrize("why", ["configured", "live", "without a time"])
-def test_what_may_still_move_is_never_forgotten(ledger_url: str, why: str) -> None:
-    """Configured sessions, live ones, and those whose age nobody can tell are kept."""
+def test_sessions_whose_bill_may_change_are_never_pruned(ledger_url: str, why: str) -> None:
+    """Configured sessions, live ones, and those without a time are kept."""
     ledger = opened(ledger_url)
     if why == "configured":
         ledger.configure([ref("s")], NOON)
@@ -94,8 +94,8 @@ def test_what_may_still_move_is_never_forgotten(ledger_url: str, why: str) -> No
     ledger.close()
 
 
-def test_a_session_that_never_existed_is_forgotten_too(ledger_url: str) -> None:
-    """A reference that the API never knew goes once it is missing and old."""
+def test_a_session_that_never_existed_is_pruned_too(ledger_url: str) -> None:
+    """A session that the API has never known is deleted once it is missing and old."""
     ledger = opened(ledger_url)
     ledger.follow([ref("nobody")], "file", 0.0)
     book(ledger, None, 0.0)
@@ -112,21 +112,21 @@ OTHERS = (
     "INSERT INTO root_ids VALUES ('r', ?)",
     "INSERT INTO failures (session, at, outcome, reason, detail) VALUES (?, 0, 'failed', 'http_5xx', '')",
 )
-"""Rows that sessions have only if more happens to them than here."""
+"""Rows that a session has only after more than these tests do with it."""
 TABLES = {"sessions": "id", "events": "owner"} | dict.fromkeys(
     ("substitutes", "trees", "amendments", "session_index", "session_index_costs", "root_ids", "failures"), "session"
 )
-"""All tables that have rows of a session, and the column with its number."""
+"""All tables with rows of a session, and the column with its id."""
 
 
-def whose(ledger: Ledger) -> dict[str, set[int]]:
-    """The sessions that each table has rows of."""
-    asked = ledger._connection.execute  # noqa: SLF001 - what nobody can ask for any more is what must be gone
+def sessions_by_table(ledger: Ledger) -> dict[str, set[int]]:
+    """Return the ids of the sessions that each table has rows of."""
+    asked = ledger._connection.execute  # noqa: SLF001 - no method returns pruned rows
     return {table: {number for (number,) in asked(f"SELECT {name} FROM {table}")} for table, name in TABLES.items()}
 
 
-def test_a_portion_is_forgotten_whole_and_nothing_else(ledger_url: str) -> None:
-    """Of several sessions with rows everywhere, those that are old leave none in any table, the other keeps its own."""
+def test_pruning_deletes_every_row_of_old_sessions_and_no_other(ledger_url: str) -> None:
+    """Two old sessions with rows in all tables leave none behind; a young one keeps its own."""
     ledger = opened(ledger_url)
     ages = {"one": NOON, "two": NOON, "young": NOON + DAY}
     ledger.follow(map(ref, ages), "file", NOON)
@@ -140,9 +140,9 @@ def test_a_portion_is_forgotten_whole_and_nothing_else(ledger_url: str) -> None:
         ledger._engine.transact(  # noqa: SLF001 - as above
             lambda: ledger._connection.executemany(statement, [(number,) for number in numbers.values()])  # noqa: B023, SLF001 - at once
         )
-    assert list(whose(ledger).values()) == [set(numbers.values())] * len(TABLES)
+    assert list(sessions_by_table(ledger).values()) == [set(numbers.values())] * len(TABLES)
     assert ledger.prune(NOON + 1, 100)[0] == 2
-    assert list(whose(ledger).values()) == [{numbers["young"]}] * len(TABLES)
+    assert list(sessions_by_table(ledger).values()) == [{numbers["young"]}] * len(TABLES)
     assert values(ledger, "telnyx_ledger_events") == {(): Decimal(2)}
     assert sum(values(ledger, "telnyx_events_awaiting_price").values()) == 1
     assert ledger.check() == []
@@ -161,7 +161,7 @@ def spent(ledger: Ledger) -> dict[str, Decimal]:
 
 
 def test_a_budget_counts_what_was_spent_in_its_window(ledger_url: str) -> None:
-    """Spent goes by the events' own time, booked by when the bill came; a new day starts at zero."""
+    """Spent counts by the events' own time, the counter by when the bill came; a new day starts at zero."""
     ledger = opened(ledger_url, WATCHED)
     ledger.follow([ref("s")], "file", NOON)
     book_at(ledger, CALL, NOON, NOON, NOON - DAY, NOON)  # the leg is yesterday's
@@ -177,7 +177,7 @@ def test_a_budget_counts_what_was_spent_in_its_window(ledger_url: str) -> None:
     ledger.close()
 
 
-def test_an_amendment_is_spent_when_its_event_was(ledger_url: str) -> None:
+def test_an_amendment_counts_for_the_window_of_its_event(ledger_url: str) -> None:
     """A credit next week lowers what was spent in the event's own window, and counts as a credit of the budget."""
     ledger = opened(ledger_url, WATCHED)
     ledger.follow([ref("s")], "file", NOON)
@@ -189,8 +189,8 @@ def test_an_amendment_is_spent_when_its_event_was(ledger_url: str) -> None:
     ledger.close()
 
 
-def test_a_budget_that_is_new_finds_its_window_filled(ledger_url: str) -> None:
-    """What was spent before the budget was configured counts for its window, and not for its counter."""
+def test_a_new_budget_counts_what_its_window_contains(ledger_url: str) -> None:
+    """Money spent before the budget was configured counts for its gauge, not for its counter."""
     settled(ledger_url).close()
     ledger = opened(ledger_url, WATCHED)
     ledger.refresh_budgets(NOON)
@@ -200,8 +200,8 @@ def test_a_budget_that_is_new_finds_its_window_filled(ledger_url: str) -> None:
 
 
 def test_a_threshold_counts_a_live_session_once(ledger_url: str) -> None:
-    """Each session once per threshold it goes over, however far; a settled one no more."""
-    thresholds = (Threshold(name="dear", cost=Decimal("0.1")), Threshold(name="long", turns=2))
+    """A session counts once for each threshold that it exceeds, however far."""
+    thresholds = (Threshold(name="expensive", cost=Decimal("0.1")), Threshold(name="long", turns=2))
     plain = Config()
     settings = TotalsSettings.of(replace(plain, metrics=replace(plain.metrics, thresholds=thresholds)))
     ledger = opened(ledger_url, settings)
@@ -210,15 +210,15 @@ def test_a_threshold_counts_a_live_session_once(ledger_url: str) -> None:
     for at, seen in ((0.0, turns[:1]), (100.0, turns[:3]), (200.0, turns)):
         book(ledger, node("call-session:s", "0", *seen), at)
     crossed = values(ledger, "telnyx_sessions_over_threshold_total", "threshold")
-    assert crossed == {("dear",): Decimal(1), ("long",): Decimal(1)}
+    assert crossed == {("expensive",): Decimal(1), ("long",): Decimal(1)}
     ledger.close()
 
 
 # The ledger itself
 
 
-def test_the_audit_finds_what_was_tampered_with(tmp_path: Path) -> None:
-    """An intact ledger has no differences; one with a changed event says which total is off by what."""
+def test_the_audit_finds_a_changed_event(tmp_path: Path) -> None:
+    """The line names the total, its value and the sum of its rows."""
     path = tmp_path / "l.sqlite"
     settled(path).close()
     connection = sqlite3.connect(path)
@@ -235,15 +235,15 @@ def test_the_audit_finds_what_was_tampered_with(tmp_path: Path) -> None:
 
 
 def test_a_renamed_account_keeps_everything_and_books_nothing_twice(ledger_url: str) -> None:
-    """Its sessions, events and totals go by the new name, and a poll finds its events booked."""
+    """Sessions, events and totals have the new name, and a poll finds its events booked."""
     ledger = settled(ledger_url)
     assert ledger.rename_account("main", "prod") == 1
     claims = ledger.claim(NOON + 5 * DAY, {"prod": 10})
     again = [replace(claim, ref=replace(claim.ref, account="prod")) for claim in claims]
     found = poll(again[0], CALL, NOON + 5 * DAY)
     labels = [tuple((n, "prod" if n == "account" else v) for n, v in f.labels) for f in found.attributes]
-    facts = tuple(replace(f, labels=named) for f, named in zip(found.attributes, labels, strict=True))
-    ledger.commit([replace(found, attributes=facts)])
+    attributes = tuple(replace(f, labels=named) for f, named in zip(found.attributes, labels, strict=True))
+    ledger.commit([replace(found, attributes=attributes)])
     assert sum(net(ledger).values()) == Decimal("0.1852")
     assert set(values(ledger, "telnyx_cost_total", "account")) == {("prod",)}
     assert ledger.check() == []
@@ -253,8 +253,8 @@ def test_a_renamed_account_keeps_everything_and_books_nothing_twice(ledger_url: 
     ledger.close()
 
 
-def test_an_account_gets_no_name_that_has_series(ledger_url: str) -> None:
-    """As after a start under the new name, before anything was found: refused in words, and nothing has changed."""
+def test_an_account_is_not_renamed_to_one_that_has_series(ledger_url: str) -> None:
+    """An exporter was started with the new name before it had sessions: the name is refused, nothing changes."""
     ledger = settled(ledger_url)
     ledger.create_series([("telnyx_sessions", (("account", "prod"), ("state", "discovered")))])
     with pytest.raises(LedgerError, match="'prod' is in this ledger already"):

@@ -251,6 +251,7 @@ def test_ranges_of_days_are_of_session_time() -> None:
     assert len(today["last_2_days"]) < len(every) == len(listed(api, "messaging", date_range="last_30_days"))
 
 
+@pytest.mark.slow
 def test_records_appear_up_to_so_much_late_and_out_of_order() -> None:
     """A record comes within its delay after the event's tree has it; some overtake others; the seed decides."""
     late, prompt = (Api(**MANY, detail_records_late_seconds=seconds) for seconds in (7200.0, 0.0))

@@ -258,6 +258,7 @@ def test_some_are_lost_some_come_twice_as_the_seed_decides(receiver: Receiver) -
     assert runs[0] == runs[1]
 
 
+@pytest.mark.slow
 def test_delayed_webhooks_overtake_each_other(receiver: Receiver) -> None:
     """Each comes within the delay after its time; a hang-up may come before its call was initiated."""
     with simulating(webhooks=SimulatedWebhooks(url=receiver.url, delay_seconds=1800.0)) as simulated:

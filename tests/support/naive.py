@@ -1,9 +1,8 @@
-"""The laws' own idea of the truth: a small Telnyx, and a bookkeeper who remembers everything he was ever shown.
+"""A second implementation of the accounting: a small Telnyx, and a ledger that keeps every answer it was given.
 
-Owns what must come out, written from docs/accuracy.md and without a line of the exporter's accounting. It is slow and
-forgets nothing: net cost is looked up in the answer that was asked for last, a sum is summed anew at each question. The
-surprising fact: of all that is counted, only sessions and owners need a memory of their own; the rest is a question to
-the answers. Telnyx's prices here are all different, so an answer can't look newer than it is.
+Written from docs/accuracy.md, without a line of the exporter's accounting. It is slow and simple: net cost is looked up
+in the answer that was polled last, and a sum is computed anew each time. Prices here are all different, so an older
+answer never looks like a newer one.
 """
 
 from collections import defaultdict
@@ -45,11 +44,11 @@ ABOVE = {
     "conference-participant": {"call-session", "conference"},
     "ai-voice-assistant": {"call-session", "call-control"},
 }
-"""What a session of this root type may turn out to be a part of."""
+"""Root types that may be part of another session, with the types of those."""
 ROOTS = ("call-session", "conference", "message", *ABOVE)
 TWINNABLE = ("recording", "inference")
-TWIN_DEARER = 10
-"""Twins differ by more than any two other prices do, so that the cheaper one stays the cheaper one."""
+TWIN_PRICE_GAP = 10
+"""More than any two prices differ by, so that the cheaper twin stays the cheaper one."""
 
 SETTLE_AFTER, GIVE_UP_AFTER = 3600, 7200
 
@@ -58,8 +57,8 @@ SETTLE_AFTER, GIVE_UP_AFTER = 3600, 7200
 
 
 @dataclass(eq=False)
-class Real:
-    """An event as it is. `shown[i]` says how the i-th child appears: once, twice, or as twins of one id."""
+class RealEvent:
+    """An event at Telnyx. `shown[i]` says how the i-th child appears: once, twice, or as twins of one id."""
 
     account: str
     kind: str
@@ -67,7 +66,7 @@ class Real:
     record: dict[str, Any] = field(default_factory=dict)
     price: Decimal | None = None
     currency: str = "USD"
-    children: list["Real"] = field(default_factory=list)
+    children: list["RealEvent"] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     vanished: bool = False
 
@@ -79,23 +78,23 @@ class Real:
     def product(self) -> str:
         return PRODUCTS.get(self.kind, self.kind)
 
-    def below(self) -> list[tuple["Real", str]]:
+    def children_shown(self) -> list[tuple["RealEvent", str]]:
         pairs = zip(self.children, self.shown, strict=True)
         return [(child, shown) for child, shown in pairs if not child.vanished]
 
-    def node(self, dearer: int = 0) -> dict[str, Any]:
-        """The event with all below it, as the API would print it at unlimited depth."""
-        nodes, once_too_many = [], Decimal(0)
-        for child, shown in self.below():
+    def node(self, added: int = 0) -> dict[str, Any]:
+        """Return the event with all below it, as the API shows it at unlimited depth."""
+        nodes, counted_twice = [], Decimal(0)
+        for child, shown in self.children_shown():
             if shown == "twins":
-                nodes.append(child.node(TWIN_DEARER))
+                nodes.append(child.node(TWIN_PRICE_GAP))
             nodes.append(child.node())
             if shown == "twice":
                 nodes.append(child.node())
-                once_too_many += child.price or 0
-        price = None if self.price is None else f"{self.price + dearer:f}"
+                counted_twice += child.price or 0
+        price = None if self.price is None else f"{self.price + added:f}"
         made = trees.node(f"{self.kind}:{self.id}", price, *nodes, record=self.record)
-        made["cost"]["cumulative_cost"] = f"{Decimal(made['cost']['cumulative_cost']) - once_too_many:f}"
+        made["cost"]["cumulative_cost"] = f"{Decimal(made['cost']['cumulative_cost']) - counted_twice:f}"
         made["cost"]["currency"] = self.currency
         if self.kind == "call-session":
             made["event_name"] = "siptrunking-cdrs"  # a leg's, as its product is
@@ -103,31 +102,31 @@ class Real:
 
 
 class Telnyx:
-    """What there is. `hidden` roots are answered by 404; the subtrees of `down` can't be had."""
+    """All events. The roots in `hidden` are answered with 404; the subtrees of `down` can't be read."""
 
     def __init__(self, accounts: Iterable[str]) -> None:
-        self.events: dict[Ref, Real] = {}
+        self.events: dict[Ref, RealEvent] = {}
         self.hidden: set[Ref] = set()
         self.down: set[Ref] = set()
         self._prices = count(1)
         for account in accounts:
-            call = self.add(Real(account, "call-session", "1", {"team": "red"}, self.fresh(0)))
-            other = self.add(Real(account, "call-session", "2", {"campaign": "autumn"}, self.fresh(0)))
-            leg = self.add(Real(account, "call-control", "1", {"campaign": "spring", "duration_sec": 70}), call)
-            self.add(Real(account, "sip-trunking", "1", {"duration_sec": 60}), call)
-            self.add(Real(account, "recording", "1", {"duration_sec": 50}, self.fresh(5)), call, "twins")
-            self.add(Real(account, "recording", "1"), other, "twins")
-            assistant = self.add(Real(account, "ai-voice-assistant", "1", {"team": "blue"}, self.fresh(60)), leg)
-            self.add(Real(account, "inference", "1", {"input_tokens": 9, "model": "m"}, self.fresh(1)), assistant)
-            conference = self.add(Real(account, "conference", "1", {"campaign": "summer"}))
-            participant = self.add(Real(account, "conference-participant", "1"), conference)
+            call = self.add(RealEvent(account, "call-session", "1", {"team": "red"}, self.fresh(0)))
+            other = self.add(RealEvent(account, "call-session", "2", {"campaign": "autumn"}, self.fresh(0)))
+            leg = self.add(RealEvent(account, "call-control", "1", {"campaign": "spring", "duration_sec": 70}), call)
+            self.add(RealEvent(account, "sip-trunking", "1", {"duration_sec": 60}), call)
+            self.add(RealEvent(account, "recording", "1", {"duration_sec": 50}, self.fresh(5)), call, "twins")
+            self.add(RealEvent(account, "recording", "1"), other, "twins")
+            assistant = self.add(RealEvent(account, "ai-voice-assistant", "1", {"team": "blue"}, self.fresh(60)), leg)
+            self.add(RealEvent(account, "inference", "1", {"input_tokens": 9, "model": "m"}, self.fresh(1)), assistant)
+            conference = self.add(RealEvent(account, "conference", "1", {"campaign": "summer"}))
+            participant = self.add(RealEvent(account, "conference-participant", "1"), conference)
             self.add(participant, other)
-            self.add(Real(account, "message", "1", {"duration_sec": 5}))
+            self.add(RealEvent(account, "message", "1", {"duration_sec": 5}))
 
-    def all(self) -> list[Real]:
+    def all(self) -> list[RealEvent]:
         return list(self.events.values())
 
-    def add(self, event: Real, parent: Real | None = None, shown: str = "once") -> Real:
+    def add(self, event: RealEvent, parent: RealEvent | None = None, shown: str = "once") -> RealEvent:
         event = self.events.setdefault(event.ref, event)
         if parent is not None and event not in parent.children:
             parent.children.append(event)
@@ -135,7 +134,7 @@ class Telnyx:
         return event
 
     def fresh(self, amount: int) -> Decimal:
-        """A price of up to five that no event ever had."""
+        """Return a price that no event ever had; `amount` is in tenths of a cent."""
         return Decimal(amount * 1000 + next(self._prices)).scaleb(-6)
 
     def ask(self, ref: Ref, depth: int) -> bytes | None:
@@ -149,11 +148,11 @@ class Telnyx:
         return trees.body(trees.answer(trees.cut(whole, depth), event_count=trees.count(whole)))
 
 
-# What an answer shows
+# What an answer contains
 
 
 @dataclass(frozen=True)
-class Sight:
+class SeenEvent:
     """One event in one answer."""
 
     price: Decimal | None
@@ -165,25 +164,25 @@ class Sight:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one poll; without events unless its outcome is `tree`."""
+    """The result of one poll; has events only if its outcome is `tree`."""
 
     ref: Ref
     number: int
     at: float
     outcome: str
-    events: Mapping[Key, Sight] = field(default_factory=dict)
+    events: Mapping[Key, SeenEvent] = field(default_factory=dict)
     complete: bool = True
     duration: int | None = None
 
 
-def look(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer:
-    """The session as it can be seen now: below a node at the cut only what its subtree shows when it can be had."""
+def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer:
+    """Return the session as a poll sees it now: below the depth, only subtrees that can be read."""
     root = telnyx.events[ref]
-    seen: dict[Key, Sight] = {}
+    seen: dict[Key, SeenEvent] = {}
     durations: list[int] = []
     missing: list[Ref] = []
 
-    def walk(event: Real, shown: str, left: int, team: str) -> None:
+    def walk(event: RealEvent, shown: str, left: int, team: str) -> None:
         record, turn = event.record, event.kind == "inference"
         team = record.get("team", team)
         labels = {
@@ -199,16 +198,16 @@ def look(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer
         usage = (*tokens, record.get("billed_sec", 0))
         twins = 2 if shown == "twins" and event.price is not None else 1
         for place in range(twins):
-            price = None if event.price is None else event.price + place * TWIN_DEARER
-            seen.setdefault((*event.ref, place), Sight(price, event.currency, usage, labels))
+            price = None if event.price is None else event.price + place * TWIN_PRICE_GAP
+            seen.setdefault((*event.ref, place), SeenEvent(price, event.currency, usage, labels))
         durations.extend(filter(None, [record.get("duration_sec")]))
-        below = event.below()
-        if left == 1 and below:
+        children_shown = event.children_shown()
+        if left == 1 and children_shown:
             if event.ref in telnyx.down:
                 missing.append(event.ref)
                 return
             left = max(2, depth)
-        for child, how in below:
+        for child, how in children_shown:
             walk(child, how, left - 1, team)
 
     walk(root, "once", depth, "none")
@@ -216,96 +215,96 @@ def look(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer
     return Answer(ref, number, at, "tree", seen, not missing, duration)
 
 
-# The bookkeeper
+# The naive ledger
 
 
 @dataclass
-class Known:
-    """An event that was booked: every sight of it by the number of its claim."""
+class NaiveEvent:
+    """A booked event: all that was seen of it, by claim."""
 
     owner: Ref
     labels: Mapping[str, str]
     cost_labels: Mapping[str, str] | None = None
-    sights: dict[int, Sight] = field(default_factory=dict)
+    seen_by_claim: dict[int, SeenEvent] = field(default_factory=dict)
     changed_by: int = 0
     settled_unpriced: bool = False
 
     @property
     def cost(self) -> tuple[Decimal, str] | None:
-        """What the answer says that was asked for last."""
-        priced = [number for number, report in self.sights.items() if report.price is not None]
-        last = self.sights[max(priced)] if priced else None
+        """Return the price in the answer that was polled last."""
+        priced = [number for number, report in self.seen_by_claim.items() if report.price is not None]
+        last = self.seen_by_claim[max(priced)] if priced else None
         return None if last is None or last.price is None else (last.price, last.currency)
 
     @property
     def usage(self) -> tuple[int, int, int]:
-        """The most that was seen of each."""
-        inputs, outputs, seconds = zip(*(report.usage for report in self.sights.values()), strict=True)
+        """Return the greatest value of each."""
+        inputs, outputs, seconds = zip(*(report.usage for report in self.seen_by_claim.values()), strict=True)
         return max(inputs), max(outputs), max(seconds)
 
 
 @dataclass
-class Followed:
-    """A session's life, as docs/accuracy.md tells it."""
+class NaiveSession:
+    """The state of a session, as docs/accuracy.md describes it."""
 
-    followed_at: float
+    discovered_at: float
     state: str = "discovered"
     changed_at: float | None = None
     settled_at: float = 0.0
-    looks: int = 0
-    """Times that it was looked at since it settled."""
+    rechecks: int = 0
+    """Polls since it settled."""
     seen: bool = False
     counted: bool = False
     claim: int = 0
 
     def move(self, answer: Answer, *, changed: bool) -> None:
-        now, known_since = answer.at, self.followed_at if self.changed_at is None else self.changed_at
+        now, known_since = answer.at, self.discovered_at if self.changed_at is None else self.changed_at
         if answer.outcome == "tree" and (changed or (answer.complete and self.changed_at is None)):
             self.state, self.changed_at = "active", now
         elif self.state == "settled":
-            self.looks += answer.outcome in {"gone", "denied"} or (answer.outcome == "tree" and answer.complete)
+            self.rechecks += answer.outcome in {"gone", "denied"} or (answer.outcome == "tree" and answer.complete)
         elif answer.outcome == "tree" and answer.complete:
             self.state = "settled" if now - known_since >= SETTLE_AFTER else "active"
-            self.settled_at, self.looks = now, 0
+            self.settled_at, self.rechecks = now, 0
         elif answer.outcome == "denied":
             self.state = "denied"
         elif answer.outcome == "gone" and now - known_since >= GIVE_UP_AFTER:
             self.state = "missing"
 
 
-class Bookkeeper:
-    """Remembers every answer that was booked, and counts from that."""
+class NaiveLedger:
+    """Keeps every answer that was booked, and counts from that."""
 
     def __init__(self, bounds: Mapping[str, Iterable[float]]) -> None:
-        self.sessions: dict[Ref, Followed] = {}
-        self.events: dict[Key, Known] = {}
-        self.below: set[Key] = set()
-        """Events that stood below another one in a booked answer."""
+        self.sessions: dict[Ref, NaiveSession] = {}
+        self.events: dict[Key, NaiveEvent] = {}
+        self.nested: set[Key] = set()
+        """Events that were not the root in some booked answer."""
         self.bounds = bounds
         self.counters: dict[Row, Decimal] = defaultdict(Decimal)
         self.observed: dict[Row, list[Decimal]] = defaultdict(list)
 
     def follow(self, ref: Ref, now: float) -> None:
-        self.sessions.setdefault(ref, Followed(now))
+        self.sessions.setdefault(ref, NaiveSession(now))
 
     def book(self, answers: Iterable[Answer]) -> None:
-        """A batch: each claim counts once, the earlier claim first."""
+        """Book a batch: each claim counts once, the earlier claim first."""
         held = {a.number: a for a in answers if self.sessions[a.ref].claim == a.number}
         current = [answer for _, answer in sorted(held.items())]
         for answer in current:
-            self.below |= set(list(answer.events)[1:])
+            self.nested |= set(list(answer.events)[1:])
         for answer in current:
             session = self.sessions[answer.ref]
             session.claim = 0
-            changed = [key for key, report in answer.events.items() if self._see(key, report, answer, session)]
+            changed = [key for key, report in answer.events.items() if self._book_event(key, report, answer, session)]
             session.move(answer, changed=bool(changed))
             if answer.outcome == "tree":
                 self._count_session(session, answer)
 
-    def _see(self, key: Key, report: Sight, answer: Answer, session: Followed) -> bool:
-        event = self.events.setdefault(key, Known(answer.ref, report.labels))
-        before = (event.cost, event.usage) if event.sights else None
-        event.sights[answer.number] = report
+    def _book_event(self, key: Key, report: SeenEvent, answer: Answer, session: NaiveSession) -> bool:
+        event = self.events.setdefault(key, NaiveEvent(answer.ref, report.labels))
+        before = (event.cost, event.usage) if event.seen_by_claim else None
+        event.seen_by_claim[answer.number] = report
         if event.cost is not None:
             event.cost_labels = event.cost_labels or report.labels
             if event.settled_unpriced:
@@ -319,7 +318,7 @@ class Bookkeeper:
             event.changed_by = answer.number
         return changed
 
-    def _count_session(self, session: Followed, answer: Answer) -> None:
+    def _count_session(self, session: NaiveSession, answer: Answer) -> None:
         account, kind, _ = answer.ref
         kinds = [key[1] for key in answer.events]
         root = {"account": account, "root_record_type": kind, "session_kind": session_kind(kind, kinds)}
@@ -332,8 +331,8 @@ class Bookkeeper:
             if event.owner == answer.ref and event.cost is None and not event.settled_unpriced:
                 event.settled_unpriced = True
                 self._add("telnyx_events_settled_unpriced_total", event.labels, "account record_type product")
-        absorbed = (*answer.ref, 0) in self.below
-        if absorbed or session.looks or not self._may_be_absorbed(account, kind):
+        absorbed = (*answer.ref, 0) in self.nested
+        if absorbed or session.rechecks or not self._may_be_absorbed(account, kind):
             session.counted = True
             if not absorbed:
                 self._observe(session, answer, root, kinds)
@@ -342,7 +341,7 @@ class Bookkeeper:
         live = {ref[1] for ref, s in self.sessions.items() if ref[0] == account and s.state in {"discovered", "active"}}
         return bool(ABOVE.get(kind, set()) & live)
 
-    def _observe(self, session: Followed, answer: Answer, root: Mapping[str, str], kinds: list[str]) -> None:
+    def _observe(self, session: NaiveSession, answer: Answer, root: Mapping[str, str], kinds: list[str]) -> None:
         if answer.ref[1] in ABOVE:
             self._add("telnyx_sessions_started_total", root)
         self._add("telnyx_sessions_settled_total", root)
@@ -352,7 +351,9 @@ class Bookkeeper:
         if answer.duration is not None:
             observe("telnyx_session_duration_seconds", root, Decimal(answer.duration))
         without_root = {name: root[name] for name in ("account", "session_kind")}
-        observe("telnyx_session_settling_seconds", without_root, Decimal(str(session.settled_at - session.followed_at)))
+        observe(
+            "telnyx_session_settling_seconds", without_root, Decimal(str(session.settled_at - session.discovered_at))
+        )
         costs: dict[str, Decimal] = defaultdict(Decimal)
         for report in answer.events.values():
             if report.price is not None:
@@ -367,10 +368,10 @@ class Bookkeeper:
     def _observe_one(self, family: str, labels: Mapping[str, str], value: Decimal) -> None:
         self.observed[family, frozenset(labels.items())].append(value)
 
-    # What must be shown
+    # Totals
 
     def values(self) -> dict[Row, Decimal]:
-        """Every total that is no histogram, without zeros; `net` and `inference net` are costs less credits."""
+        """Return every total but histograms and zeros; `net` and `inference net` are costs minus credits."""
         found: dict[Row, Decimal] = defaultdict(Decimal, self.counters)
         for (account, *_), event in self.events.items():
             for family, labels, amount in self._shares(account, event):
@@ -379,7 +380,7 @@ class Bookkeeper:
             found["telnyx_sessions", frozenset({("account", account), ("state", session.state)})] += 1
         return {row: amount for row, amount in found.items() if amount}
 
-    def _shares(self, account: str, event: Known) -> Iterator[tuple[str, dict[str, str], Decimal]]:
+    def _shares(self, account: str, event: NaiveEvent) -> Iterator[tuple[str, dict[str, str], Decimal]]:
         def of(labels: Mapping[str, str], names: str) -> dict[str, str]:
             return {name: labels[name] for name in ("account", *names.split())}
 
@@ -405,7 +406,7 @@ class Bookkeeper:
             yield "telnyx_unsettled_cost", {"account": account} | in_currency, cost
 
     def histograms(self) -> dict[Row, tuple[list[int], Decimal]]:
-        """For each, how many observations are not above each bound and in all, and their sum."""
+        """Return the cumulative buckets and the sum of each histogram."""
         return {
             row: (
                 [sum(value <= Decimal(str(bound)) for value in values) for bound in self.bounds[row[0]]]
@@ -423,12 +424,12 @@ def session_kind(root: str, kinds: Iterable[str]) -> str:
     return named.get(root, "voice")
 
 
-def outermost(events: Iterable[Real], followed: Iterable[Ref]) -> set[Ref]:
-    """The followed roots that stand below no other followed root."""
+def outermost(events: Iterable[RealEvent], followed: Iterable[Ref]) -> set[Ref]:
+    """Return the followed roots that are not part of another followed root's tree."""
     inner: set[Ref] = set()
 
-    def enter(event: Real) -> None:
-        for child, _ in event.below():
+    def enter(event: RealEvent) -> None:
+        for child, _ in event.children_shown():
             inner.add(child.ref)
             enter(child)
 

@@ -18,7 +18,7 @@ _ONE = Decimal(1)
 #
 #     Aug 1st   prune(before=May 3rd): the call and its events are deleted, cost_total keeps the 0.18, and the
 #               watermark becomes May 3rd.
-#     Aug 2nd   Somebody puts the call into the configuration again. Its events are unknown now, as new ones would be,
+#     Aug 2nd   The call is put into the configuration. Its events are unknown now, as new ones would be,
 #               but they happened before the watermark: nothing is booked, and the check `forgotten` fails.
 #     Aug 3rd   The clock was set back a year: prune(before=May 3rd of last year) finds nothing, and the watermark
 #               stays, for it never moves back.

@@ -9,8 +9,10 @@
 --   BYTES
 -- A table WITHOUT ROWID is stored in the order of its primary key by SQLite; PostgreSQL has no such thing.
 
+-- Keys: schema_version, ledger_id, claims (number of the last claim, in a file only), retention_watermark, backfill,
+-- metadata (of the API), copying (in an unfinished copy).
 CREATE TABLE meta (
-    key TEXT NOT NULL,  -- schema_version, ledger_id, claims (last claim number of a file), retention_watermark, metadata (of the API)
+    key TEXT NOT NULL,
     value TEXT NOT NULL,
     PRIMARY KEY (key)
 );
@@ -110,7 +112,8 @@ CREATE TABLE spend (
     PRIMARY KEY (quarter, labels, currency, writer)
 ) WITHOUT ROWID;
 
--- Sessions to follow instead of one that the API doesn't know. A row is deleted when it is followed, or the session has a tree.
+-- Sessions to follow instead of one that the API doesn't know. A row is deleted when its session is followed, or when the
+-- other one has a tree.
 CREATE TABLE substitutes (
     session INTEGER NOT NULL,
     record_type TEXT NOT NULL,
