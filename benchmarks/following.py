@@ -37,7 +37,7 @@ from exporter.runtime.app import App
 from exporter.telnyx.transport import open_transport
 from simulator import Running
 from simulator.events import SimulatedSession
-from simulator.hooks import hooks
+from simulator.webhook_events import webhook_events
 from simulator.world import Ref
 
 ACCOUNT = "main"
@@ -248,7 +248,7 @@ class Driver:
     def _take(self, ref: Ref) -> None:
         session = self._simulated.world.session(self._simulated.world.number_of(uuid.UUID(ref.event_id)))
         self._followed[ref.event_id] = followed(session, ref)
-        for hook in hooks(session):
+        for hook in webhook_events(session):
             heapq.heappush(self._hooks, hook.time)
 
     def _told(self, now: float) -> bool:

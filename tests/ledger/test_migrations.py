@@ -45,7 +45,7 @@ def v5_file(tmp_path: Path) -> str:
     return restored("ledger-v5-sqlite.sql", tmp_path / "v5.sqlite")
 
 
-@pytest.fixture(params=["v5_file", "v5_server"])
+@pytest.fixture(params=["v5_file", pytest.param("v5_server", marks=pytest.mark.slow)])
 def v5(request: pytest.FixtureRequest) -> str:
     """The URL of a ledger of version 5, on each engine in turn."""
     url: str = request.getfixturevalue(request.param)

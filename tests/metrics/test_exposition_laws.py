@@ -9,6 +9,7 @@ from typing import Literal
 import prometheus_client.openmetrics.exposition
 import prometheus_client.openmetrics.parser
 import prometheus_client.utils
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -163,6 +164,7 @@ pages = st.integers(min_value=1, max_value=4).flatmap(lambda count: st.tuples(*m
 # Laws
 
 
+@pytest.mark.slow
 @given(pages)
 def test_pages_mean_what_client_pythons_mean(page: tuple[Filled, ...]) -> None:
     """In both formats the exporter's page and client_python's page are parsed to the same families."""

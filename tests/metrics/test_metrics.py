@@ -202,6 +202,7 @@ def test_projection_keeps_sums(drawn: list[tuple[Decimal, str, str, bool]], conf
     assert together == pytest.approx(float(sum(row.value for row in rows)))
 
 
+@pytest.mark.slow
 @given(ROWS, CONFIGURED, st.data())
 def test_load_is_apply(
     drawn: list[tuple[Decimal, str, str, bool]], configured: tuple[str, ...], data: st.DataObject
@@ -215,6 +216,7 @@ def test_load_is_apply(
     assert samples(metrics) == samples(loaded(rows, *configured))
 
 
+@pytest.mark.slow
 @given(ROWS, CONFIGURED)
 def test_release_only_adds(drawn: list[tuple[Decimal, str, str, bool]], configured: tuple[str, ...]) -> None:
     """Exposing totals one by one never lowers a counter, and in the end no money is pending."""

@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,15 @@ NAMES = {
 Rule = dict[str, Any]
 
 
+@cache
+def loaded(path: Path) -> Any:
+    """Return what the YAML file holds; reading one takes as long as a hundred of the tests that ask for it."""
+    return yaml.safe_load(path.read_text())
+
+
 def rules(path: Path) -> list[Rule]:
     """All rules of a file, in their order."""
-    return [rule for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+    return [rule for group in loaded(path)["groups"] for rule in group["rules"]]
 
 
 EVERY_RULE = [rule for path in RULES for rule in rules(path)]
@@ -54,7 +61,7 @@ every_rule = pytest.mark.parametrize("rule", EVERY_RULE, ids=lambda rule: rule.g
 def unit_tests() -> Iterator[tuple[str, bool, Rule]]:
     """Each question of the unit tests about an alert: its name, whether it is to fire, and what is expected."""
     for path in UNIT_TESTS:
-        for test in yaml.safe_load(path.read_text())["tests"]:
+        for test in loaded(path)["tests"]:
             for asked in test.get("alert_rule_test", ()):
                 yield asked["alertname"], bool(asked["exp_alerts"]), asked
 
@@ -94,7 +101,7 @@ def test_a_silent_case_has_what_the_alert_asks_for(alert: str) -> None:
     assert any(
         asked <= {series["series"].partition("{")[0] for series in test["input_series"]}
         for path in UNIT_TESTS
-        for test in yaml.safe_load(path.read_text())["tests"]
+        for test in loaded(path)["tests"]
         if any(each["alertname"] == alert and not each["exp_alerts"] for each in test.get("alert_rule_test", ()))
     )
 
@@ -131,7 +138,7 @@ def test_windows_hold_four_scrapes(rule: Rule) -> None:
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
 def test_rules_are_written_in_words_that_prometheus_has(path: Path) -> None:
     """No key that came after 2.42, whichever promtool is at hand: groups had no labels and no offset then."""
-    for group in yaml.safe_load(path.read_text())["groups"]:
+    for group in loaded(path)["groups"]:
         assert group.keys() == {"name", "rules"}
         for rule in group["rules"]:
             assert rule.keys() <= {"record", "alert", "expr", "for", "labels", "annotations"}
@@ -146,7 +153,7 @@ def test_records_are_named_by_level_metric_and_operations(record: str) -> None:
 def test_records_stand_before_what_uses_them() -> None:
     """In one group, so that all is of one moment; a file can be had alone."""
     for path in RULES:
-        assert len(yaml.safe_load(path.read_text())["groups"]) == 1
+        assert len(loaded(path)["groups"]) == 1
         known: set[str] = set()
         for rule in rules(path):
             assert {name for name in RECORDS if name in rule["expr"]} <= known

@@ -124,6 +124,7 @@ def test_a_simulated_day_is_booked_to_the_last_digit(tmp_path: Path) -> None:
     run(scenario, SimulatorSettings(speed=0.0, sessions_per_hour=6, seed=3), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_restart_continues_where_it_was(tmp_path: Path) -> None:
     """No ledger counter goes back to zero, none counts twice, and what changed meanwhile is booked."""
 

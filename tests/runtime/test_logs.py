@@ -211,6 +211,7 @@ def test_what_is_pruned_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert [line["sessions"] for line in logged(caplog, "sessions pruned")] == [5]
 
 
+@pytest.mark.slow
 def test_nothing_of_callers_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A simulated day at debug, by all formats: no phone number, no address of a caller, no key."""
     caplog.set_level(logging.DEBUG, "exporter")

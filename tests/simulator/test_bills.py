@@ -83,6 +83,7 @@ def whole(record: Node, *names: str) -> int:
     return sum(record.get(name, 0) for name in names)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 10**6))
 def test_the_truth_is_what_somebody_finds_who_looks_twice_a_day(seed: int) -> None:

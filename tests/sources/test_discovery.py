@@ -18,7 +18,7 @@ from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, fo
 pytestmark = pytest.mark.slow
 
 HOUR = 3600.0
-SESSIONS = 5000 if os.environ.get("FULL") == "1" else 1000
+SESSIONS = 5000 if os.environ.get("FULL") == "1" else 500
 LOSSY = SimulatedWebhooks(lost_share=0.2, duplicated_share=0.1, delay_seconds=900.0)
 WORLD = SimulatorSettings(
     speed=0.0, sessions_per_hour=100, sessions_max=SESSIONS, detail_records_late_seconds=2 * HOUR, webhooks=LOSSY
@@ -68,7 +68,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.timeout(900 if SESSIONS == 1000 else 3600)
+@pytest.mark.timeout(900 if SESSIONS == 500 else 3600)
 @pytest.mark.parametrize("sources", SOURCES)
 def test_every_session_is_followed_once_and_the_totals_are_exact(tmp_path: Path, sources: str) -> None:
     """Webhooks lost, doubled and out of order, records two hours late, restarts: each session once, each cent once.

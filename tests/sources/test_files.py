@@ -313,6 +313,7 @@ async def ready(exporter: Exporting) -> bool:
     return (await exporter.get("/-/ready")).status_code == 200
 
 
+@pytest.mark.slow
 def test_too_many_files_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """More files, or more bytes in all of them, than memory should hold are a failure; the first ones are read."""
 

@@ -376,6 +376,7 @@ def known(samples: dict[Any, Any]) -> set[Any]:
     return {key for key in samples if not key[0].startswith("telnyx_api")}
 
 
+@pytest.mark.slow
 @given(body=hostile)
 def test_hostile_bodies_do_nothing(posted: Posting, series: set[Any], body: bytes) -> None:
     """No body that isn't a list of sessions makes a session, a series, or an error of the server."""

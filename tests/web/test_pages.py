@@ -195,6 +195,7 @@ def test_pages_are_free_of_harm(http: httpx.Client, path: str) -> None:
     assert "unsafe" not in policy
 
 
+@pytest.mark.slow
 def test_every_link_leads_somewhere(http: httpx.Client) -> None:
     """All that the pages link to here is there."""
     seen, waiting = {"/metrics", "/-/healthy", "/-/ready"}, ["/", "/sessions?limit=3"]

@@ -345,6 +345,7 @@ class Load:
         until(lambda: self.answers > seen + 2 * len(self._threads))
 
 
+@pytest.mark.slow
 def test_certificates_change_under_load(tmp_path: Path) -> None:
     """Ten certificates, one after the other, while clients ask on kept connections: no request fails."""
     with serving(tmp_path, lines=2000) as running, Load(running) as load:
