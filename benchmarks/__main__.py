@@ -47,8 +47,8 @@ HEAD = """\
 # Performance
 
 CPU, memory and latency of the exporter, compared with simple alternatives. `make bench` writes this page;
-`make bench-NAME` prints one part. All figures of a part are from one run, side by side. Trust the ratios: the same machine
-may be faster or slower by a third an hour later.
+`make bench-NAME` prints one part. All figures of a part are from one run, side by side. Trust the ratios: the same
+machine may be faster or slower by a third an hour later.
 
 The **obvious stack** is `benchmarks/obvious.py`: httpx with its defaults, `json`, one SQLite commit per session and
 prometheus_client, as one would write it in an afternoon. It retries nothing, checks no sums and keeps no tree.

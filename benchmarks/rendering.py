@@ -41,9 +41,10 @@ GO_SOURCES = Path("/usr/share/gocode")
 """Where Debian's golang-github-prometheus-client-golang-dev lies."""
 NOT_INSTALLED = "not installed"
 SAYS = (
-    "CPU time from the request to finished bytes (ours with process metrics), by the share of series that changed since the last"
-    " scrape. Against the same families, labels and values in client_python (`generate_latest`; gzip as its WSGI app)"
-    " and Go's client_golang (`Gather`, `expfmt`; gzip as in promhttp) with 1 % changed, which makes no difference to them."
+    "CPU time from the request to finished bytes (ours with process metrics), by the share of series that changed since"
+    " the last scrape. Against the same families, labels and values in client_python (`generate_latest`; gzip as its"
+    " WSGI app) and Go's client_golang (`Gather`, `expfmt`; gzip as in promhttp) with 1 % changed, which makes no"
+    " difference to them."
 )
 COLUMNS = (
     *("series", "format", "changed", "ours", "bytes", "client_python", "bytes", "ratio"),

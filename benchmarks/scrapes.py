@@ -55,8 +55,8 @@ SAYS = (
     " json, a commit per session, client_python's own server thread) in the same run, with as many lines on its page."
 )
 LOOPS_SAY = (
-    "The longest callback of each event loop of the exporter, while it polls, is scraped, publishes, sums up and prunes,"
-    " and reads all totals again (a reload). CPU time is the thread's own. Real time includes waiting for the"
+    "The longest callback of each event loop of the exporter, while it polls, is scraped, publishes, sums up and prunes"
+    ", and reads all totals again (a reload). CPU time is the thread's own. Real time includes waiting for the"
     " interpreter and for a core, which other programs use too."
 )
 LOOPS = ("thread", "callbacks", "longest, CPU", "longest, real time", "callback", "ratio to 20 ms")
