@@ -56,7 +56,7 @@ COUNTED = {
 """Every message of a failure, and the counters that count it."""
 
 NOT_COUNTED = {
-    "a thread died; the exporter stops": "the process ends, so there is no scrape",
+    "a background task or thread failed; the exporter stops": "the process ends, so there is no scrape",
     "uncaught exception": "the process ends",
     "uncaught exception in a thread": "the process ends, or pytest says it",
     "web config": "advice on a setting",
