@@ -82,7 +82,7 @@ def test_the_benchmarks_run() -> None:
 
 # What must not grow
 
-LARGE = r"sessions|events|listed|listed_costs|trees|records|amendments|failures|roots|fallbacks|spend"
+LARGE = "sessions|events|session_index|session_index_costs|trees|records|amendments|failures|root_ids|substitutes|spend"
 SCAN = re.compile(rf"SCAN ({LARGE})\b(?! USING INDEX sessions_claimed)")
 """The index of claimed sessions is exempt: it contains only sessions that are being polled."""
 
