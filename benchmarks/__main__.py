@@ -1,7 +1,6 @@
-"""All benchmarks, into docs/performance.md: `make bench`; an hour, on an idle machine.
+"""Run all benchmarks and write docs/performance.md: `make bench`; an hour, on an idle machine.
 
-Owns their order and what stands above them. The surprising fact: nothing here is a timed test; what a figure means is
-the ratio beside it, from the same run.
+A figure is no timed test: what it means is the ratio beside it, from the same run.
 """
 
 import argparse
@@ -47,12 +46,12 @@ ALL: Mapping[str, Measure] = {
 HEAD = """\
 # Performance
 
-What the exporter takes, measured against what one could use instead. Written by `make bench`; `make bench-NAME` shows
-one part. All figures of a part are of one run, side by side, so trust the ratios: the same machine is faster or slower
-by a third an hour later.
+CPU, memory and latency of the exporter, compared with simple alternatives. `make bench` writes this page;
+`make bench-NAME` prints one part. All figures of a part are from one run, side by side. Trust the ratios: the same
+machine may be faster or slower by a third an hour later.
 
-The **obvious stack** is `benchmarks/obvious.py`: httpx as it comes, `json`, one SQLite commit per session and
-prometheus_client, as somebody would write it in an afternoon. It retries nothing, checks no sums and keeps no tree.
+The **obvious stack** is `benchmarks/obvious.py`: httpx with its defaults, `json`, one SQLite commit per session and
+prometheus_client, as one would write it in an afternoon. It retries nothing, checks no sums and keeps no tree.
 """
 
 

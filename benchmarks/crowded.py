@@ -1,6 +1,6 @@
-"""The obvious stack with as many series as a big account has: `python -m benchmarks.crowded SERIES ...`.
+"""The obvious stack with as many series as a large account has: `python -m benchmarks.crowded SERIES ...`.
 
-The other arguments are those of `benchmarks/obvious.py`, which it then is.
+The other arguments are those of `benchmarks/obvious.py`.
 """
 
 import sys

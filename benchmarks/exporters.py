@@ -1,8 +1,6 @@
-"""The real exporter as a process of its own, and what the kernel says of it.
+"""Run the real exporter as a process, and read its memory and CPU time from /proc and its polls from /metrics.
 
-Owns starting, waiting and looking: memory and CPU time are read from /proc, polls from /metrics. Nothing is measured
-from within. The surprising fact: the exporter is started as an operator would, so all that runs beside polls is part of
-what is measured.
+It is started as an operator would start it, so everything that runs beside polls is measured too.
 """
 
 import os
@@ -42,7 +40,7 @@ ledger: {{url: "sqlite:///{ledger}"}}
 
 
 class Exporter(Struct, frozen=True):
-    """One that is ready."""
+    """A running exporter that is ready."""
 
     process: Process
     port: int
@@ -50,7 +48,7 @@ class Exporter(Struct, frozen=True):
     """From exec to ready."""
 
     def cpu_seconds(self) -> float:
-        """Of all its threads, in user and system mode."""
+        """Return the CPU seconds of all threads, user and system."""
         return self.process.cpu_seconds
 
     def resident(self, name: str = "VmRSS") -> int:

@@ -1,8 +1,7 @@
-"""What it costs to follow sessions and how soon their bills are seen: the real exporter on a simulated world's clock.
+"""Requests per session, and the delay until a bill is seen: the real exporter on a simulated world's clock.
 
-Owns how such a measurement is driven, for `make bench-sessions` and for the test that holds what is promised. Time is
-stepped, so hours take seconds and nobody waits; a bill is seen when a scrape shows it. The surprising fact: time moves
-in steps, so what is said to be late is up to a step too late, never too early.
+Used by `make bench-sessions` and by the test of the promised delays. Time is stepped, so hours take seconds. A bill is
+seen when a scrape shows it; because of the steps, a measured delay is too long by up to one step, and never too short.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ from exporter.runtime.app import App
 from exporter.telnyx.transport import open_transport
 from simulator import Running
 from simulator.events import SimulatedSession
-from simulator.hooks import hooks
+from simulator.webhook_events import webhook_events
 from simulator.world import Ref
 
 ACCOUNT = "main"
@@ -54,16 +53,16 @@ SHOWN = re.compile(r'(?m)^telnyx_followed_session_(cost|events)\{.*?event_id="([
 
 
 class Sources(Struct, frozen=True, kw_only=True):
-    """Who tells of the sessions."""
+    """The sources that report sessions."""
 
     handed_over: bool = False
-    """They are named when they begin, and nobody tells more of them, as by a file or over HTTP."""
+    """Sessions are listed once when they start, as by a file or over HTTP."""
     webhooks: bool = False
     detail_records: bool = False
 
 
 class Followed(Struct):
-    """A call or message."""
+    """A call or message that is followed."""
 
     ai_call: bool
     rated_at: float
@@ -80,7 +79,7 @@ class Followed(Struct):
 
 
 class Measured(Struct):
-    """What was seen."""
+    """The results."""
 
     sessions: list[Followed]
     listings_per_hour: float
@@ -88,7 +87,7 @@ class Measured(Struct):
 
 
 class Counting(httpx.AsyncBaseTransport):
-    """Counts the requests for each path."""
+    """Counts the requests by path."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, requests: Counter[str]) -> None:
         self._inner = inner
@@ -248,7 +247,7 @@ class Driver:
     def _take(self, ref: Ref) -> None:
         session = self._simulated.world.session(self._simulated.world.number_of(uuid.UUID(ref.event_id)))
         self._followed[ref.event_id] = followed(session, ref)
-        for hook in hooks(session):
+        for hook in webhook_events(session):
             heapq.heappush(self._hooks, hook.time)
 
     def _told(self, now: float) -> bool:
@@ -301,7 +300,7 @@ def common(ref: Ref) -> bool:
 
 
 def followed(session: SimulatedSession, ref: Ref) -> Followed:
-    """What will become of it."""
+    """Return its final state."""
     root = session.index_of(ref.record_type, ref.event_id)
     assert root is not None, "the world names only what is in it"
     events = [session.events[index] for index in session.below(root)]
@@ -314,7 +313,7 @@ def followed(session: SimulatedSession, ref: Ref) -> Followed:
 
 
 async def until(condition: Callable[[], Coroutine[None, None, bool]]) -> None:
-    """What is waited for is other threads' work, not time."""
+    """Wait for the work of other threads, not for time."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await condition():  # noqa: ASYNC110 - another thread's work
             await asyncio.sleep(PAUSE_SECONDS)

@@ -1,7 +1,7 @@
-"""A ledger of ten million events in PostgreSQL: copied, grown, looked through, and pruned while it is looked after.
+"""A ledger of ten million events in PostgreSQL: copied, grown, queried, and pruned while it is in use.
 
-Owns the size, and the questions that are explained there. The surprising fact: what is pruned is dead rows first; that
-they are swept up as fast as they are made is what keeps a table from growing, and it is measured as well.
+Pruned rows are dead rows at first. Vacuuming them as fast as they are made keeps a table from growing, so it is
+measured as well.
 """
 
 import re
@@ -32,7 +32,7 @@ EXPLAINED = ("session_preload_libraries = auto_explain", "auto_explain.log_min_d
 
 
 class Size(Struct, frozen=True, kw_only=True):
-    """How much is measured."""
+    """The size of the measurement."""
 
     copied: int = 50_000
     """Sessions, a tenth of them live."""
@@ -55,7 +55,7 @@ class Pruned(Struct, frozen=True):
 
 
 def measure(*, quick: bool) -> list[str]:
-    """What `make bench` shows."""
+    """Return the part of the page that `make bench` writes."""
     return report(Size(copied=5000, times=4, commits=10, portions=20) if quick else Size())
 
 

@@ -1,8 +1,7 @@
-"""A ledger in PostgreSQL that has grown large: its settled sessions are written again and again, by the server itself.
+"""Make a ledger in PostgreSQL large: its settled sessions are multiplied by the server itself.
 
-Owns the multiplying, in a ledger that was copied there and that nobody uses. The surprising fact: events lie as they
-would have been booked, those of a session beside each other; a ledger that was copied from SQLite has them in the order
-of their keys, each of them in another place, until `CLUSTER` has put them in order.
+Events lie as they would have been booked, those of one session beside each other. A ledger that was copied from SQLite
+has them in the order of their keys, until `CLUSTER` has put them in order.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Does a poll cost more when more sessions are followed? CPU per poll with few and with a million in the ledger.
+"""CPU per poll with few sessions and with a million in the ledger: `make bench-growth`.
 
-Owns the sizes and the pace. A tenth of the sessions is live and due again each second, more than can be asked for, so
-that the backlog grows with the size as well. `make bench-growth` runs it.
+A tenth of the sessions is live and due again each second, more than can be polled, so the backlog grows with the size
+too.
 """
 
 import statistics
@@ -22,7 +22,7 @@ WARMING = 3
 
 
 def measure(*, quick: bool) -> list[str]:
-    """What `make bench` shows."""
+    """Return the part of the page that `make bench` writes."""
     sizes, polls, repetitions = ((3000, 30_000), 300, 3) if quick else ((3000, 100_000, 1_000_000), 1500, 5)
     found = costs(sizes, polls, repetitions)
     rows = [

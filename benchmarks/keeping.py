@@ -1,6 +1,6 @@
-"""The ledger's own figures: bytes per event and session, time of a commit, and how fast it forgets.
+"""The ledger's own figures: bytes per event and session, duration of a commit, speed of pruning.
 
-Owns what is asked of the ledger, which is opened here, without an exporter around it. `make bench-keeping` runs it.
+The ledger is opened here, without an exporter around it. Run it with `make bench-keeping`.
 """
 
 import sqlite3
@@ -24,7 +24,7 @@ EVENTS = 11
 
 
 def measure(*, quick: bool) -> list[str]:
-    """What `make bench` shows."""
+    """Return the part of the page that `make bench` writes."""
     few, many = (5000, 20_000) if quick else (50_000, 1_000_000)
     commits, portions = (10, 5) if quick else (100, 100)
     says = (

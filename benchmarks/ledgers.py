@@ -1,9 +1,8 @@
-"""Large ledgers within a minute: one call is booked by the real ledger, live and settled, and its rows are copied.
+"""Build large ledgers within a minute: one call is booked by the real ledger, and its rows are copied.
 
-Owns the copying, for all benchmarks that need a ledger as a busy exporter has it. Every session is the call of Telnyx's
-guide with its 11 events under ids of its own; the keys of events are the real ones, so that a poll of a copy finds what
-it booked. The surprising fact: `Ledger.check()` holds for what is built, since totals are scaled as exactly as the rows
-are copied; a test sees to that at a small size.
+Every session is the call of Telnyx's guide with its 11 events under ids of its own. The keys of events are the real
+ones, so a poll of a copy finds what it booked. Totals are scaled exactly, so `Ledger.check()` holds; a test checks
+that at a small size.
 """
 
 import json

@@ -1,9 +1,8 @@
-"""The exporter with a watch on its event loops: `python -m benchmarks.loops FILE run ...`.
+"""Run the exporter and measure its event loops: `python -m benchmarks.loops FILE run ...`.
 
-Owns how long one callback keeps a loop from all others, by thread, and how long the garbage collector stops them all. A
-callback is charged with the CPU time of its own thread: what it waits for the interpreter, or for a core, is not what
-it did. At the end the longest are written to FILE. The surprising fact: every task, timer and socket of asyncio runs
-through one method of `asyncio.Handle`.
+It measures the longest callback of each thread, and the longest garbage collection. A callback is charged with its own
+thread's CPU time, without waiting for the interpreter or a core. The result is written to FILE at the end. Every task,
+timer and socket of asyncio runs through one method of `asyncio.Handle`, which is wrapped.
 """
 
 import asyncio

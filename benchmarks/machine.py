@@ -1,4 +1,4 @@
-"""The machine that was measured, in one line; nothing of it but what a ratio may depend on."""
+"""Describe the measured machine in one line: only what a ratio may depend on."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """CPU model, cores, Python and kernel."""
+    """Return CPU model, cores, Python and kernel."""
     cores = len(os.sched_getaffinity(0))
     return f"{_cpu()}, {cores} cores, Python {platform.python_version()}, {platform.system()} {platform.release()}"
 

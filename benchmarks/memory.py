@@ -1,7 +1,7 @@
 """Memory of the running exporter: idle, while it polls with many sessions in its ledger, and per series.
 
-Owns what is looked at and when. Each row is the real process with the configuration of an operator, and the kernel is
-asked. `make bench-memory` runs it.
+Each row is the real process with the configuration of an operator, as the kernel counts it. Run it with `make
+bench-memory`.
 """
 
 import json
@@ -23,7 +23,7 @@ SERIES_SHARE = 2
 
 
 def measure(*, quick: bool) -> list[str]:
-    """What `make bench` shows."""
+    """Return the part of the page that `make bench` writes."""
     sizes = (10_000, 50_000) if quick else (100_000, 1_000_000)
     idle_seconds, polls, repetitions = (5.0, 500, 1) if quick else (120.0, 5000, 3)
     says = (

@@ -1,7 +1,7 @@
-"""The obvious stack, as a baseline: httpx as it comes, json, one commit per session, prometheus_client's metrics.
+"""The obvious stack, as a baseline: httpx with its defaults, json, one commit per session, prometheus_client.
 
-What somebody would write in an afternoon: it follows sessions, keeps what each event cost in SQLite so that a restart
-doesn't count again, and counts the differences. It retries nothing, stitches nothing and verifies nothing.
+It is written as one would in an afternoon: it follows sessions, stores the cost of each event in SQLite so that a
+restart doesn't count again, and counts differences. It retries nothing, stitches nothing and verifies nothing.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""How fast the lists of sessions are read from a large ledger.
+"""Read lists of sessions from a large ledger: `make bench-pages`, some minutes.
 
-Fills a ledger with a million sessions by SQL, in the shape that booking gives them, then reads pages of every order
-and filter through real snapshots, the first and deep ones. `make bench-pages` runs it, some minutes.
+A ledger is filled with a million sessions by SQL, in the form that booking gives them. Pages of every order and
+filter, first and deep ones, are then read through real snapshots.
 """
 
 import json
@@ -67,7 +67,7 @@ def price(drawn: random.Random) -> str:
 
 
 def measure(*, quick: bool) -> list[str]:
-    """A row for each order and filter."""
+    """Return a row for each order and filter."""
     count = 20_000 if quick else 1_000_000
     with tempfile.TemporaryDirectory(prefix="bench-pages-") as name:
         path = Path(name) / "ledger.sqlite"

@@ -1,9 +1,9 @@
-"""What a poll costs in CPU, everything included, against the stack that somebody would write in an afternoon.
+"""CPU of a poll, everything included, compared with the obvious stack.
 
-Runs the exporter and the obvious stack as processes of their own, one after the other, against nginx with finished
-trees, and divides the CPU that each used by the polls that it finished: once while every session is polled for the
-first time, so that all its events are booked, and once while nothing has changed since. The obvious stack stands twice:
-with httpx's pool as it comes, which keeps 20 connections, and with one that keeps all 50 that are in use.
+The exporter and the obvious stack run as processes, one after the other, against nginx with finished trees. CPU is
+divided by finished polls: once while every session is polled for the first time, so that all events are booked, and
+once while nothing has changed since. The obvious stack is measured with httpx's default pool, which keeps 20
+connections, and with one that keeps all 50 in use.
 """
 
 import json
@@ -38,7 +38,7 @@ class Cost(Struct, frozen=True):
 
 
 def measure(*, quick: bool) -> list[str]:
-    """A row for each number of events and each stack."""
+    """Return a row for each number of events and each stack."""
     rounds = 1 if quick else ROUNDS
     rows: list[tuple[object, ...]] = []
     for events, sessions in SIZES.items():
@@ -70,7 +70,7 @@ def _row(events: int, name: str, costs: Mapping[str, Cost]) -> tuple[object, ...
 
 
 def _round(events: int, sessions: int) -> dict[str, Cost]:
-    """All stacks, one after the other."""
+    """Measure all stacks, one after the other."""
     with tempfile.TemporaryDirectory(prefix="bench-poll-") as folder, serving(Path(folder), events, sessions) as static:
         (Path(folder) / "sessions.json").write_text(json.dumps(named(static)))
         return {name: _cost(start, static, Path(folder)) for name, start in STACKS.items()}

@@ -1,7 +1,4 @@
-"""Programs under measurement: started, asked, and charged for what they use.
-
-Owns processes, their CPU and memory as the kernel counts them, and reading a page of metrics.
-"""
+"""Start programs under measurement, read their pages, and read their CPU and memory from the kernel."""
 
 import os
 import socket
@@ -48,7 +45,7 @@ def program(*arguments: str, environ: Mapping[str, str] = {}) -> Iterator[Proces
 
 
 def fetch(url: str, ca_file: Path | None = None) -> str:
-    """The text at a URL, as soon as something listens there."""
+    """Return the text at a URL; wait until a server listens there."""
     context = None if ca_file is None else ssl.create_default_context(cafile=ca_file)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -67,7 +64,7 @@ def value(page: str, start: str) -> float:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """What is waited for is another program's work."""
+    """Wait for the work of another program, not for time."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:

@@ -1,8 +1,8 @@
-"""What a scrape costs to render: the exporter against client_python and client_golang, on the same series.
+"""CPU of rendering a scrape: the exporter against client_python and client_golang, on the same series.
 
-Measures CPU time from "a scrape is wanted" to finished bytes, in one run for all contenders; medians. Counting is not
-in it, for any of them. The surprising fact: only the exporter's cost depends on how much has changed since the last
-scrape, so the others are measured once, with 1 % changed. Run it with `make bench-rendering`.
+It measures CPU time from the request to finished bytes, in one run for all contenders; medians. Counting is not
+measured. Only the exporter's cost depends on how much has changed since the last scrape, so the others are measured
+once, with 1 % changed. Run it with `make bench-rendering`.
 """
 
 import asyncio
@@ -41,9 +41,10 @@ GO_SOURCES = Path("/usr/share/gocode")
 """Where Debian's golang-github-prometheus-client-golang-dev lies."""
 NOT_INSTALLED = "not installed"
 SAYS = (
-    "CPU time from the question to finished bytes (ours with process metrics), by how much has changed since the last"
-    " scrape. Against the same families, labels and values in client_python (`generate_latest`; gzip as its WSGI app)"
-    " and Go's client_golang (`Gather`, `expfmt`; gzip as in promhttp) with 1 % changed, which they don't notice."
+    "CPU time from the request to finished bytes (ours with process metrics), by the share of series that changed since"
+    " the last scrape. Against the same families, labels and values in client_python (`generate_latest`; gzip as its"
+    " WSGI app) and Go's client_golang (`Gather`, `expfmt`; gzip as in promhttp) with 1 % changed, which makes no"
+    " difference to them."
 )
 COLUMNS = (
     *("series", "format", "changed", "ours", "bytes", "client_python", "bytes", "ratio"),
@@ -59,7 +60,7 @@ class Figure(Struct, frozen=True):
 
 
 def measure(*, quick: bool) -> list[str]:
-    """What `make bench` shows."""
+    """Return the part of the page that `make bench` writes."""
     return report(SIZES_QUICK if quick else SIZES, scrapes=20_000 if quick else 100_000)
 
 

@@ -1,9 +1,8 @@
-"""Whole exporters that share one PostgreSQL: what they poll together, and what a poll costs each part of the machine.
+"""Whole exporters that share one PostgreSQL: their polls together, and the cost of a poll by program.
 
-Owns the exporters, processes as an operator starts them, and the share of each program in the CPU: theirs, the
-server's, and that of nginx, which stands for Telnyx and is no part of a fleet. The surprising fact: on a machine whose
-cores one exporter keeps busy more of them poll no faster; so they are measured a second time with an API that answers
-late, where the wait is the limit, and only the ledger is left to hold them up.
+CPU is read for the exporters, the server, and nginx, which stands for Telnyx. Where one exporter keeps the cores busy,
+more of them poll no faster. So they are measured a second time with an API that answers late: its latency is then the
+limit, and only waiting in the ledger can slow them down.
 """
 
 import json
@@ -33,7 +32,7 @@ COMMITS = "telnyx_ledger_commit_duration_seconds"
 
 
 class Size(Struct, frozen=True, kw_only=True):
-    """How much is measured."""
+    """The size of the measurement."""
 
     sessions: int = 4000
     """Each is polled once a second at most."""
@@ -135,26 +134,26 @@ def _sum(pages: Sequence[str], start: str) -> float:
 
 
 def report(size: Size) -> list[str]:
-    """Two tables: at full speed, and with an API that answers late."""
+    """Return two tables: at full speed, and with an API that answers late."""
     return [
         "### Exporters that share one PostgreSQL",
         "",
         (
-            f"{size.sessions:,} calls with {EVENTS} events, as fast as it goes: {IN_FLIGHT} in flight per exporter,"
-            " over TLS with gzip; exporters, PostgreSQL (durable, `fsync`) and nginx, which is asked in place of"
+            f"{size.sessions:,} calls with {EVENTS} events, at full speed: {IN_FLIGHT} in flight per exporter,"
+            " over TLS with gzip; exporters, PostgreSQL (durable, `fsync`) and nginx, which stands for"
             f" Telnyx, on the same cores; median of {size.rounds} round(s). First: all events are new. Again: nothing"
-            " has changed. The cores are what all have to share: where one exporter keeps them busy, more poll no"
-            " faster, and CPU per poll says what it costs to be many."
+            " has changed. All share the cores: where one exporter keeps them busy, more poll no faster,"
+            " and CPU per poll shows the cost of replicas."
         ),
         "",
         *_table(size, 0),
         "",
         (
             f"The same with {size.late_sessions:,} calls and an API that answers after {LATE_MILLISECONDS} ms, with"
-            f" {LATE_IN_FLIGHT} in flight per exporter: each is bound by that wait to less than"
-            f" {1000 * LATE_IN_FLIGHT / LATE_MILLISECONDS:.0f} polls a second; one round. What is lacking to as many"
-            " times the rate of one is what they waited for each other in PostgreSQL, or for a core. At such rates a"
-            " commit has few polls, so each of them takes more CPU."
+            f" {LATE_IN_FLIGHT} in flight per exporter: that latency limits each to less than"
+            f" {1000 * LATE_IN_FLIGHT / LATE_MILLISECONDS:.0f} polls a second; one round. If N exporters have less"
+            " than N times the rate of one, they waited for each other in PostgreSQL, or for a core. At such rates a"
+            " commit has few polls, so each poll takes more CPU."
         ),
         "",
         *_table(size, LATE_MILLISECONDS),
@@ -224,7 +223,7 @@ def _life(engine: str, count: int, static: Static, late: int, seconds: float) ->
 
 @contextmanager
 def _sharing(static: Static, folder: Path, server: Postgres | None, count: int, in_flight: int) -> Iterator[Fleet]:
-    """Ready, with nothing to do."""
+    """Start an exporter and wait until it is ready."""
     url = f"sqlite:///{folder}/ledger.sqlite" if server is None else server.url(server.create_database())
     config = folder / "config.yaml"
     config.write_text(_config(static, url, in_flight))

@@ -1,8 +1,8 @@
-"""How long scrapes take while polling at full speed, against the obvious stack; and what keeps the event loops busy.
+"""Duration of scrapes while polling at full speed, against the obvious stack; and the longest callbacks.
 
-Runs each stack as a process of its own against the same finished trees, polling without a pause, with 10,000 series on
-its page, and scrapes it over new connections ten times a second. The surprising fact: the obvious stack serves its page
-from a thread too; what makes it slow is that rendering and polling share one interpreter. `make bench-scrapes`.
+Each stack runs as a process against the same finished trees, polls without a pause, has 10,000 series on its page, and
+is scraped over new connections ten times a second. The obvious stack serves its page from a thread too; it is slow
+because rendering and polling share one interpreter. Run it with `make bench-scrapes`.
 """
 
 import http.client
@@ -48,24 +48,24 @@ metrics:
   series_max: 1000000
   new_series_zero_seconds: 0
 """
-SCRAPES = ("series", "asked for", "stack", "p50", "p99", "scrapes", "polls/s", "p99 ratio")
+SCRAPES = ("series", "format", "stack", "p50", "p99", "scrapes", "polls/s", "p99 ratio")
 SAYS = (
     "Seconds of real time from connecting to the last byte, ten scrapes a second, while the process polls sessions of"
     f" {EVENTS} events without a pause ({IN_FLIGHT} in flight, TLS, gzip, nginx). Against the obvious stack (httpx,"
     " json, a commit per session, client_python's own server thread) in the same run, with as many lines on its page."
 )
 LOOPS_SAY = (
-    "How long one callback kept an event loop of the exporter from all others at most, while it polls, is scraped,"
-    " publishes, sums up and prunes, and reads all totals again (a reload). CPU time is its own thread's; real time has"
-    " what it waited for the interpreter and for a core, which other programs want too."
+    "The longest callback of each event loop of the exporter, while it polls, is scraped, publishes, sums up and prunes"
+    ", and reads all totals again (a reload). CPU time is the thread's own. Real time includes waiting for the"
+    " interpreter and for a core, which other programs use too."
 )
-LOOPS = ("thread", "callbacks", "longest, CPU", "longest, real time", "whose CPU time that was", "ratio to 20 ms")
+LOOPS = ("thread", "callbacks", "longest, CPU", "longest, real time", "callback", "ratio to 20 ms")
 LIMIT = 0.02
 """Of the CPU time of one callback; garbage is collected within one."""
 
 
 class Size(Struct, frozen=True):
-    """How much is measured."""
+    """The size of the measurement."""
 
     lines: int = 10_000
     sessions: int = 2000
@@ -88,7 +88,7 @@ Start = Callable[[Static, Path, int, Size], AbstractContextManager[Process]]
 
 
 def measure(*, quick: bool) -> list[str]:
-    """What `make bench` shows."""
+    """Return the part of the page that `make bench` writes."""
     return report(QUICK if quick else FULL)
 
 

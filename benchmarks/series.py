@@ -1,7 +1,7 @@
 """The series that rendering is measured with: the same families, labels and values for every contender.
 
-Owns what an exporter of a big account shows: costs, credits and events under a label of its own with many values, and
-one histogram in a hundred lines or so. Each contender builds its own objects from it, as its users would.
+They are those of a large account: costs, credits and events under a label with many values, and one histogram in about
+a hundred lines. Each contender builds its own objects from them, as its users would.
 """
 
 import random

@@ -1,7 +1,6 @@
-"""A PostgreSQL under measurement: started durable, and charged for what it uses.
+"""A PostgreSQL under measurement: durable, with its CPU and its log.
 
-Owns the server's CPU as the kernel counts it, and its log. The surprising fact: a process that has ended is counted by
-its parent, so the parent is read last, and nothing is missed.
+The kernel adds the CPU of an ended process to its parent, so the parent is read last, and nothing is missed.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""What following a session costs in requests, and how soon its final bill is seen, by who tells of it and how often.
+"""Requests per session and delay of the final bill, by source and poll interval: `make bench-sessions`.
 
-Prints a Markdown table. Each row is the same simulated world, with another exporter in it; all sources can show the
-calls and messages that are measured. Run it with `make bench-sessions`.
+It prints a Markdown table. Each row is the same simulated world with another exporter; all sources can report the
+measured calls and messages.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ COLUMNS = (
 
 
 def measure(*, quick: bool) -> list[str]:
-    """A row for each way to be told of sessions."""
+    """Return a row for each source of sessions."""
     sessions = SESSIONS // 4 if quick else SESSIONS
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         rows = [cells(way, each) for way, each in zip(WAYS, pool.map(partial(played, sessions), WAYS), strict=True)]

@@ -1,8 +1,7 @@
-"""A Telnyx that costs next to nothing: every session is the call of the guide, answered from memory.
+"""A Telnyx that costs almost nothing: every session is the call of the guide, answered from memory.
 
-Owns a socket and one answer, in which the ids are exchanged for those that were asked for; nothing else is served. So
-what is measured beside it is the exporter. No two answers are the same, though their events are: the exporter has to
-read and compare each. Started as a program, it prints its port.
+Ids in the one answer are replaced by the requested ones. No two answers are equal, although their events are: the
+exporter has to read and compare each. As a program, it prints its port.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""How long a start takes: from exec until /-/ready, with an empty ledger and with large ones.
+"""Duration of a start: from exec until /-/ready, with an empty ledger and with large ones.
 
-Owns nothing but the question. The first start of each is not counted: it creates the ledger, or finds it on no page of
-the kernel's cache. `make bench-start` runs it.
+The first start of each is not counted: it creates the ledger, or reads it into the kernel's cache. Run it with `make
+bench-start`.
 """
 
 import statistics
@@ -18,7 +18,7 @@ NOBODY = 9
 
 
 def measure(*, quick: bool) -> list[str]:
-    """What `make bench` shows."""
+    """Return the part of the page that `make bench` writes."""
     sizes, repetitions = ((0, 10_000), 3) if quick else ((0, 100_000, 1_000_000), 7)
     return [
         "### Start",

@@ -1,7 +1,7 @@
-"""A static server of session trees: so cheap that the client is what is measured.
+"""A static server of session trees, so cheap that only the client is measured.
 
-Owns the trees of a measurement and nginx, which serves them over TLS, compressed beforehand. The surprising fact: the
-trees are one simulated call's, written again and again under other ids, so all are of one shape and each books anew.
+nginx serves the trees over TLS, compressed in advance. All are one simulated call, repeated under other ids, so all
+have one shape and each is booked anew.
 """
 
 import gzip

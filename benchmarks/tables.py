@@ -1,6 +1,6 @@
-"""How the benchmarks of memory, start, growth and the ledger are printed and run from the command line.
+"""Print the benchmarks of memory, start, growth and the ledger, and run them from the command line.
 
-Owns units. What machine it was stands above, for a figure means nothing without it.
+A figure means nothing without its machine, so the machine is printed above.
 """
 
 import argparse
@@ -13,14 +13,14 @@ MIB = 1024 * 1024
 
 
 class Measure(Protocol):
-    """What each benchmark has."""
+    """The interface of every benchmark."""
 
     def __call__(self, *, quick: bool) -> list[str]:
         """The figures as Markdown."""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lines of Markdown."""
+    """Return a table as lines of Markdown."""
     return [row(columns), row(["---"] * len(columns)), *map(row, rows)]
 
 
@@ -37,7 +37,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def printed(measure: Measure, says: str) -> None:
-    """The command line of a benchmark."""
+    """Run a benchmark from the command line and print it."""
     parser = argparse.ArgumentParser(description=says)
     parser.add_argument("--quick", action="store_true", help="smaller, and only to see that it works")
     print(machine(), "", *measure(quick=parser.parse_args().quick), sep="\n", flush=True)

@@ -1,8 +1,8 @@
-"""How fast webhooks are taken while polls run at full speed, and what that costs the scrapes.
+"""Rate and latency of webhooks while polls run at full speed, and their effect on scrapes.
 
-Starts the simulator and the exporter as processes of their own, has the exporter poll some thousand sessions without a
-pause, and sends signed webhooks at a steady rate over kept connections. Each is timed from the moment when it was to
-be sent, so that a stall is seen by all that it delays. Run it with `make bench-webhooks`.
+The simulator and the exporter run as processes. The exporter polls some thousand sessions without a pause, and signed
+webhooks arrive at a steady rate over kept connections. Each is timed from the moment when it was due to be sent, so a
+stall counts for all webhooks that it delays. Run it with `make bench-webhooks`.
 """
 
 import asyncio
@@ -45,13 +45,13 @@ ledger: {{url: "sqlite:///{folder}/ledger.sqlite"}}
 """
 COLUMNS = ("what", "beside", "p50", "p99", "answers", "polls/s", "p99 ratio")
 SAYS = (
-    "{} signed webhooks a second, each timed from the moment when it was to be sent, and scrapes, while polls run"
-    " without a pause; against the scrapes before the first webhook."
+    "{} signed webhooks a second, each timed from the moment when it was due to be sent, and scrapes, while polls"
+    " run without a pause. Ratios compare with the scrapes before the first webhook."
 )
 
 
 class Load(Struct, frozen=True):
-    """How much is sent, and beside what."""
+    """The webhooks to send, and the load beside them."""
 
     seconds: float = 10.0
     per_second: int = 500
@@ -62,7 +62,7 @@ FULL, QUICK = Load(), Load(seconds=3.0, sessions=500)
 
 
 def measure(*, quick: bool) -> list[str]:
-    """What `make bench` shows."""
+    """Return the part of the page that `make bench` writes."""
     return report(QUICK if quick else FULL)
 
 
@@ -147,13 +147,13 @@ async def _measured(load: Load, port: int, key: Ed25519PrivateKey) -> list[Seque
         ("scrapes", "polls", *_taken(alone), f"{len(alone)} x 200", f"{alone_rate:.0f}", ""),
         (
             "scrapes",
-            "and webhooks",
+            "polls and webhooks",
             *_taken(beside),
             f"{len(beside)} x 200",
             f"{beside_rate:.0f}",
             _ratio(beside, alone),
         ),
-        ("webhooks", "and scrapes", *_taken(late), answers, f"{beside_rate:.0f}", _ratio(late, alone)),
+        ("webhooks", "polls and scrapes", *_taken(late), answers, f"{beside_rate:.0f}", _ratio(late, alone)),
     ]
 
 
@@ -175,7 +175,7 @@ async def post(connection: Connection, request: bytes, at: float) -> tuple[int, 
 
 
 async def scrape(connection: Connection, seconds: float) -> list[float]:
-    """How long each scrape took, for so many seconds."""
+    """Scrape for so many seconds and return the duration of each scrape."""
     request = b"GET /metrics HTTP/1.1\r\nHost: bench\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n"
     taken, until = [], time.monotonic() + seconds
     while (began := time.monotonic()) < until:

@@ -1,9 +1,8 @@
-"""Several writers of one ledger in PostgreSQL: what they book together, what it costs them and the server.
+"""Several writers of one ledger in PostgreSQL: polls booked together, and the CPU of writers and server.
 
-Owns the writers, processes of their own that claim and book as an exporter's ledger thread does, without an API before
-them: the ledger is most of what they do, and has more to do for them than for as many whole exporters. The surprising
-fact: on a machine of few cores the rate of several writers says little, for they and the server share them; CPU per
-poll says how many cores a rate needs.
+The writers are processes that claim and book like the ledger thread of an exporter, without an API, so almost all
+their work is the ledger. On a machine of few cores the rate of several writers says little, since they share the cores
+with the server; CPU per poll says how many cores a rate needs.
 """
 
 import argparse
@@ -35,11 +34,11 @@ CLAIMS = 5
 """So many times the sessions are claimed where nothing else is done."""
 WRITERS = (1, 2, 4)
 AGAIN_SECONDS = 2 * 3600.0
-"""Then all are due again that were seen once."""
+"""After this time every session that was polled once is due again."""
 
 
 class Work(Struct, frozen=True):
-    """What a writer did, or all together."""
+    """The work of one writer, or of all together."""
 
     polls: int
     cpu: float
@@ -59,7 +58,7 @@ class Round(Struct, frozen=True):
 
 
 def report(sessions: int, rounds: int, writers: Sequence[int] = WRITERS) -> list[str]:
-    """Two tables: what they book, and what they claim."""
+    """Return two tables: booking and claiming."""
     says = (
         f"{sessions:,} calls with 11 events, {BATCH} polls per transaction, durable (`fsync`), writers and server on "
         f"the same cores; median of {rounds} round(s). First: all events are new. Again: nothing has changed. A poll's "

@@ -1,11 +1,9 @@
-"""A Telnyx look-alike: seeded sessions that begin, grow and are rated late, and the API that shows them.
+"""Simulate Telnyx: seeded sessions that start, grow and are rated late, and the API that returns them.
 
-Owns a world that is the same for the same seed, its time, its API and its truth: the exact sums that anybody who
-follows all sessions must arrive at. It knows nothing of the exporter but its record types and its money, and answers
-only what the real API would. What it knows more is under `/_truth`, `/_sessions` and `/_clock`; it misbehaves as
-`/_faults` is told, and sends webhooks where `/_webhooks` says. Read `shapes` for what
-happens, `drafting` for when it is billed, `bills` for what becomes of the bill, `truth` for what it must add up to,
-`tree` and `records` for what is shown, `hooks` for what is sent, `faults` for what is spoilt on the way.
+The same seed gives the same sessions. Beside the API it serves the exact sums that an exporter must arrive at
+(`/_truth`), and controls for tests: `/_sessions`, `/_clock`, `/_faults`, `/_webhooks`. It uses nothing of the exporter
+but its record types and its money. Start with `world`; `shapes` decides which sessions there are, `session_builder`
+when they are billed, `bills` how bills change later, `serving` puts everything together.
 """
 
 from simulator.clock import AcceleratedClock

@@ -1,7 +1,6 @@
 """The prepaid balance of the simulated account.
 
-Owns one answer. The surprising fact: the account is kept in the first of the world's currencies, and what is billed in
-another doesn't touch it.
+The account has the first of the world's currencies; costs in other currencies don't change the balance.
 """
 
 from decimal import Decimal
@@ -11,7 +10,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from exporter.core.money import add, subtract, total
-from simulator.gate import ApiAnswer, Gate
+from simulator.gateway import ApiAnswer, ApiGateway
 from simulator.settings import SimulatorSettings
 from simulator.tree import BASE_PATH
 from simulator.truth import Truth
@@ -24,13 +23,13 @@ PENDING = Decimal("0.00")
 class Balance:
     """The endpoint over one world."""
 
-    def __init__(self, world: World, settings: SimulatorSettings, gate: Gate) -> None:
+    def __init__(self, world: World, settings: SimulatorSettings, gateway: ApiGateway) -> None:
         self._world = world
         self._settings = settings
-        self._gate = gate
+        self._gateway = gateway
 
     def routes(self) -> list[Route]:
-        return [Route(f"{BASE_PATH}/balance", self._gate.guarded(self._balance, titled=True))]
+        return [Route(f"{BASE_PATH}/balance", self._gateway.protected(self._balance, with_title=True))]
 
     def _balance(self, _: Request) -> ApiAnswer:
         return ApiAnswer(None, lambda: {"data": _stated(self._world.truth(), self._settings)})

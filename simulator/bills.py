@@ -1,8 +1,7 @@
-"""What becomes of a bill after its first rating: amended, priced late or never, in another currency, gone.
+"""How bills change after the first rating: amended, priced late or never, in another currency, or gone.
 
-Owns how often and when, as far as the settings ask for it; with all shares at 0 a session stays as it was drafted. The
-surprising fact: an event vanishes only days after its last change. What it was last seen to cost is the truth for ever,
-and a truth that nobody had the time to see would be none.
+The settings say how often; with all shares at 0 a session stays as it was built. An event vanishes only days after its
+last change, so an exporter had the time to see its last cost, which stays in the truth.
 """
 
 import random
@@ -19,23 +18,23 @@ _HOUR_SECONDS = 3600.0
 _DAY_SECONDS = 24 * _HOUR_SECONDS
 
 LATE_SECONDS = (_HOUR_SECONDS, 2 * _DAY_SECONDS)
-"""From the first sight of an event to its price, at least and at most."""
+"""From the first appearance of an event to its price: minimum and maximum."""
 
 AMENDED_SECONDS = (_HOUR_SECONDS, 1.5 * _DAY_SECONDS)
 """From a price to its amendment."""
 
 AMENDMENTS = (1, 1, 1, 2, 3)
 AMENDED_PERCENT = (0, 25, 50, 80, 90, 99, 101, 110, 125, 150, 300)
-"""What an amendment makes of the price; 0 refunds it."""
+"""The amended price in per cent of the price; 0 refunds it."""
 
 USAGE_SECONDS = (0.5 * _HOUR_SECONDS, 12 * _HOUR_SECONDS)
-"""From one look at the usage to a larger one."""
+"""From one state of the usage to the next."""
 
 VANISHES_AFTER_SECONDS = (3 * _DAY_SECONDS, 5 * _DAY_SECONDS)
 """From the last change of an event to its end."""
 
 INNER_ROOTS = frozenset({"call-control", "ai-voice-assistant", "conference-participant"})
-"""Events inside others that somebody may well follow for themselves: a leg, a conversation, a participant."""
+"""Inner events that may also be listed as sessions of their own: legs, conversations, participants."""
 
 _UNPRICED_AS: tuple[UnpricedAs, ...] = get_args(UnpricedAs)
 
@@ -43,21 +42,21 @@ _Change = tuple[float, dict[str, Any]]
 """From this time on these fields of a step are new."""
 
 
-def revised(session: SimulatedSession, bills: Bills, rng: random.Random) -> SimulatedSession:
-    """The session as its bills turn out in the end."""
+def revise_bills(session: SimulatedSession, bills: Bills, rng: random.Random) -> SimulatedSession:
+    """Return the session with the later changes of its bills."""
     if bills == Bills():
         return session
     inner = [index for index in range(len(session.events)) if index not in session.roots]
     leaves = {index for index in inner if not session.children[index]}
-    later = _Later(bills, rng)
-    events = tuple(later.event(event, leaf=index in leaves) for index, event in enumerate(session.events))
+    reviser = _BillReviser(bills, rng)
+    events = tuple(reviser.event(event, leaf=index in leaves) for index, event in enumerate(session.events))
     named = [index for index in inner if session.events[index].record_type in INNER_ROOTS]
-    listed = tuple(index for index in named if later.happens(bills.overlapping_share))
+    listed = tuple(index for index in named if reviser.happens(bills.overlapping_share))
     return replace(session, events=events, listed=listed)
 
 
-class _Later:
-    """Draws what happens to one event after the other."""
+class _BillReviser:
+    """Draws the changes of one event after the other."""
 
     def __init__(self, bills: Bills, rng: random.Random) -> None:
         self._bills = bills
@@ -115,7 +114,7 @@ class _Later:
 
 
 def _amended(cost: Decimal, percent: int) -> Decimal:
-    """So many percent of the cost, in whole units of its last place; never the same as before."""
+    """Return so many per cent of the cost, rounded to its decimal places, and never the same cost."""
     exponent = int(cost.as_tuple().exponent)
     units = int(cost.scaleb(-exponent))
     amended = units * percent // 100

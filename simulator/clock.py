@@ -1,7 +1,7 @@
-"""Session time that runs faster than the clock on the wall, stands still, or jumps forward.
+"""Session time that runs faster than real time, stands still, or jumps forward.
 
-Owns how simulated time follows from real time. Knows no real clock: monotonic seconds come from the caller. The
-surprising fact: with speed 0 it is the manual clock of tests, which moves only when it is stepped.
+It reads no real clock: the caller passes monotonic seconds. With speed 0 it moves only when it is stepped, as tests
+need it.
 """
 
 import math
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 
 class _Pace(Struct, frozen=True):
-    """`then` was the session time at the real time `since`; it goes on at `speed`."""
+    """`then` was the session time at the real time `since`; since then it runs at `speed`."""
 
     then: float
     since: float

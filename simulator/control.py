@@ -1,7 +1,7 @@
-"""The control plane of a simulated API: truth, sessions, clock, faults and webhooks, for whoever checks it all.
+"""The control endpoints of the simulator: truth, sessions, clock, faults and webhooks.
 
-Owns the paths that begin with `/_`, which the real API doesn't have and which need no key. The surprising fact: the
-truth is exact at its `now` only, so a comparison pauses the clock first.
+Their paths begin with `/_`; the real API doesn't have them, and they need no key. The truth is exact at its `now` only,
+so pause the clock before a comparison.
 """
 
 from typing import Any, Literal
@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.clock import AcceleratedClock
-from simulator.errors import BAD_PARAMETER, Refusal
-from simulator.faults import Misbehaving
+from simulator.errors import BAD_PARAMETER, ApiError
+from simulator.faults import FaultInjector
 from simulator.settings import Faults
 from simulator.truth import TruthTotal
-from simulator.webhooks import Courier, WebhookChange
+from simulator.webhooks import WebhookChange, WebhookSender
 from simulator.world import World
 
 
@@ -27,11 +27,13 @@ class _Command(Struct, forbid_unknown_fields=True):
 
 
 class Control:
-    def __init__(self, world: World, clock: AcceleratedClock, misbehaving: Misbehaving, courier: Courier) -> None:
+    def __init__(
+        self, world: World, clock: AcceleratedClock, fault_injector: FaultInjector, webhook_sender: WebhookSender
+    ) -> None:
         self._world = world
         self._clock = clock
-        self._misbehaving = misbehaving
-        self._courier = courier
+        self._fault_injector = fault_injector
+        self._webhook_sender = webhook_sender
 
     def routes(self) -> list[Route]:
         return [
@@ -40,7 +42,7 @@ class Control:
             Route("/_clock", self._time),
             Route("/_clock", self._command, methods=["POST"]),
             Route("/_faults", self._faults),
-            Route("/_faults", self._misbehave, methods=["POST"]),
+            Route("/_faults", self._set_faults, methods=["POST"]),
             Route("/_webhooks", self._webhooks),
             Route("/_webhooks", self._deliver, methods=["POST"]),
         ]
@@ -50,11 +52,11 @@ class Control:
         return _json({**msgspec.structs.asdict(truth), "totals": [_total(total) for total in truth.totals]})
 
     async def _sessions(self, request: Request) -> Response:
-        """The sessions that began after `since`, each by its root's record type, id and date."""
+        """Return the sessions that started after `since`, by record type, id and date of their roots."""
         try:
             since = float(request.query_params.get("since", "0"))
         except ValueError as error:
-            raise Refusal(BAD_PARAMETER, "since: expected seconds since the epoch") from error
+            raise ApiError(BAD_PARAMETER, "since: expected seconds since the epoch") from error
         return _json(self._world.refs(since))
 
     async def _time(self, _: Request) -> Response:
@@ -63,12 +65,12 @@ class Control:
     async def _command(self, request: Request) -> Response:
         try:
             command = msgspec.json.decode(await request.body(), type=_Command)
-            self._obey(command)
+            self._execute(command)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise Refusal(BAD_PARAMETER, str(error)) from error
+            raise ApiError(BAD_PARAMETER, str(error)) from error
         return await self._time(request)
 
-    def _obey(self, command: _Command) -> None:
+    def _execute(self, command: _Command) -> None:
         if command.action == "step":
             self._clock.step(command.seconds)
         elif command.action == "pause":
@@ -77,29 +79,29 @@ class Control:
             self._clock.resume()
 
     async def _faults(self, _: Request) -> Response:
-        """What is in force, how many requests there were, and how often each fault was one's answer."""
-        now = self._misbehaving
+        """Return the current faults, the number of requests, and how often each fault was injected."""
+        now = self._fault_injector
         return _json({"faults": now.faults, "requests": now.requests, "counts": now.counts})
 
-    async def _misbehave(self, request: Request) -> Response:
-        """The faults from now on; what the body leaves out is at its default, so `{}` ends them all."""
+    async def _set_faults(self, request: Request) -> Response:
+        """Set the faults; fields that the body leaves out get their defaults, so `{}` ends all faults."""
         try:
-            self._misbehaving.faults = msgspec.json.decode(await request.body(), type=Faults)
+            self._fault_injector.faults = msgspec.json.decode(await request.body(), type=Faults)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise Refusal(BAD_PARAMETER, str(error)) from error
+            raise ApiError(BAD_PARAMETER, str(error)) from error
         return await self._faults(request)
 
     async def _webhooks(self, _: Request) -> Response:
-        """The key to verify webhooks with, and what became of them so far."""
-        counts = msgspec.structs.asdict(self._courier.counts())
-        return _json({"public_key": self._courier.public_key, **counts})
+        """Return the public key of the webhooks, and the counts of deliveries."""
+        counts = msgspec.structs.asdict(self._webhook_sender.counts())
+        return _json({"public_key": self._webhook_sender.public_key, **counts})
 
     async def _deliver(self, request: Request) -> Response:
-        """Where webhooks go from now on, and how well they travel; what the body leaves out stays."""
+        """Change the URL and the shares of lost and duplicated webhooks; fields that the body leaves out stay."""
         try:
-            self._courier.change(msgspec.json.decode(await request.body(), type=WebhookChange))
+            self._webhook_sender.change(msgspec.json.decode(await request.body(), type=WebhookChange))
         except (msgspec.MsgspecError, ValueError) as error:
-            raise Refusal(BAD_PARAMETER, str(error)) from error
+            raise ApiError(BAD_PARAMETER, str(error)) from error
         return await self._webhooks(request)
 
 

@@ -1,10 +1,8 @@
-"""The simulator and the exporter in one process, to see the whole journey in a minute.
+"""The simulator and the exporter in one process, to see everything at work within a minute.
 
-Owns the demo's settings, its own scrapes and the line of progress. All sources are used: most sessions are found by
-webhooks, what those lose by detail records, a file names the kinds of session that neither tells of, and the call of
-Telnyx's guide is handed over by HTTP.
-Session time is the simulator's and runs fast; everything else is the exporter as it runs for real. What the line shows
-is read from /metrics, so that it can't say more than a scrape would.
+All sources are used. Webhooks discover most sessions, detail records those whose webhooks are lost, a file the types
+that have neither, and a request over HTTP adds the call of Telnyx's guide. Session time is the simulator's and runs
+fast; everything else is the exporter as in production. The line of progress is read from /metrics.
 """
 
 import asyncio
@@ -39,12 +37,12 @@ from simulator import Running, SimulatedWebhooks, SimulatorSettings, running
 from simulator.world import DOCUMENTED_ID
 
 SPEED = 600.0
-"""Ten minutes of session time per second: sessions begin, are rated, and settle while one watches."""
-BIRTH_SECONDS = 5.0
-LOOK_SECONDS = 1.0
+"""Ten minutes of session time per second: sessions start, are rated, and settle within seconds."""
+ZERO_START_SECONDS = 5.0
+CHECK_SECONDS = 1.0
 SCRAPE_HEADERS = {"X-Prometheus-Scrape-Timeout-Seconds": "5"}
-PATIENCE_SECONDS = 60.0
-"""On a busy machine a page may take long; the demo shall not end of that."""
+TIMEOUT_SECONDS = 60.0
+"""Long, so that a slow page on a busy machine doesn't end the demo."""
 ACCOUNT = "demo"
 LIST = "sessions.json"
 LIST_MAX = 1000
@@ -52,7 +50,7 @@ LIST_MAX = 1000
 GREETING = """\
 landing page  {origin}/
 metrics       {origin}/metrics
-truth         {truth}, what the metrics are to add up to
+truth         {truth}, the sums that the metrics must arrive at
 Ctrl-C ends the demo."""
 
 
@@ -84,9 +82,9 @@ def run(
 
 
 def config(simulated: Running, folder: Path) -> Config:
-    """The configuration of an exporter that follows this simulator at its pace.
+    """Return the configuration of an exporter that follows this simulator.
 
-    It settles a session early, to show it within seconds; what is rated later is found at the first recheck.
+    Sessions settle early, to show it within seconds; later ratings are found at the first recheck.
     """
     account = Account(
         name=ACCOUNT,
@@ -110,24 +108,24 @@ def config(simulated: Running, folder: Path) -> Config:
         discovery=DiscoverySettings(
             detail_records=records, files=(str(folder / LIST),), http=HttpSettings(enabled=True)
         ),
-        metrics=MetricsSettings(new_series_zero_seconds=BIRTH_SECONDS),
+        metrics=MetricsSettings(new_series_zero_seconds=ZERO_START_SECONDS),
         ledger=LedgerSettings(url=f"sqlite:///{folder / 'demo.sqlite'}"),
     )
 
 
 def scraped_host(listen: str) -> str:
-    """The host under which this process reaches what it serves there."""
+    """Return the host at which this process reaches its own server."""
     host, _, _ = listen.rpartition(":")
     return "127.0.0.1" if host in {"", "0.0.0.0", "[::]"} else host  # noqa: S104 - compared, not bound
 
 
 class Stage(Struct, frozen=True):
-    """What the exporter is shown."""
+    """The simulator, and how to reach the exporter."""
 
     simulated: Running
     host: str
     file: Path
-    """The list of sessions that no other source tells of."""
+    """The list of sessions that no other source reports."""
 
 
 async def _watch(app: App, stage: Stage, seconds: float | None) -> None:
@@ -143,16 +141,16 @@ async def _watch(app: App, stage: Stage, seconds: float | None) -> None:
         await app.run()
     finally:
         watching.cancel()
-    with contextlib.suppress(asyncio.CancelledError, httpx.TransportError):  # it may have asked what had just closed
+    with contextlib.suppress(asyncio.CancelledError, httpx.TransportError):  # the server may just have closed
         await watching
 
 
 async def _look(app: App, stage: Stage) -> None:
-    """Have webhooks sent, keep the list, scrape, and show the progress, once a second."""
+    """Once a second: write the list, scrape, and print the progress."""
     await app.started.wait()
     origin, simulated = f"http://{stage.host}:{app.web.port}", stage.simulated
     print(GREETING.format(origin=origin, truth=f"{simulated.origin}/_truth"), flush=True)
-    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
+    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as http:
         await http.post(f"{simulated.origin}/_webhooks", json={"url": f"{origin}/webhooks/telnyx/{ACCOUNT}"})
         documented = [{"record_type": "call-session", "event_id": DOCUMENTED_ID}]
         await http.post(f"{origin}/api/v1/sessions", json=documented)
@@ -161,11 +159,11 @@ async def _look(app: App, stage: Stage) -> None:
             page = await http.get(f"{origin}/metrics", headers=SCRAPE_HEADERS)
             if page.status_code == httpx.codes.OK:
                 _show(progress(page.text))
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
 
 
 def write_list(stage: Stage) -> None:
-    """The newest sessions that neither webhooks nor detail records tell of; whoever reads it never sees half of it."""
+    """Write the newest sessions that neither webhooks nor detail records report; atomically, by renaming."""
     found = [ref for ref in stage.simulated.world.refs() if not ref.webhooks and not ref.detail_records]
     entries = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in found[-LIST_MAX:]]
     whole = stage.file.with_suffix(".new")
@@ -174,13 +172,13 @@ def write_list(stage: Stage) -> None:
 
 
 def _show(line: str) -> None:
-    """The line is rewritten on a terminal; elsewhere each stands below the last."""
+    """Print the line; on a terminal over the last one."""
     on_terminal = sys.stdout.isatty()
     print(f"\r{line}\x1b[K" if on_terminal else line, end="" if on_terminal else "\n", flush=True)
 
 
 def progress(page: str) -> str:
-    """One line out of a scraped page."""
+    """Return the line of progress for a scraped page."""
     sums: dict[str, Decimal] = {}
     for family in text_string_to_metric_families(page):
         for sample in family.samples:

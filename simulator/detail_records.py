@@ -1,8 +1,7 @@
 """The list of detail records of the simulated API.
 
-Owns what a page holds. Draws only the sessions whose records it shows, unless a filter asks for more than their times
-and ids. The surprising fact: the list moves while it is paged through; a record that appears late shifts all behind it,
-and what stood at the top of the next page is missed or seen twice.
+Only the sessions of a page are generated, unless a filter needs more than times and ids. The list changes while a
+client pages through it: a late record shifts all records after it, so some are missed or seen twice.
 """
 
 import uuid
@@ -15,26 +14,26 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from simulator import record_query
-from simulator.gate import ApiAnswer, Gate
+from simulator.gateway import ApiAnswer, ApiGateway
 from simulator.record_index import IndexedRecord, RecordIndex
 from simulator.record_query import RecordQuery
 from simulator.tree import BASE_PATH
 from simulator.world import World
 
 IDENTIFYING = frozenset({"id", "uuid", "call_session_id", "telnyx_session_id", "call_leg_id", "conversation_id"})
-"""Fields whose ids hide the number of the session that they belong to."""
+"""Fields whose ids contain the number of their session."""
 
 
 class DetailRecordList:
     """The endpoint over one world and the index of its records."""
 
-    def __init__(self, world: World, index: RecordIndex, gate: Gate) -> None:
+    def __init__(self, world: World, index: RecordIndex, gateway: ApiGateway) -> None:
         self._world = world
         self._index = index
-        self._gate = gate
+        self._gateway = gateway
 
     def routes(self) -> list[Route]:
-        return [Route(f"{BASE_PATH}/detail_records", self._gate.guarded(self._list, titled=True))]
+        return [Route(f"{BASE_PATH}/detail_records", self._gateway.protected(self._list, with_title=True))]
 
     def _list(self, request: Request) -> ApiAnswer:
         now = self._world.now()
@@ -71,7 +70,7 @@ class DetailRecordList:
                 yield entry
 
     def _numbers(self, asked: RecordQuery) -> Iterator[int]:
-        """The only sessions that the ids asked for can lie in; none: no id was asked for."""
+        """Yield the numbers of the sessions that the ids in the query belong to; none if it has no ids."""
         for condition in asked.conditions:
             if condition.field in IDENTIFYING and condition.comparison == "eq":
                 with suppress(ValueError):
@@ -79,7 +78,7 @@ class DetailRecordList:
 
     def _records(self, asked: RecordQuery, entries: list[IndexedRecord], now: float) -> Iterator[dict[str, Any]]:
         for entry in entries:
-            event = self._world.session(entry.number).events[entry.place]
+            event = self._world.session(entry.number).events[entry.event_index]
             step = event.step_at(now)
             assert step is not None, "a record appears no sooner than its event"
             yield asked.listable.record(event, step)

@@ -1,7 +1,6 @@
-"""What the simulated API says when it refuses, in Telnyx's shape.
+"""Errors of the simulated API, in Telnyx's format.
 
-Owns codes, titles and details. The surprising fact: Session Analysis calls the short text `message`; the rest of
-the API, and the gateway before all of it that counts requests, call it `title`.
+Session Analysis calls the short text `message`; the rest of the API, and the rate limit, call it `title`.
 """
 
 from collections.abc import Mapping
@@ -11,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 
-class Refusal(Exception):
-    """The request is answered with this status and body instead of what it asked for."""
+class ApiError(Exception):
+    """An error answer: status, body and headers."""
 
     def __init__(self, kind: "ErrorKind", detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -21,9 +20,9 @@ class Refusal(Exception):
         self.headers = dict(headers or {})
         self.body = msgspec.json.encode({"errors": [{"code": kind.code, kind.key: kind.text, "detail": detail}]})
 
-    def titled(self) -> "Refusal":
-        """The same in the words of the rest of the API."""
-        return Refusal(replace(self._kind, key="title"), self._detail, self.headers)
+    def with_title(self) -> "ApiError":
+        """Return the error with `title` in place of `message`."""
+        return ApiError(replace(self._kind, key="title"), self._detail, self.headers)
 
 
 class ErrorKind(Struct, frozen=True):

@@ -1,9 +1,7 @@
-"""What happened in the simulated world: events with their bills, grouped into sessions.
+"""Events with their bills, grouped into sessions, and their state at a given time.
 
-Owns the shape of it and what follows from the shape: which events exist at a time, what they cost and have used then,
-which lie below which. Draws nothing at random and encodes nothing. The surprising fact: a session is no tree. A
-conference's participant lies below the conference and below the call that joined it, so one session can have many
-roots.
+Nothing here is random, and nothing is encoded. A session is not a tree: a conference's participant is below the
+conference and below the call that joined it, so a session can have several roots.
 """
 
 import math
@@ -26,18 +24,18 @@ BILLED = "billed"
 """How the names of billed durations begin."""
 
 UnpricedAs = Literal["null", "missing", "text", "no cost"]
-"""How an event without a price is shown: its cost null, left out, a word; or with no costs at all."""
+"""How an unpriced event is shown: its cost is null, left out, or a word; or it has no costs at all."""
 
 
 class Step(Struct, frozen=True, gc=False):
-    """From this time on an event costs so much and has used so much."""
+    """The cost and usage of an event from this time on."""
 
     time: float
     cost: Decimal | None
     """None: it has no price yet."""
     currency: str
     usage_percent: int = 100
-    """How much of its tokens and billed seconds is shown."""
+    """The part of its tokens and billed seconds that is shown."""
 
 
 class SimulatedEvent(Struct, frozen=True):
@@ -49,7 +47,7 @@ class SimulatedEvent(Struct, frozen=True):
     event_name: str
     bill: tuple[Step, ...]
     record: Mapping[str, object]
-    """As it is in the end."""
+    """Its final state."""
     vanishes_at: float = math.inf
     unpriced_as: UnpricedAs = "null"
 
@@ -94,7 +92,7 @@ class SimulatedSession(Struct, dict=True):
         return self._indexes.get((record_type, event_id))
 
     def below(self, root: int) -> Iterator[int]:
-        """The indexes of `root` and all below it, parents first."""
+        """Yield the indexes of `root` and everything below it, parents first."""
         waiting = [root]
         while waiting:
             index = waiting.pop()

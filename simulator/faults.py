@@ -1,8 +1,7 @@
-"""Faults on request: what a network and an API under stress answer instead of what they should.
+"""Inject faults: errors, throttling and broken connections instead of answers.
 
-Owns which request goes wrong and how; only paths below the API's base are touched, the control plane never is. The
-surprising fact: chance goes by the number of the request, so the same seed spoils the same places of any sequence of
-requests, whatever is asked there.
+Only paths of the API are affected, never the control endpoints. The random choice depends on the number of the request,
+so the same seed makes the same requests fail, whatever they ask for.
 """
 
 import asyncio
@@ -18,20 +17,20 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from simulator.errors import SERVER_ERROR, TOO_MANY_REQUESTS, Refusal
+from simulator.errors import SERVER_ERROR, TOO_MANY_REQUESTS, ApiError
 from simulator.settings import FaultKind, Faults
 from simulator.tree import BASE_PATH
 
 WIRE = "simulator.wire"
-"""The ASGI extension by which a server hands over the connection's transport, so that it can be broken."""
+"""The ASGI extension with the connection's transport, so that a fault can break the connection."""
 
 _SLOW_PARTS = 10
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with no time to linger: closing sends a reset instead of a proper end."""
+"""SO_LINGER with a time of 0: closing sends a reset."""
 
 
-class Misbehaving:
-    """The faults in force, and what they did so far."""
+class FaultInjector:
+    """The current faults, and counts of the injected ones."""
 
     def __init__(self, faults: Faults, seed: int) -> None:
         self.faults = faults
@@ -40,38 +39,38 @@ class Misbehaving:
         self._seed = seed
 
     def draw(self) -> tuple[float, FaultKind | None]:
-        """How much later the next request is answered, and what is wrong with the answer."""
+        """Return the extra latency of the next request, and its fault if it has one."""
         self.requests += 1
-        rng = random.Random(f"{self._seed}/fault/{self.requests}")  # noqa: S311 - a game of chance that can be repeated
+        rng = random.Random(f"{self._seed}/fault/{self.requests}")  # noqa: S311 - repeatable random numbers, no secrets
         late, wrong, kind = rng.random(), rng.random() < self.faults.error_share, rng.choice(self.faults.kinds)
         if wrong:
             self.counts[kind] += 1
         return late * self.faults.latency_seconds, kind if wrong else None
 
 
-class Faulty:
-    """ASGI middleware that misbehaves; the kinds that break a connection need a server that offers WIRE."""
+class FaultMiddleware:
+    """ASGI middleware that injects faults; those that break a connection need a server with the extension WIRE."""
 
-    def __init__(self, app: ASGIApp, misbehaving: Misbehaving) -> None:
+    def __init__(self, app: ASGIApp, fault_injector: FaultInjector) -> None:
         self._app = app
-        self._misbehaving = misbehaving
+        self._fault_injector = fault_injector
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(f"{BASE_PATH}/"):
             await self._app(scope, receive, send)
             return
-        late_seconds, kind = self._misbehaving.draw()
+        late_seconds, kind = self._fault_injector.draw()
         if late_seconds:
             await asyncio.sleep(late_seconds)
         if kind is None:
             await self._app(scope, receive, send)
         else:
-            exchange = _Exchange(self._app, scope, receive, send, self._misbehaving.faults)
+            exchange = _Exchange(self._app, scope, receive, send, self._fault_injector.faults)
             await _FAULTS[kind](exchange)
 
 
 class _Exchange(Struct, frozen=True):
-    """One request that goes wrong."""
+    """One request with a fault."""
 
     app: ASGIApp
     scope: Scope
@@ -83,7 +82,7 @@ class _Exchange(Struct, frozen=True):
         await response(self.scope, self.receive, self.send)
 
     async def right(self, *, plain: bool = False) -> tuple[int, MutableHeaders, bytes]:
-        """Status, headers and body of the right answer; `plain`: not compressed."""
+        """Return status, headers and body of the correct answer; `plain`: not compressed."""
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -107,7 +106,7 @@ class _Exchange(Struct, frozen=True):
         return transport
 
     async def ended(self) -> None:
-        """Until the server knows that the connection is gone; it expects no answer any more then."""
+        """Wait until the server has noticed that the connection is closed, since it expects an answer before."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
@@ -116,23 +115,23 @@ _Fault = Callable[[_Exchange], Awaitable[None]]
 
 
 async def _server_error(exchange: _Exchange) -> None:
-    refusal = Refusal(SERVER_ERROR, "the simulator was asked to fail")
-    await exchange.answer(Response(refusal.body, refusal.status, media_type="application/json"))
+    error = ApiError(SERVER_ERROR, "the simulator was asked to fail")
+    await exchange.answer(Response(error.body, error.status, media_type="application/json"))
 
 
 async def _gateway_error(status: int, exchange: _Exchange) -> None:
-    """What stands before the API speaks HTML."""
+    """Answer in HTML, as a proxy before the API would."""
     await exchange.answer(Response(f"<html><h1>{status}</h1></html>", status, media_type="text/html"))
 
 
 async def _throttled(exchange: _Exchange) -> None:
-    refusal = Refusal(TOO_MANY_REQUESTS, "the simulator was asked to throttle")
+    error = ApiError(TOO_MANY_REQUESTS, "the simulator was asked to throttle")
     headers = {"retry-after": str(exchange.faults.retry_after_seconds)}
-    await exchange.answer(Response(refusal.body, refusal.status, headers, media_type="application/json"))
+    await exchange.answer(Response(error.body, error.status, headers, media_type="application/json"))
 
 
 async def _reset(exchange: _Exchange) -> None:
-    """Not a byte of an answer, and no proper end."""
+    """Reset the connection without an answer."""
     connection: socket.socket = exchange.transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     exchange.transport.abort()
@@ -140,7 +139,7 @@ async def _reset(exchange: _Exchange) -> None:
 
 
 async def _truncated(exchange: _Exchange) -> None:
-    """Half of what content-length promises, then the end."""
+    """Send half of the body that content-length announces, then close."""
     status, headers, body = await exchange.right()
     await exchange.begin(status, headers)
     await exchange.part(body[: len(body) // 2])
@@ -149,7 +148,7 @@ async def _truncated(exchange: _Exchange) -> None:
 
 
 async def _corrupt_json(exchange: _Exchange) -> None:
-    """As many bytes as promised, of which no prefix and no part is a whole tree."""
+    """Send as many bytes as announced, of which the second half is no JSON."""
     status, headers, body = await exchange.right(plain=True)
     half = body[: len(body) // 2]
     await exchange.begin(status, headers)
@@ -157,7 +156,7 @@ async def _corrupt_json(exchange: _Exchange) -> None:
 
 
 async def _slow_body(exchange: _Exchange) -> None:
-    """The right answer, dribbled."""
+    """Send the correct answer slowly."""
     status, headers, body = await exchange.right()
     await exchange.begin(status, headers)
     size = -(-len(body) // _SLOW_PARTS)
@@ -168,7 +167,7 @@ async def _slow_body(exchange: _Exchange) -> None:
 
 
 async def _content_type(exchange: _Exchange) -> None:
-    """The right answer under a wrong name."""
+    """Send the correct answer with a wrong content type."""
     status, headers, body = await exchange.right()
     headers["content-type"] = "text/html; charset=utf-8"
     await exchange.begin(status, headers)
@@ -180,7 +179,7 @@ async def _empty_body(exchange: _Exchange) -> None:
 
 
 async def _redirect(exchange: _Exchange) -> None:
-    """To itself, for ever."""
+    """Redirect to the same path, so a client that follows never ends."""
     await exchange.answer(Response(b"", 302, {"location": exchange.scope["path"]}))
 
 

@@ -1,7 +1,7 @@
-"""The ids of the simulated world: UUIDs that hide the number of the session they belong to.
+"""The ids of the simulated world: UUIDs that contain, encrypted, the number of their session.
 
-Owns how an id is made and read back. The surprising fact: nothing remembers ids. A session is drawn again from its
-number whenever somebody asks, so a world of millions of sessions costs as much memory as one of hundreds.
+Nothing stores ids. A session is generated again from its number when it is needed, so a world of millions of sessions
+takes as much memory as one of hundreds.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ class Ids:
         return str(uuid.UUID(bytes=head + bytes(tail)))
 
     def session_of(self, event_id: uuid.UUID) -> int:
-        """The number that an id hides; of an id that nobody made, some number that is far too large."""
+        """Return the session number in an id; a foreign id gives a number that is far too large."""
         head, tail = event_id.bytes[:_NUMBER_BYTES], event_id.bytes[_NUMBER_BYTES:]
         return int.from_bytes(head, "big") ^ self._mask(tail)
 
     def chance(self, number: int) -> float:
-        """A number in [0, 1) that belongs to this session."""
+        """Return a number in [0, 1), always the same for this session."""
         return int.from_bytes(self._digest(b"%d" % number, 6), "big") / 2**48
 
     def chance_of(self, name: str) -> float:
-        """A number in [0, 1) that belongs to a name, which is no plain number."""
+        """Return a number in [0, 1), always the same for this name; a name must not be a plain number."""
         return int.from_bytes(self._digest(name.encode(), 6), "big") / 2**48
 
     def _mask(self, tail: bytes | bytearray) -> int:

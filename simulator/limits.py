@@ -1,13 +1,13 @@
-"""The simulated API's rate limit and its memory of encoded answers.
+"""The simulated API's rate limit and its cache of encoded answers.
 
-Owns two bounds and nothing else. The surprising fact: the limit counts fixed one-second windows of real time, so a
-client may send twice its rate around the turn of a second, as at Telnyx.
+The limit counts fixed one-second windows of real time, so a client may send twice its rate around the turn of a second,
+as at Telnyx.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 
-from simulator.errors import TOO_MANY_REQUESTS, Refusal
+from simulator.errors import TOO_MANY_REQUESTS, ApiError
 
 
 class SimulatedRateLimit:
@@ -20,7 +20,7 @@ class SimulatedRateLimit:
         self._count = 0
 
     def take(self) -> Mapping[str, str]:
-        """Count one request and give the headers of its answer; Refusal when the window is used up."""
+        """Count one request and return the headers of its answer; raise ApiError if the window is used up."""
         window = int(self._monotonic())
         if window != self._window:
             self._window, self._count = window, 0
@@ -32,12 +32,12 @@ class SimulatedRateLimit:
         }
         if self._count > self._limit:
             detail = f"more than {self._limit} requests in this second"
-            raise Refusal(TOO_MANY_REQUESTS, detail, {**headers, "retry-after": "1"})
+            raise ApiError(TOO_MANY_REQUESTS, detail, {**headers, "retry-after": "1"})
         return headers
 
 
 class AnswerCache:
-    """Encoded answers, the most recently used ones, up to a number of bytes."""
+    """LRU cache of encoded answers, limited by bytes."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -45,7 +45,7 @@ class AnswerCache:
         self._answers: OrderedDict[Hashable, bytes] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
-        """The answer kept under `key`, made now if there is none."""
+        """Return the cached answer; make it if there is none."""
         answer = self._answers.get(key)
         if answer is None:
             answer = self._keep(key, make())

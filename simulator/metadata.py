@@ -1,7 +1,6 @@
-"""What the simulated API says of its record types and parameters.
+"""The two metadata answers of the simulated API.
 
-Owns the two metadata answers, made once. The surprising fact: they say more than the guide does; the flags of a
-relationship and its fields are only told here.
+They contain more than Telnyx's guide: only they have the flags and fields of relationships.
 """
 
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ _DEPTH_MAX = 5
 
 
 def overview() -> dict[str, Any]:
-    """The answer of GET /session_analysis/metadata."""
+    """Return the answer of GET /session_analysis/metadata."""
     types = [_described(each) | {"description": each.description} for each in TYPES]
     return {
         "record_types": types,
@@ -32,7 +31,7 @@ def overview() -> dict[str, Any]:
 
 
 def details(record_type: RecordType) -> dict[str, Any]:
-    """The answer of GET /session_analysis/metadata/{record_type}."""
+    """Return the answer of GET /session_analysis/metadata/{record_type}."""
     parents = list(_parents(record_type.name))
     siblings = {edge.child for parent, _ in parents for edge in parent.children} - {record_type.name}
     path = f"{BASE_PATH}/session_analysis/{record_type.name}"
@@ -77,7 +76,7 @@ def _parents(name: str) -> Iterator[tuple[RecordType, Relationship]]:
 
 
 def _depth(name: str, at_most: int) -> int:
-    """Levels down to the deepest leaf; bounded, for an assistant can hand over to an assistant."""
+    """Return the levels down to the deepest leaf; bounded, since an assistant can be below an assistant."""
     known = TYPES.get(name)
     if at_most == 1 or known is None:
         return 1

@@ -1,7 +1,7 @@
-"""The query parameters of the session endpoint, read as strictly as the API describes them.
+"""The query parameters of the session endpoint: names, values and defaults.
 
-Owns their names, values and defaults. Refuses what the real API might forgive: a parameter nobody knows or one given
-twice is a mistake of the client that should be seen here first.
+They are read more strictly than by the real API: an unknown parameter, or one given twice, is an error, so that a
+client's mistake is noticed here first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from simulator.errors import BAD_PARAMETER, NOT_FOUND, Refusal
+from simulator.errors import BAD_PARAMETER, NOT_FOUND, ApiError
 from simulator.tree import View
 
 DAYS_APART_MAX = 1
@@ -24,25 +24,25 @@ class TreeQuery(Struct, frozen=True):
 
 
 def read(parameters: Sequence[tuple[str, str]]) -> TreeQuery:
-    """The query in a URL's parameters; Refusal if one of them is wrong."""
+    """Parse a URL's parameters; raise ApiError if one of them is wrong."""
     values: dict[str, Any] = {}
     for name, text in parameters:
         if name not in _READERS or name in values:
-            raise Refusal(BAD_PARAMETER, f"{name}: unknown, or given twice")
+            raise ApiError(BAD_PARAMETER, f"{name}: unknown, or given twice")
         try:
             values[name] = _READERS[name](text)
         except (KeyError, ValueError, OverflowError) as error:
-            raise Refusal(BAD_PARAMETER, f"{name}: {text!r} is not valid") from error
+            raise ApiError(BAD_PARAMETER, f"{name}: {text!r} is not valid") from error
     day = values.pop("date_time", None)
     return TreeQuery(View(**values), day)
 
 
 def check_day(query: TreeQuery, begun: float) -> None:
-    """Refusal (404, as if there were no such event) when the session began on quite another day."""
+    """Raise ApiError 404, as if there were no such event, if the session started on another day."""
     if query.day is None:
         return
     if abs(query.day - datetime.fromtimestamp(begun, UTC).date()) > timedelta(days=DAYS_APART_MAX):
-        raise Refusal(NOT_FOUND, "no such event at this date_time")
+        raise ApiError(NOT_FOUND, "no such event at this date_time")
 
 
 def _day(text: str) -> date:

@@ -1,8 +1,7 @@
-"""Which events of the world have a detail record by now, in order of the events' own times.
+"""The index of all detail records, in the order of the events' times.
 
-Owns when a record appears and keeps five numbers per record, no record itself. Safe to use from any thread. The
-surprising fact: a record appears later than its event, and not in the order of the events, so whoever reads on from
-the last time seen misses some.
+It keeps five numbers per record and no record itself. Safe to use from any thread. A record appears later than its
+event, and not in the order of events, so a client that continues from the last time it has seen misses some.
 """
 
 import threading
@@ -23,7 +22,7 @@ class IndexedRecord(NamedTuple):
     vanishes_at: float
     number: int
     """Of its session."""
-    place: int
+    event_index: int
     """Among the events of its session."""
 
 
@@ -41,7 +40,7 @@ class RecordIndex:
         self._lock = threading.Lock()
 
     def add(self, number: int, session: SimulatedSession) -> None:
-        """Take in a session that has begun, with all events that it will have."""
+        """Add a session that has started, with all events that it will have."""
         with self._lock:
             for index, event in enumerate(session.events):
                 listable = BY_RECORD_TYPE.get(event.record_type)
@@ -53,7 +52,7 @@ class RecordIndex:
                     insort(self._entries[event.record_type], entry)  # nearly always at the end
 
     def between(self, record_type: str, bounds: Iterable[Bound], now: float) -> list[IndexedRecord]:
-        """The records that are listed now and whose events' times keep within the bounds."""
+        """Return the records that are listed now and whose events' times are within the bounds."""
         with self._lock:
             entries = self._entries[record_type]
             first, end = 0, len(entries)

@@ -1,8 +1,7 @@
 """The query parameters of the list of detail records, read as strictly as those of a session.
 
-Owns their names, values and defaults, and which records a filter lets pass. The surprising fact: a field of time that
-the record type doesn't have is a mistake, as in the real API (a call-control record has `started_at`, no
-`created_at`); any other unknown field just matches nothing.
+A time field that the record type doesn't have is an error, as in the real API (a call-control record has `started_at`,
+no `created_at`); any other unknown field just matches no record.
 """
 
 import re
@@ -13,9 +12,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from simulator.errors import BAD_PARAMETER, BAD_RECORD_TYPE, Refusal
+from simulator.errors import BAD_PARAMETER, BAD_RECORD_TYPE, ApiError
 from simulator.record_index import Bound
-from simulator.records import DIALECT, Listable
+from simulator.records import LISTABLE_TYPES, Listable
 
 PAGE_SIZE, PAGE_SIZE_MAX = 20, 50
 
@@ -67,17 +66,19 @@ class RecordQuery(Struct, frozen=True):
 
 
 def read(parameters: Sequence[tuple[str, str]], now: float) -> RecordQuery:
-    """The query in a URL's parameters at a session time, which says what `today` is; Refusal if one is wrong."""
+    """Parse a URL's parameters; `now` defines `today`. Raise ApiError if one of them is wrong."""
     values = dict(parameters)
     if len(values) < len(parameters):
-        raise Refusal(BAD_PARAMETER, "a parameter is given twice")
+        raise ApiError(BAD_PARAMETER, "a parameter is given twice")
     name = values.pop("filter[record_type]", "")
-    if name not in DIALECT:
-        raise Refusal(BAD_RECORD_TYPE, f"filter[record_type]: expected one of {', '.join(DIALECT)}; got {name!r}")
-    listable = DIALECT[name]
+    if name not in LISTABLE_TYPES:
+        raise ApiError(
+            BAD_RECORD_TYPE, f"filter[record_type]: expected one of {', '.join(LISTABLE_TYPES)}; got {name!r}"
+        )
+    listable = LISTABLE_TYPES[name]
     sort = values.pop("sort", listable.time_field)
     if sort.removeprefix("-") not in listable.time_fields:
-        raise Refusal(BAD_PARAMETER, f"sort: {name} has no time {sort.removeprefix('-')!r}")
+        raise ApiError(BAD_PARAMETER, f"sort: {name} has no time {sort.removeprefix('-')!r}")
     number = _whole("page[number]", values.pop("page[number]", "1"), 10**9)
     size = _whole("page[size]", values.pop("page[size]", str(PAGE_SIZE)), PAGE_SIZE_MAX)
     bounds: list[Bound] = list(_range(values.pop("filter[date_range]", None), now))
@@ -95,21 +96,21 @@ def read(parameters: Sequence[tuple[str, str]], now: float) -> RecordQuery:
 def _condition(listable: Listable, name: str, text: str) -> Condition:
     read = _FILTER.fullmatch(name)
     if read is None:
-        raise Refusal(BAD_PARAMETER, f"{name}: unknown")
+        raise ApiError(BAD_PARAMETER, f"{name}: unknown")
     field, comparison = read[1], read[2] or "eq"
     timed = field.endswith("_at")
     if timed and field not in listable.time_fields:
-        raise Refusal(BAD_PARAMETER, f"{name}: {listable.name} has no such time")
+        raise ApiError(BAD_PARAMETER, f"{name}: {listable.name} has no such time")
     if comparison not in (_ON_TIMES if timed else _ON_TEXTS):
-        raise Refusal(BAD_PARAMETER, f"{name}: no such comparison for this field")
+        raise ApiError(BAD_PARAMETER, f"{name}: no such comparison for this field")
     try:
         return Condition(field, comparison, _time(text) if timed else text)
     except (ValueError, OverflowError) as error:
-        raise Refusal(BAD_PARAMETER, f"{name}: {text!r} is no ISO 8601 date or time") from error
+        raise ApiError(BAD_PARAMETER, f"{name}: {text!r} is no ISO 8601 date or time") from error
 
 
 def _range(text: str | None, now: float) -> Iterator[Bound]:
-    """Whole days in UTC; the last N days are today and the N before it."""
+    """Yield the bounds of whole days in UTC; the last N days are today and the N days before."""
     if text is None:
         return
     today = now - now % _DAY_SECONDS
@@ -121,13 +122,13 @@ def _range(text: str | None, now: float) -> Iterator[Bound]:
         yield "gte", begins
         yield "lt", begins + _DAY_SECONDS
     else:
-        raise Refusal(BAD_PARAMETER, f"filter[date_range]: expected today, yesterday or last_N_days, got {text!r}")
+        raise ApiError(BAD_PARAMETER, f"filter[date_range]: expected today, yesterday or last_N_days, got {text!r}")
 
 
 def _whole(name: str, text: str, at_most: int) -> int:
     if text.isascii() and text.isdecimal() and len(text) <= len(str(at_most)) and 1 <= int(text) <= at_most:
         return int(text)
-    raise Refusal(BAD_PARAMETER, f"{name}: expected a whole number from 1 to {at_most}, got {text!r}")
+    raise ApiError(BAD_PARAMETER, f"{name}: expected a whole number from 1 to {at_most}, got {text!r}")
 
 
 def _time(text: str) -> float:

@@ -1,8 +1,6 @@
-"""Detail records: what the list of them calls a record type, and what it says of one event.
+"""Detail records: the names of record types in `/detail_records`, and the record of an event there.
 
-Owns the dialect of `/detail_records` and the shape of a record there. Knows no time but an event's own, and no HTTP.
-The surprising fact: the same type has two names, and the same id too; a message is `messaging` with a `uuid` here and
-`message` with an `id` everywhere else.
+The list has its own names: a message is `messaging` with a `uuid` there, and `message` with an `id` everywhere else.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,9 +19,9 @@ class Listable(Struct, frozen=True):
     """A record type of which there are detail records."""
 
     name: str
-    """In the list's dialect."""
+    """Its name in the list."""
     record_type: str
-    """Everywhere else."""
+    """Its name everywhere else."""
     began: str
     """The field of the event's own record that says when it began."""
     time_field: str
@@ -40,7 +38,7 @@ class Listable(Struct, frozen=True):
         return datetime.fromisoformat(str(event.record[self.began])).timestamp()
 
     def record(self, event: SimulatedEvent, step: Step) -> dict[str, Any]:
-        """The detail record of an event whose bill has come to this step."""
+        """Return the detail record of an event at this step of its bill."""
         shown = {name: value for name, value in event.record_at(step).items() if name != "id"}
         return shown | {
             "record_type": self.name,
@@ -58,7 +56,7 @@ def _listable(name: str, record_type: str | None = None, **differs: str) -> List
     return Listable(name, record_type, tariff.began, ended=tariff.ended, **usual | differs)
 
 
-DIALECT: Mapping[str, Listable] = {
+LISTABLE_TYPES: Mapping[str, Listable] = {
     each.name: each
     for each in (
         _listable("ai-voice-assistant"),
@@ -84,15 +82,15 @@ DIALECT: Mapping[str, Listable] = {
         _listable("wireless", "sim_card_usage"),
     )
 }
-"""By the name that the list wants. A call-session has no records of its own; those of its events name it."""
+"""By the name in the list. A call-session has no record of its own; the records of its events name it."""
 
-BY_RECORD_TYPE = {each.record_type: each for each in DIALECT.values()}
+BY_RECORD_TYPE = {each.record_type: each for each in LISTABLE_TYPES.values()}
 
 
-def leads(session: SimulatedSession) -> Iterator[tuple[str, str]]:
-    """The record types and ids of the sessions that the detail records of these events lead to.
+def referenced_sessions(session: SimulatedSession) -> Iterator[tuple[str, str]]:
+    """Yield record type and id of the sessions that the events' detail records refer to.
 
-    A record that names a call leads to the call; any other to its own event.
+    A record that names a call refers to the call; any other to its own event.
     """
     for event in session.events:
         if event.record_type in BY_RECORD_TYPE:

@@ -1,8 +1,7 @@
-"""A simulator at work: a world, its clock and its API, put together and served.
+"""Put a world, its clock and its API together, and serve them, in the foreground or in a thread.
 
-Owns the assembly and the server, in the foreground or in a thread. The surprising facts: nobody waits for the server to
-start, for the socket listens before the thread runs and the first request simply lies there until it is read; and the
-app is handed the connection itself, since some faults can't be said in ASGI.
+The socket listens before the thread runs, so a caller needn't wait for the server: the first request waits in the
+socket. Some faults break the connection, which ASGI can't express, so the app gets the transport itself.
 """
 
 import asyncio
@@ -26,15 +25,15 @@ from simulator.balance import Balance
 from simulator.clock import AcceleratedClock
 from simulator.control import Control
 from simulator.detail_records import DetailRecordList
-from simulator.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Refusal
-from simulator.faults import WIRE, Faulty, Misbehaving
-from simulator.gate import Gate, refused
+from simulator.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ApiError
+from simulator.faults import WIRE, FaultInjector, FaultMiddleware
+from simulator.gateway import ApiGateway, error_response
 from simulator.identity import Ids
-from simulator.outbox import Outbox
 from simulator.record_index import RecordIndex
 from simulator.settings import SimulatorSettings
 from simulator.tree import BASE_PATH
-from simulator.webhooks import Courier
+from simulator.webhook_queue import WebhookQueue
+from simulator.webhooks import WebhookSender
 from simulator.world import World
 
 LOOPBACK = "127.0.0.1"
@@ -56,26 +55,26 @@ class Simulator:
         self.clock = AcceleratedClock(settings.start, settings.speed, monotonic)
         chance = Ids(settings.seed).chance_of
         records = RecordIndex(settings.detail_records_late_seconds, chance)
-        outbox = Outbox(settings.webhooks, chance)
-        self.world = World(settings, self.clock, watchers=(records.add, outbox.add))
-        self.courier = Courier(self.world, outbox, settings, monotonic, wall)
-        gate = Gate(settings, monotonic)
-        self.misbehaving = misbehaving = Misbehaving(settings.faults, settings.seed)
+        webhook_queue = WebhookQueue(settings.webhooks, chance)
+        self.world = World(settings, self.clock, watchers=(records.add, webhook_queue.add))
+        self.webhook_sender = WebhookSender(self.world, webhook_queue, settings, monotonic, wall)
+        gateway = ApiGateway(settings, monotonic)
+        self.fault_injector = fault_injector = FaultInjector(settings.faults, settings.seed)
         self.app = Starlette(
             routes=[
-                *SessionAnalysis(self.world, gate).routes(),
-                *DetailRecordList(self.world, records, gate).routes(),
-                *Balance(self.world, settings, gate).routes(),
-                *Control(self.world, self.clock, misbehaving, self.courier).routes(),
+                *SessionAnalysis(self.world, gateway).routes(),
+                *DetailRecordList(self.world, records, gateway).routes(),
+                *Balance(self.world, settings, gateway).routes(),
+                *Control(self.world, self.clock, fault_injector, self.webhook_sender).routes(),
             ],
-            middleware=[Middleware(Faulty, misbehaving=misbehaving)],
-            exception_handlers={Refusal: _refused, HTTPException: _no_such_route},
-            lifespan=self.courier.delivering,
+            middleware=[Middleware(FaultMiddleware, fault_injector=fault_injector)],
+            exception_handlers={ApiError: _refused, HTTPException: _no_such_route},
+            lifespan=self.webhook_sender.run_while_serving,
         )
 
 
 class Running:
-    """A simulator that is being served at `url`, the base URL of its API."""
+    """A running simulator; `url` is the base URL of its API."""
 
     def __init__(self, simulator: Simulator, origin: str) -> None:
         self.origin = origin
@@ -84,14 +83,14 @@ class Running:
         self.api_key = simulator.settings.api_key
         self.world = simulator.world
         self.clock = simulator.clock
-        self.public_key = simulator.courier.public_key
+        self.public_key = simulator.webhook_sender.public_key
         """Base64; verifies the webhooks."""
-        self._misbehaving = simulator.misbehaving
+        self._fault_injector = simulator.fault_injector
 
     @property
     def requests(self) -> int:
-        """How often the API was asked so far, whatever and by whomever."""
-        return self._misbehaving.requests
+        """The number of requests to the API so far."""
+        return self._fault_injector.requests
 
 
 def serve(
@@ -103,8 +102,9 @@ def serve(
     *,
     begun: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `begun` is called when both would end it. Raises OSError when the address can't be
-    had.
+    """Serve until SIGINT or SIGTERM; raise OSError if the address can't be listened on.
+
+    `begun` is called once both signals are handled.
     """
     with _listening(host, port) as listener:
         _server(Simulator(settings, monotonic, wall), begun).run([listener])
@@ -114,7 +114,7 @@ def serve(
 def running(
     settings: SimulatorSettings, monotonic: Callable[[], float], port: int = 0, wall: Wall | None = None
 ) -> Iterator[Running]:
-    """Serve in a thread on the loopback for as long as the block lasts; port 0 is any free one."""
+    """Serve in a thread on the loopback while the block runs; port 0 means any free one."""
     simulator = Simulator(settings, monotonic, wall)
     with _listening(LOOPBACK, port) as listener:
         server = _server(simulator)
@@ -128,9 +128,10 @@ def running(
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A listening socket that says it is TCP: of any other kind asyncio doesn't switch off Nagle's algorithm.
+    """Return a listening socket whose protocol is set to TCP.
 
-    That costs 40 ms per answer; socket.create_server leaves the protocol open.
+    socket.create_server leaves the protocol open, and asyncio then doesn't switch off Nagle's algorithm, which costs
+    40 ms per answer.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
@@ -171,7 +172,7 @@ def _server(simulator: Simulator, begun: Callable[[], None] = lambda: None) -> u
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, but the app may take hold of the connection and break it."""
+    """uvicorn's connection, which passes its transport to the app."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
@@ -183,11 +184,11 @@ async def _with_wire(app: ASGIApp, transport: asyncio.Transport, scope: Scope, r
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return refused(error, {})
+    assert isinstance(error, ApiError)
+    return error_response(error, {})
 
 
 async def _no_such_route(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = METHOD_NOT_ALLOWED if error.status_code == METHOD_NOT_ALLOWED.status else NOT_FOUND
-    return refused(Refusal(kind, error.detail), error.headers or {})
+    return error_response(ApiError(kind, error.detail), error.headers or {})

@@ -1,7 +1,6 @@
-"""What can be chosen about a simulated world, its bills, its webhooks, and the faults of its API.
+"""The settings of a simulated world, its bills, its webhooks, and the faults of its API.
 
-Owns the settings and their defaults. The surprising fact: the start of session time is a setting as well, a fixed
-date, so that two runs with one seed are the same to the byte.
+The start of session time is a setting with a fixed default, so two runs with the same seed are equal to the byte.
 """
 
 import base64
@@ -44,7 +43,7 @@ def _check_share(name: str, share: float) -> None:
 
 
 class Bills(Struct, frozen=True, kw_only=True):
-    """How often bills are less tidy than a first and final price; each a share from 0 to 1."""
+    """How often a bill changes after its first price; shares from 0 to 1."""
 
     amended_share: float = 0.0
     """Of the events with a price: amended up or down, once or several times, hours to days later."""
@@ -57,9 +56,9 @@ class Bills(Struct, frozen=True, kw_only=True):
     growing_usage_share: float = 0.0
     """Of all events: their tokens and billed seconds are shown in part first, in full hours later."""
     vanished_share: float = 0.0
-    """Of the priced events with nothing below them: gone from every tree long after their last change."""
+    """Of the priced events with nothing below them: they vanish from every tree long after their last change."""
     overlapping_share: float = 0.0
-    """Of the call legs, assistants and participants: listed as sessions of their own besides."""
+    """Of the call legs, assistants and participants: also listed as sessions of their own."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -67,18 +66,18 @@ class Bills(Struct, frozen=True, kw_only=True):
 
 
 class Faults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the API misbehaves; times are real ones."""
+    """The faults of the API; times are real time."""
 
     error_share: float = 0.0
-    """Of the requests: answered by one of the `kinds` instead of rightly."""
+    """Of the requests: answered with one of the `kinds`."""
     kinds: tuple[FaultKind, ...] = FAULT_KINDS
-    """Which faults there are; each is as likely as the others."""
+    """The possible faults; all are equally likely."""
     latency_seconds: float = 0.0
-    """Every answer comes later by a time between 0 and this."""
+    """Every answer is late by a random time from 0 to this."""
     slow_body_seconds: float = 2.0
-    """How long a slow body takes."""
+    """The duration of a slow body."""
     retry_after_seconds: int = 1
-    """What a 429 asks to wait."""
+    """The `retry-after` of a 429."""
 
     def __post_init__(self) -> None:
         _check_share("error_share", self.error_share)
@@ -96,22 +95,22 @@ SIGNING_KEY_BYTES = 32
 
 
 class SimulatedWebhooks(Struct, frozen=True, kw_only=True):
-    """Where webhooks go, and how well they travel."""
+    """The receiver of webhooks, and how reliably they are delivered."""
 
     url: str | None = None
-    """None: nowhere for now; all are kept until there is one."""
+    """None: webhooks wait until there is a URL."""
     lost_share: float = 0.0
     """Of all webhooks: never delivered."""
     duplicated_share: float = 0.0
-    """Of the delivered: delivered once more."""
+    """Of the delivered webhooks: delivered twice."""
     delay_seconds: float = 0.0
-    """Each delivery comes later by a time between 0 and this, in session time; so they overtake each other."""
+    """Each delivery is late by a random session time from 0 to this, so webhooks overtake each other."""
     signing_key: str | None = None
     """Base64 of the seed of the Ed25519 key that signs; None: one that follows from the world's seed."""
     in_flight_max: int = 16
-    """So many are under way at once."""
+    """Deliveries in progress at once."""
     attempts_max: int = 3
-    """After so many refusals, or failures to connect, one is given up."""
+    """Failed deliveries after which a webhook is given up."""
     retry_seconds: float = 0.1
     """Real time before the second attempt; it doubles with each one."""
 
@@ -138,7 +137,7 @@ def _is_key(text: str) -> bool:
 
 
 class SimulatorSettings(Struct, frozen=True, kw_only=True):
-    """Everything that makes one simulated world differ from another."""
+    """All settings of a simulated world."""
 
     seed: int = 1
     start: float = START
@@ -149,25 +148,25 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True):
     """How long before the start the first session begins."""
     sessions_per_hour: float = 120.0
     sessions_max: int | None = None
-    """After so many sessions no more begin; None: they never end."""
+    """The number of sessions; None: unlimited."""
     rating_delay_scale: float = 1.0
     """Multiplies how late events are rated; with 0 an event exists as soon as it has ended."""
     currencies: tuple[str, ...] = ("USD",)
-    """Each session is billed in one of them."""
+    """Each session is billed in one of these, chosen at random."""
     documented_example: bool = False
     """The call of Telnyx's guide is a session too."""
     api_key: str = "KEY-simulator"
     requests_per_second: int = 1000
-    """The API answers so many requests in each second, and 429 to the others."""
+    """The rate limit of the API; more requests in a second get 429."""
     detail_records_late_seconds: float = 0.0
-    """A detail record is listed later than its event exists by a time between 0 and this."""
+    """A detail record is listed later than its event exists, by a random time from 0 to this."""
     balance: str = "1000.00"
-    """What was paid in before the first session, in the first of the currencies."""
+    """The balance before the first session, in the first of the currencies."""
     bills: Bills = Bills()
     faults: Faults = Faults()
-    """At the start; the control plane can change them."""
+    """At the start; `/_faults` can change them."""
     webhooks: SimulatedWebhooks = SimulatedWebhooks()
-    """At the start; the control plane can change where they go and how many are lost or come twice."""
+    """At the start; `/_webhooks` can change the URL and the shares of lost and duplicated webhooks."""
 
     def __post_init__(self) -> None:
         _check(

@@ -1,7 +1,7 @@
-"""Which sessions there are in the simulated world, how often, and what the ones without a voice look like.
+"""The mix of sessions in the simulated world, and the sessions that are no calls.
 
-Owns the mix. The surprising fact: `ai-messaging-assistant` is no documented record type, only the child of one; the
-simulated API serves it all the same, so that there is always a type that the metadata doesn't know.
+`ai-messaging-assistant` is no documented record type, only the child of one. It is served all the same, so that there
+is always a type that the metadata doesn't list.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,98 +9,98 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from simulator import voice
-from simulator.drafting import Draft
+from simulator.session_builder import SessionBuilder
 from simulator.tariffs import MODELS
 
 
 class Shape(Struct, frozen=True):
-    """A kind of session; of all sessions, `weight` in the sum of all weights are like it."""
+    """A kind of session, and its weight in the random choice."""
 
     weight: int
-    draw: Callable[[Draft], None]
+    draw: Callable[[SessionBuilder], None]
 
 
-def message(draft: Draft) -> None:
-    _message(draft)
+def message(builder: SessionBuilder) -> None:
+    _message(builder)
 
 
-def ai_message(draft: Draft) -> None:
-    """A message that an assistant answered in 1 to 4 turns."""
-    sent = _message(draft)
-    talk = voice.Conversation.begin(draft)
-    record = {**talk.ids, "message_id": draft.id_of(sent)}
-    writer = draft.add("ai-messaging-assistant", sent, record=record)
-    for turn in range(draft.rng.randint(1, 4)):
-        voice.inference(draft, writer, talk, turn, at=turn)
+def ai_message(builder: SessionBuilder) -> None:
+    """Add a message that an assistant answered in 1 to 4 turns."""
+    sent = _message(builder)
+    talk = voice.Conversation.begin(builder)
+    record = {**talk.ids, "message_id": builder.id_of(sent)}
+    writer = builder.add("ai-messaging-assistant", sent, record=record)
+    for turn in range(builder.rng.randint(1, 4)):
+        voice.inference(builder, writer, talk, turn, at=turn)
 
 
-def _message(draft: Draft) -> int:
-    rng = draft.rng
+def _message(builder: SessionBuilder) -> int:
+    rng = builder.rng
     parts = rng.choices((1, 2, 3, 4), (70, 20, 7, 3))[0]
-    sent = draft.plain_id()
+    sent = builder.plain_id()
     record = {
         "uuid": sent,
-        "cli": voice.phone_number(draft),
-        "cld": voice.phone_number(draft),
+        "cli": voice.phone_number(builder),
+        "cld": voice.phone_number(builder),
         "parts": parts,
         "message_type": "SMS",
         "direction": rng.choice(("inbound", "outbound")),
         "profile_name": rng.choice(("alerts", "marketing")),
         "tags": rng.choice(voice.TAGS),
     }
-    return draft.add("message", seconds=rng.randint(0, 5), units=parts, event_id=sent, record=record)
+    return builder.add("message", seconds=rng.randint(0, 5), units=parts, event_id=sent, record=record)
 
 
-def video_room(draft: Draft) -> None:
-    """A room session: its participants, and perhaps a recording and what was composed of it."""
-    rng = draft.rng
+def video_room(builder: SessionBuilder) -> None:
+    """Add a room session: its participants, and perhaps a recording and its composition."""
+    rng = builder.rng
     seconds = 120 + int(rng.expovariate(1 / 1800))
-    room = draft.add("room-session-event", seconds=seconds, record={"room_id": draft.plain_id()})
-    inside = {"room_session_id": draft.id_of(room)}
+    room = builder.add("room-session-event", seconds=seconds, record={"room_id": builder.plain_id()})
+    inside = {"room_session_id": builder.id_of(room)}
     for _ in range(rng.randint(2, 6)):
         joined = rng.randint(0, 60)
         present = rng.randint(1, seconds - joined)
-        draft.add("room-session-participant-event", room, at=joined, seconds=present, record=inside)
-    if draft.happens(0.5):
-        draft.add("room-session-recording-event", room, seconds=seconds, record=inside)
-        if draft.happens(0.5):
-            draft.add("room-session-composition-event", room, at=seconds, seconds=seconds, record=inside)
+        builder.add("room-session-participant-event", room, at=joined, seconds=present, record=inside)
+    if builder.happens(0.5):
+        builder.add("room-session-recording-event", room, seconds=seconds, record=inside)
+        if builder.happens(0.5):
+            builder.add("room-session-composition-event", room, at=seconds, seconds=seconds, record=inside)
 
 
-def fax(draft: Draft) -> None:
-    draft.add("fax-api", seconds=draft.rng.randint(20, 300), units=draft.rng.randint(1, 30))
+def fax(builder: SessionBuilder) -> None:
+    builder.add("fax-api", seconds=builder.rng.randint(20, 300), units=builder.rng.randint(1, 30))
 
 
-def verification(draft: Draft) -> None:
-    record = {"verify_channel_type": draft.rng.choice(("sms", "call", "flashcall"))}
-    draft.add("verify", seconds=draft.rng.randint(5, 120), record=record)
+def verification(builder: SessionBuilder) -> None:
+    record = {"verify_channel_type": builder.rng.choice(("sms", "call", "flashcall"))}
+    builder.add("verify", seconds=builder.rng.randint(5, 120), record=record)
 
 
-def sim_card(draft: Draft) -> None:
-    megabytes = draft.rng.randint(1, 500)
-    draft.add("sim_card_usage", seconds=3600, units=megabytes, record={"downlink_data": megabytes, "imsi": "311960"})
+def sim_card(builder: SessionBuilder) -> None:
+    megabytes = builder.rng.randint(1, 500)
+    builder.add("sim_card_usage", seconds=3600, units=megabytes, record={"downlink_data": megabytes, "imsi": "311960"})
 
 
-def stored_media(draft: Draft) -> None:
-    draft.add("media_storage", units=draft.rng.randint(1, 40), record={"action_type": "store"})
+def stored_media(builder: SessionBuilder) -> None:
+    builder.add("media_storage", units=builder.rng.randint(1, 40), record={"action_type": "store"})
 
 
-def embedding(draft: Draft) -> None:
-    thousands = draft.rng.randint(1, 60)
-    draft.add("embedding", units=thousands, record={"model": "thenlper/gte-large", "total_tokens": thousands * 1000})
+def embedding(builder: SessionBuilder) -> None:
+    thousands = builder.rng.randint(1, 60)
+    builder.add("embedding", units=thousands, record={"model": "thenlper/gte-large", "total_tokens": thousands * 1000})
 
 
-def inference(draft: Draft) -> None:
-    """A turn of the plain inference API, without an assistant."""
-    model = draft.rng.choice(MODELS)
-    tokens_in, tokens_out = draft.rng.randint(50, 4000), draft.rng.randint(5, 800)
+def inference(builder: SessionBuilder) -> None:
+    """Add a call of the plain inference API, without an assistant."""
+    model = builder.rng.choice(MODELS)
+    tokens_in, tokens_out = builder.rng.randint(50, 4000), builder.rng.randint(5, 800)
     record = voice.inference_record(model, tokens_in, tokens_out)
-    draft.add("inference", seconds=1, cost=model.cost(tokens_in, tokens_out), record=record)
+    builder.add("inference", seconds=1, cost=model.cost(tokens_in, tokens_out), record=record)
 
 
-def _single(record_type: str) -> Callable[[Draft], None]:
-    def draw(draft: Draft) -> None:
-        draft.add(record_type, seconds=draft.rng.randint(1, 60))
+def _single(record_type: str) -> Callable[[SessionBuilder], None]:
+    def draw(builder: SessionBuilder) -> None:
+        builder.add(record_type, seconds=builder.rng.randint(1, 60))
 
     return draw
 
@@ -128,6 +128,6 @@ _SHAPES = tuple(SHAPES.values())
 _WEIGHTS = tuple(shape.weight for shape in _SHAPES)
 
 
-def draw(draft: Draft) -> None:
-    """Draw a session of some shape into `draft`."""
-    draft.rng.choices(_SHAPES, _WEIGHTS)[0].draw(draft)
+def draw(builder: SessionBuilder) -> None:
+    """Add a session of a random shape."""
+    builder.rng.choices(_SHAPES, _WEIGHTS)[0].draw(builder)

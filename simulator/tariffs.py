@@ -1,7 +1,7 @@
-"""What the simulated products cost, and under which field names their records say so.
+"""Prices of the simulated products, and the names of times and durations in their records.
 
-Owns prices, units and the names of times and durations, which differ from product to product as they do at Telnyx.
-The surprising fact: prices have 4 to 6 places on purpose, so that sums over products have to keep the finest.
+Names differ from product to product, as at Telnyx. Prices have 4 to 6 decimal places on purpose, so that sums have to
+keep the finest.
 """
 
 from decimal import Decimal

@@ -1,8 +1,8 @@
-"""Sessions -> the API's answers: the tree below an event as it stands at a time, cut where it was asked to be.
+"""The tree below an event at a given time, as the API returns it.
 
-Owns the shape of the answer and its sums. Knows no HTTP. The surprising fact: a cut is not marked. The node at the
-cut has no children while its cumulative cost and the count of events are still those of the whole. An event without a
-price adds nothing to any sum, and amounts in two currencies are added up as if they were in one.
+A tree that is cut at `max_depth` is not marked: the last node has no children, while its cumulative cost and the event
+count are still those of the whole. An unpriced event adds nothing to any sum, and amounts in two currencies are added
+up as if they were in one.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ LINKED_BY_PRODUCT = frozenset({"recording", "webrtc"})
 
 
 class View(Struct, frozen=True):
-    """How much of a tree is asked for."""
+    """The part of a tree that a request asks for."""
 
     max_depth: int = 2
     expand: bool = True
@@ -34,17 +34,17 @@ class View(Struct, frozen=True):
 
 
 def tree(session: SimulatedSession, root: int, now: float, view: View) -> dict[str, Any]:
-    """The answer for an event that exists at `now`."""
-    growing = _Growing(session, now)
-    growing.add_up(root)
+    """Return the answer for an event that exists at `now`."""
+    at_time = _TreeAtTime(session, now)
+    at_time.sum_costs(root)
     event = session.events[root]
     return {
         "session_id": event.id,
-        "cost": {"total": format(growing.billed[root].cumulative, "f"), "currency": session.currency},
-        "root": growing.node(root, None, view.levels, view),
+        "cost": {"total": format(at_time.billed[root].cumulative, "f"), "currency": session.currency},
+        "root": at_time.node(root, None, view.levels, view),
         "meta": {
-            "event_count": len(growing.billed),
-            "products": list(dict.fromkeys(session.events[index].product for index in growing.billed)),
+            "event_count": len(at_time.billed),
+            "products": list(dict.fromkeys(session.events[index].product for index in at_time.billed)),
         },
     }
 
@@ -54,22 +54,22 @@ class _Billed(Struct):
     cumulative: Decimal
 
 
-class _Growing:
-    """A session at one time: what is billed at and below each event that exists, in pre-order by index."""
+class _TreeAtTime:
+    """A session at one time: the costs at and below each existing event, by index in pre-order."""
 
     def __init__(self, session: SimulatedSession, now: float) -> None:
         self._session = session
         self._now = now
         self.billed: dict[int, _Billed] = {}
 
-    def add_up(self, index: int) -> None:
+    def sum_costs(self, index: int) -> None:
         event = self._session.events[index]
         step = event.step_at(self._now)
         if step is None:
             return
         billed = self.billed[index] = _Billed(step, ZERO if step.cost is None else step.cost)
         for child in self._session.children[index]:
-            self.add_up(child)
+            self.sum_costs(child)
             below = self.billed.get(child)
             if below and TYPES.rolls_up(event.record_type, self._session.events[child].record_type):
                 billed.cumulative = add(billed.cumulative, below.cumulative)
@@ -121,7 +121,7 @@ _BY_CONVERSATION = Relationship("", "child_of", "conversation_id", "conversation
 
 
 def _edge(parent: str, child: str) -> Relationship:
-    """The documented edge; one that isn't documented is an AI's, and those link by conversation."""
+    """Return the documented relationship; undocumented ones are those of AI products, which link by conversation."""
     known = TYPES.get(parent)
     edges = (edge for edge in known.children if edge.child == child) if known else iter(())
     return next(edges, _BY_CONVERSATION)

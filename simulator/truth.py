@@ -1,7 +1,6 @@
-"""What everything in the simulated world adds up to, and what each step of a bill changes about it.
+"""The exact sums over the simulated world, and how each step of a bill changes them.
 
-Owns the truth's shape and the arithmetic of one change. Knows no time and no session. The surprising fact: a step
-replaces the one before it, so the truth is kept by adding and taking away, and never counted anew.
+A step replaces the one before it, so the sums are kept by adding and subtracting, and never counted again.
 """
 
 import math
@@ -15,7 +14,7 @@ from simulator.events import SimulatedEvent, Step, usage
 
 
 class TruthTotal(Struct, frozen=True, gc=False):
-    """What the distinct events of one record type and currency come to together."""
+    """The sums over the distinct events of one record type and currency."""
 
     record_type: str
     product: str
@@ -33,12 +32,12 @@ class TruthTotal(Struct, frozen=True, gc=False):
 
 
 class Truth(Struct, frozen=True):
-    """What anybody must have counted who has seen the latest state of every event that there ever was at `now`.
+    """The sums that an exporter must have counted if it has seen the last state of every event up to `now`.
 
-    A vanished event counts as it was last shown: no tree says why it is gone, and nobody refunds what nobody refunded.
-    It stays unchanged for days before (`bills.VANISHES_AFTER_SECONDS`), so whoever looks at least daily has seen that
-    last state. An event without a price costs nothing and is counted apart; one whose currency changed costs its full
-    amount in the new one and nothing in the old.
+    A vanished event counts with its last state, since no tree tells why it is gone. It stays unchanged for days before
+    it vanishes (`bills.VANISHES_AFTER_SECONDS`), so an exporter that polls at least daily has seen that state. An
+    unpriced event costs nothing and is counted separately. An event whose currency changed costs its full amount in the
+    new currency and nothing in the old one.
     """
 
     now: float
@@ -54,7 +53,7 @@ class Truth(Struct, frozen=True):
 
 
 class TruthChange(Struct, frozen=True, gc=False):
-    """Something still to come: `more` is added to the totals, or taken from them."""
+    """A future change: `more` is added to the totals or subtracted from them."""
 
     more: TruthTotal
     added: bool
@@ -79,7 +78,7 @@ class TruthChange(Struct, frozen=True, gc=False):
 
 
 def changes(event: SimulatedEvent) -> Iterator[tuple[float, TruthChange]]:
-    """Each step replaces what the one before it stood for."""
+    """Yield the changes of an event with their times; each step replaces the one before it."""
     before: TruthTotal | None = None
     for step in event.bill:
         if before is not None:

@@ -1,15 +1,14 @@
-"""What happens on the simulated phone: calls, calls with an AI assistant, conferences.
+"""Voice sessions: calls, calls with an AI assistant, conferences.
 
-Owns the shape of voice sessions and what their records say. The surprising fact: an assistant may hand the
-conversation to another, twice at most, and then the turns lie on the sixth level, one below what the API shows at
-once.
+An assistant may hand the conversation to another one, at most twice. The turns are then on the sixth level, one below
+what the API returns at once.
 """
 
 from decimal import Decimal
 
 from msgspec import Struct
 
-from simulator.drafting import Draft
+from simulator.session_builder import SessionBuilder
 from simulator.tariffs import MODELS, Model
 
 TURNS_MAX = 60
@@ -36,160 +35,160 @@ ON_THE_LEG = (
     ("forking", 0.05),
     ("speech-to-text", 0.12),
 )
-"""What call control may do on a leg besides, and how often."""
+"""Additional events on a leg, and their probability."""
 
 
-def ai_call(draft: Draft) -> None:
-    """A call that an AI assistant answers: 1 to 60 turns."""
-    rng = draft.rng
+def ai_call(builder: SessionBuilder) -> None:
+    """Add a call that an AI assistant answers: 1 to 60 turns."""
+    rng = builder.rng
     turns = min(TURNS_MAX, 1 + int(rng.expovariate(1 / _TURNS_MEAN)))
     seconds = sum(rng.randint(*_TURN_SECONDS) for _ in range(turns))
-    session, leg = call(draft, seconds, transport=rng.choice(("webrtc", "sip-trunking", "sip-trunking")))
+    session, leg = call(builder, seconds, transport=rng.choice(("webrtc", "sip-trunking", "sip-trunking")))
     assistants = min(turns, rng.choices((1, 2, 3), (80, 15, 5))[0])
     above, at, before = leg, 2, None
     for place in range(assistants):
         share = turns // assistants + (place < turns % assistants)
         talk = max(1, (seconds - 2) * share // turns)
-        above, before = assistant(draft, above, at=at, seconds=talk, turns=share, handed_by=before)
+        above, before = assistant(builder, above, at=at, seconds=talk, turns=share, handed_by=before)
         at += talk
-    extras(draft, leg, seconds)
-    if draft.happens(0.5):
-        recording(draft, session, seconds)
+    extras(builder, leg, seconds)
+    if builder.happens(0.5):
+        recording(builder, session, seconds)
 
 
-def plain_call(draft: Draft) -> None:
-    """A call between people, or one that nobody answers."""
-    rng = draft.rng
-    seconds = 0 if draft.happens(0.1) else int(rng.expovariate(1 / 240)) + 1
-    session, leg = call(draft, seconds, transport="sip-trunking")
-    extras(draft, leg, seconds)
-    if draft.happens(0.2):
-        draft.add("webrtc", session, seconds=seconds)
-    if seconds and draft.happens(0.25):
-        recording(draft, session, seconds)
-    if draft.happens(0.05):
-        draft.add("siprec-client", session, seconds=seconds)
-    if draft.happens(0.03):
-        draft.add("fax-api", session, seconds=seconds, units=rng.randint(1, 12))
+def plain_call(builder: SessionBuilder) -> None:
+    """Add a call between people, or one that is not answered."""
+    rng = builder.rng
+    seconds = 0 if builder.happens(0.1) else int(rng.expovariate(1 / 240)) + 1
+    session, leg = call(builder, seconds, transport="sip-trunking")
+    extras(builder, leg, seconds)
+    if builder.happens(0.2):
+        builder.add("webrtc", session, seconds=seconds)
+    if seconds and builder.happens(0.25):
+        recording(builder, session, seconds)
+    if builder.happens(0.05):
+        builder.add("siprec-client", session, seconds=seconds)
+    if builder.happens(0.03):
+        builder.add("fax-api", session, seconds=seconds, units=rng.randint(1, 12))
 
 
-def conference(draft: Draft) -> None:
-    """A conference, and the calls of its participants: each participant lies below both."""
-    rng = draft.rng
+def conference(builder: SessionBuilder) -> None:
+    """Add a conference and the calls of its participants; each participant is below both."""
+    rng = builder.rng
     seconds = 60 + int(rng.expovariate(1 / 1200))
     people = rng.randint(2, 8)
     record = {"name": f"conference-{rng.randint(1, 50)}", "participant_count": people, "region": "US"}
-    room = draft.add("conference", seconds=seconds, record=record)
+    room = builder.add("conference", seconds=seconds, record=record)
     for _ in range(people):
         joined = rng.randint(1, 50)
         present = rng.randint(1, seconds - joined)
-        session, _leg = call(draft, present, transport="sip-trunking", at=joined)
-        place = {"conference_id": draft.id_of(room)}
-        draft.add("conference-participant", room, session, at=joined, seconds=present, record=place)
+        session, _leg = call(builder, present, transport="sip-trunking", at=joined)
+        place = {"conference_id": builder.id_of(room)}
+        builder.add("conference-participant", room, session, at=joined, seconds=present, record=place)
 
 
-def call(draft: Draft, seconds: int, transport: str, at: float = 0.0) -> tuple[int, int]:
-    """A call-session with its transport and a leg under call control; gives the session and the leg.
+def call(builder: SessionBuilder, seconds: int, transport: str, at: float = 0.0) -> tuple[int, int]:
+    """Add a call-session with its transport and a leg under call control; return the session and the leg.
 
     The session's id is the `telnyx_session_id` of the whole call, and sometimes its first trunk leg's id as well.
     """
-    session_id = draft.plain_id()
-    draft.shared = call_facts(draft, session_id, draft.rng.choice(CONNECTIONS))
-    session = draft.add("call-session", at=at, seconds=seconds, event_id=session_id)
-    shared_id = session_id if transport == "sip-trunking" and draft.happens(0.3) else None
-    direction = {"direction": draft.rng.choice(("inbound", "outbound"))}
-    draft.add(transport, session, at=at, seconds=seconds, event_id=shared_id, record=direction)
-    leg = draft.add("call-control", session, at=at, seconds=seconds, record={"call_control_id": draft.plain_id()})
+    session_id = builder.plain_id()
+    builder.shared = call_facts(builder, session_id, builder.rng.choice(CONNECTIONS))
+    session = builder.add("call-session", at=at, seconds=seconds, event_id=session_id)
+    shared_id = session_id if transport == "sip-trunking" and builder.happens(0.3) else None
+    direction = {"direction": builder.rng.choice(("inbound", "outbound"))}
+    builder.add(transport, session, at=at, seconds=seconds, event_id=shared_id, record=direction)
+    leg = builder.add("call-control", session, at=at, seconds=seconds, record={"call_control_id": builder.plain_id()})
     return session, leg
 
 
-def call_facts(draft: Draft, session_id: str, connection: tuple[str, str]) -> dict[str, object]:
-    """What all records of a call say."""
+def call_facts(builder: SessionBuilder, session_id: str, connection: tuple[str, str]) -> dict[str, object]:
+    """Return the fields of all records of a call."""
     return {
         "call_session_id": session_id,
         "telnyx_session_id": session_id,
-        "call_leg_id": draft.plain_id(),
+        "call_leg_id": builder.plain_id(),
         "connection_id": connection[0],
         "connection_name": connection[1],
-        "from": phone_number(draft),
-        "to": phone_number(draft),
-        "tags": draft.rng.choice(TAGS),
+        "from": phone_number(builder),
+        "to": phone_number(builder),
+        "tags": builder.rng.choice(TAGS),
     }
 
 
 class Conversation(Struct, frozen=True):
-    """What the turns of a conversation share."""
+    """The model and ids that the turns of a conversation share."""
 
     model: Model
     ids: dict[str, object]
 
     @classmethod
-    def begin(cls, draft: Draft) -> "Conversation":
-        ids: dict[str, object] = {"conversation_id": draft.plain_id(), "assistant_id": draft.rng.choice(ASSISTANTS)}
-        return cls(draft.rng.choice(MODELS), ids)
+    def begin(cls, builder: SessionBuilder) -> "Conversation":
+        ids: dict[str, object] = {"conversation_id": builder.plain_id(), "assistant_id": builder.rng.choice(ASSISTANTS)}
+        return cls(builder.rng.choice(MODELS), ids)
 
 
 def assistant(
-    draft: Draft, above: int, *, at: float, seconds: int, turns: int, handed_by: Conversation | None
+    builder: SessionBuilder, above: int, *, at: float, seconds: int, turns: int, handed_by: Conversation | None
 ) -> tuple[int, Conversation]:
-    """An assistant's conversation with its turns, perhaps handed over by another."""
-    talk = Conversation.begin(draft)
+    """Add an assistant's conversation with its turns, perhaps handed over by another one."""
+    talk = Conversation.begin(builder)
     handed = {"parent_conversation_id": handed_by.ids["conversation_id"]} if handed_by else {}
     record = {**talk.ids, **handed, "llm_model": talk.model.name, "tts_provider": "telnyx"}
-    index = draft.add("ai-voice-assistant", above, at=at, seconds=seconds, record=record)
+    index = builder.add("ai-voice-assistant", above, at=at, seconds=seconds, record=record)
     for turn in range(turns):
-        inference(draft, index, talk, turn, at=at + seconds * turn / turns)
-    if draft.happens(0.08):
-        draft.add("inference-speech-to-text", index, at=at, seconds=seconds, record=talk.ids)
-    if draft.happens(0.08):
-        spoken = draft.rng.randint(40, 400) * turns
-        draft.add("inference-text-to-speech", index, at=at, units=spoken, record={**talk.ids, "characters": spoken})
-    if draft.happens(0.15):
-        draft.add("summarization", index, at=at + seconds, record=talk.ids)
+        inference(builder, index, talk, turn, at=at + seconds * turn / turns)
+    if builder.happens(0.08):
+        builder.add("inference-speech-to-text", index, at=at, seconds=seconds, record=talk.ids)
+    if builder.happens(0.08):
+        spoken = builder.rng.randint(40, 400) * turns
+        builder.add("inference-text-to-speech", index, at=at, units=spoken, record={**talk.ids, "characters": spoken})
+    if builder.happens(0.15):
+        builder.add("summarization", index, at=at + seconds, record=talk.ids)
     return index, talk
 
 
-def inference(draft: Draft, above: int, talk: Conversation, turn: int, *, at: float) -> None:
-    """One LLM turn: the prompt grows with the conversation."""
-    tokens_in = draft.rng.randint(400, 900) + turn * draft.rng.randint(60, 120)
-    tokens_out = draft.rng.randint(10, 180)
+def inference(builder: SessionBuilder, above: int, talk: Conversation, turn: int, *, at: float) -> None:
+    """Add an LLM turn; the prompt grows with the conversation."""
+    tokens_in = builder.rng.randint(400, 900) + turn * builder.rng.randint(60, 120)
+    tokens_out = builder.rng.randint(10, 180)
     cost = talk.model.cost(tokens_in, tokens_out)
     record = inference_record(talk.model, tokens_in, tokens_out) | talk.ids
-    draft.add("inference", above, at=at, seconds=1, cost=cost, record=record)
+    builder.add("inference", above, at=at, seconds=1, cost=cost, record=record)
 
 
 def inference_record(model: Model, tokens_in: int, tokens_out: int) -> dict[str, object]:
     return {"model": model.name, model.input_field: tokens_in, model.output_field: tokens_out}
 
 
-def extras(draft: Draft, leg: int, seconds: int) -> None:
+def extras(builder: SessionBuilder, leg: int, seconds: int) -> None:
     for record_type, chance in ON_THE_LEG:
-        if draft.happens(chance):
-            draft.add(record_type, leg, seconds=seconds)
-    if draft.happens(0.12):
-        characters = draft.rng.randint(20, 3000)
-        draft.add(
+        if builder.happens(chance):
+            builder.add(record_type, leg, seconds=seconds)
+    if builder.happens(0.12):
+        characters = builder.rng.randint(20, 3000)
+        builder.add(
             "text-to-speech", leg, units=characters, record={"characters": characters, "voice": "Telnyx.NaturalHD"}
         )
 
 
-def recording(draft: Draft, session: int, seconds: int) -> int:
-    return draft.add("recording", session, seconds=seconds, record={"channels": 2, "format": "mp3"})
+def recording(builder: SessionBuilder, session: int, seconds: int) -> int:
+    return builder.add("recording", session, seconds=seconds, record={"channels": 2, "format": "mp3"})
 
 
-def phone_number(draft: Draft) -> str:
-    return f"+1312555{draft.rng.randint(0, 9999):04}"
+def phone_number(builder: SessionBuilder) -> str:
+    return f"+1312555{builder.rng.randint(0, 9999):04}"
 
 
-def documented_call(draft: Draft, session_id: str) -> None:
-    """The AI call of Telnyx's guide: about 152 s, 11 events, 0.2128 in all, each cost as printed there."""
-    draft.shared = call_facts(draft, session_id, CONNECTIONS[3])
-    session = draft.add("call-session", seconds=152, event_id=session_id)
+def documented_call(builder: SessionBuilder, session_id: str) -> None:
+    """Add the AI call of Telnyx's guide: about 152 s, 11 events, 0.2128 in all, each cost as printed there."""
+    builder.shared = call_facts(builder, session_id, CONNECTIONS[3])
+    session = builder.add("call-session", seconds=152, event_id=session_id)
     for record_type, cost in (("recording", "0.0051"), ("webrtc", "0.0052"), ("sip-trunking", "0.0052")):
-        draft.add(record_type, session, seconds=152, cost=Decimal(cost))
-    leg = draft.add("call-control", session, seconds=152, cost=Decimal("0.0052"))
-    conversation = {"conversation_id": draft.plain_id(), "assistant_id": ASSISTANTS[0]}
-    speaker = draft.add("ai-voice-assistant", leg, seconds=152, record=conversation)
+        builder.add(record_type, session, seconds=152, cost=Decimal(cost))
+    leg = builder.add("call-control", session, seconds=152, cost=Decimal("0.0052"))
+    conversation = {"conversation_id": builder.plain_id(), "assistant_id": ASSISTANTS[0]}
+    speaker = builder.add("ai-voice-assistant", leg, seconds=152, record=conversation)
     for turn, cost in enumerate(("0.0010", "0.0015", "0.0029", "0.0033", "0.0034")):
         record = inference_record(MODELS[0], 300 + 150 * turn, 25 + 10 * turn) | conversation
-        draft.add("inference", speaker, at=30 * turn, seconds=1, cost=Decimal(cost), record=record)
+        builder.add("inference", speaker, at=30 * turn, seconds=1, cost=Decimal(cost), record=record)

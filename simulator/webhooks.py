@@ -1,8 +1,7 @@
-"""Webhooks on their way: signed and posted to whoever is to learn what happens in the simulated world.
+"""Sign webhooks and post them to a receiver.
 
-Owns the key, the signature and the task that sends. Knows what to send from the outbox. The surprising fact: two times
-are in each webhook. What happened carries session time; the signature carries that of the clock on the wall, or a
-receiver would refuse it as too old.
+A webhook has two times: its content carries session time, and its signature real time, since a receiver would refuse a
+signature that is too old.
 """
 
 import asyncio
@@ -18,16 +17,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
-from simulator import hooks
-from simulator.outbox import Counts, Delivery, Outbox
+from simulator import webhook_events
 from simulator.settings import SIGNING_KEY_BYTES, SimulatorSettings
+from simulator.webhook_queue import Delivery, WebhookCounts, WebhookQueue
 from simulator.world import World
 
-LOOK_SECONDS = 0.02
-"""Real time between two looks at what is due: the clock may be stepped from anywhere, and tells nobody."""
+CHECK_SECONDS = 0.02
+"""Real time between two checks for due webhooks; stepping the clock notifies nobody, so it has to be polled."""
 
-PATIENCE_SECONDS = 5.0
-"""Real time that a receiver has for its answer."""
+TIMEOUT_SECONDS = 5.0
+"""Real time that a receiver has to answer."""
 
 _ACCEPTED = range(200, 300)
 
@@ -35,13 +34,13 @@ OPTIONS: Mapping[int, object] = {
     pycurl.NOSIGNAL: 1,
     pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
     pycurl.PROXY: "",
-    pycurl.TIMEOUT_MS: int(1000 * PATIENCE_SECONDS),
-    pycurl.WRITEFUNCTION: len,  # what the receiver says is read, and dropped
+    pycurl.TIMEOUT_MS: int(1000 * TIMEOUT_SECONDS),
+    pycurl.WRITEFUNCTION: len,  # read and ignore the body of the answer
 }
 
 
 class WebhookChange(Struct, forbid_unknown_fields=True):
-    """What can be changed at run time; what is left out stays."""
+    """A change at run time; settings that are left out stay."""
 
     url: str | UnsetType | None = UNSET
     lost_share: float | UnsetType = UNSET
@@ -49,7 +48,7 @@ class WebhookChange(Struct, forbid_unknown_fields=True):
 
 
 class Signer:
-    """The account's key: the one that was chosen, else one that follows from the seed."""
+    """Signs with the configured key, or with one derived from the seed."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         chosen = settings.webhooks.signing_key
@@ -70,19 +69,19 @@ class Signer:
         }
 
 
-class Courier:
-    """Delivers what the outbox has; `monotonic` and `wall` are real time."""
+class WebhookSender:
+    """Posts the webhooks of a queue; `monotonic` and `wall` are real time."""
 
     def __init__(
         self,
         world: World,
-        outbox: Outbox,
+        webhook_queue: WebhookQueue,
         settings: SimulatorSettings,
         monotonic: Callable[[], float],
         wall: Callable[[], float] | None,
     ) -> None:
         self._world = world
-        self._outbox = outbox
+        self._webhook_queue = webhook_queue
         self._signer = Signer(settings)
         self._monotonic = monotonic
         self._wall = wall
@@ -92,26 +91,26 @@ class Courier:
     def public_key(self) -> str:
         return self._signer.public_key
 
-    def counts(self) -> Counts:
-        return self._outbox.counts(self._world.now())
+    def counts(self) -> WebhookCounts:
+        return self._webhook_queue.counts(self._world.now())
 
     def change(self, change: WebhookChange) -> None:
-        """Send them elsewhere from now on; ValueError if that can't be."""
-        before = self._outbox.webhooks
-        self._outbox.webhooks = replace(before, **{k: v for k, v in asdict(change).items() if v is not UNSET})
+        """Apply the change, or raise ValueError and change nothing."""
+        before = self._webhook_queue.webhooks
+        self._webhook_queue.webhooks = replace(before, **{k: v for k, v in asdict(change).items() if v is not UNSET})
         try:
             self._check()
         except ValueError:
-            self._outbox.webhooks = before
+            self._webhook_queue.webhooks = before
             raise
 
     def _check(self) -> None:
-        if self._wall is None and self._outbox.webhooks.url is not None:
-            raise ValueError("webhooks.url: signing needs the clock on the wall, which this simulator wasn't given")
+        if self._wall is None and self._webhook_queue.webhooks.url is not None:
+            raise ValueError("webhooks.url: signing needs a wall clock, which this simulator was not given")
 
     @asynccontextmanager
-    async def delivering(self, _: object) -> AsyncIterator[None]:
-        """For as long as the block lasts; what went wrong in the task is raised at its end."""
+    async def run_while_serving(self, _: object) -> AsyncIterator[None]:
+        """Send while the block runs; an error of the task is raised at its end."""
         task = asyncio.create_task(self._run())
         try:
             yield
@@ -124,11 +123,11 @@ class Courier:
         async with pycurl.AsyncCurlMulti() as curl:
             while True:
                 await self._send_due(curl)
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(CHECK_SECONDS)
 
     async def _send_due(self, curl: pycurl.AsyncCurlMulti) -> None:
-        while (url := self._outbox.webhooks.url) is not None:
-            taken = self._outbox.take(self._world.now(), self._monotonic())
+        while (url := self._webhook_queue.webhooks.url) is not None:
+            taken = self._webhook_queue.take_due(self._world.now(), self._monotonic())
             if not taken:
                 return
             await asyncio.gather(*(self._deliver(curl, url, delivery) for delivery in taken))
@@ -140,13 +139,13 @@ class Courier:
         except pycurl.error:
             pass
         finally:
-            self._outbox.done(delivery, self._monotonic(), accepted=accepted)
+            self._webhook_queue.done(delivery, self._monotonic(), accepted=accepted)
 
     async def _post(self, curl: pycurl.AsyncCurlMulti, url: str, delivery: Delivery) -> bool:
         assert self._wall is not None, "checked when the URL was set"
         session = self._world.session(delivery.number)
-        hook = next(islice(hooks.hooks(session), delivery.place, None))
-        body = msgspec.json.encode(hooks.body(session, hook, delivery.attempt, url))
+        hook = next(islice(webhook_events.webhook_events(session), delivery.index, None))
+        body = msgspec.json.encode(webhook_events.body(session, hook, delivery.attempt, url))
         headers = self._signer.headers(body, self._wall())
         request = pycurl.Curl()
         for option, value in OPTIONS.items():

@@ -1,8 +1,7 @@
-"""The simulated world: which sessions have begun, what each costs by now, and what all of it must add up to.
+"""The simulated world: which sessions have started, what they cost by now, and the exact sums.
 
-Owns session time's progress and the truth. Serves no one and encodes nothing. Safe to use from any thread. The
-surprising fact: sessions are not kept. Session n begins in the n-th slot of time and is drawn from (seed, n) whenever
-somebody asks; only references, running totals and the steps still to come stay in memory.
+Safe to use from any thread. Sessions are not stored. Session n starts in the n-th slot of time and is generated from
+(seed, n) when it is needed; only references, running totals and future steps of bills stay in memory.
 """
 
 import heapq
@@ -19,17 +18,17 @@ from typing import Protocol
 from msgspec import Struct
 
 from simulator import bills, shapes
-from simulator.drafting import Draft, iso
 from simulator.events import SimulatedSession
-from simulator.hooks import SENDERS
 from simulator.identity import Ids
-from simulator.records import leads
+from simulator.records import referenced_sessions
+from simulator.session_builder import SessionBuilder, iso
 from simulator.settings import SimulatorSettings
 from simulator.truth import Truth, TruthChange, TruthTotal, changes
 from simulator.voice import documented_call
+from simulator.webhook_events import SENDERS
 
 SESSIONS_CACHED_MAX = 1024
-"""Sessions drawn most recently; each takes 10 to 100 kB."""
+"""Sessions generated most recently; each takes 10 to 100 kB."""
 
 DOCUMENTED_ID = "a1b2c3d4-5e6f-7a8b-9c0d-1e2f3a4b5c6d"
 """The call-session of the documented example."""
@@ -42,28 +41,28 @@ _HOUR_SECONDS = 3600.0
 
 
 class WorldClock(Protocol):
-    """SimulatedSession time, which never goes back."""
+    """Session time, which never goes back."""
 
     def now(self) -> float: ...
 
 
 Watcher = Callable[[int, SimulatedSession], None]
-"""Is told the number of every session that begins, in order of time and under the world's lock, and the session."""
+"""Called with the number of every session that starts and the session; in order of time, under the world's lock."""
 
 
 class Ref(Struct, frozen=True, gc=False):
-    """A session that has begun, by the name of its root; or an inner event that is listed besides."""
+    """A session that has started, named by its root; or an inner event that is listed as a session too."""
 
     begun: float
     record_type: str
     event_id: str
     date_time: str
     outermost: bool
-    """It is a root, no event within another's tree."""
+    """It is a root, not an event in another tree."""
     webhooks: bool
     """Webhooks name it."""
     detail_records: bool
-    """Some detail record leads to it."""
+    """A detail record refers to it."""
 
 
 class Found(Struct, frozen=True):
@@ -75,7 +74,7 @@ class Found(Struct, frozen=True):
 
 
 class World:
-    """All that happens from `settings`, as far as `clock` has come."""
+    """The world of these settings, up to the clock's time."""
 
     def __init__(self, settings: SimulatorSettings, clock: WorldClock, watchers: Sequence[Watcher] = ()) -> None:
         self._settings = settings
@@ -91,14 +90,14 @@ class World:
         self._refs: list[Ref] = []
         self._outermost = 0
         self._coming: list[tuple[float, int, TruthChange]] = []
-        """In order of time; the number makes every place distinct."""
+        """A heap in order of time; the number makes entries comparable."""
         self._numbers = itertools.count()
         self._totals: dict[tuple[str, str, str], TruthTotal] = {}
         if self._documented:
             self._begin(DOCUMENTED_NUMBER, self._documented, min(self._documented.begun, self._origin))
 
     def truth(self) -> Truth:
-        """The exact sums over all distinct events that exist now, or did, in sessions that have begun."""
+        """Return the exact sums over all events that exist or existed in sessions that have started."""
         with self._lock:
             now = self._advance()
             totals = tuple(total for _, total in sorted(self._totals.items()))
@@ -114,18 +113,18 @@ class World:
             )
 
     def now(self) -> float:
-        """SimulatedSession time, when all has begun that begins until then."""
+        """Return session time, after starting every session that is due by then."""
         with self._lock:
             return self._advance()
 
     def refs(self, since: float = 0.0) -> list[Ref]:
-        """The sessions that have begun after `since`, in the order in which they began."""
+        """Return the sessions that started after `since`, in that order."""
         with self._lock:
             self._advance()
             return self._refs[bisect_right(self._refs, since, key=attrgetter("begun")) :]
 
     def find(self, record_types: tuple[str, ...], event_id: uuid.UUID) -> Found | None:
-        """The event of this id that has one of these record types, if it exists by now."""
+        """Return the event with this id and one of these record types, if it exists now."""
         with self._lock:
             now = self._advance()
             number = self.number_of(event_id)
@@ -140,14 +139,14 @@ class World:
         return None
 
     def number_of(self, event_id: uuid.UUID) -> int:
-        """The number of the session that the event must belong to, if it exists at all."""
+        """Return the number of the session to which the event belongs if it exists."""
         documented = self._documented
         if documented and any(event.id == str(event_id) for event in documented.events):
             return DOCUMENTED_NUMBER
         return self._ids.session_of(event_id)
 
     def session(self, number: int) -> SimulatedSession:
-        """A session that has begun."""
+        """Return a session that has started."""
         if number == DOCUMENTED_NUMBER:
             assert self._documented is not None
             return self._documented
@@ -167,17 +166,24 @@ class World:
         return self._settings.sessions_max is None or self._begun < self._settings.sessions_max
 
     def _begins(self, number: int) -> float:
-        """One session begins in each slot, somewhere in it."""
+        """Return when session `number` starts: at a random time in its slot."""
         return self._origin + (number + self._ids.chance(number)) * self._slot_seconds
 
     def _begin(self, number: int, session: SimulatedSession, begun: float) -> None:
-        """Let it begin; `begun` is its place among the references, which are in order of time."""
-        led_to = set(leads(session))
+        """Start a session; `begun` is its time among the references, which are in order of time."""
+        referenced = set(referenced_sessions(session))
         for index in (*session.roots, *session.listed):
             name = (session.events[index].record_type, session.events[index].id)
             webhooks = index in session.roots and name[0] in SENDERS
             self._refs.append(
-                Ref(begun, *name, iso(session.begun), index in session.roots, webhooks, detail_records=name in led_to)
+                Ref(
+                    begun,
+                    *name,
+                    iso(session.begun),
+                    index in session.roots,
+                    webhooks,
+                    detail_records=name in referenced,
+                )
             )
         self._outermost += len(session.roots)
         for event in session.events:
@@ -190,22 +196,24 @@ class World:
         self._totals[change.key] = change.applied_to(self._totals.get(change.key))
 
     def _draw(self, number: int) -> SimulatedSession:
-        rng = random.Random(f"{self._settings.seed}/{number}")  # noqa: S311 - a game of chance that can be repeated
-        draft = Draft(
+        rng = random.Random(f"{self._settings.seed}/{number}")  # noqa: S311 - repeatable random numbers, no secrets
+        builder = SessionBuilder(
             self._begins(number),
             partial(self._ids.make, number),
             rng,
             currency=rng.choice(self._settings.currencies),
             delay_scale=self._settings.rating_delay_scale,
         )
-        shapes.draw(draft)
-        later = random.Random(f"{self._settings.seed}/{number}/later")  # noqa: S311 - as above
-        return bills.revised(draft.finish(), self._settings.bills, later)
+        shapes.draw(builder)
+        reviser = random.Random(f"{self._settings.seed}/{number}/later")  # noqa: S311 - as above
+        return bills.revise_bills(builder.finish(), self._settings.bills, reviser)
 
 
 def _documented_session() -> SimulatedSession:
-    """The guide's call; every event of it exists as soon as it has ended."""
+    """Return the call of Telnyx's guide; each of its events exists as soon as it has ended."""
     rng = random.Random(0)  # noqa: S311 - always the same numbers
-    draft = Draft(_DOCUMENTED_BEGUN, lambda index: f"{DOCUMENTED_ID[:-12]}{index:012x}", rng, delay_scale=0.0)
-    documented_call(draft, DOCUMENTED_ID)
-    return draft.finish()
+    builder = SessionBuilder(
+        _DOCUMENTED_BEGUN, lambda index: f"{DOCUMENTED_ID[:-12]}{index:012x}", rng, delay_scale=0.0
+    )
+    documented_call(builder, DOCUMENTED_ID)
+    return builder.finish()

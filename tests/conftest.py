@@ -59,7 +59,7 @@ def pytest_runtest_call() -> Generator[None, object, object]:
     try:
         result = yield
     finally:
-        leaks = WATCH.taken()  # also of a test that failed: the next one has nothing to do with it
+        leaks = WATCH.pop_found()  # also of a test that failed: the next one has nothing to do with it
     assert not leaks, "\n".join(leaks)
     return result
 

@@ -42,7 +42,7 @@ async def play(chromium: Path, folder: Path) -> None:
         async with exporting(config(simulated, folder, sessions=(example,)), simulated) as exporter:
             for _ in range(HOURS):
                 simulated.clock.step(3600.0)
-                await exporter.follow_begun()
+                await exporter.follow_started()
                 await exporter.drained()
             await draw(exporter, chromium)
 

@@ -259,26 +259,29 @@ class App:
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({backfill, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
-        self._health.backfilled = True
-        publishing = asyncio.create_task(self.publisher.run())
-        publishing.add_done_callback(self._task_died)
-        for task, job in (
-            ("metadata", self._metadata.fetch),
-            ("gauges", self.maintenance.update_gauges),
-            ("maintenance", self.maintenance.maintain),
-            ("files", self.files.check),
-        ):
-            await self._jobs.start(task, job)
-        await self._stop.wait()
+        ending = [committing]
+        if not self._stop.is_set():  # a stop inside the backfill shows nothing: half of the history would start at 0
+            self._health.backfilled = True
+            publishing = asyncio.create_task(self.publisher.run())
+            publishing.add_done_callback(self._task_died)
+            ending.append(publishing)
+            for task, job in (
+                ("metadata", self._metadata.fetch),
+                ("gauges", self.maintenance.update_gauges),
+                ("maintenance", self.maintenance.maintain),
+                ("files", self.files.check),
+            ):
+                await self._jobs.start(task, job)
+            await self._stop.wait()
         log.info("stopping")
         self._jobs.pause()
         self.reloader.stop()
         await self.poller.stop(STOP_SECONDS)
         await self._jobs.stop()
-        for ending in (committing, publishing):
-            ending.cancel()
+        for running in ending:
+            running.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
-                await ending
+                await running
 
     def _scraped(self, _page: object) -> None:
         self.metrics.scraped(self.clock.monotonic())
@@ -294,6 +297,6 @@ class App:
 
     def _thread_died(self, error: BaseException | None) -> None:
         """Stop the process, so that its supervisor starts it again; without this part the exporter doesn't work."""
-        log.critical("a thread died; the exporter stops", extra=fields(error=repr(error)))
+        log.critical("a background task or thread failed; the exporter stops", extra=fields(error=repr(error)))
         self._died = error
         self.stop()

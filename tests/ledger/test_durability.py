@@ -178,7 +178,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def spent(exporter: Exporting) -> Samples:
     """Book two hours of sessions."""
     exporter.simulated.clock.step(2 * HOUR)
-    await exporter.follow_begun()
+    await exporter.follow_started()
     await exporter.drained()
     return await exporter.samples()
 
@@ -196,7 +196,7 @@ async def can_not_book(exporter: Exporting, before: Samples, reason: str) -> Non
 async def exact(exporter: Exporting, before: Samples) -> None:
     """Check that the metrics are the truth, and more than before."""
     exporter.simulated.clock.step(LONGEST_SECONDS)  # every live session is polled once more
-    await exporter.follow_begun()
+    await exporter.follow_started()
     await exporter.drained()
     truth = await exporter.truth()
     shown = net(await exporter.samples())

@@ -17,7 +17,7 @@ from exporter.ledger.schema.ranks import rank
 from exporter.ledger.views.history import PER_REASON_MAX
 from exporter.ledger.views.listing import Order, SessionQuery, Sort
 from exporter.ledger.views.models import SessionListRow
-from tests.support.looking import CALL, follow, ledger_in, look
+from tests.support.pages_ledger import CALL, commit_due, follow, ledger_in
 from tests.support.postgres import Postgres
 
 COSTS = (
@@ -68,9 +68,9 @@ def fill(ledger: Ledger) -> None:
         tree = [(kind, f"s{number}", -1, cost, "USD"), *turns]
         if number == 3:
             tree.append(("verify", "euro", 0, "7", "EUR"))
-        look(ledger, float(number), {f"s{number}": tree})
+        commit_due(ledger, float(number), {f"s{number}": tree})
     follow(ledger, SessionRef("main", "message", "later"), SessionRef("main", "message", "refused"), at=50.0)
-    look(ledger, 50.0, {}, failed={"refused": failure("bad_request", "denied")})
+    commit_due(ledger, 50.0, {}, failed={"refused": failure("bad_request", "denied")})
     ledger.close()
 
 
@@ -203,9 +203,11 @@ def test_a_story_has_tree_polls_and_amendments(ledger_url: str) -> None:
     """The last tree, the polls, and the amendments."""
     ledger, ref = ledger_in(ledger_url), SessionRef("main", "call-session", "root")
     follow(ledger, ref)
-    look(ledger, 0.0, {"root": CALL})
-    look(ledger, 1000.0, {"root": [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]}, ["event_sum"])
-    look(ledger, 2000.0, {}, failed={"root": failure("timeout")})
+    commit_due(ledger, 0.0, {"root": CALL})
+    commit_due(
+        ledger, 1000.0, {"root": [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]}, ["event_sum"]
+    )
+    commit_due(ledger, 2000.0, {}, failed={"root": failure("timeout")})
     ledger.close()
     with snapshot(ledger_url) as reading:
         story = reading.history(ref)
@@ -229,11 +231,11 @@ def test_failed_polls_are_kept_longer_than_others(ledger_url: str) -> None:
     """Of one session beyond its last polls; of all sessions the last of each reason, with the error's text."""
     ledger, ref = ledger_in(ledger_url), SessionRef("main", "call-session", "root")
     follow(ledger, ref)
-    look(ledger, 0.0, {}, failed={"root": failure("tree_unreadable")})
+    commit_due(ledger, 0.0, {}, failed={"root": failure("tree_unreadable")})
     for number in range(PER_REASON_MAX + 5):
-        look(ledger, 1000.0 * (number + 1), {}, failed={"root": failure("timeout")})
+        commit_due(ledger, 1000.0 * (number + 1), {}, failed={"root": failure("timeout")})
     for number in range(20):
-        look(ledger, 1e6 + 1000.0 * number, {"root": [("call-session", "root", -1, str(number), "USD")]})
+        commit_due(ledger, 1e6 + 1000.0 * number, {"root": [("call-session", "root", -1, str(number), "USD")]})
     with snapshot(ledger_url) as reading:
         failures = reading.failures(1000)
         story = reading.history(ref)
@@ -249,7 +251,7 @@ def test_pruned_sessions_leave_the_lists(ledger_url: str) -> None:
     """A forgotten session and its failures are in no list; a renamed account is found by its new name."""
     ledger = ledger_in(ledger_url)
     follow(ledger, SessionRef("main", "call-session", "root"), SessionRef("main", "message", "gone"))
-    look(ledger, 0.0, {"root": CALL}, failed={"gone": failure("bad_request", "denied")})
+    commit_due(ledger, 0.0, {"root": CALL}, failed={"gone": failure("bad_request", "denied")})
     assert ledger.rename_account("main", "renamed") == 2
     with snapshot(ledger_url) as reading:
         assert {row.ref.account for row in reading.sessions(SessionQuery(sort="cost")).rows} == {"renamed"}
@@ -265,7 +267,7 @@ def test_sessions_are_found_by_the_check_they_fail(ledger_url: str) -> None:
     ledger = ledger_in(ledger_url)
     for number, failing in enumerate((["event_sum", "currency"], [], ["event_count"])):
         follow(ledger, SessionRef("main", "call-session", f"s{number}"), at=float(number))
-        look(ledger, float(number), {f"s{number}": CALL}, failing)
+        commit_due(ledger, float(number), {f"s{number}": CALL}, failing)
 
     def found(**asked: str) -> list[str]:
         with snapshot(ledger_url) as reading:
@@ -283,7 +285,7 @@ def test_a_session_is_found_by_the_id_of_its_root_too(ledger_url: str) -> None:
     """Exemplars have the root event's id, which may differ from the id that is polled."""
     ledger = ledger_in(ledger_url)
     follow(ledger, SessionRef("main", "call-session", "asked"))
-    look(ledger, 0.0, {"asked": CALL})
+    commit_due(ledger, 0.0, {"asked": CALL})
     with snapshot(ledger_url) as reading:
         found = [[row.ref.event_id for row in reading.by_id(name)] for name in ("asked", "root", "ai")]
     assert found == [["asked"], ["asked"], []]
@@ -307,7 +309,7 @@ def test_the_audit_finds_sessions_in_a_wrong_place(tmp_path: Path, tampering: st
     """`ledger check` compares the session index with the sessions."""
     ledger = ledger_in(tmp_path)
     follow(ledger, SessionRef("main", "call-session", "root"))
-    look(ledger, 5.0, {"root": CALL})
+    commit_due(ledger, 5.0, {"root": CALL})
     assert ledger.check() == []
     writer = sqlite3.connect(tmp_path / "ledger.sqlite")
     writer.execute(tampering)

@@ -18,8 +18,8 @@ from exporter.core.model import Claim, DetailRecord, Poll, SessionNotice
 from exporter.ledger import Ledger
 from exporter.ledger.sharing.writers import DEAD_SECONDS
 from tests.ledger.test_ledger import ALL, CALL, SETTINGS, net, opened, poll, ref, state, values
+from tests.support.commit_fault_proxy import Moment, fault_proxy
 from tests.support.postgres import Postgres, running
-from tests.support.severing import Moment, wired
 from tests.support.trees import node
 from tests.support.waiting import until
 
@@ -254,15 +254,15 @@ MOMENTS: tuple[Moment, ...] = ("before", "after")
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_commit_without_an_answer_books_once(postgres: Postgres, database: str, moment: Moment) -> None:
     """The connection breaks during COMMIT: the same polls are committed again, whether or not the server did it."""
-    with wired(postgres.port) as wire, closing(opened(database)) as other:
-        ledger = opened(database.replace(str(postgres.port), str(wire.port)))
+    with fault_proxy(postgres.port) as proxy, closing(opened(database)) as other:
+        ledger = opened(database.replace(str(postgres.port), str(proxy.port)))
         ledger.follow([ref("s")], "file", 0.0)
         (claim,) = ledger.claim(0.0, ALL)
         polls = [poll(claim, CALL, 0.0)]
-        wire.cut(moment)
+        proxy.cut(moment)
         with pytest.raises(LedgerAway, match="may or may not be committed"):
             ledger.commit(polls)
-        assert wire.cuts == 1
+        assert proxy.cuts == 1
         ledger.commit(polls)
         ledger.commit(polls)
         assert sum(net(other).values()) == Decimal("0.1852")
@@ -278,14 +278,14 @@ def test_changes_of_a_reading_without_an_answer_are_read_again(
     postgres: Postgres, database: str, moment: Moment, *, anew: bool
 ) -> None:
     """The connection breaks at the end of a reading: the next one has its changes."""
-    with wired(postgres.port) as wire, closing(opened(database)) as other:
-        ledger = opened(database.replace(str(postgres.port), str(wire.port)))
+    with fault_proxy(postgres.port) as proxy, closing(opened(database)) as other:
+        ledger = opened(database.replace(str(postgres.port), str(proxy.port)))
         ledger.changes()
         other.follow([ref("s")], "file", 0.0)
         other.commit([poll(claim, CALL, 0.0) for claim in other.claim(0.0, ALL)])
-        wire.cut(moment)
+        proxy.cut(moment)
         seen = {total.row: total for total in ledger.changes(anew=anew).totals}
-        assert wire.cuts == 1
+        assert proxy.cuts == 1
         assert seen == {total.row: total for total in other.totals()}
         ledger.close()
 
@@ -293,20 +293,20 @@ def test_changes_of_a_reading_without_an_answer_are_read_again(
 def test_writers_whose_connections_break_lose_nothing(postgres: Postgres, database: str) -> None:
     """Connections are cut before and after commits: polls are committed again until they are booked, once."""
     world = SharedEvents(2, 30, 20)
-    with wired(postgres.port) as wire:
+    with fault_proxy(postgres.port) as proxy:
 
         def cut() -> None:
             with closing(opened(database)) as ledger:
                 ledger.follow(world.refs, "file", 0.0)
                 before = counters(ledger)
                 for number, moment in enumerate(MOMENTS * 20, start=1):
-                    wire.cut(moment)
-                    until(lambda number=number: wire.cuts == number)  # type: ignore[misc]
+                    proxy.cut(moment)
+                    until(lambda number=number: proxy.cuts == number)  # type: ignore[misc]
                     after = counters(ledger)
                     assert {row: value for row, value in before.items() if after[row] < value} == {}
                     before = after
 
-        polling = run_writers(world, database.replace(str(postgres.port), str(wire.port)), cut, 20)
+        polling = run_writers(world, database.replace(str(postgres.port), str(proxy.port)), cut, 20)
         assert sum(writer.refused for writer in polling) >= 30
     check_final_state(postgres, world, database)
 

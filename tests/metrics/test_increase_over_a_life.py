@@ -187,7 +187,7 @@ async def live(exporter: Exporting, life: Life) -> None:
     """Live for a minute: a scrape, then polls, so that the first scrape after a start shows what was recovered."""
     app = exporter.app
     await show(exporter, life)
-    await exporter.follow_begun()
+    await exporter.follow_started()
     await app.poller.tick()
     await exporter.drained()
     app.metrics.exposable(app.clock.monotonic())  # the waits begin in this minute, not at the exporter's next check

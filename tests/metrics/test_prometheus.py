@@ -87,10 +87,10 @@ def test_prometheus_holds_the_truth_after_a_simulated_day(tmp_path: Path, promet
         await exporter.until(lambda: ready(exporter.http, origin))
         ends = exporter.simulated.clock.now() + DAY_SECONDS
         while exporter.simulated.clock.now() < ends:
-            await exporter.follow_begun()
+            await exporter.follow_started()
             await asyncio.sleep(0.1)
         exporter.simulated.clock.pause()
-        await exporter.follow_begun()
+        await exporter.follow_started()
         truth = await exporter.truth()
         ends = own.now() + LONGEST_SECONDS
         await exporter.until(lambda: passed(own, ends))  # every live session is looked at once more
@@ -128,7 +128,7 @@ def test_promtool_accepts_the_whole_page(tmp_path: Path, promtool: Path) -> None
         )
         with running(world, time.monotonic) as simulated:
             async with exporting(config(simulated, tmp_path), simulated) as exporter:
-                await exporter.follow_begun()
+                await exporter.follow_started()
                 await exporter.drained()
                 simulated.clock.step(30_000.0)
                 await exporter.drained()

@@ -90,7 +90,7 @@ async def spend(exporter: Exporting, origin: str) -> None:
     """Run two hours of sessions, until Prometheus has all booked money."""
     await exporter.until(lambda: ready(exporter.http, origin))
     exporter.simulated.clock.step(2 * 3600.0)
-    await exporter.follow_begun()
+    await exporter.follow_started()
     truth = stated(await exporter.truth())
 
     async def scraped() -> bool:

@@ -69,12 +69,12 @@ def test_who_overspends_is_told(tmp_path: Path, prometheus: Path, alertmanager_p
             async with exporting(settings, simulated, port=exporter_port) as exporter:
                 with serving(command, tmp_path / "prometheus.log", port):
                     simulated.clock.step(2 * 3600.0)
-                    await exporter.follow_begun()
+                    await exporter.follow_started()
 
-                    async def told() -> bool:
+                    async def arrived() -> bool:
                         return all(receiver.alerts(name) for name in EXPECTED)
 
-                    await exporter.until(told)
+                    await exporter.until(arrived)
 
         asyncio.run(overspend())
     for name, labels in EXPECTED.items():

@@ -60,7 +60,7 @@ class Query(Struct):
 
     def asked(self, past: Past, currency: str = "USD") -> list[dict[str, Any]]:
         """What the panel would show at the end of the past."""
-        start = begun(self.panel.get("timeFrom") or self.since, past.end)
+        start = range_start(self.panel.get("timeFrom") or self.since, past.end)
         seconds = past.end - start
         scraped = STEP_SECONDS if seconds <= DENSE_SECONDS else FIRST_STEP_SECONDS
         interval = max(duration(self.panel.get("interval") or "15s"), seconds // 200)
@@ -76,7 +76,7 @@ class Query(Struct):
         return past.query_range(expression, start, past.end, max(interval, 60))
 
 
-def begun(since: str, end: int) -> int:
+def range_start(since: str, end: int) -> int:
     """The beginning of a relative time range."""
     now = datetime.fromtimestamp(end, UTC)
     midnight = now.replace(hour=0, minute=0, second=0)

@@ -36,14 +36,14 @@ _UNITS = {"m": 1, "h": 60, "d": 24 * 60}
 _RECORD = re.compile(rf"({'|'.join(map(re.escape, sorted(RECORDS, key=len, reverse=True)))})(\[\w+\])?( offset \w+)?")
 
 
-def spelt_out(expression: str, evaluated: str = "20m") -> str:
+def expand_records(expression: str, evaluated: str = "20m") -> str:
     """The expression without records: each stands there as what it records, for the history holds none.
 
     They are as if `evaluated` so often.
     """
 
     def meant(found: re.Match[str]) -> str:
-        recorded = f"({spelt_out(RECORDS[found[1]], evaluated)})"
+        recorded = f"({expand_records(RECORDS[found[1]], evaluated)})"
         if found[2]:
             return f"{recorded}{found[2][:-1]}:{evaluated}]{found[3] or ''}"
         return f"last_over_time({recorded}[{evaluated}:{evaluated}]{found[3]})" if found[3] else recorded
@@ -51,7 +51,7 @@ def spelt_out(expression: str, evaluated: str = "20m") -> str:
     return _RECORD.sub(meant, expression)
 
 
-def widened(expression: str) -> str:
+def widen_windows(expression: str) -> str:
     """With windows that hold a few of the history's scrapes."""
 
     def wide(found: re.Match[str]) -> str:
@@ -63,7 +63,7 @@ def widened(expression: str) -> str:
 
 def asked(past: Past, expression: str) -> list[dict[str, Any]]:
     """What the rule gives over the last days."""
-    return past.query_range(widened(spelt_out(expression)), past.end - ASKED_SECONDS, past.end, STEP_SECONDS)
+    return past.query_range(widen_windows(expand_records(expression)), past.end - ASKED_SECONDS, past.end, STEP_SECONDS)
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -90,5 +90,7 @@ def test_alerts_are_silent_while_all_is_well(past: Past, alert: str) -> None:
 def test_alerts_about_budgets_are_silent_by_a_margin(past: Past, alert: str) -> None:
     """The history's budgets are not just large enough."""
     assert asked(past, ALERTS[alert]["expr"]) == []
-    scaled = spelt_out(ALERTS[alert]["expr"]).replace("telnyx_budget_limit", f"{LEAST_SHARE} * telnyx_budget_limit")
+    scaled = expand_records(ALERTS[alert]["expr"]).replace(
+        "telnyx_budget_limit", f"{LEAST_SHARE} * telnyx_budget_limit"
+    )
     assert asked(past, scaled) == []

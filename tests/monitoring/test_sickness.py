@@ -12,7 +12,7 @@ import pytest
 
 from tests.monitoring.test_dashboards import QUERIES, Query, duration, every_panel, every_query, legends
 from tests.monitoring.test_rules import ALERTS, unit_tests
-from tests.monitoring.test_rules_in_history import spelt_out
+from tests.monitoring.test_rules_in_history import expand_records
 from tests.support.history import FIRST_STEP_SECONDS
 from tests.support.programs import Past, Rows
 from tests.support.promql import VALUES, substituted
@@ -122,7 +122,7 @@ def test_a_panel_names_what_is_wrong(sick: Past, name: str) -> None:
 @pytest.mark.parametrize("alert", ALERTS)
 def test_each_alert_fires_unless_there_is_a_reason(sick: Past, alert: str) -> None:
     """Its expression holds for as long as it waits; an exempt one stays silent, and fires in a unit test."""
-    lasted = longest(sick.query_range(spelt_out(ALERTS[alert]["expr"], "1m"), sick.start, sick.end, MINUTE))
+    lasted = longest(sick.query_range(expand_records(ALERTS[alert]["expr"], "1m"), sick.start, sick.end, MINUTE))
     if alert in ELSEWHERE:
         assert lasted is None
         assert any(fires for name, fires, _ in unit_tests() if name == alert)

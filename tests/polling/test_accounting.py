@@ -70,7 +70,7 @@ class Witness:
         self.scrapes += 1
         return now
 
-    async def follow_begun(self, exporter: Exporting) -> None:
+    async def follow_started(self, exporter: Exporting) -> None:
         """Report the sessions that began since the last call, to whichever exporter that was."""
         listed = exporter.simulated.world.refs(self._begun)
         if listed:
@@ -136,7 +136,7 @@ async def live(simulated: Running, url: str, witness: Witness, *, days: float, r
             await witness.look(exporter)
             for _ in range(round(restart_hours / 3)):
                 simulated.clock.step(3 * HOUR)
-                await witness.follow_begun(exporter)
+                await witness.follow_started(exporter)
                 await witness.look(exporter)  # in the midst of it
                 await exporter.drained()
                 await witness.look(exporter)

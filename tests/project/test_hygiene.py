@@ -50,15 +50,15 @@ LEAKS: dict[str, Callable[[], object]] = {
 def test_the_watch_sees_a_leak(leak: str) -> None:
     """Whatever of these told a key or password during any test would fail that test."""
     LEAKS[leak]()
-    found = WATCH.taken()
+    found = WATCH.pop_found()
     assert found
     assert all(KEY in each or PASSWORD in each for each in found)
 
 
 def test_the_watch_sees_nothing_else() -> None:
     """Names of settings and variables are no keys."""
-    WATCH.see("a page", "api_key_env: TELNYX_API_KEY, MAIN_KEY, KEYS, monkey-business, a KEY of PASSWORDs")
-    assert WATCH.taken() == []
+    WATCH.check("a page", "api_key_env: TELNYX_API_KEY, MAIN_KEY, KEYS, monkey-business, a KEY of PASSWORDs")
+    assert WATCH.pop_found() == []
 
 
 def test_no_form_of_the_configuration_holds_a_key(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_no_form_of_the_configuration_holds_a_key(tmp_path: Path) -> None:
     assert loaded.accounts[0].api_key().reveal() == KEY
     for text in (str(loaded), repr(loaded), str(dump(loaded)), repr(loaded.accounts[0].key), f"{loaded.accounts}"):
         assert KEY not in text
-        WATCH.see("a dump", text)
+        WATCH.check("a dump", text)
     for encode in (msgspec.json.encode, msgspec.msgpack.encode, msgspec.to_builtins):
         with pytest.raises(TypeError):
             encode(loaded)

@@ -8,8 +8,8 @@ from textwrap import dedent
 import psycopg
 import pytest
 
-from tests.support.keeper import kept, working_in
 from tests.support.postgres import MODES, Bouncer, Postgres, running
+from tests.support.process_folder import process_folder, processes_in
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -67,16 +67,16 @@ def test_nothing_stays_of_a_maker_that_ends(end: str) -> None:
     with subprocess.Popen([sys.executable, "-c", MAKER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as maker:
         assert maker.stdout is not None
         data = Path(maker.stdout.readline().decode().strip())
-        assert working_in(data)
+        assert processes_in(data)
         maker.kill() if end == "killed" else maker.send_signal(2)
     until(lambda: not data.parent.exists())
-    assert not working_in(data.parent)
+    assert not processes_in(data.parent)
 
 
 def test_a_folder_goes_with_what_works_in_it() -> None:
     """Whatever a server leaves running in its folder ends before the folder does."""
-    with kept("test") as folder:
+    with process_folder("test") as folder:
         idler = subprocess.Popen(["sleep", "3600"], cwd=folder)
-        until(lambda: working_in(folder) == [idler.pid])
+        until(lambda: processes_in(folder) == [idler.pid])
     assert idler.wait() == -9
     assert not folder.exists()

@@ -112,7 +112,7 @@ def test_a_simulated_day_is_booked_to_the_last_digit(tmp_path: Path) -> None:
     async def scenario(exporter: Exporting) -> None:
         for _ in range(24):
             exporter.simulated.clock.step(LONGEST_SECONDS)
-            await exporter.follow_begun()
+            await exporter.follow_started()
             await exporter.drained()
         samples, truth = await exporter.samples(), await exporter.truth()
         assert truth["sessions"] > 100
@@ -137,7 +137,7 @@ def test_a_restart_continues_where_it_was(tmp_path: Path) -> None:
                     counters = {k: v for k, v in before.items() if k[0].startswith(("telnyx_cost", "telnyx_events_t"))}
                     assert all(after[key] >= known for key, known in counters.items())
                     simulated.clock.step(3 * LONGEST_SECONDS)
-                    await exporter.follow_begun()
+                    await exporter.follow_started()
                     await exporter.drained()
                     before = await exporter.samples()
                     assert same(net(before), stated(await exporter.truth()))
@@ -230,7 +230,7 @@ def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds:
                 for step in (0.0, step_seconds, 0.0):
                     simulated.clock.step(LONGEST_SECONDS)
                     own.seconds += LONGEST_SECONDS + step
-                    await exporter.follow_begun()
+                    await exporter.follow_started()
                     await exporter.drained()
                 if step_seconds > 0:  # what seemed to rest for a day has settled, and is looked at again a day later
                     own.seconds += 2 * step_seconds

@@ -19,7 +19,7 @@ from tests.polling.test_crash import settled
 from tests.support.cluster import PATIENCE_SECONDS, Cluster
 from tests.support.exporting import net, same, stated
 from tests.support.postgres import free_port
-from tests.support.replicas import Fleet, write_config
+from tests.support.replicas import ReplicaSet, write_config
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -99,44 +99,44 @@ def test_exporters_outlive_the_death_of_the_primary(
     with running(WORLD, time.monotonic) as simulated:
         refs = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
         config = write_config(simulated, tmp_path, cluster.url("ledger"), sessions=refs, polling=POLLING)
-        sharing = Fleet(config, [free_port(), free_port()])
-        for replica in sharing.replicas:
+        replicas = ReplicaSet(config, [free_port(), free_port()])
+        for replica in replicas.members:
             replica.start()
         try:
-            scraped(sharing, lambda: counted(sharing, "telnyx_events_total") > SESSIONS)
-            told = [die(cluster, sharing, how) for how in DEATHS]
+            scraped(replicas, lambda: counted(replicas, "telnyx_events_total") > SESSIONS)
+            told = [die(cluster, replicas, how) for how in DEATHS]
             simulated.clock.pause()
-            exact(sharing, httpx.get(f"{simulated.origin}/_truth").json())
+            exact(replicas, httpx.get(f"{simulated.origin}/_truth").json())
         finally:
-            sharing.end()
+            replicas.end()
     with capsys.disabled():
         sys.stdout.write("".join(f"\n{line}" for line in told))
 
 
-def scraped(sharing: Fleet, condition: Callable[[], bool]) -> None:
+def scraped(replicas: ReplicaSet, condition: Callable[[], bool]) -> None:
     """Scrape until what was scraped is so."""
 
     def holds() -> bool:
-        sharing.scrape()
+        replicas.scrape()
         return condition()
 
-    until(holds, sharing.log, PATIENCE_SECONDS)
+    until(holds, replicas.log, PATIENCE_SECONDS)
 
 
-def counted(sharing: Fleet, name: str) -> Decimal:
+def counted(replicas: ReplicaSet, name: str) -> Decimal:
     """The sum of a counter as it was last shown."""
-    return sum((value for (sample, _), value in sharing.last.items() if sample == name), Decimal(0))
+    return sum((value for (sample, _), value in replicas.last.items() if sample == name), Decimal(0))
 
 
-def exact(sharing: Fleet, truth: dict[str, Any]) -> None:
+def exact(replicas: ReplicaSet, truth: dict[str, Any]) -> None:
     """The truth no longer changes: every session settles, every series is exposed, and the totals are the truth."""
-    scraped(sharing, lambda: settled(sharing.last) and same(net(sharing.last), stated(truth)))
-    assert counted(sharing, "telnyx_events_total") == truth["events"]
-    assert counted(sharing, "telnyx_inference_turns_total") == truth["inference_turns"]
-    assert counted(sharing, "telnyx_session_events_count") == counted(sharing, "telnyx_sessions_settled_total")
+    scraped(replicas, lambda: settled(replicas.last) and same(net(replicas.last), stated(truth)))
+    assert counted(replicas, "telnyx_events_total") == truth["events"]
+    assert counted(replicas, "telnyx_inference_turns_total") == truth["inference_turns"]
+    assert counted(replicas, "telnyx_session_events_count") == counted(replicas, "telnyx_sessions_settled_total")
 
 
-def die(cluster: Cluster, sharing: Fleet, how: str) -> str:
+def die(cluster: Cluster, replicas: ReplicaSet, how: str) -> str:
     """The primary dies; how long it took until another could be written, and until the exporters polled again."""
     polls = "SELECT last_value FROM claims"
     before, begun = cluster.primary(), time.monotonic()
@@ -151,7 +151,7 @@ def die(cluster: Cluster, sharing: Fleet, how: str) -> str:
             return bool(cluster.execute(polls, "ledger")[0][0] > last)
         return False
 
-    scraped(sharing, polled)
+    scraped(replicas, polled)
     polling = time.monotonic() - begun
     if how == "machine":
         before.start()

@@ -56,7 +56,7 @@ COUNTED = {
 """Every message of a failure, and the counters that count it."""
 
 NOT_COUNTED = {
-    "a thread died; the exporter stops": "the process ends, so there is no scrape",
+    "a background task or thread failed; the exporter stops": "the process ends, so there is no scrape",
     "uncaught exception": "the process ends",
     "uncaught exception in a thread": "the process ends, or pytest says it",
     "web config": "advice on a setting",
@@ -198,7 +198,7 @@ def test_what_is_pruned_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixtu
             async with exporting(replace(plain, polling=polling, ledger=ledger), simulated) as exporter:
                 for _ in range(3):
                     simulated.clock.step(LONGEST_SECONDS)
-                    await exporter.follow_begun()
+                    await exporter.follow_started()
                     await exporter.drained()
                 await exporter.app.maintenance.maintain()
                 assert logged(caplog, "sessions pruned") == []
@@ -219,7 +219,7 @@ def test_nothing_of_callers_is_logged(tmp_path: Path, caplog: pytest.LogCaptureF
     async def scenario(exporter: Exporting) -> None:
         for _ in range(8):
             exporter.simulated.clock.step(LONGEST_SECONDS)
-            await exporter.follow_begun()
+            await exporter.follow_started()
             await exporter.drained()
 
     run(scenario, SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=3), tmp_path)

@@ -30,7 +30,7 @@ from tests.support.faulty_server import answer as answered
 from tests.support.faulty_server import serving as serving_api
 from tests.support.postgres import Postgres, free_port
 from tests.support.postgres import running as serving
-from tests.support.replicas import Fleet, Replica, write_config
+from tests.support.replicas import Replica, ReplicaSet, write_config
 from tests.support.waiting import until
 
 LEDGER = tuple(family.name for family in FAMILIES if family.home == "ledger")
@@ -167,15 +167,15 @@ def test_the_rate_is_shared(database: str, replicas: int) -> None:
             plain = settings(simulated, database)
             slow = replace(plain, accounts=(replace(plain.accounts[0], requests_per_second=12.0, max_in_flight=100),))
             async with AsyncExitStack() as stack:
-                sharing = [await stack.enter_async_context(exporting(slow, simulated)) for _ in range(replicas)]
-                for exporter in sharing:
+                exporters = [await stack.enter_async_context(exporting(slow, simulated)) for _ in range(replicas)]
+                for exporter in exporters:
                     await exporter.app.replicas.heartbeat()
                     assert exporter.app.plan.pacers["main"].burst == 12 // replicas
                 async with exporting(slow, simulated):
-                    await sharing[0].app.replicas.heartbeat()
-                    assert sharing[0].app.replicas.count == replicas + 1
-                await sharing[0].app.replicas.heartbeat()
-                assert sharing[0].app.replicas.count == replicas
+                    await exporters[0].app.replicas.heartbeat()
+                    assert exporters[0].app.replicas.count == replicas + 1
+                await exporters[0].app.replicas.heartbeat()
+                assert exporters[0].app.replicas.count == replicas
 
     asyncio.run(play())
 
@@ -300,14 +300,14 @@ def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
             async with exporting(config(simulated, tmp_path), simulated) as exporter:
-                sharing = exporter.app.replicas
-                assert (sharing.shared, sharing.exposing, sharing.holds("pruning"), sharing.jobs()) == (
+                replicas = exporter.app.replicas
+                assert (replicas.shared, replicas.exposing, replicas.holds("pruning"), replicas.jobs()) == (
                     False,
                     True,
                     True,
                     (),
                 )
-                assert sharing.count == 1
+                assert replicas.count == 1
 
     asyncio.run(play())
 
@@ -354,8 +354,8 @@ def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
     with serving() as postgres, running(SimulatorSettings(sessions_max=5), time.monotonic) as simulated:
         url = postgres.url(postgres.create_database())
         postgres.stop()
-        sharing = Fleet(write_config(simulated, tmp_path, url, discovery=discovery), [free_port()])
-        (replica,) = sharing.replicas
+        replicas = ReplicaSet(write_config(simulated, tmp_path, url, discovery=discovery), [free_port()])
+        (replica,) = replicas.members
         replica.start()
         try:
             until(lambda: answer(replica, "/-/ready").startswith("503 starting: ledger: "), replica.log)
@@ -370,7 +370,7 @@ def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
             until(lambda: counted in answer(replica, "/metrics"), replica.log)
             assert "Traceback" not in replica.log()
         finally:
-            sharing.end()
+            replicas.end()
 
 
 def answer(replica: Replica, path: str) -> str:

@@ -16,7 +16,7 @@ from simulator import Bills, Running, SimulatorSettings, running
 from tests.runtime.test_replica_exposition import answer, shows_ledger
 from tests.support.exporting import SCRAPER, read
 from tests.support.postgres import Postgres, free_port
-from tests.support.replicas import MARK, Fleet, Replica, write_config
+from tests.support.replicas import MARK, Replica, ReplicaSet, write_config
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ CREATE TRIGGER gate BEFORE UPDATE ON leases FOR EACH ROW WHEN (old.name = 'expos
 
 
 @contextmanager
-def pair(simulated: Running, folder: Path, url: str) -> Iterator[Fleet]:
+def pair(simulated: Running, folder: Path, url: str) -> Iterator[ReplicaSet]:
     """Two exporters whose connections PostgreSQL tells apart; the first exposes the ledger, which is on the move."""
     sessions = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
     configs = []
@@ -54,26 +54,26 @@ def pair(simulated: Running, folder: Path, url: str) -> Iterator[Fleet]:
         (folder / name).mkdir()
         place = f"{url}?application_name={name}"
         configs.append(write_config(simulated, folder / name, place, polling=POLLING, sessions=sessions))
-    sharing = Fleet(configs[0], [free_port()])
-    sharing.replicas[0].start()
+    replicas = ReplicaSet(configs[0], [free_port()])
+    replicas.members[0].start()
     try:
-        scraped(sharing, lambda: sharing.exposed > 0)
-        sharing.replicas.append(Replica(configs[1], free_port()))
-        sharing.replicas[1].start()
-        until(lambda: answer(sharing.replicas[1], "/-/ready").startswith("200"), sharing.log)
-        yield sharing
+        scraped(replicas, lambda: replicas.exposed > 0)
+        replicas.members.append(Replica(configs[1], free_port()))
+        replicas.members[1].start()
+        until(lambda: answer(replicas.members[1], "/-/ready").startswith("200"), replicas.log)
+        yield replicas
     finally:
-        sharing.end()
+        replicas.end()
 
 
-def scraped(sharing: Fleet, condition: Callable[[], bool]) -> None:
+def scraped(replicas: ReplicaSet, condition: Callable[[], bool]) -> None:
     """Scrape until it is so."""
 
     def holds() -> bool:
-        sharing.scrape()
+        replicas.scrape()
         return condition()
 
-    until(holds, sharing.log)
+    until(holds, replicas.log)
 
 
 def state(postgres: Postgres, name: str) -> set[tuple[Any, ...]]:
@@ -88,7 +88,7 @@ def stop_within_a_transaction(replica: Replica, postgres: Postgres, url: str) ->
         connection.execute("SELECT pg_advisory_lock(1)")
         connection.execute(GATE)
         until(lambda: ("active", "Lock") in state(postgres, "first"), replica.log)
-        replica.stand_still()
+        replica.suspend()
     until(lambda: ("idle in transaction", "Client") in state(postgres, "first"), replica.log)
 
 
@@ -96,7 +96,7 @@ def first_scrape(replica: Replica) -> str:
     """Return the page of a replica that continues, from a request that has waited for it."""
     with closing(HTTPConnection(replica.origin.removeprefix("http://"), timeout=30)) as waiting:
         waiting.request("GET", "/metrics", headers=SCRAPER)
-        replica.go_on()
+        replica.resume()
         return waiting.getresponse().read().decode()
 
 
@@ -105,17 +105,17 @@ def test_another_takes_over_from_one_that_stands_still(postgres: Postgres, datab
 
     In no round of scrapes, before, meanwhile and after, do two show it, and no counter falls.
     """
-    with running(WORLD, time.monotonic) as simulated, pair(simulated, tmp_path, database) as sharing:
-        first, second = sharing.replicas
+    with running(WORLD, time.monotonic) as simulated, pair(simulated, tmp_path, database) as replicas:
+        first, second = replicas.members
         stop_within_a_transaction(first, postgres, database)
-        stopped, exposed = time.monotonic(), sharing.exposed
-        scraped(sharing, lambda: sharing.exposed > exposed)
+        stopped, exposed = time.monotonic(), replicas.exposed
+        scraped(replicas, lambda: replicas.exposed > exposed)
         waited = time.monotonic() - stopped
         page = read(first_scrape(first))
         assert not shows_ledger(page)
         assert any(name == "telnyx_polls_total" for name, _ in page)
-        rounds, polls = sharing.rounds, polled(first)
-        scraped(sharing, lambda: sharing.rounds > rounds + 10 and polled(first) > polls)
+        rounds, polls = replicas.rounds, polled(first)
+        scraped(replicas, lambda: replicas.rounds > rounds + 10 and polled(first) > polls)
         assert MARK in answer(second, "/metrics")
         assert waited <= LEASE_SECONDS + TAKEOVER_SECONDS + SLACK_SECONDS, f"{waited:.1f} s"
 

@@ -22,7 +22,7 @@ from simulator import Bills, Running, SimulatorSettings, running
 from tests.support.exporting import net, same, stated
 from tests.support.postgres import Postgres, free_port
 from tests.support.postgres import running as serving
-from tests.support.replicas import Fleet, write_config
+from tests.support.replicas import ReplicaSet, write_config
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -115,13 +115,15 @@ class Watch:
 class Play(NamedTuple):
     """Exporters, what their server says of the queue, and the URL of their ledger."""
 
-    sharing: Fleet
+    replicas: ReplicaSet
     watch: Watch
     url: str
 
 
 @contextmanager
-def begun(simulated: Running, folder: Path, postgres: Postgres, replicas: int, every: int = 1) -> Iterator[Play]:
+def exporters_at_work(
+    simulated: Running, folder: Path, postgres: Postgres, count: int, every: int = 1
+) -> Iterator[Play]:
     """Exporters at work on the sessions of the world, or on one of so many."""
     name = postgres.create_database()
     url = postgres.url(name)
@@ -131,53 +133,53 @@ def begun(simulated: Running, folder: Path, postgres: Postgres, replicas: int, e
         for place in range(0, len(refs), 100):  # due one after the other, as sessions are that began at all times
             ledger.follow(refs[place : place + 100], "file", now + INTERVAL * place / SESSIONS)
     postgres.execute(COUNTED, name)
-    sharing = Fleet(write_config(simulated, folder, url, polling=POLLING), [free_port() for _ in range(replicas)])
-    for replica in sharing.replicas:
+    replicas = ReplicaSet(write_config(simulated, folder, url, polling=POLLING), [free_port() for _ in range(count)])
+    for replica in replicas.members:
         replica.start()
     try:
-        yield Play(sharing, Watch(postgres, name), url)
+        yield Play(replicas, Watch(postgres, name), url)
     finally:
-        sharing.end()
+        replicas.end()
 
 
-def work(sharing: Fleet, simulated: Running, requests: int) -> None:
+def work(replicas: ReplicaSet, simulated: Running, requests: int) -> None:
     """Scrape again and again while the API is asked so often."""
     end = simulated.requests + requests
     while (left := end - simulated.requests) > 0:
-        sharing.scrape()
-        answered(sharing, simulated, min(left, ROUND))
+        replicas.scrape()
+        answered(replicas, simulated, min(left, ROUND))
 
 
-def answered(sharing: Fleet, simulated: Running, requests: int) -> None:
+def answered(replicas: ReplicaSet, simulated: Running, requests: int) -> None:
     """Wait for so many requests more."""
     end = simulated.requests + requests
-    until(lambda: simulated.requests >= end, lambda: f"seed {SEED}\n{sharing.log()}")
+    until(lambda: simulated.requests >= end, lambda: f"seed {SEED}\n{replicas.log()}")
 
 
-def disturb(sharing: Fleet, simulated: Running, postgres: Postgres) -> None:
+def disturb(replicas: ReplicaSet, simulated: Running, postgres: Postgres) -> None:
     """Kill one after the other, each at a random place of the work, and the server twice in between."""
     chance = random.Random(SEED)
     for life in range(KILLS):
-        work(sharing, simulated, chance.randint(*WORK))
+        work(replicas, simulated, chance.randint(*WORK))
         if life in {KILLS // 3, 2 * KILLS // 3}:
             postgres.stop("fast" if life == KILLS // 3 else "immediate")
-            sharing.scrape()
+            replicas.scrape()
             postgres.start()
-        replica = chance.choice(sharing.replicas)
+        replica = chance.choice(replicas.members)
         replica.end(chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
         replica.start()
 
 
-def come_to_rest(sharing: Fleet, simulated: Running, watch: Watch, truth: Sums) -> None:
+def come_to_rest(replicas: ReplicaSet, simulated: Running, watch: Watch, truth: Sums) -> None:
     """Every session was looked at since now, and one exposes all of it, with no money held back."""
     before = f"SELECT count(*) FROM sessions WHERE (polls::json->-1->>0)::float < {time.time()}"
 
     def rests() -> bool:
-        work(sharing, simulated, ROUND)
-        held = sum(value for (name, _), value in sharing.last.items() if name == "telnyx_pending_cost")
-        return watch.ask(before) == 0 and not held and same(net(sharing.last), truth)
+        work(replicas, simulated, ROUND)
+        held = sum(value for (name, _), value in replicas.last.items() if name == "telnyx_pending_cost")
+        return watch.ask(before) == 0 and not held and same(net(replicas.last), truth)
 
-    until(rests, lambda: f"seed {SEED}\n{sharing.log()}", seconds=4 * INTERVAL + 60)
+    until(rests, lambda: f"seed {SEED}\n{replicas.log()}", seconds=4 * INTERVAL + 60)
 
 
 def booked_net(url: str) -> Sums:
@@ -205,8 +207,8 @@ def asked_by_one(simulated: Running, folder: Path, postgres: Postgres) -> tuple[
     """
     folder.mkdir()
     before = simulated.requests
-    with begun(simulated, folder, postgres, replicas=1, every=SESSIONS // ALONE) as (sharing, watch, _):
-        until(lambda: simulated.requests - before > ALONE and watch.booked >= ALONE, sharing.log)
+    with exporters_at_work(simulated, folder, postgres, count=1, every=SESSIONS // ALONE) as (replicas, watch, _):
+        until(lambda: simulated.requests - before > ALONE and watch.booked >= ALONE, replicas.log)
     return simulated.requests - before, watch.booked
 
 
@@ -219,17 +221,17 @@ def test_four_exporters_are_as_exact_as_one(tmp_path: Path, capsys: pytest.Captu
     scrape sum is ever doubled.
     """
     with serving(fsync=True) as postgres, running(WORLD, time.monotonic) as simulated:
-        with begun(simulated, tmp_path, postgres, replicas=4) as (sharing, watch, url):
-            disturb(sharing, simulated, postgres)
+        with exporters_at_work(simulated, tmp_path, postgres, count=4) as (replicas, watch, url):
+            disturb(replicas, simulated, postgres)
             simulated.clock.pause()
             truth = stated(httpx.get(f"{simulated.origin}/_truth").json())
-            come_to_rest(sharing, simulated, watch, truth)
+            come_to_rest(replicas, simulated, watch, truth)
             gaps, left = watch.gaps(), float(watch.ask("SELECT coalesce(max(seconds), 0) FROM taken"))
         requests, booked = simulated.requests, watch.booked
         alone = asked_by_one(simulated, tmp_path / "alone", postgres)
         told = f"seed {SEED}: {requests} requests for {booked} polls, {alone[0]} for {alone[1]} by one alone; "
         told += (
-            f"a lost claim taken after {left:.1f} s; {sharing.exposed} of {sharing.rounds} rounds showed the ledger; "
+            f"a lost claim taken after {left:.1f} s; {replicas.exposed} of {replicas.rounds} rounds showed the ledger; "
         )
         told += f"longest without a poll: {', '.join(f'{gap:.1f} s {name} {key}' for gap, name, key in gaps)}"
         with capsys.disabled():

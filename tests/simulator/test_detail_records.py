@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from simulator import DOCUMENTED_ID, Bills, Faults
-from simulator.records import DIALECT
+from simulator.records import LISTABLE_TYPES
 from tests.simulator.test_api import Api
 
 DAY = 86_400.0
@@ -51,7 +51,7 @@ def listed(api: Api, record_type: str, **filters: str) -> list[dict[str, Any]]:
 
 
 def everything(api: Api) -> dict[str, list[dict[str, Any]]]:
-    return {name: listed(api, name) for name in DIALECT}
+    return {name: listed(api, name) for name in LISTABLE_TYPES}
 
 
 def nodes(api: Api) -> dict[tuple[str, str], tuple[dict[str, Any], str | None]]:
@@ -76,7 +76,7 @@ def nodes(api: Api) -> dict[tuple[str, str], tuple[dict[str, Any], str | None]]:
 
 
 def time_of(name: str, record: dict[str, Any]) -> float:
-    return datetime.fromisoformat(record[DIALECT[name].time_field]).timestamp()
+    return datetime.fromisoformat(record[LISTABLE_TYPES[name].time_field]).timestamp()
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_the_list_is_in_order_of_time_either_way(settled: Api) -> None:
 @pytest.mark.parametrize("name", ["call-control", "messaging", "amd", "conference-participant", "inference"])
 def test_times_are_compared_with_the_event_s_own(settled: Api, name: str) -> None:
     """Each comparison keeps what it says; a bound that is a record's own time is exact."""
-    field = DIALECT[name].time_field
+    field = LISTABLE_TYPES[name].time_field
     every = listed(settled, name)
     middle = every[len(every) // 2][field]
     parts = {key: listed(settled, name, **{f"{field}__{key}": middle}) for key in ("gte", "gt", "lte", "lt", "eq")}

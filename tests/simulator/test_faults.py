@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from simulator import DOCUMENTED_ID, FAULT_KINDS, Faults, Running, SimulatorSettings, running
-from simulator.faults import Misbehaving
+from simulator.faults import FaultInjector
 
 PATH = f"/v2/session_analysis/call-session/{DOCUMENTED_ID}?max_depth=5"
 
@@ -185,7 +185,7 @@ def test_chance_goes_by_the_number_of_the_request() -> None:
     """One seed spoils the same requests in the same way, another others; about as many as asked for, of all kinds."""
     drawn = {}
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
-        misbehaving = Misbehaving(Faults(error_share=0.3, latency_seconds=1.0), seed)
+        misbehaving = FaultInjector(Faults(error_share=0.3, latency_seconds=1.0), seed)
         drawn[name] = [misbehaving.draw() for _ in range(2000)]
     assert drawn["first"] == drawn["again"] != drawn["other"]
     counts = Counter(kind for _, kind in drawn["first"])

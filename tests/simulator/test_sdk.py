@@ -12,7 +12,7 @@ from telnyx.types.event_node import EventNode
 
 from exporter.core.record_types import RecordTypes
 from simulator import DOCUMENTED_ID, Running, Signer, SimulatedWebhooks, SimulatorSettings, running
-from simulator.records import DIALECT
+from simulator.records import LISTABLE_TYPES
 from tests.simulator.test_webhooks import receiving, sent
 
 SESSIONS = 200
@@ -101,7 +101,7 @@ def test_the_sdk_knows_the_refusals(simulator: Running, sdk: Telnyx) -> None:
 def test_the_sdk_reads_every_kind_of_detail_record(sdk: Telnyx) -> None:
     """All pages of all kinds are read, filtered and sorted by the kind's own time."""
     read = 0
-    for name, listable in DIALECT.items():
+    for name, listable in LISTABLE_TYPES.items():
         asked: Any = {"record_type": name, listable.time_field: {"gte": "2026-03-17T00:00:00Z"}}
         page = sdk.detail_records.list(filter=asked, sort=[f"-{listable.time_field}"], page_size=50)
         records = list(page)

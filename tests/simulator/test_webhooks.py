@@ -363,7 +363,7 @@ def test_the_key_follows_from_the_seed() -> None:
         (b'{"url":"ftp://nowhere"}', "url: expected an http or https URL"),
         (b'{"lost_share":2}', "lost_share: expected a share"),
         (b'{"signing_key":"x"}', "unknown field"),
-        (b'{"url":"http://127.0.0.1:1/"}', "clock on the wall"),
+        (b'{"url":"http://127.0.0.1:1/"}', "wall clock"),
     ],
 )
 def test_a_wrong_change_changes_nothing(body: bytes, says: str) -> None:

@@ -304,7 +304,22 @@ def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_first_look_back_is_history(tmp_path: Path) -> None:
+def test_a_stop_inside_the_backfill_shows_nothing(tmp_path: Path, free_port: int) -> None:
+    """A stop before the history is booked publishes no page: its series would be scraped at 0, then count as new."""
+
+    async def play() -> None:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+            settings = discovering(simulated, tmp_path, first_lookback_seconds=HOUR)
+            away = replace(settings.accounts[0], base_url=f"http://127.0.0.1:{free_port}/v2")
+            async with exporting(replace(settings, accounts=(away,)), simulated, shown=False) as exporter:
+                assert (await exporter.get("/-/ready")).status_code == httpx.codes.SERVICE_UNAVAILABLE
+                published = exporter.app.publisher.published
+            assert not published.is_set()
+
+    asyncio.run(play())
+
+
+def test_an_initial_backfill_is_history(tmp_path: Path) -> None:
     """The backfill's costs are on the first page with their values; later series start at 0."""
 
     async def play() -> None:

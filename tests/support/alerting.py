@@ -21,13 +21,13 @@ class Receiver:
     """A webhook receiver that keeps what it is sent, by path."""
 
     def __init__(self) -> None:
-        self.failed_checks: list[tuple[str, dict[str, Any]]] = []
+        self.notifications: list[tuple[str, dict[str, Any]]] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.failed_checks.append((self.path, json.loads(body)))
+                receiver.notifications.append((self.path, json.loads(body)))
                 self.send_response(200)
                 self.end_headers()
 
@@ -41,8 +41,8 @@ class Receiver:
         """The alerts of that name, with the path that they came to."""
         return [
             (path, alert)
-            for path, failed_check in tuple(self.failed_checks)
-            for alert in failed_check["alerts"]
+            for path, notification in tuple(self.notifications)
+            for alert in notification["alerts"]
             if alert["labels"]["alertname"] == name
         ]
 

@@ -41,14 +41,14 @@ def authority(name: str) -> Pair:
     return _issue(name, (), None)
 
 
-def issued(by: Pair, name: str, *sans: x509.GeneralName) -> Pair:
+def issue(by: Pair, name: str, *sans: x509.GeneralName) -> Pair:
     return _issue(name, sans, by)
 
 
-def server_of(by: Pair, name: str = "server") -> Pair:
+def issue_server(by: Pair, name: str = "server") -> Pair:
     """A certificate for the loopback; the name tells one from the next."""
     loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    return issued(by, name, x509.DNSName("localhost"), loopback)
+    return issue(by, name, x509.DNSName("localhost"), loopback)
 
 
 def _issue(name: str, sans: tuple[x509.GeneralName, ...], by: Pair | None) -> Pair:

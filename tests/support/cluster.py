@@ -15,8 +15,8 @@ import httpx
 import psycopg
 import yaml
 
-from tests.support.keeper import kept, kill_all, owned
 from tests.support.postgres import Process, binaries, free_port, run
+from tests.support.process_folder import give_to_owner, kill_all, process_folder
 from tests.support.waiting import until
 
 NODES = 3
@@ -39,7 +39,7 @@ class Node:
         self.port, self.agent_port = free_port(), free_port()
         self.folder = folder / name
         self.folder.mkdir()
-        owned(self.folder)
+        give_to_owner(self.folder)
         self.config = self.folder / "patroni.yml"
         self._log = folder / f"{name}.log"
         self._agent: Process | None = None
@@ -180,7 +180,7 @@ DCS = {
 @contextmanager
 def clustered(**settings: str) -> Iterator[Cluster]:
     """A whole cluster until the block ends."""
-    with kept("cluster") as folder:
+    with process_folder("cluster") as folder:
         cluster = Cluster(folder, **settings)
         try:
             cluster.start()

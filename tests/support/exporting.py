@@ -71,7 +71,7 @@ class Exporting:
         self.simulated = simulated
         self.http = http
         self.origin = f"http://127.0.0.1:{app.web.port}"
-        self._begun = 0.0
+        self._started = 0.0
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         return await self.http.get(self.origin + path, headers=headers)
@@ -85,12 +85,12 @@ class Exporting:
         answer: dict[str, Any] = (await self.http.get(f"{self.simulated.origin}/_truth")).json()
         return answer
 
-    async def follow_begun(self) -> None:
+    async def follow_started(self) -> None:
         """Have every session followed that the simulator began since the last call."""
-        params = {"since": self._begun}
+        params = {"since": self._started}
         listed = (await self.http.get(f"{self.simulated.origin}/_sessions", params=params)).json()
         if listed:
-            self._begun = listed[-1]["begun"]
+            self._started = listed[-1]["begun"]
             await self.app.ingest.ingest_refs(
                 [SessionRef("main", s["record_type"], s["event_id"]) for s in listed], "file"
             )

@@ -23,7 +23,7 @@ SECRET = re.compile(r"(?<![\w-])(KEY[-0-9]|PASSWORD-)[\w-]{2,}")
 _GZIP_WRAPPED = zlib.MAX_WBITS | 16
 
 
-class Hygiene(logging.Handler):
+class SecretWatch(logging.Handler):
     """All that was found since the last question; told from any thread."""
 
     def __init__(self) -> None:
@@ -31,17 +31,17 @@ class Hygiene(logging.Handler):
         self._found: dict[str, None] = {}
         self._format = FORMATS["json"]()
 
-    def see(self, place: str, text: str) -> None:
+    def check(self, place: str, text: str) -> None:
         found = SECRET.search(text)
         if found is not None:
             self._found[f"{place} tells {found[0]}: {text[max(0, found.start() - 200) : found.end() + 50]}"] = None
 
-    def taken(self) -> list[str]:
+    def pop_found(self) -> list[str]:
         found, self._found = self._found, {}
         return list(found)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.see("a log line", self._format.format(record))
+        self.check("a log line", self._format.format(record))
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Watch from now on; what is watched works as it does without."""
@@ -57,12 +57,12 @@ class Hygiene(logging.Handler):
     def _watched(self, init: Callable[..., None], place: str, text: Callable[[Any], str]) -> Callable[..., None]:
         def watched(made: Any, *args: Any, **kwargs: Any) -> None:
             init(made, *args, **kwargs)
-            self.see(place, text(made))
+            self.check(place, text(made))
 
         return watched
 
 
-WATCH = Hygiene()
+WATCH = SecretWatch()
 
 
 def _subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:

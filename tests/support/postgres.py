@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg
 
-from tests.support.keeper import OWNER, kept, kill_all, working_in
+from tests.support.process_folder import OWNER, kill_all, process_folder, processes_in
 from tests.support.waiting import until
 
 PROGRAMS = ("postgres", "initdb", "pg_basebackup", "pg_rewind")
@@ -145,7 +145,7 @@ class Postgres(Server):
     @property
     def pids(self) -> list[int]:
         """All its processes."""
-        return working_in(self.data)
+        return processes_in(self.data)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """What one statement yields, outside a transaction."""
@@ -167,7 +167,7 @@ class Postgres(Server):
 @contextmanager
 def running(*, fsync: bool = False, **settings: str) -> Iterator[Postgres]:
     """A started server until the block ends."""
-    with kept("postgres") as folder:
+    with process_folder("postgres") as folder:
         server = Postgres(folder, fsync=fsync, **settings)
         try:
             server.start()
@@ -220,7 +220,7 @@ def bouncer() -> Path | None:
 @contextmanager
 def bouncing(postgres: Postgres, pool_size: int = 10) -> Iterator[Bouncer]:
     """A started pgbouncer before the server until the block ends."""
-    with kept("pgbouncer") as folder:
+    with process_folder("pgbouncer") as folder:
         pooler = Bouncer(folder, postgres, pool_size)
         try:
             pooler.start()

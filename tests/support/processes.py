@@ -33,7 +33,7 @@ class Process:
 
     def log(self) -> str:
         text = self._log.read_text()
-        WATCH.see("the log of a process", text)
+        WATCH.check("the log of a process", text)
         return text
 
     def until(self, condition: Callable[[], bool]) -> None:

@@ -38,54 +38,54 @@ class Replica:
         self.origin = f"http://127.0.0.1:{port}"
         self._log = config.with_name(f"exporter-{port}.log")
         self._process: subprocess.Popen[bytes] | None = None
-        self.still = False
+        self.suspended = False
         """Stopped, and not yet continued: it answers nobody."""
 
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
 
-    def end(self, how: signal.Signals) -> None:
+    def end(self, number: signal.Signals) -> None:
         """Returns when it is gone."""
-        self.tell(how)
+        self.send_signal(number)
         self.wait()
 
     @property
-    def lives(self) -> bool:
+    def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def wait(self) -> None:
         """Until it is gone."""
         assert self._process is not None
-        if self.still:
-            self.go_on()
+        if self.suspended:
+            self.resume()
         self._process.wait()
 
-    def stand_still(self) -> None:
+    def suspend(self) -> None:
         """As a process does whose machine is suspended; returns when it does nothing any more."""
         assert self._process is not None
-        self.tell(signal.SIGSTOP)
+        self.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
-        self.still = True
+        self.suspended = True
 
-    def go_on(self) -> None:
-        self.tell(signal.SIGCONT)
-        self.still = False
+    def resume(self) -> None:
+        self.send_signal(signal.SIGCONT)
+        self.suspended = False
 
-    def tell(self, what: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        assert self.lives, self.log()
-        self._process.send_signal(what)
+        assert self.alive, self.log()
+        self._process.send_signal(number)
 
     def log(self) -> str:
         return self._log.read_text()[-5000:]
 
 
-class Fleet:
+class ReplicaSet:
     """All replicas, and who scrapes them."""
 
     def __init__(self, config: Path, ports: list[int]) -> None:
-        self.replicas = [Replica(config, port) for port in ports]
+        self.members = [Replica(config, port) for port in ports]
         self._http = httpx.Client(timeout=5)
         self.last: Samples = {}
         """The last value of every series of the ledger, whoever showed it."""
@@ -95,7 +95,7 @@ class Fleet:
 
     def scrape(self) -> None:
         """All of them in turn, as Prometheus does within one interval; who stands still gives no answer."""
-        asked = [replica for replica in self.replicas if not replica.still]
+        asked = [replica for replica in self.members if not replica.suspended]
         pages = [page for replica in asked if (page := self._page(replica)) is not None]
         exposing = [page for page in pages if any(name == MARK for name, _ in page)]
         assert len(exposing) <= 1, "two exposed the ledger"
@@ -115,18 +115,18 @@ class Fleet:
         return read(page.text) if page.status_code == httpx.codes.OK else None
 
     def log(self) -> str:
-        return "\n".join(replica.log() for replica in self.replicas)
+        return "\n".join(replica.log() for replica in self.members)
 
     def end(self) -> None:
         """All at once; one that is gone already should not be."""
         self._http.close()
-        gone = [replica for replica in self.replicas if not replica.lives]
-        for replica in self.replicas:
-            if replica.lives:
-                replica.tell(signal.SIGTERM)
-        for replica in self.replicas:
+        ended = [replica for replica in self.members if not replica.alive]
+        for replica in self.members:
+            if replica.alive:
+                replica.send_signal(signal.SIGTERM)
+        for replica in self.members:
             replica.wait()
-        assert not gone, gone[0].log()
+        assert not ended, ended[0].log()
 
 
 def write_config(simulated: Running, folder: Path, url: str, **changes: Any) -> Path:

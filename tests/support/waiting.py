@@ -5,17 +5,17 @@ from collections.abc import Callable
 
 from tests.support.exporting import PATIENCE_SECONDS
 
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 """Between two looks; a test takes so much longer than what it waits for, at most."""
 
 
 def until(
     condition: Callable[[], bool],
-    told: Callable[[], object] = lambda: "what was waited for did not come",
+    describe: Callable[[], object] = lambda: "what was waited for did not come",
     seconds: float = PATIENCE_SECONDS,
 ) -> None:
     """Until the condition holds; fails after so many seconds, with what is told then. A condition may assert, too."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, told()
-        time.sleep(LOOK_SECONDS)
+        assert time.monotonic() < deadline, describe()
+        time.sleep(POLL_SECONDS)

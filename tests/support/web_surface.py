@@ -23,7 +23,7 @@ def page(version: int, lines: int = 3) -> MetricsPage:
     return MetricsPage(version, (head(FAMILY, openmetrics=False), series), (head(FAMILY, openmetrics=True), series))
 
 
-class Heard(Struct, frozen=True):
+class Callbacks(Struct, frozen=True):
     """What the server told."""
 
     scraped: queue.SimpleQueue[int]
@@ -35,7 +35,7 @@ class Running(Struct, frozen=True):
 
     server: WebServer
     url: str
-    heard: Heard
+    callbacks: Callbacks
 
 
 @contextmanager
@@ -45,19 +45,19 @@ def running(
     published: MetricsPage | None = None,
     limits: ConnectionLimits | None = None,
 ) -> Iterator[Running]:
-    heard = Heard(queue.SimpleQueue(), queue.SimpleQueue())
+    callbacks = Callbacks(queue.SimpleQueue(), queue.SimpleQueue())
     server = WebServer(
         *(addresses or (LOOPBACK,)),
         status=lambda: status,
-        on_scrape=heard.scraped.put,
-        on_crash=heard.died.put,
+        on_scrape=callbacks.scraped.put,
+        on_crash=callbacks.died.put,
         limits=limits or ConnectionLimits(),
     )
     if published is not None:
         server.publish(published)
     server.start()
     try:
-        yield Running(server, f"http://127.0.0.1:{server.port}", heard)
+        yield Running(server, f"http://127.0.0.1:{server.port}", callbacks)
     finally:
         server.stop(5)
-    assert heard.died.empty()
+    assert callbacks.died.empty()

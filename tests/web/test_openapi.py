@@ -15,7 +15,7 @@ import pytest
 from exporter.core.model import SessionRef
 from exporter.web.pages import parameters as asked
 from tests.ledger.test_views import failure
-from tests.support.looking import CALL, KEY, follow, ledger_in, look
+from tests.support.pages_ledger import CALL, KEY, commit_due, follow, ledger_in
 from tests.support.waiting import until
 from tests.web.test_pages import HOSTILE
 
@@ -117,9 +117,9 @@ def test_nothing_that_can_be_asked_is_answered_wrongly(tmp_path: Path, free_port
     """No 5xx on any route, and under /api/v1 nothing that the document doesn't say."""
     ledger = ledger_in(tmp_path)
     follow(ledger, SessionRef("main", "call-session", "root"))
-    look(ledger, 0.0, {"root": CALL})
+    commit_due(ledger, 0.0, {"root": CALL})
     follow(ledger, *(SessionRef("other", "message", text) for text in HOSTILE[:-1]), at=10.0)
-    look(ledger, 2000.0, {}, failed={"root": failure("timeout")})
+    commit_due(ledger, 2000.0, {}, failed={"root": failure("timeout")})
     ledger.close()
     (tmp_path / "schemathesis.toml").write_text(SETTINGS)
     with exporter(tmp_path, free_port) as origin:

@@ -24,7 +24,7 @@ from exporter.web.pages import settings
 from exporter.web.pages.routes import WAITING_MAX
 from exporter.web.pages.untrusted import CHECKS, JSON_MAX, SHOWN_MAX
 from tests.ledger.test_views import failure
-from tests.support.looking import CALL, KEY, PHONE, Tree, follow, ledger_in, look, served
+from tests.support.pages_ledger import CALL, KEY, PHONE, Tree, commit_due, follow, ledger_in, served
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -49,9 +49,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     ledger = ledger_in(folder)
     follow(ledger, SessionRef("main", "call-session", "root"))
-    look(ledger, 0.0, {"root": CALL})
+    commit_due(ledger, 0.0, {"root": CALL})
     amended = [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]
-    look(ledger, 1000.0, {"root": amended}, ["event_sum"])
+    commit_due(ledger, 1000.0, {"root": amended}, ["event_sum"])
     both = [SessionRef(account, "message", "both") for account in ("main", "other")]
     named = [SessionRef("main", "message", text) for text in (*HOSTILE, PHONE)]
     follow(ledger, *both, *named, at=2000.0)
@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text: [("message", text, -1, "1", "USD"), (text, text, 0, "-0.25", text), (text, text, 7, None, "EUR")]
         for text in HOSTILE
     }
-    look(ledger, 2000.0, trees, failed={"root": failure("timeout"), PHONE: failure(HOSTILE[0])})
+    commit_due(ledger, 2000.0, trees, failed={"root": failure("timeout"), PHONE: failure(HOSTILE[0])})
     ledger.close()
     return folder
 
@@ -308,6 +308,13 @@ def test_failures_say_what_happened(http: httpx.Client) -> None:
     ]
     assert older["next"] is None
     assert "said of timeout" in http.get("/failures").text
+
+
+def test_a_failed_poll_links_to_its_own_session(http: httpx.Client) -> None:
+    """A failure whose id is masked links to the session by the session's number, not by the failure's."""
+    (row,) = _listed(http, q=PHONE)
+    assert row["page"].startswith("/sessions/main/message/~")
+    assert row["page"] in Read(http.get("/failures").text).links
 
 
 def test_personal_ids_are_masked_and_still_lead_to_their_session(http: httpx.Client) -> None:

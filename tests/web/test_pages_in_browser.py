@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from exporter.core.model import SessionRef
 from tests.ledger.test_views import failure
-from tests.support.looking import CALL, follow, ledger_in, look, served
+from tests.support.pages_ledger import CALL, commit_due, follow, ledger_in, served
 from tests.web.test_pages import HOSTILE
 
 FLAGS = (
@@ -30,13 +30,13 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("browser")
     ledger = ledger_in(folder)
     follow(ledger, SessionRef("main", "call-session", "root"))
-    look(ledger, 0.0, {"root": CALL})
+    commit_due(ledger, 0.0, {"root": CALL})
     amended = [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]
-    look(ledger, 1000.0, {"root": amended}, ["event_sum"])
+    commit_due(ledger, 1000.0, {"root": amended}, ["event_sum"])
     names = [f"dear-{number}" for number in range(len(COSTS))]
     follow(ledger, *(SessionRef("other", "message", name) for name in (*names, *HOSTILE)), at=2000.0)
     trees = {name: [("message", name, -1, cost, "USD")] for name, cost in zip(names, COSTS, strict=True)}
-    look(ledger, 2000.0, trees, failed={"root": failure("timeout")})
+    commit_due(ledger, 2000.0, trees, failed={"root": failure("timeout")})
     ledger.close()
     with served(folder) as address:
         yield address

@@ -463,7 +463,7 @@ def test_probes_leave_the_polls_their_pace(tmp_path: Path) -> None:
                     return answered
 
                 flooding = [asyncio.create_task(flood()) for _ in range(2 * PROBES_MAX)]
-                await exporter.follow_begun()
+                await exporter.follow_started()
                 await exporter.drained()
                 over.set()
                 assert sum(await asyncio.gather(*flooding)) > PROBES_MAX

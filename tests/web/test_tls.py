@@ -20,7 +20,7 @@ from cryptography import x509
 from msgspec import Struct
 
 from exporter.web import WebServer
-from tests.support.certificates import Pair, authority, issued, server_of
+from tests.support.certificates import Pair, authority, issue, issue_server
 from tests.support.waiting import until
 from tests.support.web_surface import FINE, LOOPBACK, page
 
@@ -35,8 +35,8 @@ PATIENCE_SECONDS = 30.0
 LOOK_SECONDS = 0.02
 
 ROOT, CLIENTS, STRANGERS = authority("root"), authority("clients"), authority("strangers")
-SERVER = server_of(ROOT)
-CLIENT = issued(
+SERVER = issue_server(ROOT)
+CLIENT = issue(
     CLIENTS,
     "client",
     x509.DNSName("scraper.example.org"),
@@ -45,8 +45,8 @@ CLIENT = issued(
     x509.IPAddress(ip_address("192.0.2.7")),
     x509.IPAddress(ip_address("2001:db8::7")),
 )
-NAMELESS = issued(CLIENTS, "nameless")
-STRANGER = issued(STRANGERS, "stranger", x509.DNSName("scraper.example.org"))
+NAMELESS = issue(CLIENTS, "nameless")
+STRANGER = issue(STRANGERS, "stranger", x509.DNSName("scraper.example.org"))
 SELF_SIGNED = authority("self-signed")
 
 
@@ -351,7 +351,7 @@ def test_certificates_change_under_load(tmp_path: Path) -> None:
     with serving(tmp_path, lines=2000) as running, Load(running) as load:
         context = trusting(tmp_path)
         for n in range(10):
-            server_of(ROOT, f"server {n}").write(tmp_path, "server")
+            issue_server(ROOT, f"server {n}").write(tmp_path, "server")
             until(lambda n=n: shown_name(running, context) == f"server {n}")  # type: ignore[misc]
             load.go_on()
     assert load.failures == []
@@ -392,7 +392,7 @@ def test_a_slow_reader_gets_all_of_it(tmp_path: Path) -> None:
         ):
             secure.sendall(READ)
             answer = secure.recv(1000)
-            server_of(ROOT, "next").write(tmp_path, "server")
+            issue_server(ROOT, "next").write(tmp_path, "server")
             until(lambda: shown_name(running, trusting(tmp_path)) == "next")
             answer += b"".join(iter(lambda: secure.recv(65_536), b""))
         assert answer.count(b"\n") > 200_000
@@ -437,7 +437,7 @@ def test_a_bad_change_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureF
             return running.counted("telnyx_exporter_web_config_failures_total")
 
         context = trusting(tmp_path)
-        (tmp_path / "server.key").write_text(server_of(ROOT).key)
+        (tmp_path / "server.key").write_text(issue_server(ROOT).key)
         until(lambda: failures() == 1)
         assert shown_name(running, context) == "server"
         (tmp_path / "server.key").write_text("")
@@ -445,7 +445,7 @@ def test_a_bad_change_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureF
         running.write("tls_server_config: {cert_file: /no.crt}")
         until(lambda: failures() == 3)
         assert lets_in(running, context)
-        server_of(ROOT, "next").write(tmp_path, "server")
+        issue_server(ROOT, "next").write(tmp_path, "server")
         running.write(SECURE)
         until(lambda: shown_name(running, context) == "next")
         assert failures() == 3
@@ -462,7 +462,7 @@ def test_stop_with_open_connections(tmp_path: Path) -> None:
         clients = [httpx.Client(verify=context) for _ in range(3)]
         for n, client in enumerate(clients):
             assert client.get(running.url()).status_code == 200
-            server_of(ROOT, f"server {n}").write(tmp_path, "server")
+            issue_server(ROOT, f"server {n}").write(tmp_path, "server")
             until(lambda n=n: shown_name(running, context) == f"server {n}")  # type: ignore[misc]
         pool.submit(running.server.stop, 5).result(PATIENCE_SECONDS)
         with pytest.raises(ConnectionRefusedError):

@@ -91,7 +91,7 @@ def test_no_page_yet() -> None:
     """Before the first page a scrape fails instead of showing that all series ended."""
     with running() as exporter:
         answer = httpx.get(f"{exporter.url}/metrics", headers=SCRAPER)
-        assert exporter.heard.scraped.empty()
+        assert exporter.callbacks.scraped.empty()
     assert (answer.status_code, answer.text) == (503, "no metrics yet: the ledger is being read\n")
 
 
@@ -101,10 +101,10 @@ def test_scrapes_are_told() -> None:
         httpx.get(f"{exporter.url}/metrics")
         httpx.head(f"{exporter.url}/metrics", headers=SCRAPER)
         httpx.get(f"{exporter.url}/-/ready", headers=SCRAPER)
-        assert exporter.heard.scraped.empty()
+        assert exporter.callbacks.scraped.empty()
         httpx.get(f"{exporter.url}/metrics", headers=SCRAPER)
-        assert exporter.heard.scraped.get_nowait() == 42
-        assert exporter.heard.scraped.empty()
+        assert exporter.callbacks.scraped.get_nowait() == 42
+        assert exporter.callbacks.scraped.empty()
 
 
 def test_scrapes_are_told_before_the_page_is_taken() -> None:

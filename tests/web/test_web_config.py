@@ -27,7 +27,7 @@ from exporter.web.config import (
 )
 from exporter.web.config.settings import ANY, CURVES, IF_GIVEN, NO_CERTIFICATE, REQUESTED, VERSIONS
 from exporter.web.guard import REASONS
-from tests.support.certificates import Pair, authority, server_of
+from tests.support.certificates import Pair, authority, issue_server
 
 HASH = bcrypt.hashpw(b"dave123", bcrypt.gensalt(4)).decode()
 PASSWORD = "hunter2-distinctive"
@@ -186,9 +186,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the files of the tables name."""
     made = tmp_path_factory.mktemp("web")
     root = authority("root")
-    server = server_of(root)
+    server = issue_server(root)
     server.write(made, "server")
-    server_of(root).write(made, "other")
+    issue_server(root).write(made, "other")
     root.write(made, "ca")
     (made / "junk").write_text("no PEM\n")
     (made / "locked.key").write_text(server.locked(serialization.BestAvailableEncryption(b"x")))
@@ -317,7 +317,7 @@ def write(folder: Path, pair: Pair, text: str = f"{TLS}}}") -> None:
 def test_a_change_is_taken_when_it_stands_still(tmp_path: Path) -> None:
     """What two looks in a row find is taken, once; a file that is just being written is not."""
     root = authority("root")
-    write(tmp_path, server_of(root))
+    write(tmp_path, issue_server(root))
     file = WebConfigFile(tmp_path / "web.yml")
     first = file.load()
     assert (file.changed(), file.changed()) == (None, None)
@@ -337,7 +337,7 @@ def test_a_change_of_a_named_file_is_one(tmp_path: Path) -> None:
     root = authority("root")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        server_of(root).write(tmp_path / name, "server")
+        issue_server(root).write(tmp_path / name, "server")
     (tmp_path / "now").symlink_to("one")
     (tmp_path / "web.yml").write_text("tls_server_config: {cert_file: now/server.crt, key_file: now/server.key}")
     file = WebConfigFile(tmp_path / "web.yml")
@@ -354,7 +354,7 @@ def test_a_change_of_a_named_file_is_one(tmp_path: Path) -> None:
 def test_a_bad_change_is_told_once(tmp_path: Path) -> None:
     """A bad change is one error; when it is mended the file is taken again, also if it is what it was before."""
     root = authority("root")
-    good, other = server_of(root), server_of(root)
+    good, other = issue_server(root), issue_server(root)
     write(tmp_path, good)
     file = WebConfigFile(tmp_path / "web.yml")
     before = file.load()

@@ -17,7 +17,7 @@ from exporter.config import DiscoverySettings, HttpSettings
 from simulator import SimulatorSettings, running
 from tests.metrics.test_prometheus import query, ready
 from tests.runtime.test_exporter import value
-from tests.support.certificates import authority, issued, server_of
+from tests.support.certificates import authority, issue, issue_server
 from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, read
 
 pytestmark = pytest.mark.slow
@@ -49,9 +49,9 @@ scrape_configs:
 
 def files(folder: Path, text: str) -> Path:
     """A web config file with this text, and the certificates that it may name."""
-    server_of(ROOT).write(folder, "server")
+    issue_server(ROOT).write(folder, "server")
     CLIENTS.write(folder, "clients")
-    issued(CLIENTS, "client").write(folder, "client")
+    issue(CLIENTS, "client").write(folder, "client")
     ROOT.write(folder, "root")
     (folder / "web.yml").write_text(text)
     return folder / "web.yml"
@@ -235,7 +235,7 @@ def test_prometheus_scrapes(tmp_path: Path, prometheus: Path, free_port: int) ->
             try:
                 await exporter.until(lambda: ready(http, origin))
                 await scraped(exporter, http, origin, 3)
-                server_of(ROOT).write(tmp_path, "server")
+                issue_server(ROOT).write(tmp_path, "server")
                 (tmp_path / "web.yml").write_text(f"{TLS}, min_version: TLS13}}\n{USERS}")
                 await exporter.until(lambda: refuses_old(exporter))
                 await scraped(exporter, http, origin, 6)

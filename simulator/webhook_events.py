@@ -1,8 +1,7 @@
-"""Which webhooks a session sends, when, and what they say.
+"""The webhooks of a session: types, times, ids and payloads.
 
-Owns their types, ids and payloads, as far as they follow from the session. Knows neither where they go nor what becomes
-of them on the way. The surprising fact: `call.cost` comes once, when all events of the call have been rated for the
-first time; what is amended later, nobody tells.
+Where they are sent, and what happens on the way, is not decided here. `call.cost` is sent once, when all events of the
+call have been rated for the first time; a later amendment sends no webhook.
 """
 
 import uuid
@@ -14,39 +13,39 @@ from typing import Any
 from msgspec import Struct
 
 from exporter.core.money import ZERO, add, total
-from simulator.drafting import iso
 from simulator.events import SimulatedEvent, SimulatedSession, usage
 from simulator.records import CALL_SESSION
+from simulator.session_builder import iso
 
 ANSWERED_AFTER_SECONDS = 2
-"""A call rings so long, or until it is given up."""
+"""A call rings this long, or until the caller gives up."""
 
 _NAMESPACE = uuid.UUID("6f1d2c34-58b7-4c1e-9b0a-7d3e5f60a1b2")
 _CALL_FACTS = ("call_session_id", "call_leg_id", "connection_id", "from", "to")
 _TALK_FACTS = ("assistant_id", "conversation_id", "duration_sec", "llm_model", "tts_provider")
 
 
-class Hook(Struct, frozen=True, gc=False):
-    """A webhook that a session sends at a time about one of its events."""
+class WebhookEvent(Struct, frozen=True, gc=False):
+    """A webhook about one event of a session."""
 
     id: str
     event_type: str
     time: float
     root: int
-    """The call or message that it names."""
+    """Index of the call or message that it names."""
     index: int
 
 
-def hooks(session: SimulatedSession) -> Iterator[Hook]:
-    """All webhooks of a session, those yet to come included; always in the same order."""
+def webhook_events(session: SimulatedSession) -> Iterator[WebhookEvent]:
+    """Yield all webhooks of a session, future ones included, always in the same order."""
     for root in session.roots:
         send = SENDERS.get(session.events[root].record_type)
         if send is not None:
             yield from send(session, root)
 
 
-def body(session: SimulatedSession, hook: Hook, attempt: int, url: str) -> dict[str, Any]:
-    """What is posted."""
+def body(session: SimulatedSession, hook: WebhookEvent, attempt: int, url: str) -> dict[str, Any]:
+    """Return the body of the request."""
     return {
         "data": {
             "record_type": "event",
@@ -59,7 +58,7 @@ def body(session: SimulatedSession, hook: Hook, attempt: int, url: str) -> dict[
     }
 
 
-def _of_call(session: SimulatedSession, root: int) -> Iterator[Hook]:
+def _of_call(session: SimulatedSession, root: int) -> Iterator[WebhookEvent]:
     call = session.events[root]
     below = list(session.below(root))
     began, ended = _time(call, "started_at"), _time(call, "ended_at")
@@ -75,28 +74,28 @@ def _of_call(session: SimulatedSession, root: int) -> Iterator[Hook]:
     yield _hook(call, "call.cost", rated, root, root)
 
 
-def _of_message(session: SimulatedSession, root: int) -> Iterator[Hook]:
+def _of_message(session: SimulatedSession, root: int) -> Iterator[WebhookEvent]:
     message = session.events[root]
     yield _hook(message, "message.finalized", _time(message, "completed_at"), root, root)
 
 
-SENDERS: Mapping[str, Callable[[SimulatedSession, int], Iterator[Hook]]] = {
+SENDERS: Mapping[str, Callable[[SimulatedSession, int], Iterator[WebhookEvent]]] = {
     CALL_SESSION: _of_call,
     "message": _of_message,
 }
 """The record types of roots that send webhooks."""
 
 
-def _hook(event: SimulatedEvent, event_type: str, time: float, root: int, index: int) -> Hook:
-    return Hook(str(uuid.uuid5(_NAMESPACE, f"{event_type}/{event.id}")), event_type, time, root, index)
+def _hook(event: SimulatedEvent, event_type: str, time: float, root: int, index: int) -> WebhookEvent:
+    return WebhookEvent(str(uuid.uuid5(_NAMESPACE, f"{event_type}/{event.id}")), event_type, time, root, index)
 
 
 def _time(event: SimulatedEvent, field: str) -> float:
     return datetime.fromisoformat(str(event.record[field])).timestamp()
 
 
-def _call(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
-    """What every webhook of a call says."""
+def _call(session: SimulatedSession, hook: WebhookEvent) -> dict[str, Any]:
+    """Return the fields that every webhook of a call has."""
     record = session.events[hook.root].record
     legs = (session.events[index] for index in session.children[hook.root])
     leg = next(event for event in legs if event.record_type == "call-control")
@@ -104,31 +103,31 @@ def _call(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     return {"call_control_id": leg.record.get("call_control_id", leg.id), "client_state": None, **facts}
 
 
-def _initiated(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
+def _initiated(session: SimulatedSession, hook: WebhookEvent) -> dict[str, Any]:
     started = {"start_time": session.events[hook.root].record["started_at"]}
     return _call(session, hook) | started | {"direction": "incoming", "state": "parked"}
 
 
-def _answered(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
+def _answered(session: SimulatedSession, hook: WebhookEvent) -> dict[str, Any]:
     started = {"start_time": session.events[hook.root].record["started_at"]}
     return _call(session, hook) | started | {"state": "answered"}
 
 
-def _hangup(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
+def _hangup(session: SimulatedSession, hook: WebhookEvent) -> dict[str, Any]:
     record = session.events[hook.root].record
     cause = "normal_clearing" if record["duration_sec"] else "timeout"
     ended = {"start_time": record["started_at"], "end_time": record["ended_at"], "state": "hangup"}
     return _call(session, hook) | ended | {"hangup_cause": cause, "hangup_source": "caller"}
 
 
-def _conversation_ended(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
+def _conversation_ended(session: SimulatedSession, hook: WebhookEvent) -> dict[str, Any]:
     record = session.events[hook.index].record
     said = {name: record[name] for name in _TALK_FACTS if name in record}
     return _call(session, hook) | said | {"stt_model": "deepgram/nova-3", "reason": "user_hangup"}
 
 
-def _cost(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
-    """The bill as it stands then, by record type; `error` if not all of it has a price."""
+def _cost(session: SimulatedSession, hook: WebhookEvent) -> dict[str, Any]:
+    """Return the costs at that time by record type; the status is `error` if an event has no price."""
     parts: dict[str, dict[str, Any]] = {}
     priced = True
     for event in (session.events[index] for index in session.below(hook.root)):
@@ -150,7 +149,7 @@ def _cost(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     }
 
 
-def _finalized(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
+def _finalized(session: SimulatedSession, hook: WebhookEvent) -> dict[str, Any]:
     message = session.events[hook.root]
     record = message.record
     return {
@@ -168,7 +167,7 @@ def _finalized(session: SimulatedSession, hook: Hook) -> dict[str, Any]:
     }
 
 
-_PAYLOADS: Mapping[str, Callable[[SimulatedSession, Hook], dict[str, Any]]] = {
+_PAYLOADS: Mapping[str, Callable[[SimulatedSession, WebhookEvent], dict[str, Any]]] = {
     "call.initiated": _initiated,
     "call.answered": _answered,
     "call.conversation.ended": _conversation_ended,

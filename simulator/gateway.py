@@ -1,7 +1,6 @@
-"""The gate before every endpoint of the simulated API: who may ask, how often, and how an answer is sent.
+"""Authentication, rate limit, answer cache and compression before every endpoint of the simulated API.
 
-Owns the key, the rate limit, the memory of encoded answers and their compression. Knows no session and no record. The
-surprising fact: what is refused here is worded as the endpoint behind would word it.
+Errors have the format of the endpoint that was asked for.
 """
 
 import gzip
@@ -14,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from simulator import errors
-from simulator.errors import Refusal
+from simulator.errors import ApiError
 from simulator.limits import AnswerCache, SimulatedRateLimit
 from simulator.settings import SimulatorSettings
 
@@ -28,58 +27,58 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ApiAnswer(NamedTuple):
-    """What is to be sent."""
+    """An answer that is made only if it is not in the cache."""
 
     key: Hashable | None
-    """Equal keys, equal bytes; None: not to be kept."""
+    """The same key means the same bytes; None: not cached."""
     make: Callable[[], Any]
 
 
 Endpoint = Callable[[Request], ApiAnswer]
 
 
-class Gate:
-    """`monotonic` is real time, by which requests are counted."""
+class ApiGateway:
+    """Protects endpoints; `monotonic` is the real time of the rate limit."""
 
     def __init__(self, settings: SimulatorSettings, monotonic: Callable[[], float]) -> None:
         self._authorization = f"Bearer {settings.api_key}".encode()
         self._limit = SimulatedRateLimit(settings.requests_per_second, monotonic)
         self._answers = AnswerCache(ANSWER_CACHE_BYTES_MAX)
 
-    def guarded(self, endpoint: Endpoint, *, titled: bool = False) -> Callable[[Request], Awaitable[Response]]:
-        """The endpoint behind the rate limit and the key; a refusal becomes its response."""
+    def protected(self, endpoint: Endpoint, *, with_title: bool = False) -> Callable[[Request], Awaitable[Response]]:
+        """Return the endpoint with rate limit and authentication; an ApiError becomes its answer."""
 
-        async def guarded(request: Request) -> Response:
+        async def protected(request: Request) -> Response:
             headers: Mapping[str, str] = {}
             try:
                 headers = self._limit.take()
                 self._authorize(request)
                 return self._response(request, endpoint(request), headers)
-            except Refusal as refusal:
-                return refused(refusal.titled() if titled else refusal, headers)
+            except ApiError as error:
+                return error_response(error.with_title() if with_title else error, headers)
 
-        return guarded
+        return protected
 
     def _authorize(self, request: Request) -> None:
         given = request.headers.get("authorization", "").encode()
         if not hmac.compare_digest(given, self._authorization):
-            raise Refusal(errors.UNAUTHORIZED, "the bearer token is missing or wrong")
+            raise ApiError(errors.UNAUTHORIZED, "the bearer token is missing or wrong")
 
     def _response(self, request: Request, answer: ApiAnswer, headers: Mapping[str, str]) -> Response:
-        body = self._kept(answer.key, lambda: _encode(answer.make()))
+        body = self._cached(answer.key, lambda: _encode(answer.make()))
         sent = {**headers, "vary": "accept-encoding"}
         if len(body) > COMPRESSED_FROM_BYTES and _accepts_gzip(request):
             plain, key = body, answer.key and (answer.key, "gzip")
-            body = self._kept(key, lambda: gzip.compress(plain, _GZIP_LEVEL, mtime=0))
+            body = self._cached(key, lambda: gzip.compress(plain, _GZIP_LEVEL, mtime=0))
             sent["content-encoding"] = "gzip"
         return Response(body, headers=sent, media_type="application/json")
 
-    def _kept(self, key: Hashable | None, make: Callable[[], bytes]) -> bytes:
+    def _cached(self, key: Hashable | None, make: Callable[[], bytes]) -> bytes:
         return make() if key is None else self._answers.get(key, make)
 
 
-def refused(refusal: Refusal, headers: Mapping[str, str]) -> Response:
-    return Response(refusal.body, refusal.status, {**headers, **refusal.headers}, media_type="application/json")
+def error_response(error: ApiError, headers: Mapping[str, str]) -> Response:
+    return Response(error.body, error.status, {**headers, **error.headers}, media_type="application/json")
 
 
 def _accepts_gzip(request: Request) -> bool:

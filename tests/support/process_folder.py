@@ -19,30 +19,30 @@ from pathlib import Path
 OWNER = "postgres" if os.geteuid() == 0 else None
 """Who runs the programs: PostgreSQL refuses root. None is oneself."""
 
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 
 
 @contextmanager
-def kept(name: str) -> Iterator[Path]:
+def process_folder(name: str) -> Iterator[Path]:
     """A folder that the owner may write to; gone after the block with all that works in it, however that ends."""
     folder = Path(tempfile.mkdtemp(prefix=f"telnyx-{name}-"))
     keeper = subprocess.Popen([sys.executable, __file__, folder], stdin=subprocess.PIPE, start_new_session=True)
     try:
-        yield owned(folder)
+        yield give_to_owner(folder)
     finally:
         assert keeper.stdin is not None
         keeper.stdin.close()
         keeper.wait()
 
 
-def owned(folder: Path) -> Path:
+def give_to_owner(folder: Path) -> Path:
     """The folder, which the programs' owner may now write to."""
     if OWNER:
         shutil.chown(folder, OWNER, OWNER)
     return folder
 
 
-def working_in(folder: Path) -> list[int]:
+def processes_in(folder: Path) -> list[int]:
     """The processes whose working directory is the folder or lies below it; a zombie has none."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -55,14 +55,14 @@ def working_in(folder: Path) -> list[int]:
 
 def kill_all(folder: Path) -> None:
     """SIGKILL to all that work in the folder, until nothing does."""
-    while working := working_in(folder):
+    while working := processes_in(folder):
         for process in working:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def _keep(folder: Path) -> None:
+def _remove_after_input(folder: Path) -> None:
     """The keeper's life: its input says nothing, and ends with the maker."""
     sys.stdin.read()
     kill_all(folder)
@@ -70,4 +70,4 @@ def _keep(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _keep(Path(sys.argv[1]))
+    _remove_after_input(Path(sys.argv[1]))

@@ -52,7 +52,7 @@ def follow(ledger: Ledger, *refs: SessionRef, at: float = 0.0) -> None:
     ledger.follow(refs, "file", at)
 
 
-def look(
+def commit_due(
     ledger: Ledger,
     at: float,
     trees: Mapping[str, Tree],

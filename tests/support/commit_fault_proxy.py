@@ -13,7 +13,7 @@ from typing import Literal
 Moment = Literal["before", "after"]
 
 
-class Wire:
+class CommitFaultProxy:
     """Passes on what comes until it is told to cut."""
 
     def __init__(self, port: int) -> None:
@@ -70,10 +70,10 @@ class Wire:
 
 
 @contextmanager
-def wired(port: int) -> Iterator[Wire]:
+def fault_proxy(port: int) -> Iterator[CommitFaultProxy]:
     """A wire to the server on this port until the block ends."""
-    wire = Wire(port)
+    proxy = CommitFaultProxy(port)
     try:
-        yield wire
+        yield proxy
     finally:
-        wire.close()
+        proxy.close()

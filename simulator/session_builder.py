@@ -1,8 +1,7 @@
-"""A session in the making: events are put below each other, and each gets its id, bill and record.
+"""Build a session: add events below each other, and give each its id, bill and record.
 
-Owns the rules that hold for all of them: when an event is rated, that none exists before the one it lies below, and
-what every record says. Doesn't decide what happens; shapes does. The surprising fact: bills come late. An event is
-rated minutes to hours after it ended, and no tree shows it before.
+The rules here hold for all events; `shapes` decides which events there are. Bills come late: an event is rated minutes
+to hours after it ended, no tree shows it before, and no event exists before its parent.
 """
 
 import math
@@ -15,17 +14,17 @@ from simulator.events import SimulatedEvent, SimulatedSession, Step, naming
 from simulator.tariffs import MINUTES, TARIFFS, Tariff
 
 DELAY_SECONDS_MIN, DELAY_SECONDS_MEDIAN, DELAY_SECONDS_MAX = 60.0, 1200.0, 21_600.0
-"""From an event's end to its rating: mostly 10 to 60 minutes, now and then hours."""
+"""From an event's end to its rating: mostly 10 to 60 minutes, sometimes hours."""
 
 GROUPING_DELAY = 0.1
-"""Events that only group others wait for nobody to rate them: their share of the usual delay."""
+"""The delay of events that only group others, as a share of the usual delay."""
 
 _PLAIN_IDS = 1000
-"""Indexes from here on name what is no event: conversations, legs, profiles."""
+"""Ids of conversations, legs and profiles, which are not events, are made from indexes from here on."""
 
 
-class Draft:
-    """Takes events one by one, parents before children; `finish` gives the session."""
+class SessionBuilder:
+    """Collects events, parents before children; `finish` returns the session."""
 
     def __init__(
         self,
@@ -38,7 +37,7 @@ class Draft:
     ) -> None:
         self.rng = rng
         self.shared: dict[str, object] = {}
-        """Fields that the record of every event from now on has."""
+        """Fields of the records of all events added from now on."""
         self._begun = begun
         self._make_id = make_id
         self._currency = currency
@@ -89,7 +88,7 @@ class Draft:
         return self.rng.random() < chance
 
     def plain_id(self) -> str:
-        """The id of something that is no event."""
+        """Return an id for something that is not an event, such as a conversation."""
         self._plain_ids += 1
         return self._make_id(self._plain_ids)
 
