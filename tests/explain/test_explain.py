@@ -36,7 +36,7 @@ POLICY = PollPolicy(30, 3600, 21_600, (86_400,), 172_800, 86_400)
 NOW = 1_773_800_000.0
 METRICS = MetricsSettings(
     labels=(Label(name="assistant", field="assistant_id"), Label(name="who", field="caller_name", allow_personal=True)),
-    thresholds=(Threshold(name="dear", cost=Decimal("0.01"), currency="USD"),),
+    thresholds=(Threshold(name="expensive", cost=Decimal("0.01"), currency="USD"),),
 )
 CONFIG = Config(metrics=METRICS, budgets=(Budget(name="all", amount=Decimal(5), currency="USD", window=100_000_000),))
 EXCHANGES = (
@@ -186,7 +186,7 @@ NUMBERS: Mapping[str, object] = {
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_numbers_in_records_stay_exact(number: str) -> None:
-    """What a reader of JSON would round is text; what would fill the screen is only told of."""
+    """A number that a JSON reader would round is text; a number that would fill the screen is only mentioned."""
     content = body(trees.answer(node("call-session:root", "1") | {"record": {"assistant_id": "N"}}))
     told = story(content.replace(b'"N"', number.encode()))
     record = json.loads(FORMS["json"](told))["events"][0]["record"]
@@ -194,7 +194,7 @@ def test_numbers_in_records_stay_exact(number: str) -> None:
     assert len(FORMS["csv"](told)) < 2000
 
 
-def test_people_are_masked_except_where_nobody_asked_for_it() -> None:
+def test_personal_fields_are_masked_unless_the_list_is_empty() -> None:
     """A personal field is masked in all forms for people; with an empty list it is shown."""
     content = trees.answer(node(f"call-session:{PHONE}", "1") | {"record": {"caller_name": "Alice", "model": [PHONE]}})
     for form in ("tree", "json", "csv"):
@@ -214,7 +214,7 @@ def test_no_part_of_a_number_slips_through_where_a_text_is_cut(digits: int) -> N
     assert shown == f"***... ({len(before) + len(PHONE) + 9} characters)"
 
 
-def test_budgets_are_as_of_the_look() -> None:
+def test_budgets_are_as_of_the_poll() -> None:
     """Money of yesterday is booked in a budget, and not spent in the window of today."""
     midnight = 1_773_792_000.0
     day = Budget(name="day", amount=Decimal(5), currency="USD", window="day")
@@ -224,7 +224,7 @@ def test_budgets_are_as_of_the_look() -> None:
     assert (amounts["telnyx_budget_cost_total"], amounts["telnyx_budget_spent"]) == (1, 0)
 
 
-def test_a_failed_look_is_told_too() -> None:
+def test_a_failed_poll_is_explained_too() -> None:
     """Without a session the story says why, in text and in JSON, and has no samples."""
     look = ProbeResult(
         SessionRef("main", "call-session", PHONE), NOW, 0.1, (), problem=f"main: GET /x/{PHONE}: 404\x1b[1m"
@@ -248,7 +248,7 @@ def printed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def command(folder: Path, content: bytes, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What `session` prints of a server that answers this."""
+    """Return the output of `session` against a server that answers this."""
 
     async def play() -> subprocess.CompletedProcess[str]:
         async with serving(content) as api:

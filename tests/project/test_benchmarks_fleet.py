@@ -65,7 +65,7 @@ def test_a_ledger_grows_whole(postgres: Postgres, tmp_path: Path) -> None:
     assert schema(postgres, name) == before
     counts = "SELECT count(*), count(DISTINCT owner), count(DISTINCT key) FROM events"
     assert postgres.execute(counts, name) == [(11 * 50, 50, 11 * 50)]
-    for table in ("trees", "listed", "listed_costs"):
+    for table in ("trees", "session_index", "session_index_costs"):
         joined = f"SELECT count(*), count(DISTINCT event_id) FROM sessions JOIN {table} ON session = sessions.id"
         assert postgres.execute(joined, name) == [(50, 50)]
     postgres.drop_database(name)

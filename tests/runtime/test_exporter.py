@@ -221,7 +221,7 @@ class SteppedClock:
 
 @pytest.mark.parametrize("step_seconds", [-86_400.0, 86_400.0], ids=["back", "forward"])
 def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds: float) -> None:
-    """What is rated after the exporter's clock was set back or forward is booked, once."""
+    """Costs rated after the exporter's clock was set back or forward are booked once."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=6), time.monotonic) as simulated:
@@ -232,7 +232,7 @@ def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds:
                     own.seconds += LONGEST_SECONDS + step
                     await exporter.follow_started()
                     await exporter.drained()
-                if step_seconds > 0:  # what seemed to rest for a day has settled, and is looked at again a day later
+                if step_seconds > 0:  # sessions unchanged for a day have settled; the recheck comes a day later
                     own.seconds += 2 * step_seconds
                 await exporter.until(lambda: exact(exporter))
 
@@ -242,7 +242,7 @@ def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds:
     asyncio.run(play())
 
 
-def test_births_show_zero_first(tmp_path: Path) -> None:
+def test_new_series_show_zero_first(tmp_path: Path) -> None:
     """A new series is 0 at first; its value comes after new_series_zero_seconds and a scrape of Prometheus."""
 
     async def play() -> None:

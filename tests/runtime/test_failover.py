@@ -139,10 +139,10 @@ def exact(replicas: ReplicaSet, truth: dict[str, Any]) -> None:
 def die(cluster: Cluster, replicas: ReplicaSet, how: str) -> str:
     """The primary dies; how long it took until another could be written, and until the exporters polled again."""
     polls = "SELECT last_value FROM claims"
-    before, begun = cluster.primary(), time.monotonic()
+    before, started = cluster.primary(), time.monotonic()
     before.kill_server() if how == "server" else before.kill()
     after = cluster.primary()
-    writable = time.monotonic() - begun
+    writable = time.monotonic() - started
     assert after is not before
     last = cluster.execute(polls, "ledger")[0][0]
 
@@ -152,7 +152,7 @@ def die(cluster: Cluster, replicas: ReplicaSet, how: str) -> str:
         return False
 
     scraped(replicas, polled)
-    polling = time.monotonic() - begun
+    polling = time.monotonic() - started
     if how == "machine":
         before.start()
     cluster.until_whole()

@@ -99,7 +99,7 @@ def test_logfmt_keeps_its_fields_apart(value: str) -> None:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_secret(format_: str) -> None:
-    """What is neither text nor a number is named by its type only, so a key given by mistake is not shown."""
+    """A field that is neither text nor a number is logged as its type, so a key given by mistake is not shown."""
     with logging_to_text(format_=format_) as stream:
         log.info("m", extra={"fields": {"key": Secret("KEY123"), "headers": {"Authorization": "KEY123"}}})
     assert "KEY123" not in stream.getvalue()

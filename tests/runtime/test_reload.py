@@ -338,7 +338,7 @@ def test_a_budget_that_takes_the_number_of_another_shows_its_own(tmp_path: Path)
 
 
 def test_a_budget_that_comes_finds_its_window_filled_and_its_counter_at_zero(tmp_path: Path) -> None:
-    """What was spent before is in the gauge, but is no increase of the counter; a budget that goes says no more."""
+    """Costs before the reload are in the new budget's gauge, not in its counter; a removed budget has no series."""
 
     async def scene(hands: Reloaded) -> None:
         await hands.shown()
@@ -442,7 +442,7 @@ def test_series_limit_and_tick_are_those_of_the_file(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-def test_files_are_looked_at_as_the_new_configuration_says(tmp_path: Path) -> None:
+def test_files_are_checked_as_the_new_configuration_says(tmp_path: Path) -> None:
     """Patterns come and go, and a file that named no account any more is understood once there is one."""
     (tmp_path / "list.json").write_text(json.dumps([{"account": "other", "record_type": "message", "event_id": "m"}]))
     files = {"detail_records": {"record_types": []}, "files": [str(tmp_path / "*.json")]}

@@ -1,4 +1,4 @@
-"""Of several exporters with one ledger one exposes it: nothing is shown twice, whatever becomes of whom."""
+"""One of several exporters with one ledger exposes it: no total is shown twice, whichever exporter fails."""
 
 import asyncio
 import threading
@@ -37,8 +37,8 @@ LEDGER = tuple(family.name for family in FAMILIES if family.home == "ledger")
 TAKEOVER = 30.0
 
 
-def test_a_lease_is_over_by_the_clock_of_whoever_holds_it() -> None:
-    """It counts from before it was asked for, so it ends no later than at the server; a refusal ends it at once."""
+def test_a_lease_ends_by_the_clock_of_its_holder() -> None:
+    """A lease counts from before its request, so it ends no later than at the server; a refusal ends it at once."""
     lease = Lease(20.0)
     assert not lease.held(0.0)
     lease.answered(100.0, 108.0, LeaseAnswer(held=True, first=True))
@@ -129,7 +129,7 @@ def test_an_exporter_that_was_stopped_exposes_nothing_of_before(database: str) -
     asyncio.run(play())
 
 
-def test_whoever_takes_over_waits_until_nobody_can_show_the_same(database: str) -> None:
+def test_a_takeover_waits_until_no_other_exporter_can_show_the_same(database: str) -> None:
     """The first ends; the second has the lease at once, and exposes all that was booked after a scrape interval."""
 
     async def play() -> None:
@@ -198,7 +198,7 @@ def test_one_asks_the_sources_of_an_account(database: str) -> None:
     asyncio.run(play())
 
 
-def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
+def test_another_exporter_finishes_the_initial_backfill_of_a_dead_one(
     postgres: Postgres, database: str, tmp_path: Path
 ) -> None:
     """As soon as the leases of the dead are over, and what is found is history."""
@@ -230,7 +230,7 @@ def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
     asyncio.run(play())
 
 
-def test_accounts_that_different_exporters_ask_are_looked_back_by_one(database: str) -> None:
+def test_one_exporter_backfills_the_accounts_of_all(database: str) -> None:
     """The replica that polls the first account backfills all of them, and no two replicas wait for each other."""
 
     async def play() -> None:
@@ -313,7 +313,7 @@ def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
 
 
 def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Path) -> None:
-    """How long a count waited for its turn, as in a failover, is not how long it takes."""
+    """The time that a count waits for its turn, as in a failover, is no part of its duration."""
     gate = threading.Event()
 
     async def due(exporter: Exporting) -> Decimal:
@@ -345,9 +345,9 @@ def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Pat
 
 @pytest.mark.slow
 def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
-    """Started before its PostgreSQL it listens, is healthy, and says what it waits for; then it goes on by itself.
+    """An exporter started before PostgreSQL listens, is healthy and says what it waits for; later it continues.
 
-    A webhook is to come again meanwhile, and what was refused is counted, as is what is taken later.
+    Until then webhooks are refused, to be sent again; refused and ingested webhooks are both counted.
     """
     discovery = {"detail_records": {"record_types": []}, "webhooks": {"insecure": True}}
     counted = 'telnyx_webhook_failures_total{account="main",reason="unavailable"} 2'
@@ -383,7 +383,7 @@ def answer(replica: Replica, path: str) -> str:
 
 
 def told(replica: Replica, number: int) -> int:
-    """What a webhook is answered."""
+    """Send a webhook and return the status of its answer."""
     named = {"call_session_id": str(UUID(int=number)), "call_leg_id": str(UUID(int=number))}
     told = {"id": str(number), "event_type": "call.hangup", "occurred_at": "2026-03-17T12:00:00Z", "payload": named}
     return httpx.post(f"{replica.origin}/webhooks/telnyx/main", json={"data": told}, timeout=10).status_code

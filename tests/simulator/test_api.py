@@ -165,7 +165,7 @@ def test_date_time_narrows_to_a_day_and_its_neighbours(api: Api, date_time: str,
     ],
 )
 def test_a_wrong_request_is_refused_in_telnyx_words(api: Api, path: str, status: int, code: str) -> None:
-    """What is wrong with a name or parameter gets 400, what isn't there 404; the body has code, message and detail."""
+    """A wrong name or parameter gets 400, a missing thing 404; the body has code, message and detail."""
     answer = api.get(path)
     assert answer.status_code == status
     (error,) = answer.json()["errors"]
@@ -284,7 +284,7 @@ def test_one_types_metadata_counts_its_relatives(api: Api, record_type: str, met
     assert answer["meta"] == dict(zip(names, meta, strict=True))
 
 
-def test_the_truth_is_told_without_a_key() -> None:
+def test_the_truth_needs_no_key() -> None:
     """GET /_truth has the totals of all that exists now, costs as exact strings."""
     api = Api(sessions_max=1, history_seconds=0.0)
     del api.headers["authorization"]
@@ -303,7 +303,7 @@ def test_the_truth_is_told_without_a_key() -> None:
 
 
 def test_sessions_are_listed_since_a_time(api: Api) -> None:
-    """GET /_sessions gives what has begun; since the last one that is known, only what came later."""
+    """GET /_sessions lists the sessions that have started; with `since`, only those that started later."""
     api.simulator.clock.step(600.0)
     first = api.json("/_sessions")
     assert first[0]["event_id"] == DOCUMENTED_ID

@@ -1,4 +1,4 @@
-"""What becomes of bills: each kind of change by itself, and the truth over all of them together."""
+"""Bills change in several ways: each kind of change by itself, and the truth over all together."""
 
 import uuid
 from collections import defaultdict
@@ -86,7 +86,7 @@ def whole(record: Node, *names: str) -> int:
 @pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 10**6))
-def test_the_truth_is_what_somebody_finds_who_looks_twice_a_day(seed: int) -> None:
+def test_the_truth_is_the_result_of_polling_twice_a_day(seed: int) -> None:
     """At every look it equals the latest states of all events that were ever seen, whatever became of their bills."""
     world, clock = build(ALL, sessions=25, seed=seed, currencies=("USD", "GBP"))
     seen: dict[tuple[str, str, str], Node] = {}
@@ -137,7 +137,7 @@ def test_sums_hold_in_every_tree_at_any_time() -> None:
 
 
 def below(node: Node) -> Decimal:
-    """What a node adds to its parent; one that shows no costs at all adds what lies below it."""
+    """Return the cost that a node adds to its parent; a node without a cost adds those of its children."""
     if node["cost"] is not None:
         return Decimal(node["cost"]["cumulative_cost"])
     return sum(
@@ -219,7 +219,7 @@ def test_usage_grows_to_what_the_record_says_in_the_end() -> None:
 
 
 def test_only_leaves_vanish_and_only_long_after_their_last_change() -> None:
-    """What disappears stood still for days, had a price, and held nothing; the truth keeps its cost."""
+    """Only an event without children vanishes, days after its last change; the truth keeps its cost."""
     world, clock = build(Bills(vanished_share=1.0, amended_share=0.5, late_share=0.5))
     clock.step(LAST)
     vanished = 0

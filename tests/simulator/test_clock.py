@@ -30,8 +30,8 @@ def test_session_time_runs_at_its_speed() -> None:
     assert clock.monotonic() == 102.0
 
 
-def test_a_paused_clock_stands_still_and_goes_on_from_there() -> None:
-    """What passes in reality during a pause doesn't pass in session time."""
+def test_a_paused_clock_stands_still_and_continues_from_there() -> None:
+    """Real time that passes during a pause doesn't advance session time."""
     real = Real()
     clock = AcceleratedClock(0.0, 10.0, real)
     real.seconds += 1

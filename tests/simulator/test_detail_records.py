@@ -112,7 +112,7 @@ def test_every_event_of_a_listable_type_has_one_record(settled: Api) -> None:
 
 
 def test_the_sessions_say_whether_a_record_leads_to_them(settled: Api) -> None:
-    """Whoever follows calls by call_session_id, and all else by type and id, finds just the sessions flagged so."""
+    """Call session ids of calls, and types and ids of other records, name exactly the sessions flagged so."""
     led_to = set()
     for name, of_type in everything(settled).items():
         for record in of_type:
@@ -166,7 +166,7 @@ def test_only_the_key_opens_the_list(settled: Api) -> None:
 
 
 def test_faults_and_limits_are_the_api_s() -> None:
-    """What spoils the other answers spoils the list and the balance too, and all count against one limit."""
+    """Faults of other answers affect the list and the balance too, and all count against one rate limit."""
     faulty = Api(faults=Faults(error_share=1.0, kinds=("503",)))
     assert {faulty.get(path, params=asked("amd")).status_code for path in (PATH, "/v2/balance")} == {503}
     limited = Api(requests_per_second=2)
@@ -231,12 +231,12 @@ def test_texts_are_compared_as_texts(settled: Api) -> None:
 
 
 def test_the_records_of_one_call_are_found_by_its_id(settled: Api) -> None:
-    """An id narrows the search to one session; one that nobody has finds nothing."""
+    """An id narrows the search to one session; an unknown id finds nothing."""
     turns = listed(settled, "inference", call_session_id=DOCUMENTED_ID)
     assert [turn["cost"] for turn in turns] == ["0.0010", "0.0015", "0.0029", "0.0033", "0.0034"]
     assert listed(settled, "inference", id=turns[2]["id"]) == [turns[2]]
     assert listed(settled, "inference", call_session_id=str(uuid.UUID(int=7))) == []
-    assert listed(settled, "inference", call_session_id="nobody") == []
+    assert listed(settled, "inference", call_session_id="unknown") == []
 
 
 def test_ranges_of_days_are_of_session_time() -> None:
@@ -291,8 +291,8 @@ def test_pages_of_a_large_world_are_cheap() -> None:
     """With 5,000 sessions, a page of the newest records takes a small part of a second."""
     api = Api(sessions_per_hour=3600.0, sessions_max=5000, seed=4)
     api.command(action="step", seconds=2 * DAY)
-    api.json("/_truth")  # all have begun
-    begun = time.perf_counter()
+    api.json("/_truth")  # all have started
+    started = time.perf_counter()
     pages = [page(api, "inference", sort="-created_at", page_size="50", page_number=str(n)) for n in range(1, 6)]
-    assert time.perf_counter() - begun < 5 * 0.5
+    assert time.perf_counter() - started < 5 * 0.5
     assert pages[0]["meta"]["total_results"] > 10_000

@@ -140,7 +140,7 @@ def test_an_empty_body_is_a_200_with_nothing(simulated: Running) -> None:
 
 
 def test_a_redirect_leads_to_itself(simulated: Running) -> None:
-    """Who follows it turns in a circle."""
+    """The redirect leads back to the same path, so following it never ends."""
     misbehave(simulated, error_share=1.0, kinds=["redirect"])
     answer = ask(simulated)
     assert (answer.status_code, answer.headers["location"]) == (302, PATH.partition("?")[0])
@@ -208,7 +208,7 @@ def test_chance_goes_by_the_number_of_the_request() -> None:
     ],
 )
 def test_wrong_faults_are_refused(simulated: Running, wrong: dict[str, Any]) -> None:
-    """What can't be understood is a 400 that names it, and leaves everything as it was."""
+    """An invalid command is a 400 that names the mistake and changes nothing."""
     before = misbehave(simulated, error_share=0.0, kinds=["500"])["faults"]
     answer = httpx.post(f"{simulated.origin}/_faults", json=wrong)
     assert answer.status_code == 400

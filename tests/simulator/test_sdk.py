@@ -130,7 +130,7 @@ def test_the_sdk_knows_the_refusals_of_the_list(sdk: Telnyx) -> None:
 
 
 def test_the_sdk_reads_the_balance(simulator: Running, sdk: Telnyx) -> None:
-    """What is left is what was paid in less the truth."""
+    """The balance is the amount paid in minus the true costs."""
     data = sdk.balance.retrieve().data
     assert data is not None
     assert data.balance is not None

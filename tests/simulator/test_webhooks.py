@@ -124,7 +124,7 @@ def tree_of(simulated: Running, call: str) -> dict[str, Any]:
     return tree
 
 
-def test_every_call_and_message_tells_its_life(receiver: Receiver) -> None:
+def test_every_call_and_message_sends_its_webhooks(receiver: Receiver) -> None:
     """The sessions flagged so send all their webhooks, each once, in the shape that the API has; no other does."""
     with simulating(webhooks=SimulatedWebhooks(url=receiver.url), documented_example=True) as simulated:
         simulated.clock.step(DAY)
@@ -216,7 +216,7 @@ def test_a_bill_without_a_price_is_an_error_of_the_cost(receiver: Receiver) -> N
     assert {(cost["status"], cost["total_cost"], len(cost["cost_parts"])) for cost in costs} == {("error", "0", 0)}
 
 
-def test_what_came_due_before_there_was_a_receiver_is_told_then(receiver: Receiver) -> None:
+def test_webhooks_due_before_there_was_a_receiver_are_sent_later(receiver: Receiver) -> None:
     """Without a URL all is kept; once there is one, the past follows, as complete as if it had been there first."""
     with simulating(history_seconds=3600.0) as simulated:
         simulated.clock.step(DAY)
@@ -228,7 +228,7 @@ def test_what_came_due_before_there_was_a_receiver_is_told_then(receiver: Receiv
         assert simulated.world.refs()[0].begun < SimulatorSettings().start
 
 
-def test_an_accelerated_world_tells_as_it_goes(receiver: Receiver) -> None:
+def test_an_accelerated_world_sends_webhooks_in_time(receiver: Receiver) -> None:
     """With a running clock webhooks come by themselves."""
     with simulating(speed=36_000.0, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -325,7 +325,7 @@ def test_no_more_than_a_bound_is_under_way(receiver: Receiver) -> None:
         with changed:
             assert changed.wait_for(lambda: inside >= full, PATIENCE_SECONDS)
         due = ask(simulated)["due"]
-        for _ in range(3):  # whoever sends answers these too: time enough to send more, if it would
+        for _ in range(3):  # the sending thread answers these too, so it has had time to send more
             assert ask(simulated)["due"] == due > full
         assert (inside, most) == (full, full)
         answering.set()

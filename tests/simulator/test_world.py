@@ -50,7 +50,7 @@ def trees(world: World) -> Iterator[dict[str, Any]]:
 
 
 def summed(world: World) -> dict[tuple[str, str, str], tuple[Decimal, int]]:
-    """What somebody finds who follows every session and counts each event once."""
+    """Return the totals of all trees, counting each event once."""
     events = {
         (node["product"], node["event_name"], node["id"]): node
         for answer in trees(world)
@@ -142,11 +142,11 @@ def test_children_and_parents_hold_the_fields_that_link_them() -> None:
 
 
 def test_a_session_appears_with_its_first_record_and_grows() -> None:
-    """A begun session has no tree at first; then it has one, and no event leaves it any more."""
+    """A started session has no tree at first; once it has one, no event leaves it."""
     world, clock = build(sessions_max=40)
     clock.step(3600.0)
-    begun = {(ref.record_type, ref.event_id) for ref in world.refs()}
-    assert len(list(trees(world))) < len(begun)
+    started = {(ref.record_type, ref.event_id) for ref in world.refs()}
+    assert len(list(trees(world))) < len(started)
     seen: dict[str, set[str]] = {}
     growth = 0
     for _ in range(30):
@@ -163,7 +163,7 @@ def test_a_session_appears_with_its_first_record_and_grows() -> None:
 
 
 def test_no_event_exists_before_the_one_it_lies_below() -> None:
-    """Whoever asks a root that exists gets every event that exists below it."""
+    """The tree of an existing root has every event that exists below it."""
     world, clock = build(sessions_max=200)
     clock.step(2 * DAY)
     for ref in world.refs():
@@ -289,7 +289,7 @@ def test_an_id_leads_back_to_its_session(seed: int, number: int, index: int) -> 
     assert 0 <= ids.chance(number) < 1
 
 
-def test_an_id_that_nobody_made_is_not_found() -> None:
+def test_an_invented_id_is_not_found() -> None:
     """Neither a foreign UUID nor a known id under another record type is an event; the documented one is."""
     world, clock = build(documented_example=True)
     clock.step(DAY)

@@ -92,7 +92,7 @@ def test_many_records_of_one_moment_are_paged_through() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": 1}', b'{"data": [', b"\xff", b"[" * 100_000])
-def test_what_is_no_page_fails_the_look(body: bytes) -> None:
+def test_a_malformed_page_fails_the_listing(body: bytes) -> None:
     """Whatever else a 200 may hold is an error, not an empty list."""
     with pytest.raises(TreeError):
         RecordPages("main", CALLS, "started_at", NOON, NOON).read(body)
@@ -239,7 +239,7 @@ def test_a_session_that_the_api_does_not_know_falls_back_to_its_events(tmp_path:
     ("cost", "currency", "due"),
     [("0.0052", "USD", 0), (None, "USD", 0), ("0.0053", "USD", 1), ("0.0052", "EUR", 1)],
 )
-def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
+def test_a_record_that_equals_the_booking_causes_no_poll(
     tmp_path: Path, cost: str | None, currency: str, due: int
 ) -> None:
     """A session is due for a record only if its event costs something else than when its session was last seen."""

@@ -43,7 +43,7 @@ def test_entries_are_those_of_the_configuration(reader: Reader) -> None:
 
 @both
 def test_an_entry_twice_is_one_session(reader: Reader) -> None:
-    """What stands twice in a list is one session, with the date that came first; an empty list names none."""
+    """Two equal entries of a list are one session, with the first date; an empty list names none."""
     entries = [GOOD, {**GOOD, "date_time": "2026-03-17"}]
     assert reader(json.dumps(entries).encode(), "list", ["main"]) == (SessionRef("main", "call-session", "a"),)
     assert reader(b"[]", "list", ["main"]) == ()
@@ -128,8 +128,8 @@ def test_brackets_in_text_are_no_depth() -> None:
     )
 
 
-def test_all_mistakes_are_told_together() -> None:
-    """Of many mistakes the first 20 are reported and the others counted, within the time limit."""
+def test_all_mistakes_are_reported_together() -> None:
+    """The first 20 mistakes are reported and the others counted, within the time limit."""
     lines = message(json_entries, json.dumps([{f"key{n}": n for n in range(50_000)}])).splitlines()
     assert (len(lines), lines[-1]) == (21, "and 49982 more")
 

@@ -102,7 +102,7 @@ def test_what_files_name_is_followed(tmp_path: Path) -> None:
 
 
 def test_a_vanished_file_changes_nothing(tmp_path: Path) -> None:
-    """What a file named stays followed when the file is gone, and is no new session when it comes back."""
+    """A session stays followed when its file is removed, and is not found anew when the file returns."""
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "a.json", "1")
@@ -374,7 +374,7 @@ def test_series_of_the_files_are_there_from_the_start(tmp_path: Path) -> None:
     run(scenario, tmp_path / "lists")
 
 
-def test_a_look_without_news_is_a_success_too(tmp_path: Path) -> None:
+def test_a_check_without_news_is_a_success_too(tmp_path: Path) -> None:
     """Only a check that can read every file sets the time of the last success."""
 
     async def scenario(exporter: Exporting, _: Path) -> None:
@@ -399,12 +399,12 @@ def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=11), time.monotonic) as simulated:
             settings = with_files(simulated, tmp_path, "*.json", "*.yaml")
-            begun = 0.0
+            since = 0.0
             for part in range(3):
                 async with exporting(settings, simulated) as exporter:
                     for hour in range(4):
                         simulated.clock.step(LONGEST_SECONDS)
-                        begun = await list_begun(simulated, begun, tmp_path / "lists" / f"{part}-{hour}")
+                        since = await list_started(simulated, since, tmp_path / "lists" / f"{part}-{hour}")
                         await exporter.app.files.check()
                         await exporter.drained()
                     samples, truth = await exporter.samples(), await exporter.truth()
@@ -418,8 +418,8 @@ def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path
     asyncio.run(play())
 
 
-async def list_begun(simulated: Running, since: float, path: Path) -> float:
-    """Write the sessions that have begun since then into a new file, JSON or YAML; returns what to ask for next."""
+async def list_started(simulated: Running, since: float, path: Path) -> float:
+    """Write the sessions that started after `since` into a new JSON or YAML file; return the next `since`."""
     async with httpx.AsyncClient() as http:
         listed = (await http.get(f"{simulated.origin}/_sessions", params={"since": since})).json()
     entries = [{key: session[key] for key in ("record_type", "event_id", "date_time")} for session in listed]

@@ -55,7 +55,7 @@ class Posting(Struct, frozen=True):
         return sum(int(total.value) for total in totals.result(60) if total.family == FOUND)
 
     def samples(self) -> dict[Any, Any]:
-        """What /metrics shows once everything up to now is on it."""
+        """Return the samples of /metrics once every list posted so far is included."""
         asyncio.run_coroutine_threadsafe(self.exporter.drained(), self.loop).result(60)
         return read(self.http.get(f"{self.exporter.origin}/metrics").text)
 
@@ -63,7 +63,7 @@ class Posting(Struct, frozen=True):
 @contextmanager
 def posting(folder: Path, settings: SimulatorSettings, **changes: Any) -> Iterator[Posting]:
     """The exporter runs as long as the block."""
-    begun: Future[tuple[Exporting, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    started: Future[tuple[Exporting, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def play() -> None:
         with running(settings, time.monotonic) as simulated:
@@ -71,13 +71,13 @@ def posting(folder: Path, settings: SimulatorSettings, **changes: Any) -> Iterat
             async with exporting(config(simulated, folder, **changed), simulated) as exporter:
                 await exporter.drained()
                 end = asyncio.Event()
-                begun.set_result((exporter, asyncio.get_running_loop(), end))
+                started.set_result((exporter, asyncio.get_running_loop(), end))
                 await end.wait()
 
     with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=60) as http:
         played = pool.submit(asyncio.run, play())
-        played.add_done_callback(lambda _: begun.cancel())
-        exporter, loop, end = begun.result(60)
+        played.add_done_callback(lambda _: started.cancel())
+        exporter, loop, end = started.result(60)
         try:
             yield Posting(exporter, loop, http)
         finally:
@@ -207,7 +207,7 @@ STRANGERS: list[tuple[dict[str, str], int, str]] = [
 
 @pytest.mark.parametrize(("headers", "status", "error"), STRANGERS, ids=map(str, range(len(STRANGERS))))
 def test_browsers_and_proxies_are_refused(posted: Posting, headers: dict[str, str], status: int, error: str) -> None:
-    """What a web page, a rebound DNS name or a proxy can send is refused, and is no failure of the source."""
+    """A request that a web page, a rebound DNS name or a proxy could send is refused, and counts as no failure."""
     before = counts(posted.samples())
     answer = posted.post([GOOD], **headers)
     assert (answer.status_code, answer.json()) == (status, {"error": error})
@@ -303,7 +303,7 @@ def test_before_it_is_ready_the_exporter_says_when_to_come_again() -> None:
 
 @pytest.mark.slow
 def test_a_ledger_that_fails_is_said(tmp_path: Path) -> None:
-    """What can't be made durable is answered with 503 and Retry-After, and is followed when it comes again."""
+    """A list that can't be stored is answered with 503 and Retry-After, and is followed when it is sent again."""
     with posting(tmp_path, SimulatorSettings(speed=0.0, sessions_max=0)) as exporter:
         with busy(tmp_path):
             answer = exporter.post([GOOD])

@@ -283,7 +283,7 @@ BAD_BODIES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", BAD_BODIES)
 def test_what_is_no_webhook(name: str) -> None:
-    """What can't be read is refused as malformed, however deep it is."""
+    """An unreadable body is refused as malformed, however deeply it is nested."""
     with pytest.raises(Rejected, match="malformed"):
         read(BAD_BODIES[name], "main")
 
@@ -347,7 +347,7 @@ class Telnyx:
         return (await self.send(body, path, at)).status_code
 
     async def shown(self) -> Samples:
-        """What /metrics shows once everything sent so far has come there."""
+        """Return the samples of /metrics once every webhook sent so far is included."""
         await self.exporter.samples()  # a scrape lets new series be shown with their values
         await self.exporter.drained()
         return await self.exporter.samples()
@@ -467,7 +467,7 @@ def test_a_replay_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_duplicates_at_the_same_time_are_followed_once(tmp_path: Path) -> None:
-    """Of many equal webhooks at one time one is taken, and all are answered when it is durable."""
+    """One of many equal concurrent webhooks is ingested, and all are answered once it is durable."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -601,7 +601,7 @@ def connected(sender: Telnyx) -> socket.socket:
 
 
 def test_every_refusal_has_its_answer(tmp_path: Path) -> None:
-    """What can't be taken is answered by its own status and a fixed text, which says nothing of what was sent."""
+    """Each kind of refusal has its own status and a fixed text, which quotes nothing of the request."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -681,7 +681,7 @@ def test_injected_labels_stay_out(tmp_path: Path) -> None:
     play(scene)
 
 
-def test_slow_senders_keep_nobody_waiting(tmp_path: Path) -> None:
+def test_slow_senders_delay_no_other_sender(tmp_path: Path) -> None:
     """200 senders that never end their bodies make 20 scrapes and webhooks take at most two seconds longer than before.
 
     Those who have been sending longest are cut off.
@@ -713,12 +713,12 @@ def test_slow_senders_keep_nobody_waiting(tmp_path: Path) -> None:
 
 
 def taking(app: App) -> WebhookRoutes:
-    """Who takes the app's webhooks, and knows how many senders wait."""
-    return app._webhook_ingest._webhooks  # noqa: SLF001 - what polls look at, and nobody shows
+    """Return the app's webhook routes, which count the senders that wait."""
+    return app._webhook_ingest._webhooks  # noqa: SLF001 - polls read this count, and no page shows it
 
 
 def test_polls_go_on_while_webhooks_wait(tmp_path: Path) -> None:
-    """Polls step aside for a sender that waits, one after the other, and not for ever: 30 of them all travel."""
+    """Polls yield to waiting senders only for a moment: all of 30 polls finish while a sender always waits."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:

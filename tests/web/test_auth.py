@@ -264,7 +264,7 @@ def test_who_asks_the_same_waits_for_the_first() -> None:
 
 
 def test_guessers_wait_in_bounds() -> None:
-    """Of one address some guesses wait, of all together some more; the rest is refused, and others have their turn."""
+    """Waiting password checks are limited per address and in total; those above a limit are refused at once."""
 
     async def play() -> None:
         passwords = Counting({"dave": HASH})
@@ -280,7 +280,7 @@ def test_guessers_wait_in_bounds() -> None:
     asyncio.run(play())
 
 
-def test_scrapes_go_on_while_somebody_guesses(tmp_path: Path) -> None:
+def test_scrapes_continue_while_a_client_guesses_passwords(tmp_path: Path) -> None:
     """While guesses are computed one after the other, who is known is answered at once."""
     with serving(tmp_path, f"basic_auth_users: {{dave: {hashed('dave123', SLOW)}}}") as (server, client):
         start = time.perf_counter()
@@ -320,7 +320,7 @@ def test_no_limit() -> None:
 
 
 def test_too_many_requests(tmp_path: Path) -> None:
-    """Past the burst everything but the probes is 429, before a password is looked at; headers are set all the same."""
+    """After the burst every path but the health probes answers 429, before the password check, with all headers."""
     text = f"{USERS}\nrate_limit: {{interval: 1h, burst: 2}}\nhttp_server_config: {{headers: {{X-XSS-Protection: 1}}}}"
     with serving(tmp_path, text) as (server, client):
         assert client.get("/metrics").status_code == 401

@@ -1,4 +1,4 @@
-"""What our OpenAPI document says is so: schemathesis asks all that it allows, and much that it forbids."""
+"""The OpenAPI document is true: schemathesis sends all requests that it allows, and many that it forbids."""
 
 import json
 import re

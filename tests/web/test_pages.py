@@ -71,7 +71,7 @@ def http(folder: Path) -> Iterator[httpx.Client]:
 
 
 class Read(HTMLParser):
-    """What a browser makes of a page: elements with their attributes, and the text."""
+    """A parsed page: its elements with their attributes, and its text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Read(HTMLParser):
         return [str(attributes["href"]) for tag, attributes in self.tags if tag == "a"]
 
 
-def test_a_session_is_told_whole(http: httpx.Client) -> None:
+def test_a_session_is_shown_whole(http: httpx.Client) -> None:
     """Costs to the last digit with their currency, unpriced apart from zero, checks, amendments and polls."""
     answer = http.get("/sessions/main/call-session/root")
     text = re.sub(r"\s+", " ", Read(answer.text).text)
@@ -333,8 +333,8 @@ def test_a_ledger_that_is_away_is_no_defect(tmp_path: Path) -> None:
         assert httpx.get(f"{origin}/config").status_code == 200
 
 
-def test_readers_beyond_a_bound_are_sent_away_and_nobody_else_waits(tmp_path: Path) -> None:
-    """While the ledger lets nobody read, some wait, more are refused at once, and what needs no ledger is answered."""
+def test_readers_above_a_limit_are_refused_and_other_pages_do_not_wait(tmp_path: Path) -> None:
+    """While the ledger is locked, few readers wait, more are refused at once, and pages without ledger are answered."""
     ledger_in(tmp_path).close()
     locking = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
     locking.execute("PRAGMA journal_mode = DELETE")

@@ -20,8 +20,8 @@ FLAGS = (
 WIDE, NARROW = 1200, 400
 PATHS = ("/", "/sessions?sort=cost", "/sessions/main/call-session/root", "/failures", "/config", "/sessions/by-id/no")
 COSTS = ("0.05", "12", "3.5")
-"""Of sessions beside the call, which cost 0.2114."""
-DEAREST_FIRST = ["dear-1", "dear-2", "root", "dear-0"]
+"""The costs of the sessions beside the call, which costs 0.2114."""
+MOST_EXPENSIVE_FIRST = ["costly-1", "costly-2", "root", "costly-0"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     commit_due(ledger, 0.0, {"root": CALL})
     amended = [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]
     commit_due(ledger, 1000.0, {"root": amended}, ["event_sum"])
-    names = [f"dear-{number}" for number in range(len(COSTS))]
+    names = [f"costly-{number}" for number in range(len(COSTS))]
     follow(ledger, *(SessionRef("other", "message", name) for name in (*names, *HOSTILE)), at=2000.0)
     trees = {name: [("message", name, -1, cost, "USD")] for name, cost in zip(names, COSTS, strict=True)}
     commit_due(ledger, 2000.0, trees, failed={"root": failure("timeout")})
@@ -78,19 +78,19 @@ def test_search_sort_and_open_a_session(page: Page) -> None:
     page.get_by_role("link", name="/sessions").click()
     page.get_by_label("Sort by").select_option("cost")
     page.get_by_role("button", name="Show").click()
-    assert listed(page)[:4] == DEAREST_FIRST
+    assert listed(page)[:4] == MOST_EXPENSIVE_FIRST
     page.get_by_label("Order").select_option("asc")
     page.get_by_role("button", name="Show").click()
-    assert listed(page)[:4] == DEAREST_FIRST[::-1]
-    page.get_by_label("Search").fill("dear-1")
+    assert listed(page)[:4] == MOST_EXPENSIVE_FIRST[::-1]
+    page.get_by_label("Search").fill("costly-1")
     page.get_by_role("button", name="Show").click()
-    assert listed(page) == ["dear-1"]
-    expect(page.get_by_label("Search")).to_have_value("dear-1")
-    page.get_by_role("link", name="dear-1").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("dear-1")
+    assert listed(page) == ["costly-1"]
+    expect(page.get_by_label("Search")).to_have_value("costly-1")
+    page.get_by_role("link", name="costly-1").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("costly-1")
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Sessions").click()
     page.get_by_role("list", name="Sessions by state").get_by_role("link", name="active").click()
-    assert sorted(listed(page)) == sorted(DEAREST_FIRST)
+    assert sorted(listed(page)) == sorted(MOST_EXPENSIVE_FIRST)
 
 
 def test_the_tree_is_read(page: Page) -> None:

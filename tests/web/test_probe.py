@@ -1,4 +1,4 @@
-"""`/probe`: one session alone, as /metrics would show it, with nothing booked, nothing leaked and nobody starved."""
+"""`/probe` shows one session as /metrics would; it books nothing, leaks nothing and starves no other request."""
 
 import asyncio
 import gzip
@@ -39,7 +39,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 METRICS = MetricsSettings(
     new_series_zero_seconds=0,
     labels=(Label(name="assistant", field="assistant_id"), Label(name="connection", field="connection_name")),
-    thresholds=(Threshold(name="long", turns=3), Threshold(name="dear", cost=Decimal("0.01"), currency="USD")),
+    thresholds=(Threshold(name="long", turns=3), Threshold(name="expensive", cost=Decimal("0.01"), currency="USD")),
 )
 BUDGETS = (
     Budget(name="all", amount=Decimal(5), currency="USD", window="month"),
@@ -79,10 +79,10 @@ async def facing(
         polling = replace(plain.polling, max_attempts=max_attempts)
         async with exporting(replace(plain, accounts=(account,), polling=polling), simulated) as exporter:
 
-            async def begun() -> bool:
+            async def requested() -> bool:
                 return len(api.lines) > 0
 
-            await exporter.until(begun)  # all that it asks by itself is the metadata
+            await exporter.until(requested)  # by itself the exporter requests only the metadata
             yield exporter
 
 
@@ -103,7 +103,7 @@ def asked(api: FaultyServer) -> list[str]:
 
 @pytest.mark.slow
 def test_a_probe_equals_the_exporters_own_page(tmp_path: Path) -> None:
-    """Of each kind of session: its samples are those on /metrics of an exporter that follows it, no more, no less."""
+    """A probe of each record type has exactly the samples of an exporter that follows the session."""
 
     async def play() -> None:
         settings = SimulatorSettings(
@@ -233,7 +233,7 @@ def test_a_failed_probe_says_so(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_tree_is_no_success(tmp_path: Path) -> None:
-    """What was seen is shown, but a part that could not be had makes the probe fail."""
+    """A tree with an unreadable part fails the probe; the other events are still shown."""
     cut = node("call-session:root", "0", node("call-control:leg", "0.5", cumulative="0.7"))
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
@@ -373,7 +373,7 @@ def test_few_probes_at_once(tmp_path: Path) -> None:
 
 
 def test_a_probe_ends_before_its_scraper_gives_up(tmp_path: Path) -> None:
-    """Against an API that never answers: `probe_success 0` within the scraper's patience, and a place is free again."""
+    """If the API never answers, `probe_success 0` comes before the scrape timeout, and the slot is free again."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
         hurried = {next(iter(SCRAPER)): "0.6"}
@@ -391,7 +391,7 @@ def test_a_probe_ends_before_its_scraper_gives_up(tmp_path: Path) -> None:
 
 
 def test_a_probe_does_not_keep_the_exporter_from_stopping(tmp_path: Path) -> None:
-    """Whoever asked is answered at once when the exporter stops, though the API never answers."""
+    """A stop answers waiting probes at once, though the API never answers."""
 
     async def play() -> None:
         async with serving(answer(404), by_id={"silent": then_silence(b"")}) as api:
@@ -411,7 +411,7 @@ def test_a_probe_does_not_keep_the_exporter_from_stopping(tmp_path: Path) -> Non
 
 
 def test_an_account_that_is_no_longer_there(tmp_path: Path) -> None:
-    """What a reload takes away between a question and its answer makes the probe fail, and says so."""
+    """A probe whose account a reload removes meanwhile fails and says why."""
 
     async def scenario(exporter: Exporting, api: FaultyServer) -> None:
         exporter.app.prober.apply_config(exporter.app.config, policy(exporter.app.config), {})
@@ -476,7 +476,7 @@ def test_probes_leave_the_polls_their_pace(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_debug_tells_the_whole_story(tmp_path: Path) -> None:
+def test_debug_shows_every_step(tmp_path: Path) -> None:
     """Requests with their retries, the tree, the checks, the samples, and the catalogue's rule for each family."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
@@ -527,7 +527,7 @@ CURES = {
 
 
 def test_debug_says_why_a_probe_failed(tmp_path: Path) -> None:
-    """What, where, and the cure."""
+    """A failed probe's debug output ends with the failure, its place and its cure."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
         for event_id, (_bad, says) in CURES.items():
@@ -554,7 +554,7 @@ HOSTILE = (
 
 
 EVERYWHERE = (*HOSTILE, "x" * 1_000_000, f"{PHONE} " * 70_000, [PHONE] * 500, {PHONE: {"to": "A"}})
-"""What a field may hold, long and nested values too."""
+"""Hostile values of a field, including long and nested ones."""
 
 
 def hostile(value: object) -> dict[str, Any]:
@@ -596,7 +596,7 @@ def test_hostile_values_are_harmless(tmp_path: Path, value: object) -> None:
     face(scenario, tmp_path, answer(404), by_id={"root": answer(200, body(hostile(value)))})
 
 
-def test_neither_key_nor_number_is_told(tmp_path: Path) -> None:
+def test_neither_key_nor_number_is_shown(tmp_path: Path) -> None:
     """A session with numbers in its id, its records and the API's words: none of them, nor the key, is in the story."""
 
     async def play() -> None:

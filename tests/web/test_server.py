@@ -54,7 +54,7 @@ def test_port_taken() -> None:
     "written", ["", "9464", "localhost", ":http", ":70000", "[::1]", "::1:9464", "host:1:2", "a b:1", "http://x:1"]
 )
 def test_what_is_no_address(written: str) -> None:
-    """What can't be understood as an address is told with examples of what can."""
+    """An invalid address is an error with examples of valid ones."""
     with pytest.raises(ConfigError) as caught:
         listen(written)
     assert str(caught.value) == (
@@ -63,7 +63,7 @@ def test_what_is_no_address(written: str) -> None:
 
 
 def test_address_of_another_machine() -> None:
-    """An address that no interface has is told as that."""
+    """An address that no interface has is an error that says so."""
     with pytest.raises(ConfigError, match="no interface of this machine has this address"):
         listen("192.0.2.1:0")
 
@@ -127,8 +127,8 @@ def test_stop_lets_answers_be_finished() -> None:
             connect(exporter.server)
 
 
-def test_stop_cuts_off_who_does_not_read() -> None:
-    """A client that stops reading holds nobody up beyond the timeout."""
+def test_stop_closes_a_connection_whose_client_does_not_read() -> None:
+    """A client that stops reading delays the stop no longer than the timeout."""
     with running(published=page(1, lines=200_000)) as exporter, connect(exporter.server) as client:
         client.sendall(READ)
         assert client.recv(1024).startswith(b"HTTP/1.1 200")
@@ -137,7 +137,7 @@ def test_stop_cuts_off_who_does_not_read() -> None:
             connect(exporter.server)
 
 
-def test_a_dead_thread_is_told() -> None:
+def test_a_dead_thread_is_reported() -> None:
     """When the web thread ends for any reason but `stop`, the owner is told why."""
     died: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
     server = WebServer(

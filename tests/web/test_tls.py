@@ -181,7 +181,7 @@ def test_client_certificates(tmp_path: Path, text: str, client: Pair | None, *, 
     ],
 )
 def test_allowed_names(tmp_path: Path, names: str, client: Pair, *, comes_in: bool) -> None:
-    """Of a good certificate one name must be allowed, letter by letter; else the connection ends, and is counted."""
+    """A valid certificate needs one name that is allowed exactly; else the connection is closed and counted."""
     with serving(tmp_path, f"{REQUIRED}, client_allowed_sans: {names}}}") as running:
         assert lets_in(running, trusting(tmp_path, client)) == comes_in
         refused = running.counted("telnyx_exporter_web_refusals_total", "client_certificate")
@@ -430,7 +430,7 @@ def test_users_change_at_once(tmp_path: Path) -> None:
 
 
 def test_a_bad_change_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What was before holds on; the bad change is logged with path and cure and counted, once, and mending it helps."""
+    """After a bad change the last good files stay in use; it is logged with path and cure and counted once."""
     with serving(tmp_path) as running:
 
         def failures() -> int:

@@ -1,4 +1,4 @@
-"""New listeners on the same sockets: nobody who connects in between is lost."""
+"""A server replaces its listeners on the same sockets, and no connection made meanwhile is lost."""
 
 import asyncio
 import socket

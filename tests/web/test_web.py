@@ -1,4 +1,4 @@
-"""What the web surface answers, over real HTTP."""
+"""The web server's answers, over real HTTP."""
 
 import gzip
 import re
@@ -31,7 +31,7 @@ def exporter() -> Iterator[Running]:
 
 
 def families(body: str, *, openmetrics: bool) -> dict[str, list[float]]:
-    """What client_python reads from a page: the values of each family."""
+    """Return the values of each family, as client_python reads them from a page."""
     read = prometheus_client.openmetrics.parser.text_string_to_metric_families if openmetrics else read_text
     return {family.name: [float(sample.value) for sample in family.samples] for family in read(body)}
 
@@ -68,7 +68,7 @@ def test_gzip_is_one_member(exporter: Running) -> None:
 
 
 def test_new_page_is_served_compressed_too() -> None:
-    """What was compressed for an older page is not served for a newer one, in neither format."""
+    """A new page is never answered with the compressed body of an older one, in either format."""
     with running() as exporter:
         for version in (1, 2, 2, 3):
             exporter.server.publish(page(version))

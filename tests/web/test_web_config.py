@@ -183,7 +183,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the files of the tables name."""
+    """Return a folder with the files that the tables' configs name."""
     made = tmp_path_factory.mktemp("web")
     root = authority("root")
     server = issue_server(root)
@@ -203,13 +203,13 @@ def loaded(folder: Path, text: str) -> LoadedWebConfig:
 
 @pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
 def test_good_files(folder: Path, text: str) -> None:
-    """What exporter-toolkit takes is taken; TLS is on if a certificate is named."""
+    """Every file that exporter-toolkit accepts is accepted; TLS is on if it names a certificate."""
     assert (loaded(folder, text).tls is not None) == ("server.crt" in text)
 
 
 @pytest.mark.parametrize(("text", "problem"), BAD.values(), ids=BAD)
 def test_bad_files(folder: Path, text: str, problem: str) -> None:
-    """What exporter-toolkit refuses, or could not be done here, is refused: the error names file, key and cure."""
+    """A file that exporter-toolkit refuses, or that can't work here, is refused with file, key and cure."""
     with pytest.raises(ConfigError) as caught:
         loaded(folder, text)
     assert str(caught.value).startswith(str(folder / "web.yml"))
@@ -218,7 +218,7 @@ def test_bad_files(folder: Path, text: str, problem: str) -> None:
     assert HASH[7:] not in str(caught.value)
 
 
-def test_all_problems_are_told_at_once(folder: Path) -> None:
+def test_all_problems_are_reported_at_once(folder: Path) -> None:
     """Every wrong key is in the error, not only the first."""
     with pytest.raises(ConfigError) as caught:
         loaded(folder, "rate_limit: {interval: x, burst: y}\nhttp_server_config: {http2: z}")
@@ -255,13 +255,13 @@ def test_missing_file(tmp_path: Path) -> None:
     ],
 )
 def test_without_effect(folder: Path, text: str, remark: str) -> None:
-    """What is taken without the effect that its writer may expect is remarked on, once."""
+    """A setting that is accepted but lacks its expected effect gets one remark."""
     (found,) = loaded(folder, text).remarks
     assert remark in found
 
 
 def test_nothing_to_remark(folder: Path) -> None:
-    """A file of which everything takes effect is not remarked on."""
+    """A file whose settings all take effect gets no remark."""
     text = f"{VERIFIED}, client_allowed_sans: [a], min_version: TLS13, curve_preferences: [CurveP384]}}"
     assert (
         loaded(folder, f"{text}\nbasic_auth_users: {{dave: {HASH}}}\nrate_limit: {{interval: 1s, burst: 1}}").remarks
@@ -315,7 +315,7 @@ def write(folder: Path, pair: Pair, text: str = f"{TLS}}}") -> None:
 
 
 def test_a_change_is_taken_when_it_stands_still(tmp_path: Path) -> None:
-    """What two looks in a row find is taken, once; a file that is just being written is not."""
+    """A change is applied once, after two checks in a row have read it; a half-written file is not applied."""
     root = authority("root")
     write(tmp_path, issue_server(root))
     file = WebConfigFile(tmp_path / "web.yml")
@@ -351,7 +351,7 @@ def test_a_change_of_a_named_file_is_one(tmp_path: Path) -> None:
     assert after.config == before.config
 
 
-def test_a_bad_change_is_told_once(tmp_path: Path) -> None:
+def test_a_bad_change_is_reported_once(tmp_path: Path) -> None:
     """A bad change is one error; when it is mended the file is taken again, also if it is what it was before."""
     root = authority("root")
     good, other = issue_server(root), issue_server(root)

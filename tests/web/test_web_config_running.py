@@ -117,7 +117,7 @@ def test_lists_of_who_has_a_certificate(tmp_path: Path, text: str, status: int, 
     assert asyncio.run(play()) == status
 
 
-def test_a_certificate_of_a_public_root_is_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_of_a_public_root_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a client CA of one's own, a certificate lets in, but says nothing of who its owner is."""
 
     async def play() -> int:
@@ -244,7 +244,7 @@ def test_prometheus_scrapes(tmp_path: Path, prometheus: Path, free_port: int) ->
                 await process.wait()
 
     async def refuses_old(exporter: Exporting) -> bool:
-        """Whether the second web config holds: of those with a certificate, the first takes TLS 1.2."""
+        """Return whether the second web config is in use: only the first one accepts TLS 1.2."""
         context = ssl.create_default_context(cafile=str(tmp_path / "root.crt"))
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(tmp_path / "client.crt", tmp_path / "client.key")
