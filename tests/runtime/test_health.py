@@ -35,7 +35,7 @@ CLOSED_PORT = 1
 
 
 class Leaping:
-    """The simulator's clock; its monotonic time can leap."""
+    """The simulator's clock, with a monotonic time that can jump."""
 
     def __init__(self, simulated: Running) -> None:
         self._simulated = simulated
@@ -86,7 +86,7 @@ def test_a_scheduler_that_stands_still_is_unhealthy(tmp_path: Path) -> None:
 
 
 def test_without_its_ledger_the_exporter_is_unhealthy(tmp_path: Path) -> None:
-    """When the ledger's thread has ended nothing can be booked any more: a new process is wanted."""
+    """Once the ledger's thread has ended, /-/healthy is 503, because only a new process can book polls."""
 
     async def act() -> None:
         with running(EXAMPLE, time.monotonic) as simulated:
@@ -141,7 +141,7 @@ def started(folder: Path, port: int, url: str) -> Process:
 
 
 def hook(origin: str, name: str) -> int | None:
-    """The status of a webhook's answer; None if there was none."""
+    """Return the status of a webhook's answer; None without an answer."""
     sent = {"data": {"event_type": "call.initiated", "id": name, "payload": {"call_session_id": name}}}
     with suppress(httpx.TransportError):
         return httpx.post(f"{origin}/webhooks/telnyx/main", json=sent, timeout=PATIENCE_SECONDS).status_code
@@ -254,7 +254,7 @@ def test_who_asks_while_the_server_is_away_is_answered(tmp_path: Path, free_port
 
 
 def said(process: Process, method: str, path: str, **how: Any) -> str:
-    """Status and text; empty as long as nothing listens."""
+    """Return status and text; empty as long as nothing listens."""
     try:
         found = httpx.request(method, f"http://localhost:{process.origin.rpartition(':')[2]}{path}", **how)
     except httpx.TransportError:

@@ -52,7 +52,7 @@ def test_a_lease_ends_by_the_clock_of_its_holder() -> None:
 
 
 class Clock:
-    """The simulator's session time; real time that can jump, as it does for a process that was stopped."""
+    """The simulator's session time, with a real time that can jump, as for a suspended process."""
 
     def __init__(self, simulated: Running) -> None:
         self._simulated = simulated
@@ -84,14 +84,14 @@ async def two(simulated: Running, url: str) -> AsyncIterator[tuple[Exporting, Ex
 
 
 async def booked(exporter: Exporting) -> None:
-    """Everything that the simulator has is followed by this exporter, and booked by whichever."""
+    """Follow all sessions of the simulator through this exporter, and wait until either has booked them."""
     refs = exporter.simulated.world.refs()
     await exporter.app.ingest.ingest_refs([SessionRef("main", ref.record_type, ref.event_id) for ref in refs], "file")
     await exporter.drained()
 
 
 def test_one_exposes_what_both_have_booked(database: str) -> None:
-    """Sums over both writers, by the first that came; the other shows what is its own, and is ready."""
+    """The first exporter shows the sums of both writers; the other shows its own process, and is ready."""
 
     async def play() -> None:
         with running(
@@ -112,7 +112,7 @@ def test_one_exposes_what_both_have_booked(database: str) -> None:
 
 
 def test_an_exporter_that_was_stopped_exposes_nothing_of_before(database: str) -> None:
-    """SIGSTOP, a long pause, SIGCONT: the first scrape after it, before anything else ran, shows no ledger."""
+    """After SIGSTOP, a long pause and SIGCONT, the first scrape shows no ledger, before any other code runs."""
 
     async def play() -> None:
         with running(
@@ -130,7 +130,7 @@ def test_an_exporter_that_was_stopped_exposes_nothing_of_before(database: str) -
 
 
 def test_a_takeover_waits_until_no_other_exporter_can_show_the_same(database: str) -> None:
-    """The first ends; the second has the lease at once, and exposes all that was booked after a scrape interval."""
+    """When the first exporter ends, the second has the lease at once and exposes the ledger after a scrape interval."""
 
     async def play() -> None:
         with running(
@@ -160,7 +160,7 @@ def test_a_takeover_waits_until_no_other_exporter_can_show_the_same(database: st
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_the_rate_is_shared(database: str, replicas: int) -> None:
-    """Each of several may ask its part of the account's rate; when one is gone, the others have its part."""
+    """Each replica gets its share of an account's rate; when one ends, the others get its share."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
@@ -181,7 +181,7 @@ def test_the_rate_is_shared(database: str, replicas: int) -> None:
 
 
 def test_one_asks_the_sources_of_an_account(database: str) -> None:
-    """Detail records and the balance are asked for by one; another does when that one is gone."""
+    """One replica requests detail records and balance; when it ends, another does."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
@@ -201,7 +201,7 @@ def test_one_asks_the_sources_of_an_account(database: str) -> None:
 def test_another_exporter_finishes_the_initial_backfill_of_a_dead_one(
     postgres: Postgres, database: str, tmp_path: Path
 ) -> None:
-    """As soon as the leases of the dead are over, and what is found is history."""
+    """The backfill continues once the dead replica's leases have expired, and its finds count as history."""
     opened(database).close()
     for name in ("backfill", "detail_records/main"):
         dead = f"INSERT INTO leases VALUES ('{name}', 999, clock_timestamp() + interval '3 s')"
@@ -254,7 +254,7 @@ def test_one_exporter_backfills_the_accounts_of_all(database: str) -> None:
 
 
 def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, database: str) -> None:
-    """The lease is lost while the question is under way: the answer would stay on the page for ever."""
+    """If the lease is lost during a request, its answer is dropped, because nothing would ever remove it."""
     asked, told, apis = asyncio.Event(), asyncio.Event(), list[FaultyServer]()
     body = b'{"data": {"balance": "3.50", "currency": "USD"}}'
 
@@ -295,7 +295,7 @@ def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, datab
 
 
 def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
-    """An exporter alone with its ledger exposes it, prunes it and asks everything, and has no lease."""
+    """A single exporter exposes and prunes its ledger and makes all requests, without a lease."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
@@ -374,7 +374,7 @@ def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
 
 
 def answer(replica: Replica, path: str) -> str:
-    """Status and text; empty as long as nothing listens."""
+    """Return status and text; empty as long as nothing listens."""
     try:
         found = httpx.get(replica.origin + path, timeout=5)
     except httpx.TransportError:

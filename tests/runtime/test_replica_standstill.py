@@ -67,7 +67,7 @@ def pair(simulated: Running, folder: Path, url: str) -> Iterator[ReplicaSet]:
 
 
 def scraped(replicas: ReplicaSet, condition: Callable[[], bool]) -> None:
-    """Scrape until it is so."""
+    """Scrape until the condition holds."""
 
     def holds() -> bool:
         replicas.scrape()

@@ -1,4 +1,4 @@
-"""Lists of sessions: what is read, and each mistake with its exact message."""
+"""Lists of sessions: valid ones, and the exact message of each mistake."""
 
 import json
 from contextlib import suppress
@@ -116,7 +116,7 @@ BROKEN_JSON: dict[str | bytes, str] = {
 
 @pytest.mark.parametrize(("text", "expected"), BROKEN_JSON.items(), ids=map(str, range(len(BROKEN_JSON))))
 def test_broken_json_gets_its_place(text: str | bytes, expected: str) -> None:
-    """A text that is no JSON, or more JSON than a list of sessions needs, is answered with the place."""
+    """Invalid JSON, or deeper JSON than a list needs, is an error with its line and column."""
     assert message(json_entries, text) == expected
 
 
@@ -154,6 +154,6 @@ def test_yaml_and_json_mean_the_same(entries: list[dict[str, str]]) -> None:
 @both
 @given(content=st.binary() | st.text("[]{}\":,\\ae1-\n \t#&*!|>'%@`\ufeff\ud7ff").map(str.encode))
 def test_any_bytes_are_sessions_or_one_error(reader: Reader, content: bytes) -> None:
-    """Whatever the bytes are, the answer is sessions or a ConfigError."""
+    """Any bytes are read as sessions or raise a ConfigError."""
     with suppress(ConfigError):
         assert isinstance(reader(content, "list", ["main"]), tuple)

@@ -1,4 +1,4 @@
-"""A page put together from old and new compressed pieces is what it was before, in one ordinary gzip stream."""
+"""A page made of old and new compressed pieces is one ordinary gzip stream with the right content."""
 
 import asyncio
 import zlib
@@ -45,7 +45,7 @@ def test_pieces_are_independent() -> None:
 
 
 def test_large_pages_take_turns() -> None:
-    """While a large page is compressed, the loop does other things as well."""
+    """The event loop stays responsive while a large page is compressed."""
 
     async def turns() -> int:
         count, page = 0, tuple(bytes(PIECE_BYTES) + bytes([number]) for number in range(4 * YIELD_BYTES // PIECE_BYTES))

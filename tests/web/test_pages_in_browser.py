@@ -1,4 +1,4 @@
-"""The pages in a real browser: what a person does, with mouse and keyboard, wide and narrow, dark and light."""
+"""The pages in a real browser, with mouse and keyboard, wide and narrow, dark and light."""
 
 import re
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def browser(chromium: Path) -> Iterator[Browser]:
 
 @pytest.fixture(params=["light, wide", "dark, narrow"])
 def page(browser: Browser, origin: str, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page of either look; whatever the browser's console says, a violation of the policy included, is a failure."""
+    """A browser page, light or dark; any message on its console, such as a policy violation, is a failure."""
     said: list[str] = []
     dark = request.param.startswith("dark")
     context = browser.new_context(
@@ -73,7 +73,7 @@ def listed(page: Page) -> list[str]:
 
 
 def test_search_sort_and_open_a_session(page: Page) -> None:
-    """Typed, chosen, clicked: the list is what was asked for, and a session opens from it."""
+    """The list follows search, sort and order, and a session opens from it."""
     page.goto("/")
     page.get_by_role("link", name="/sessions").click()
     page.get_by_label("Sort by").select_option("cost")
@@ -94,7 +94,7 @@ def test_search_sort_and_open_a_session(page: Page) -> None:
 
 
 def test_the_tree_is_read(page: Page) -> None:
-    """The event tree is a table whose rows name their level, costs and currency; beside it the picture."""
+    """The event tree is a table with level, costs and currency in each row, beside a picture."""
     page.goto("/sessions/by-id/root")
     assert page.url.endswith("/sessions/main/call-session/root")
     rows = page.get_by_role("table", name="The event tree").get_by_role("row").all_inner_texts()
@@ -107,7 +107,7 @@ def test_the_tree_is_read(page: Page) -> None:
 
 
 def test_the_keyboard_is_enough(page: Page) -> None:
-    """The first key skips to the content; the focus is seen; a form is sent and a session opened with Enter."""
+    """The first Tab skips to the content, focus is visible, and Enter submits forms and opens sessions."""
     page.goto("/sessions")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
@@ -131,7 +131,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_page_is_accessible_and_fits(page: Page, path: str) -> None:
-    """axe-core has nothing to say, and nothing but a box of its own is wider than the window."""
+    """axe-core reports no problem, and only scrolling boxes are wider than the window."""
     page.goto(path)
     found = Axe().run(page).response["violations"]
     assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
@@ -139,7 +139,7 @@ def test_every_page_is_accessible_and_fits(page: Page, path: str) -> None:
 
 
 def test_dark_and_light_differ(browser: Browser, origin: str) -> None:
-    """The page follows what the system prefers."""
+    """The page follows the system's colour scheme."""
     backs = []
     for scheme in ("light", "dark"):
         context = browser.new_context(base_url=origin, color_scheme="dark" if scheme == "dark" else "light")
@@ -152,7 +152,7 @@ def test_dark_and_light_differ(browser: Browser, origin: str) -> None:
 
 @pytest.mark.parametrize("page", ["light, wide"], indirect=True)
 def test_hostile_ids_open_harmlessly(page: Page) -> None:
-    """Clicked like any other, each leads to its own page, and nothing runs."""
+    """A link of a hostile id leads to its page, and no script runs."""
     page.goto("/sessions?account=other&state=discovered&limit=200")
     links = page.locator("tbody a.id")
     for number in range(links.count()):
