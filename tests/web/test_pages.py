@@ -310,6 +310,13 @@ def test_failures_say_what_happened(http: httpx.Client) -> None:
     assert "said of timeout" in http.get("/failures").text
 
 
+def test_a_failed_poll_links_to_its_own_session(http: httpx.Client) -> None:
+    """A failure whose id is masked links to the session by the session's number, not by the failure's."""
+    (row,) = _listed(http, q=PHONE)
+    assert row["page"].startswith("/sessions/main/message/~")
+    assert row["page"] in Read(http.get("/failures").text).links
+
+
 def test_personal_ids_are_masked_and_still_lead_to_their_session(http: httpx.Client) -> None:
     """An id that is a phone number is on no page, link or JSON; its session is linked by a row number."""
     (row,) = _listed(http, q=PHONE)

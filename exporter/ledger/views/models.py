@@ -75,7 +75,10 @@ class Failure(Struct, frozen=True):
     """A poll that failed."""
 
     number: int
+    """Of the failure, for the next page."""
     at: float
+    session: int
+    """The number of its session, for a link where the id can't be in one."""
     ref: SessionRef
     outcome: str
     reason: str

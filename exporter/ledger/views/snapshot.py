@@ -212,13 +212,13 @@ class Snapshot:
     def failures(self, limit: int, before: int | None = None) -> tuple[Failure, ...]:
         """Return the last failed polls, newest first; `before` is the number of one, and older ones are returned."""
         query = (
-            "SELECT failures.id, at, account, record_type, event_id, outcome, reason, detail FROM failures"
+            "SELECT failures.id, at, sessions.id, account, record_type, event_id, outcome, reason, detail FROM failures"
             " JOIN sessions ON sessions.id = session WHERE failures.id < ? ORDER BY failures.id DESC LIMIT ?"
         )
         found = self._connection.execute(query, (NUMBER_MAX if before is None else before, limit))
         return tuple(
-            Failure(number, at, SessionRef(account, record_type, event_id), outcome, reason, detail)
-            for number, at, account, record_type, event_id, outcome, reason, detail in found
+            Failure(number, at, session, SessionRef(account, record_type, event_id), outcome, reason, detail)
+            for number, at, session, account, record_type, event_id, outcome, reason, detail in found
         )
 
 

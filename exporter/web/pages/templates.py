@@ -59,7 +59,7 @@ def render(template: str, mask: Mask = unmasked, **values: Any) -> bytes:
         .render(
             shown=lambda text: shown(text, mask),
             plain=lambda text: plain(text, mask),
-            link=lambda row: links.session_link(row.ref, row.number, mask),
+            link=lambda ref, number: links.session_link(ref, number, mask),
             **values,
         )
     )
