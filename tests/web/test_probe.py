@@ -434,7 +434,7 @@ def test_probes_take_no_slot_that_they_cannot_wait_for(tmp_path: Path) -> None:
             for _ in range(20):  # the metadata took the only slot
                 told = (await probe(exporter, PROBE | {"event_id": "x", "debug": "true"})).text
                 assert "requests:\nnone\n" in told
-                says = r"failed: main: the account's pace lets no further request leave for (\d+\.\d) s;"
+                says = r"failed: main: the account's pace allows no request for (\d+\.\d) s;"
                 (seconds,) = re.findall(says, told)
                 assert 30 < float(seconds) <= 50
             assert asked(api) == []
