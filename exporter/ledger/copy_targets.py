@@ -14,7 +14,7 @@ from exporter.ledger import on_server, path_of
 from exporter.ledger.database import Connection, Engine
 from exporter.ledger.engine.errors import ServerAddress, translate_error
 from exporter.ledger.engine.postgres import ensure_tables
-from exporter.ledger.engine.postgres_connection import connect
+from exporter.ledger.engine.postgres_connection import PostgresConnection, connect
 from exporter.ledger.engine.sqlite import SqliteEngine
 from exporter.ledger.schema.postgres import version_of
 
@@ -52,7 +52,7 @@ def _open_server(address: ServerAddress) -> Iterator[Connection]:
         with closing(connection.driver):
             if version_of(connection) is None:
                 raise LedgerError(f"{address.location} holds no ledger; name the one that is to be copied")
-            ensure_tables(connection)
+            _bring_up_unused(connection, address.location)
             # One transaction, however long the copy takes: only within one do all tables show the same state.
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
@@ -87,7 +87,11 @@ class PostgresCopyTarget:
         self._address = address
         with self._translating():
             self._connection = connect(address)
-            ensure_tables(self._connection)
+            try:
+                _bring_up_unused(self._connection, address.location)
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def location(self) -> str:
@@ -116,6 +120,13 @@ def check_unused(target: CopyTarget) -> None:
     """Raise LedgerError if an exporter runs on the target; within a transaction."""
     if target.connection.shared:
         _check_unused(target.connection, target.location)
+
+
+def _bring_up_unused(connection: PostgresConnection, location: str) -> None:
+    """Have the tables exist in this version; refuse to upgrade those of a running exporter, which would lock it out."""
+    if version_of(connection) is not None:
+        _check_unused(connection, location)
+    ensure_tables(connection)
 
 
 def _check_unused(connection: Connection, location: str) -> None:

@@ -10,6 +10,7 @@ from threading import Thread
 import psycopg
 import pytest
 
+from exporter.core.errors import LedgerError
 from exporter.core.model import SessionRef
 from exporter.ledger import Ledger, snapshot
 from exporter.ledger.copy import copy
@@ -178,6 +179,19 @@ def test_a_replica_of_the_version_before_is_fenced(
     for ledger in found:
         ledger.follow([SessionRef("main", "call-session", "new")], "file", 1.0)
         ledger.close()
+
+
+def test_a_copy_fences_no_replica_of_the_version_before(v5_server: str, tmp_path: Path, postgres: Postgres) -> None:
+    """While one runs at either end, `ledger copy` refuses, and upgrades nothing."""
+    name = v5_server.rpartition("/")[2]
+    postgres.execute("UPDATE writers SET seen = clock_timestamp() WHERE id = 2", name)
+    file = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    opened(file).close()
+    for original, target in ((v5_server, file), (file, v5_server)):
+        with pytest.raises(LedgerError, match=r"in use by 1 exporter\(s\)"):
+            copy(original, target, lambda _: None)
+    assert postgres.execute("SELECT 1 FROM writers WHERE id = 2", name) == [(1,)]
+    assert postgres.execute("SELECT value FROM meta WHERE key = 'schema_version'", name) == [("5",)]
 
 
 def test_an_old_ledger_is_copied(v5: str, tmp_path: Path, postgres: Postgres) -> None:
