@@ -376,16 +376,16 @@ def test_a_probe_ends_before_its_scraper_gives_up(tmp_path: Path) -> None:
     """If the API never answers, `probe_success 0` comes before the scrape timeout, and the slot is free again."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
-        hurried = {next(iter(SCRAPER)): "0.6"}
+        hurried = {next(iter(SCRAPER)): "1"}
         for params in [PROBE | {"event_id": "silent"}] * (PROBES_MAX + 1):
             started = time.monotonic()
             answered = await probe(exporter, params, **hurried)
-            assert time.monotonic() - started < 0.6
+            assert time.monotonic() - started < 1
             (took,) = re.findall(r"(?m)^probe_duration_seconds (.*)$", answered.text)
-            assert 0.3 <= float(took) < 0.6
+            assert 0.5 <= float(took) < 1
             assert "probe_success 0\n" in answered.text
         probed = (await probe(exporter, PROBE | {"event_id": "silent", "debug": "true"}, **hurried)).text
-        assert "failed: main: the session could not be read within 0.3 s; try again with more time\n" in probed
+        assert "failed: main: the session could not be read within 0.5 s; try again with more time\n" in probed
 
     face(scenario, tmp_path, answer(404), by_id={"silent": then_silence(b"")})
 
