@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.polling.poller import ACCEPTED_SECONDS, SET_BACK_SECONDS
+from exporter.polling.account_slots import ACCEPTED_SECONDS
+from exporter.polling.poller import SET_BACK_SECONDS
 from tests.ledger.test_ledger import net
 from tests.support.polling import Answer, Polling, polling
 from tests.support.trees import answer, node

@@ -19,10 +19,11 @@ from exporter.core.tree import TreeLimits, TreeReader
 from exporter.ledger import Ledger
 from exporter.ledger.worker import LedgerWorker
 from exporter.metrics import Metrics
+from exporter.polling.account_slots import AccountSlots
 from exporter.polling.commit_queue import CommitQueue
 from exporter.polling.fetcher import SessionFetcher
 from exporter.polling.ingest import IngestQueue
-from exporter.polling.poller import AccountSlots, Poller
+from exporter.polling.poller import Poller
 from exporter.telnyx.client import Answered, RequestLimits, TelnyxClient
 from exporter.telnyx.pacing import Pacer
 from tests.ledger.test_ledger import opened, ref
