@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reord
 # Where the environment forbids bytecode, each process that a test starts would compile the exporter again, for a second.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test quick test-full test-failover check lint types tests check-image docs bench lock clean
+.PHONY: help demo test quick test-full test-failover mutants mutants-changed check lint types tests check-image docs bench lock clean
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z%-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -29,6 +29,13 @@ test-full: check  ## the same tests with more rounds; longer than CI has time fo
 
 test-failover: .venv/.dev  ## PostgreSQL's primary dies in more ways and under more load than in `make test`; some minutes
 	FULL=1 $(BIN)/pytest tests/runtime/test_failover.py $(ARGS)
+
+mutants: .venv/.dev  ## small defects, each of which a test must notice; some minutes; ARGS="--only budgets" for a part
+	@$(BIN)/python -m tools.mutants $(ARGS)
+
+SINCE ?= HEAD~1
+mutants-changed: .venv/.dev  ## so many of them as a minute is enough for, in files that differ from the commit SINCE
+	@$(BIN)/python -m tools.mutants --changed $(SINCE) --at-most 24 $(ARGS)
 
 check: lint types  ## formatting, lint, types
 

@@ -1,6 +1,6 @@
 """Run all benchmarks and write docs/performance.md: `make bench`; an hour, on an idle machine.
 
-A figure is no timed test: what it means is the ratio beside it, from the same run.
+The figures are no test of speed: only the ratios within one run can be compared.
 """
 
 import argparse
@@ -56,10 +56,10 @@ prometheus_client, as one would write it in an afternoon. It retries nothing, ch
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="All benchmarks, as Markdown.")
-    parser.add_argument("--quick", action="store_true", help="smaller, and only to see that they work")
-    parser.add_argument("--to", type=Path, help=f"the file that is written (default: {PAGE.name} if all are measured)")
-    parser.add_argument("only", nargs="*", choices=[[], *ALL], help="these alone, printed and not written")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks, as Markdown.")
+    parser.add_argument("--quick", action="store_true", help="measure less, only to check that the benchmarks work")
+    parser.add_argument("--to", type=Path, help=f"file to write (default: {PAGE.name} if all benchmarks run)")
+    parser.add_argument("only", nargs="*", choices=[[], *ALL], help="print only these, and don't write the page")
     options = parser.parse_args()
     page = options.to or (None if options.only else PAGE)
     parts = [HEAD.rstrip(), f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}."]
@@ -67,7 +67,7 @@ def main() -> None:
         began = time.monotonic()
         parts.append("\n".join(ALL[name](quick=options.quick)))
         print(parts[-1], f"({name}: {time.monotonic() - began:.0f} s)", sep="\n\n", end="\n\n", flush=True)
-        if page is not None:  # part by part: the last ones take long
+        if page is not None:  # after each part, so that an interrupted run keeps its first parts
             page.write_text("\n\n".join(parts) + "\n")
 
 

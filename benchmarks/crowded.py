@@ -1,4 +1,4 @@
-"""The obvious stack with as many series as a large account has: `python -m benchmarks.crowded SERIES ...`.
+"""Run the obvious stack with as many series as a large account has: `python -m benchmarks.crowded SERIES ...`.
 
 The other arguments are those of `benchmarks/obvious.py`.
 """
@@ -9,7 +9,7 @@ from benchmarks import obvious
 
 
 def main() -> None:
-    for number in range(int(sys.argv.pop(1)) // 2):  # each has two lines: it keeps the library's `_created`
+    for number in range(int(sys.argv.pop(1)) // 2):  # two lines per series: prometheus_client adds `_created`
         obvious.COST.labels("main", "call-control", f"product-{number}", "USD").inc(number / 1000)
     obvious.main()
 

@@ -1,6 +1,6 @@
 """Run the real exporter as a process, and read its memory and CPU time from /proc and its polls from /metrics.
 
-It is started as an operator would start it, so everything that runs beside polls is measured too.
+The exporter is started as an operator would start it, so all its background work is measured too.
 """
 
 import os
@@ -23,7 +23,7 @@ from benchmarks.processes import Process, free_port, value
 TOP = Path(__file__).parent.parent
 KEY = "BENCH_API_KEY"
 PATIENCE_SECONDS = 300.0
-LOOK_SECONDS = 0.01
+CHECK_SECONDS = 0.01
 SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
 CONFIG = """\
 accounts:
@@ -45,21 +45,21 @@ class Exporter(Struct, frozen=True):
     process: Process
     port: int
     ready_seconds: float
-    """From exec to ready."""
+    """Seconds from exec until /-/ready answers 200."""
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds of all threads, user and system."""
         return self.process.cpu_seconds
 
     def resident(self, name: str = "VmRSS") -> int:
-        """Bytes: VmRSS now, VmHWM at most, RssAnon its own."""
+        """Return bytes of memory: VmRSS is resident now, VmHWM the peak, RssAnon the part that no file backs."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(rf"{name}:\s+(\d+) kB", status)
         assert found is not None
         return 1024 * int(found[1])
 
     def proportional(self) -> int:
-        """Bytes, of shared pages its share."""
+        """Return the proportional set size in bytes: a page shared by N processes counts 1/N."""
         found = re.search(r"(?m)^Pss:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/smaps_rollup").read_text())
         assert found is not None
         return 1024 * int(found[1])
@@ -68,11 +68,11 @@ class Exporter(Struct, frozen=True):
         return fetch(f"http://127.0.0.1:{self.port}/metrics")
 
     def sample(self, name: str) -> float:
-        """The sum of a family's samples."""
+        """Return the sum of the samples whose lines begin with `name`."""
         return value(self.page(), name)
 
-    def polled(self, more: int) -> None:
-        """Wait until so many more polls are done."""
+    def wait_for_polls(self, more: int) -> None:
+        """Wait until the exporter has finished `more` further polls."""
         until = self.sample("telnyx_polls_total{") + more
         wait(lambda: self.sample("telnyx_polls_total{") >= until, 0.25)
 
@@ -82,7 +82,7 @@ _COMPILED = tempfile.TemporaryDirectory(prefix="bench-compiled-")
 
 @cache
 def environment() -> Mapping[str, str]:
-    """Of the exporter: as in the image nothing is compiled at its start, whatever the shell around says."""
+    """Return the exporter's environment; as in the image, all modules are compiled before it starts."""
     ours = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": _COMPILED.name, "PYTHONPATH": str(TOP), KEY: "KEY"}
     environ = {**os.environ, **ours}
     subprocess.run([sys.executable, "-c", "import exporter.cli.run"], env=environ, check=True)
@@ -91,7 +91,7 @@ def environment() -> Mapping[str, str]:
 
 @contextmanager
 def exporter(ledger: Path, *, api: int, rate: int = 1000) -> Iterator[Exporter]:
-    """Run it on this ledger, as soon as it is ready; live sessions are due every second."""
+    """Run the exporter on this ledger and yield it once it is ready; it polls live sessions every second."""
     config = ledger.with_suffix(".yaml")
     config.write_text(CONFIG.format(api=api, key=KEY, rate=rate, ledger=ledger))
     port = free_port()
@@ -100,7 +100,7 @@ def exporter(ledger: Path, *, api: int, rate: int = 1000) -> Iterator[Exporter]:
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, *command, "--log.level", "error"], env=environ)
     try:
-        wait(lambda: process.poll() is not None or answers(port), LOOK_SECONDS)
+        wait(lambda: process.poll() is not None or answers(port), CHECK_SECONDS)
         yield Exporter(Process(process), port, time.monotonic() - began)
     finally:
         process.terminate()
@@ -109,7 +109,7 @@ def exporter(ledger: Path, *, api: int, rate: int = 1000) -> Iterator[Exporter]:
 
 @contextmanager
 def stand_in(day: date) -> Iterator[int]:
-    """An API that knows every session; its port."""
+    """Run an API that knows every session, and yield its port."""
     command = [sys.executable, "-m", "benchmarks.stand_in", day.isoformat()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=TOP) as process:
         assert process.stdout is not None
@@ -131,9 +131,9 @@ def fetch(url: str) -> str:
         return str(answer.read().decode())
 
 
-def wait(condition: Callable[[], bool], look_seconds: float) -> None:
+def wait(condition: Callable[[], bool], check_seconds: float) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("what was waited for did not come")
-        time.sleep(look_seconds)
+            raise TimeoutError(f"the condition was still false after {PATIENCE_SECONDS:.0f} s")
+        time.sleep(check_seconds)

@@ -1,7 +1,8 @@
-"""Requests per session, and the delay until a bill is seen: the real exporter on a simulated world's clock.
+"""Count requests per session and measure the delay until a bill is seen, on a simulated world's clock.
 
-Used by `make bench-sessions` and by the test of the promised delays. Time is stepped, so hours take seconds. A bill is
-seen when a scrape shows it; because of the steps, a measured delay is too long by up to one step, and never too short.
+Used by `make bench-sessions` and by the test of the promised delays. The exporter is the real one. Time is stepped, so
+hours take seconds. A bill is seen when a scrape shows it. Because of the steps, a measured delay is too long by up to
+one step, and never too short.
 """
 
 import asyncio
@@ -41,13 +42,13 @@ from simulator.world import Ref
 
 ACCOUNT = "main"
 PATIENCE_SECONDS = 60.0
-"""Real time; what is waited for is other threads' work, and takes milliseconds."""
+"""Real time. Other threads do the awaited work within milliseconds."""
 PAUSE_SECONDS = 0.002
 HOUR_SECONDS = 3600.0
 LAST_RATED_HOURS = 8
-"""Later no session of the worlds that are measured is rated, or `measure` refuses."""
+"""`measure` refuses a world that rates a session later than this."""
 SETTLING_HOURS, REST_SECONDS = 10, 600.0
-"""Then even a session that was seen late has settled, and none is due to be looked at again. Longer steps will do."""
+"""After these hours every session has settled and no poll is due, so longer steps are enough."""
 
 SHOWN = re.compile(r'(?m)^telnyx_followed_session_(cost|events)\{.*?event_id="([^"]*)".*?\} (\S+)$')
 
@@ -61,33 +62,33 @@ class Sources(Struct, frozen=True, kw_only=True):
     detail_records: bool = False
 
 
-class Followed(Struct):
+class FollowedSession(Struct):
     """A call or message that is followed."""
 
     ai_call: bool
     rated_at: float
-    """SimulatedSession time when the last of its events was rated."""
+    """Session time when the last of its events was rated."""
     final: tuple[Decimal, int]
-    """Its cost and its number of events from then on."""
+    """Its cost and its number of events from `rated_at` on."""
     events: frozenset[str]
-    """Their ids."""
+    """The ids of its events."""
     requests: int = 0
-    """For its tree, all in all."""
+    """Requests for its tree, over the whole run."""
     settled: bool = False
     late: float | None = None
-    """Session seconds from its last rating to a page with all of it; None if that never came."""
+    """Session seconds from the last rating to a page with the whole bill; None if no page had it."""
 
 
-class Measured(Struct):
-    """The results."""
+class Measurement(Struct):
+    """The results of one run."""
 
-    sessions: list[Followed]
+    sessions: list[FollowedSession]
     listings_per_hour: float
     """Requests for lists of detail records, of all types together."""
 
 
-class Counting(httpx.AsyncBaseTransport):
-    """Counts the requests by path."""
+class CountingTransport(httpx.AsyncBaseTransport):
+    """Transport that counts the requests by path."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, requests: Counter[str]) -> None:
         self._inner = inner
@@ -103,7 +104,7 @@ class Counting(httpx.AsyncBaseTransport):
 
 async def measure(
     simulated: Running, folder: Path, sources: Sources, *, polling: PollingSettings | None = None, step_seconds: float
-) -> Measured:
+) -> Measurement:
     """Follow the world's calls and messages until they have settled, with the defaults but for `polling`.
 
     Raises ValueError if the world rates a session after LAST_RATED_HOURS.
@@ -118,11 +119,11 @@ async def measure(
         listings_per_hour = driver.requests_for("detail_records") / LAST_RATED_HOURS
         for _ in range(round(SETTLING_HOURS * HOUR_SECONDS / REST_SECONDS)):
             await driver.step(REST_SECONDS)
-        return Measured(driver.sessions(), listings_per_hour)
+        return Measurement(driver.sessions(), listings_per_hour)
 
 
 def configured(simulated: Running, folder: Path, sources: Sources, polling: PollingSettings) -> Config:
-    """The defaults, but for `polling`; births don't hold back what is measured."""
+    """Return the default configuration with this `polling`, and no zero start, which would delay the bills."""
     account = Account(
         name=ACCOUNT,
         base_url=simulated.url,
@@ -149,7 +150,7 @@ async def driving(config: Config, simulated: Running, sources: Sources) -> Async
     requests: Counter[str] = Counter()
 
     def counting(ca_file: Path | None, connections_max: int) -> httpx.AsyncBaseTransport:
-        return Counting(open_transport(ca_file, connections_max), requests)
+        return CountingTransport(open_transport(ca_file, connections_max), requests)
 
     app = App(config, listen="127.0.0.1:0", clock=simulated.clock, transport=counting, seed=1)
     running = asyncio.create_task(app.run())
@@ -164,7 +165,7 @@ async def driving(config: Config, simulated: Running, sources: Sources) -> Async
             async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
                 driver = Driver(app, simulated, sources, http=http, ledger=ledger, requests=requests)
                 if sources.webhooks:
-                    await driver.take_webhooks()
+                    await driver.subscribe_webhooks()
                 yield driver
     finally:
         app.stop()
@@ -193,50 +194,50 @@ class Driver:
         self._origin = f"http://127.0.0.1:{app.web.port}"
         self._stepped_at = simulated.clock.now()
         self._seen_requests = 0
-        self._followed: dict[str, Followed] = {}
+        self._followed: dict[str, FollowedSession] = {}
         self._hooks: list[float] = []
-        """When the world tells of the sessions that have begun: a heap of what is still to come."""
+        """A heap of the times at which the world will send a webhook about a followed session."""
 
     @property
     def rated_at(self) -> float:
-        """When the last rating of all comes."""
+        """Return the session time of the last rating of all sessions."""
         return max(session.rated_at for session in self._followed.values())
 
     def requests_for(self, start: str) -> int:
-        """How often a path below the API's base that begins like this was asked for."""
+        """Return the number of requests for paths that begin with `start`, below the API's base."""
         return sum(count for path, count in self._requests.items() if path.startswith(f"/v2/{start}"))
 
-    async def take_webhooks(self) -> None:
+    async def subscribe_webhooks(self) -> None:
         url = {"url": f"{self._origin}/webhooks/telnyx/{ACCOUNT}"}
         (await self._http.post(f"{self._simulated.origin}/_webhooks", json=url)).raise_for_status()
 
     async def step(self, seconds: float) -> None:
-        """Session time goes on; whatever that brings is delivered, found, polled and booked, and looked for."""
+        """Advance session time, then wait until all due webhooks, discoveries and polls are done, and scrape."""
         self._simulated.clock.step(seconds)
         now = self._simulated.clock.now()
-        begun = [ref for ref in self._simulated.world.refs(self._stepped_at) if common(ref)]
+        started = [ref for ref in self._simulated.world.refs(self._stepped_at) if common(ref)]
         self._stepped_at = now
-        for ref in begun:
-            self._take(ref)
-        if self._sources.handed_over and begun:
+        for ref in started:
+            self._follow(ref)
+        if self._sources.handed_over and started:
             await self._app.ingest.ingest_refs(
-                [SessionRef(ACCOUNT, ref.record_type, ref.event_id) for ref in begun], FILES
+                [SessionRef(ACCOUNT, ref.record_type, ref.event_id) for ref in started], FILES
             )
-        told = self._told(now)
-        if self._sources.webhooks and told:
+        webhooks_sent = self._pop_sent_webhooks(now)
+        if self._sources.webhooks and webhooks_sent:
             await until(self._delivered)
-        if told or begun or not self._app.discovery.idle or self._due(now):
+        if webhooks_sent or started or not self._app.discovery.idle or self._due(now):
             await until(self._idle)
-        if self._requests.total() != self._seen_requests:  # nothing else changes what is shown of a session
+        if self._requests.total() != self._seen_requests:  # without a request, the page can't show a new bill
             self._seen_requests = self._requests.total()
-            await self._look(now)
+            await self._scrape(now)
 
-    def sessions(self) -> list[Followed]:
-        """All that have begun, with what was asked for their sake."""
+    def sessions(self) -> list[FollowedSession]:
+        """Return all sessions that have started, with the requests made for each."""
         settled = {row[0] for row in self._ledger.execute("SELECT event_id FROM sessions WHERE state = 'settled'")}
         for event_id, session in self._followed.items():
             session.settled = event_id in settled
-        # What was asked for below a root, or in its place, was asked for its sake.
+        # A request for any event of a session's tree counts for that session.
         owners = {event_id: session for session in self._followed.values() for event_id in session.events}
         for path, count in self._requests.items():
             owner = owners.get(path.rpartition("/")[2])
@@ -244,32 +245,35 @@ class Driver:
                 owner.requests += count
         return list(self._followed.values())
 
-    def _take(self, ref: Ref) -> None:
+    def _follow(self, ref: Ref) -> None:
         session = self._simulated.world.session(self._simulated.world.number_of(uuid.UUID(ref.event_id)))
-        self._followed[ref.event_id] = followed(session, ref)
+        self._followed[ref.event_id] = followed_session(session, ref)
         for hook in webhook_events(session):
             heapq.heappush(self._hooks, hook.time)
 
-    def _told(self, now: float) -> bool:
-        """Whether the world has just told of a session."""
+    def _pop_sent_webhooks(self, now: float) -> bool:
+        """Remove the webhooks that are due by `now`; return whether there were any."""
         before = len(self._hooks)
         while self._hooks and self._hooks[0] <= now:
             heapq.heappop(self._hooks)
         return len(self._hooks) < before
 
     def _due(self, now: float) -> bool:
-        """Asked without the ledger's thread: of a thousand steps most bring nothing, and are over at once."""
+        """Return whether a poll is due.
+
+        It reads the file directly: most steps bring nothing, and waiting for the ledger thread would slow them.
+        """
         (due,) = self._ledger.execute("SELECT EXISTS (SELECT 1 FROM sessions WHERE due_at <= ?)", (now,)).fetchone()
         return bool(due)
 
-    async def _look(self, now: float) -> None:
+    async def _scrape(self, now: float) -> None:
         page = self._app.metrics.page()
         if page is not None:
             self._app.web.publish(page)
         costs: dict[str, Decimal] = {}
         events: dict[str, int] = {}
-        for what, event_id, value in SHOWN.findall((await self._http.get(f"{self._origin}/metrics")).text):
-            if what == "cost":
+        for measure_name, event_id, value in SHOWN.findall((await self._http.get(f"{self._origin}/metrics")).text):
+            if measure_name == "cost":
                 costs[event_id] = costs.get(event_id, Decimal(0)) + Decimal(value)
             else:
                 events[event_id] = int(value)
@@ -283,7 +287,7 @@ class Driver:
         return bool(answer.json()["due"] == 0)
 
     async def _idle(self) -> bool:
-        """Nothing is due or under way; what is due is started here, not at the next tick of real time."""
+        """Return whether nothing is due or in flight; start due work at once, without waiting for real time."""
         app = self._app
         if not app.discovery.idle:
             await app.discover()
@@ -295,16 +299,16 @@ class Driver:
 
 
 def common(ref: Ref) -> bool:
-    """Whether every source can show it, so that they can be compared."""
+    """Return whether every source can report this session, so that the sources can be compared."""
     return ref.outermost and ref.webhooks and ref.detail_records
 
 
-def followed(session: SimulatedSession, ref: Ref) -> Followed:
-    """Return its final state."""
+def followed_session(session: SimulatedSession, ref: Ref) -> FollowedSession:
+    """Return the session with its final cost and events."""
     root = session.index_of(ref.record_type, ref.event_id)
-    assert root is not None, "the world names only what is in it"
+    assert root is not None, "every ref of the world belongs to one of its sessions"
     events = [session.events[index] for index in session.below(root)]
-    return Followed(
+    return FollowedSession(
         ai_call=ref.record_type == "call-session" and any(event.record_type == "inference" for event in events),
         rated_at=max(event.bill[-1].time for event in events),
         final=(sum((event.bill[-1].cost or Decimal(0) for event in events), Decimal(0)), len(events)),

@@ -1,7 +1,6 @@
-"""A ledger of ten million events in PostgreSQL: copied, grown, queried, and pruned while it is in use.
+"""Measure a PostgreSQL ledger of ten million events: copying, committing, querying and pruning.
 
-Pruned rows are dead rows at first. Vacuuming them as fast as they are made keeps a table from growing, so it is
-measured as well.
+Pruned rows stay as dead rows until VACUUM. A table grows unless VACUUM keeps up, so its duration is measured too.
 """
 
 import re
@@ -37,20 +36,20 @@ class Size(Struct, frozen=True, kw_only=True):
     copied: int = 50_000
     """Sessions, a tenth of them live."""
     times: int = 21
-    """The settled ones are so many in the end."""
+    """The settled sessions are multiplied by this."""
     commits: int = 100
     portions: int = 2000
-    """Of pruning."""
+    """Transactions of pruning, at most."""
 
 
 class Pruned(Struct, frozen=True):
-    """Sessions that were forgotten."""
+    """The cost of pruning sessions."""
 
     count: int
     spent: Sequence[float]
-    """Seconds, of each transaction."""
+    """Seconds of each transaction."""
     server: float
-    """Seconds of its CPU, to the end of the last transaction; what is swept up meanwhile included."""
+    """CPU seconds of PostgreSQL until the last transaction ended, autovacuum included."""
     log_bytes: float
 
 
@@ -75,9 +74,9 @@ def report(size: Size) -> list[str]:
         with _opened(url) as ledger:
             booked = _book(ledger, size.commits)
             pruned = _prune(ledger, size.portions, server)
-        dead = _dead(server, name)
-        swept = _swept(server, name)
-        for setting in EXPLAINED:  # after what is timed: to explain takes time
+        dead = _dead_rows(server, name)
+        vacuum_seconds = _vacuum_seconds(server, name)
+        for setting in EXPLAINED:  # after the timed part, because auto_explain costs time
             server.execute(f"ALTER DATABASE {name} SET {setting}")
         with _opened(url) as ledger:
             _book(ledger, 1)
@@ -105,7 +104,7 @@ def report(size: Size) -> list[str]:
                 ("CPU of PostgreSQL per pruned session, ms", milliseconds(pruned.server / pruned.count)),
                 ("log per pruned session, kB", f"{pruned.log_bytes / pruned.count / 1000:.1f}"),
                 ("dead rows of events afterwards, of those pruned", f"{dead / (EVENTS * pruned.count):.0%}"),
-                ("VACUUM of events then, s", f"{swept:.1f}"),
+                ("VACUUM of events then, s", f"{vacuum_seconds:.1f}"),
                 ("statements that read a large table from end to end", str(len(scans))),
             ],
         ),
@@ -120,43 +119,43 @@ def _opened(url: str) -> Iterator[Ledger]:
 
 
 def _copy(source: str, target: str) -> tuple[int, float]:
-    """How many rows, and how long it took."""
-    told: list[CopyReport] = []
-    begun = time.monotonic()
-    copy(source, target, told.append)
-    return sum(each.rows for each in told), time.monotonic() - begun
+    """Return the number of copied rows and the seconds it took."""
+    reports: list[CopyReport] = []
+    started = time.monotonic()
+    copy(source, target, reports.append)
+    return sum(each.rows for each in reports), time.monotonic() - started
 
 
 def _book(ledger: Ledger, commits: int) -> Sequence[float]:
     now, spent = time.time(), []
     day = day_before(now)
     for _ in range(commits):
-        begun = time.monotonic()
+        started = time.monotonic()
         claims = ledger.claim(now + 30, {ACCOUNT: BATCH})
-        claimed = time.monotonic() - begun
+        claimed = time.monotonic() - started
         polls = [poll(claim, session(int(claim.ref.event_id[:8], 16), day), now) for claim in claims]
-        begun = time.monotonic()
+        started = time.monotonic()
         ledger.commit(polls)
-        spent.append(claimed + time.monotonic() - begun)
+        spent.append(claimed + time.monotonic() - started)
     return spent
 
 
 def _prune(ledger: Ledger, portions: int, server: Postgres) -> Pruned:
-    """So many portions, or all that there is."""
+    """Prune in up to `portions` transactions, or until nothing is left to prune."""
     count, spent = 0, []
     used, log_bytes = cpu_seconds(server), logged(server)
     for _ in range(portions):
-        begun = time.monotonic()
+        started = time.monotonic()
         pruned, _ = ledger.prune(time.time(), PRUNE_SESSIONS_MAX)
         if not pruned:
             break
-        spent.append(time.monotonic() - begun)
+        spent.append(time.monotonic() - started)
         count += pruned
     return Pruned(count, spent, cpu_seconds(server) - used, logged(server) - log_bytes)
 
 
 def _scans(server: Postgres) -> list[str]:
-    """The statements, each once."""
+    """Return the statements that scanned a large table sequentially, each once."""
     found = set()
     for entry in re.split(r"(?m)^(?=\d{4}-)", server.log()):
         asked = re.search(r"Query Text: (.*)", entry)
@@ -165,13 +164,13 @@ def _scans(server: Postgres) -> list[str]:
     return sorted(found)
 
 
-def _dead(server: Postgres, name: str) -> int:
+def _dead_rows(server: Postgres, name: str) -> int:
     query = "SELECT coalesce(n_dead_tup, 0) FROM pg_stat_user_tables WHERE relname = 'events'"
     return int(server.execute(query, name)[0][0])
 
 
-def _swept(server: Postgres, name: str) -> float:
-    """Seconds to sweep up what was pruned, which goes through all indexes from end to end."""
-    begun = time.monotonic()
+def _vacuum_seconds(server: Postgres, name: str) -> float:
+    """Return the seconds of a VACUUM of the pruned rows; it reads all indexes of the table in full."""
+    started = time.monotonic()
     server.execute("VACUUM events", name)
-    return time.monotonic() - begun
+    return time.monotonic() - started

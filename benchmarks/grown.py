@@ -1,7 +1,7 @@
-"""Make a ledger in PostgreSQL large: its settled sessions are multiplied by the server itself.
+"""Enlarge a PostgreSQL ledger: SQL statements multiply its settled sessions.
 
-Events lie as they would have been booked, those of one session beside each other. A ledger that was copied from SQLite
-has them in the order of their keys, until `CLUSTER` has put them in order.
+The events of a session lie side by side, as booking would have stored them. In a ledger copied from SQLite they lie in
+the order of their keys, until `CLUSTER` has reordered them.
 """
 
 from collections.abc import Iterator
@@ -22,16 +22,16 @@ TABLES = {
     "session_index": {"session": "session + {offset}"},
     "session_index_costs": {"session": "session + {offset}"},
 }
-"""What has rows of a session, and what of them is another in each copy."""
+"""The tables with rows of a session, and the columns that differ in each copy."""
 NUMBERS = {"sessions": "id", "events": "owner"}
-"""The column with the session's number, where it isn't `session`."""
+"""The column with the session's number, in tables where it isn't `session`."""
 ORDER = {"events": f"owner / {BATCH}, decode(md5(encode(key, 'hex') || {{offset}}), 'hex')"}
 
 
 def multiply(url: str, times: int) -> None:
-    """Have each settled session so many times in all; copies are a day older than what they are copies of, and so on.
+    """Multiply the settled sessions by `times`; each copy is one day older than the copy before.
 
-    Totals stay as they were: nothing that is measured reads them.
+    Totals stay unchanged: no measured statement reads them.
     """
     with psycopg.connect(url, autocommit=True) as connection:
         (count,) = connection.execute("SELECT max(id) FROM sessions").fetchone() or (0,)
@@ -63,7 +63,10 @@ _COLUMNS = (
 
 
 def _dropped(connection: psycopg.Connection) -> Iterator[str]:
-    """Drop the indexes of these tables; yields how each is made again, in one go and not row by row."""
+    """Drop the indexes of these tables and yield the statements that create them again.
+
+    Building an index once is much faster than updating it row by row.
+    """
     of_these = "relnamespace = 'public'::regnamespace AND relname = ANY(%s)"
     keys = connection.execute(
         "SELECT relname, conname, pg_get_constraintdef(k.oid) FROM pg_constraint k JOIN pg_class c ON c.oid = conrelid"

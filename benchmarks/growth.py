@@ -1,4 +1,4 @@
-"""CPU per poll with few sessions and with a million in the ledger: `make bench-growth`.
+"""Measure CPU per poll with few sessions and with a million in the ledger: `make bench-growth`.
 
 A tenth of the sessions is live and due again each second, more than can be polled, so the backlog grows with the size
 too.
@@ -16,9 +16,9 @@ from benchmarks.ledgers import copied, day_before
 from benchmarks.tables import milliseconds, printed, table
 
 PER_SECOND = 100
-"""The same for all sizes, so that what runs by time is the same part of each."""
+"""Polls per second, equal for all sizes, so that periodic work has the same share in each."""
 WARMING = 3
-"""Times as many polls before any is measured: what a start looks through comes in portions."""
+"""Warm up for this many times the measured polls: the work of a start is done in portions."""
 
 
 def measure(*, quick: bool) -> list[str]:
@@ -43,7 +43,10 @@ def measure(*, quick: bool) -> list[str]:
 
 
 def costs(sizes: Sequence[int], polls: int, repetitions: int) -> list[float]:
-    """CPU seconds per poll by size: side by side, so that whoever else uses the machine disturbs all alike."""
+    """Return CPU seconds per poll for each size.
+
+    All sizes run at the same time, so that other load on the machine disturbs them equally.
+    """
     with ExitStack() as opened:
         api = opened.enter_context(stand_in(day_before(time.time())))
         running = []
@@ -51,14 +54,14 @@ def costs(sizes: Sequence[int], polls: int, repetitions: int) -> list[float]:
             folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="bench-growth-")))
             running.append(opened.enter_context(exporter(copied(size, folder), api=api, rate=PER_SECOND)))
         for each in running:
-            each.polled(WARMING * polls)
+            each.wait_for_polls(WARMING * polls)
         rounds = [_costs(running, polls) for _ in range(repetitions)]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
 def _costs(running: Sequence[Exporter], polls: int) -> list[float]:
     before = [(each.sample("telnyx_polls_total{"), each.cpu_seconds()) for each in running]
-    running[0].polled(polls)
+    running[0].wait_for_polls(polls)
     after = [(each.sample("telnyx_polls_total{"), each.cpu_seconds()) for each in running]
     return [(used - began) / (ended - first) for (first, began), (ended, used) in zip(before, after, strict=True)]
 

@@ -1,4 +1,4 @@
-"""The ledger's own figures: bytes per event and session, duration of a commit, speed of pruning.
+"""Measure the ledger alone: bytes per event and session, duration of a commit, speed of pruning.
 
 The ledger is opened here, without an exporter around it. Run it with `make bench-keeping`.
 """
@@ -19,7 +19,7 @@ from exporter.runtime.maintenance import PRUNE_SESSIONS_MAX
 from exporter.runtime.plan import policy
 
 POLLS = 45
-"""Of 11 events each: about as many as one commit of the exporter holds."""
+"""Polls per commit, with 11 events each: about as many as a commit of the exporter holds."""
 EVENTS = 11
 
 
@@ -51,7 +51,7 @@ COLUMNS = (
 
 
 def sizes(sessions: int) -> list[Sequence[str]]:
-    """By the pages of each table and its indexes."""
+    """Return rows with bytes per event and per session, from the page counts of the tables and indexes."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-keeping-") as folder,
         closing(sqlite3.connect(copied(sessions, Path(folder)))) as connection,
@@ -84,7 +84,7 @@ def kept(sessions: int, commits: int, portions: int) -> Sequence[str]:
 
 
 def committed(ledger: Ledger, commits: int) -> tuple[list[float], float]:
-    """Seconds that each took, and their CPU seconds together."""
+    """Return the seconds of each commit, and the CPU seconds of all commits."""
     now = time.time()
     times, cpu = [], 0.0
     for _ in range(commits):
@@ -99,7 +99,7 @@ def committed(ledger: Ledger, commits: int) -> tuple[list[float], float]:
 
 
 def forgotten(ledger: Ledger, portions: int) -> tuple[int, list[float]]:
-    """How many sessions, and the seconds of each transaction."""
+    """Return the number of pruned sessions, and the seconds of each transaction."""
     count, spent = 0, []
     for _ in range(portions):
         began = time.monotonic()

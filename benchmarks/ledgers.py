@@ -34,12 +34,12 @@ from exporter.runtime.plan import policy
 ACCOUNT, RECORD_TYPE = "main", "call-session"
 EXAMPLE = (Path(__file__).parent.parent / "tests" / "data" / "documented-example.json").read_bytes()
 STEM = b"a1b2c3d4"
-"""The part of all ids in the example that is another one in each copy."""
+"""The part of the example's ids that differs in each copy."""
 DAY = b"2026-03-17"
 LIVE, SETTLED = 1, 2
-"""The numbers of the sessions that are copied; copies follow."""
+"""The numbers of the two original sessions; copies have higher numbers."""
 LIVE_SHARE = 0.1
-"""Of the sessions of a busy account that are still looked at often; the others wait for a recheck."""
+"""The share of a busy account's sessions that are still polled often; the others wait for a recheck."""
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 86_400.0
 CHUNK = 20_000
 READER = TreeReader(AttributeReader(()).record_fields, RecordTypes.documented(), TreeLimits())
@@ -51,12 +51,12 @@ def stem(number: int) -> bytes:
 
 
 def example(day: date) -> bytes:
-    """The example as a call of this day."""
+    """Return the answer of the API's guide, dated to this day."""
     return EXAMPLE.replace(DAY, day.isoformat().encode())
 
 
 def day_before(now: float) -> date:
-    """When all calls of a ledger that is built now were: the day before, so that none is so old as to be forgotten."""
+    """Return the day before `now`: calls of a new ledger get this date, so pruning leaves them alone."""
     return datetime.fromtimestamp(now - DAY_SECONDS, UTC).date()
 
 
@@ -65,7 +65,7 @@ def event_id(number: int) -> str:
 
 
 def session(number: int, day: date) -> Session:
-    """The session of this number, as the API's answer is read."""
+    """Return the session with this number, as the exporter reads it from the API's answer."""
     body = example(day).replace(STEM, stem(number))
     stitching = READER.session(SessionRef(ACCOUNT, RECORD_TYPE, event_id(number)), body, 5)
     try:
@@ -73,7 +73,7 @@ def session(number: int, day: date) -> Session:
     except StopIteration as done:
         found: Session = done.value
         return found
-    raise ValueError("the example is cut")
+    raise ValueError("the example is incomplete: its tree needs further requests")
 
 
 def poll(claim: Claim, found: Session, at: float) -> Poll:
@@ -82,7 +82,7 @@ def poll(claim: Claim, found: Session, at: float) -> Poll:
 
 
 def build(path: Path, sessions: int, now: float, *, live: int | None = None, due_within: float = 3600.0) -> None:
-    """Fill a new ledger; `live` of the sessions (default: a tenth) are due within so many seconds, the others later."""
+    """Fill a new ledger; `live` sessions (default: a tenth) are due within `due_within` seconds, the others later."""
     live = max(1, round(LIVE_SHARE * sessions)) if live is None else live
     day = day_before(now)
     with closing(open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config()))) as ledger:
@@ -114,7 +114,10 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="bench-ledgers-")
 
 
 def copied(sessions: int, to: Path) -> Path:
-    """A copy of a ledger with so many sessions, which is built once per process; a fresh one has none."""
+    """Return the path of a copy of a ledger with so many sessions; each size is built once per process.
+
+    For 0 sessions there is no file yet: the exporter creates its ledger.
+    """
     path = to / "ledger.sqlite"
     if sessions:
         if sessions not in _BUILT:
@@ -125,7 +128,7 @@ def copied(sessions: int, to: Path) -> Path:
 
 
 def _book(ledger: Ledger, number: int, day: date, at: float, *, settle: bool) -> None:
-    """Follow and book a session as the exporter does, at its first look and, if it settles, at its last."""
+    """Follow a session and book its first poll and, if it settles, its last, as the exporter does."""
     found = session(number, day)
     ledger.follow([found.ref], "file", at)
     times = [at, at + Config().polling.settle_after_seconds + 1] if settle else [at]
@@ -142,7 +145,7 @@ NUMBERS: Mapping[str, str] = {
     "session_index": "session",
     "session_index_costs": "session",
 }
-"""The tables that have rows of a session, and the column with its number; the events have an owner and a key."""
+"""The tables with rows of a session, and the column with its number; events, with owner and key, are copied apart."""
 
 
 def _copy(connection: sqlite3.Connection, original: int, numbers: Sequence[int], due: Sequence[float]) -> None:
@@ -198,10 +201,10 @@ def _keyed(
 # Totals
 
 Place = tuple[str, ...]
-"""A family and its labels, or `spend` and the key of its row."""
+"""The key of a total: a family and its labels, or `spend` and the key of its row."""
 _TOTALS = "SELECT family, labels, value, counts FROM totals JOIN series ON series = id"
 Amounts = tuple[Decimal, tuple[int, ...]]
-"""A value, and the counts of a histogram."""
+"""The value of a total, and the counts if it is a histogram."""
 ZERO_TOTAL: Amounts = (Decimal(0), ())
 
 

@@ -22,26 +22,26 @@ from exporter.cli.main import main as exporter
 
 
 class Longest(Struct):
-    """What is known of the callbacks of one thread; both times are those of the longest, which need not be the same."""
+    """The callbacks of one thread; the longest by CPU time and by real time may be two different callbacks."""
 
     callbacks: int = 0
     cpu_seconds: float = 0.0
     what: str = ""
-    """Whose CPU time that was."""
+    """The name of the callback with the longest CPU time."""
     seconds: float = 0.0
-    """Real time: also what was waited for the interpreter, and for a core."""
+    """Longest real time, including waits for the interpreter and for a core."""
 
 
 class Watch:
-    """The longest callbacks of each thread."""
+    """Record the longest callbacks of each thread."""
 
     def __init__(self) -> None:
         self.found: dict[str, Longest] = defaultdict(Longest)
         self._collecting = 0.0, 0.0
 
     def install(self) -> None:
-        """From now on; SIGUSR1 has what was seen so far forgotten: starting is allowed to take its time."""
-        run = asyncio.Handle._run  # noqa: SLF001 - there is no other place through which all callbacks go
+        """Start to record; SIGUSR1 clears the record, so that slow callbacks of the start don't count."""
+        run = asyncio.Handle._run  # noqa: SLF001 - the only method that runs every callback
 
         def watched(handle: asyncio.Handle) -> None:
             began = _times()
@@ -72,7 +72,7 @@ def _times() -> tuple[float, float]:
 
 
 def _name(what: object) -> str:
-    """The coroutine whose step it was, else the callback."""
+    """Return the name of the task's coroutine, or of the plain callback."""
     callback = getattr(what, "_callback", what)
     task = getattr(callback, "__self__", None)
     if isinstance(task, asyncio.Task):

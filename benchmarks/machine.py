@@ -1,4 +1,4 @@
-"""Describe the measured machine in one line: only what a ratio may depend on."""
+"""Describe the measured machine in one line, with the facts that a ratio may depend on."""
 
 import os
 import platform

@@ -1,6 +1,6 @@
-"""Memory of the running exporter: idle, while it polls with many sessions in its ledger, and per series.
+"""Measure the memory of the running exporter: idle, polling with many sessions in its ledger, and per series.
 
-Each row is the real process with the configuration of an operator, as the kernel counts it. Run it with `make
+Each row is the memory that the kernel counts for the real process, configured as an operator would. Run it with `make
 bench-memory`.
 """
 
@@ -19,7 +19,7 @@ from benchmarks.tables import MIB, mib, printed, table
 
 COLUMNS = ("", "resident, MiB", "of which its own", "at most", "proportional")
 SERIES_SHARE = 2
-"""Of each label set that is added: what it cost, and its credits."""
+"""Series per added label set: its cost and its credits."""
 
 
 def measure(*, quick: bool) -> list[str]:
@@ -50,7 +50,7 @@ def idle(seconds: float) -> Sequence[str]:
             while time.monotonic() < until:
                 running.page()
                 time.sleep(1)
-            return ("idle", *seen(running))
+            return ("idle", *cells(running))
 
 
 def polled(sessions: int, polls: int, repetitions: int) -> Sequence[str]:
@@ -59,19 +59,19 @@ def polled(sessions: int, polls: int, repetitions: int) -> Sequence[str]:
         with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder:
             ledger = copied(sessions, Path(folder))
             with stand_in(day_before(time.time())) as api, exporter(ledger, api=api) as running:
-                running.polled(polls)
-                found.append(seen(running))
+                running.wait_for_polls(polls)
+                found.append(cells(running))
     middle = [str(statistics.median_low(map(int, column))) for column in zip(*found, strict=True)]
     return (f"{sessions:,} sessions", *middle)
 
 
-def seen(running: Exporter) -> Sequence[str]:
+def cells(running: Exporter) -> Sequence[str]:
     names = ("VmRSS", "RssAnon", "VmHWM")
     return (*(mib(running.resident(name)) for name in names), mib(running.proportional()))
 
 
 def series(count: int) -> str:
-    """Bytes per series: the same ledger with and without so many of them."""
+    """Return a sentence with the bytes per series, from the same ledger with and without `count` series."""
     few, many = (_with_series(number) for number in (0, count))
     return f"A series takes {(many - few) / count:.0f} bytes ({count:,} more took {(many - few) / MIB:.1f} MiB)."
 
@@ -83,12 +83,12 @@ def _with_series(count: int) -> int:
             _add_series(connection, count)
             connection.commit()
         with stand_in(day_before(time.time())) as api, exporter(path, api=api) as running:
-            running.polled(100)
+            running.wait_for_polls(100)
             return running.resident()
 
 
 def _add_series(connection: sqlite3.Connection, count: int) -> None:
-    """Of products that nobody has, with what they cost and their credits."""
+    """Add series of invented products to a ledger: costs and credits."""
     (first,) = connection.execute("SELECT max(id) + 1 FROM series").fetchone()
     query = "SELECT family, min(labels) FROM series WHERE family LIKE 'telnyx_cost_%total' GROUP BY family"
     kinds = [(family, json.loads(labels)) for family, labels in connection.execute(query)]

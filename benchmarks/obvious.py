@@ -1,4 +1,4 @@
-"""The obvious stack, as a baseline: httpx with its defaults, json, one commit per session, prometheus_client.
+"""Run the obvious stack as a baseline: httpx with its defaults, json, one commit per session, prometheus_client.
 
 It is written as one would in an afternoon: it follows sessions, stores the cost of each event in SQLite so that a
 restart doesn't count again, and counts differences. It retries nothing, stitches nothing and verifies nothing.
@@ -17,7 +17,7 @@ from prometheus_client import Counter, start_http_server
 
 IN_FLIGHT = 50
 DEFAULT_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-"""httpx's own."""
+"""The default of httpx."""
 
 POLLS = Counter("telnyx_polls", "Finished polls.", ["account"])
 COST = Counter("telnyx_cost", "Event costs.", ["account", "record_type", "product", "currency"])

@@ -1,7 +1,7 @@
 """Read lists of sessions from a large ledger: `make bench-pages`, some minutes.
 
-A ledger is filled with a million sessions by SQL, in the form that booking gives them. Pages of every order and
-filter, first and deep ones, are then read through real snapshots.
+SQL fills a ledger with a million sessions, in the form that booking gives them. The benchmark then reads first and
+deep pages of every order and filter through real snapshots.
 """
 
 import json
@@ -31,7 +31,7 @@ ROUNDS, DEEP = 5, 40
 
 
 def fill(path: Path, count: int) -> None:
-    """Sessions with summaries; one in a hundred thousand is denied, and one in ten thousand in euros."""
+    """Write sessions with summaries; one in 100,000 is denied, and one in 10,000 costs euros."""
     open_ledger(f"sqlite:///{path}", policy(Config()), TotalsSettings.of(Config())).close()
     drawn = random.Random(1)
     connection = sqlite3.connect(path, factory=SqliteConnection)

@@ -1,4 +1,4 @@
-"""CPU of a poll, everything included, compared with the obvious stack.
+"""Measure the CPU time of a poll, everything included, compared with the obvious stack.
 
 The exporter and the obvious stack run as processes, one after the other, against nginx with finished trees. CPU is
 divided by finished polls: once while every session is polled for the first time, so that all events are booked, and
@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from benchmarks.processes import Process, fetch, free_port, program, until, value
-from benchmarks.static import KEYS, Static, configuration, named, serving
+from benchmarks.static import KEYS, Static, configuration, serving, session_entries
 from benchmarks.tables import milliseconds, printed, table
 
 SIZES = {11: 1500, 40: 700, 2000: 20}
@@ -29,12 +29,12 @@ Start = Callable[[Static, Path, int], AbstractContextManager[Process]]
 
 
 class Cost(Struct, frozen=True):
-    """Of one stack in one round, in seconds of CPU per poll."""
+    """CPU seconds per poll of one stack in one round."""
 
     first: float
-    """While all is new."""
+    """While all events are new."""
     again: float
-    """While nothing changes."""
+    """While nothing has changed since the first poll."""
 
 
 def measure(*, quick: bool) -> list[str]:
@@ -72,7 +72,7 @@ def _row(events: int, name: str, costs: Mapping[str, Cost]) -> tuple[object, ...
 def _round(events: int, sessions: int) -> dict[str, Cost]:
     """Measure all stacks, one after the other."""
     with tempfile.TemporaryDirectory(prefix="bench-poll-") as folder, serving(Path(folder), events, sessions) as static:
-        (Path(folder) / "sessions.json").write_text(json.dumps(named(static)))
+        (Path(folder) / "sessions.json").write_text(json.dumps(session_entries(static)))
         return {name: _cost(start, static, Path(folder)) for name, start in STACKS.items()}
 
 
@@ -87,8 +87,8 @@ def _cost(start: Start, static: Static, folder: Path) -> Cost:
         fetch(f"http://127.0.0.1:{port}/metrics")
         began = running.cpu_seconds
         until(lambda: polls() >= sessions)
-        first = (running.cpu_seconds - began) / polls()  # a few more than there are sessions
-        until(lambda: polls() >= 2 * sessions)  # so that nothing is left of the first round
+        first = (running.cpu_seconds - began) / polls()  # by now, somewhat more polls than sessions
+        until(lambda: polls() >= 2 * sessions)  # by then all first polls have ended
         cpu, count = running.cpu_seconds, polls()
         until(lambda: polls() - count >= 2 * sessions)
         return Cost(first, (running.cpu_seconds - cpu) / (polls() - count))
@@ -105,7 +105,7 @@ def exporter(static: Static, folder: Path, port: int) -> Iterator[Process]:
 
 @contextmanager
 def obvious(static: Static, folder: Path, port: int, *, connections: int = 0) -> Iterator[Process]:
-    """With httpx's own idea of a pool, or one of so many connections."""
+    """Run the obvious stack with the default pool of httpx, or with one of `connections`."""
     stack = str(Path(__file__).with_name("obvious.py"))
     ledger = folder / f"obvious-{connections}.sqlite"
     files = (str(static.ca_file), str(folder / "sessions.json"), str(ledger))

@@ -24,7 +24,7 @@ class Process:
 
     @property
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads so far."""
+        """User and system time of all its threads so far, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -34,7 +34,7 @@ class Process:
 
 @contextmanager
 def program(*arguments: str, environ: Mapping[str, str] = {}) -> Iterator[Process]:
-    """`python ARGUMENTS`, for as long as the block lasts."""
+    """Run `python ARGUMENTS` for as long as the block lasts."""
     env = {**os.environ, **environ}
     started = subprocess.Popen([sys.executable, *arguments], env=env, stdout=subprocess.DEVNULL)
     try:
@@ -59,7 +59,7 @@ def fetch(url: str, ca_file: Path | None = None) -> str:
 
 
 def value(page: str, start: str) -> float:
-    """The sum of a page's samples whose lines begin like this."""
+    """Return the sum of a page's samples whose lines begin with `start`."""
     return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(start))
 
 
@@ -68,7 +68,7 @@ def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("what was waited for did not come")
+            raise TimeoutError(f"the condition was still false after {PATIENCE_SECONDS:.0f} s")
         time.sleep(PAUSE_SECONDS)
 
 

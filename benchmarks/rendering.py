@@ -1,8 +1,8 @@
-"""CPU of rendering a scrape: the exporter against client_python and client_golang, on the same series.
+"""Measure the CPU time of rendering a scrape, against client_python and client_golang on the same series.
 
-It measures CPU time from the request to finished bytes, in one run for all contenders; medians. Counting is not
-measured. Only the exporter's cost depends on how much has changed since the last scrape, so the others are measured
-once, with 1 % changed. Run it with `make bench-rendering`.
+Figures are medians of the CPU time from the request to the finished bytes, from one run for all contenders. Updating
+the series is not measured. Only the exporter's cost depends on how many series changed since the last scrape, so the
+others are measured once, with 1 % changed. Run it with `make bench-rendering`.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ SHARES = {"nothing": 0.0, "1 %": 0.01, "all": 1.0}
 USUAL = "1 %"
 GO_PROGRAM = Path(__file__).parent / "go" / "rendering.go"
 GO_SOURCES = Path("/usr/share/gocode")
-"""Where Debian's golang-github-prometheus-client-golang-dev lies."""
+"""Where Debian's golang-github-prometheus-client-golang-dev installs its sources."""
 NOT_INSTALLED = "not installed"
 SAYS = (
     "CPU time from the request to finished bytes (ours with process metrics), by the share of series that changed since"
@@ -53,7 +53,7 @@ COLUMNS = (
 
 
 class Figure(Struct, frozen=True):
-    """What one scrape took: the median in CPU seconds, and the bytes of the last."""
+    """The median CPU seconds of a scrape, and the bytes of the last one."""
 
     seconds: float
     bytes: int
@@ -65,8 +65,11 @@ def measure(*, quick: bool) -> list[str]:
 
 
 def report(sizes: Iterable[int], scrapes: int) -> list[str]:
-    """`scrapes` is how many lines each contender renders in all for one figure, at the least three times all."""
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # or theirs would have twice the lines
+    """Return the part of the page.
+
+    For one figure a contender renders about `scrapes` lines, and the page at least three times.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # client_python would have twice the lines
     with tempfile.TemporaryDirectory(prefix="bench-rendering-") as folder:
         program = _built(Path(folder))
         rows = [row for size in sizes for row in _rows(series(size), max(5, scrapes // size), program)]
@@ -100,7 +103,10 @@ def _ms(seconds: float) -> str:
 
 
 def _ours(all_series: Sequence[Series], rounds: int) -> dict[tuple[str, str], Figure]:
-    """By format and by how much changes. The page is what the main thread makes, the body what the web thread does."""
+    """Return the exporter's figures by format and share of changed series.
+
+    The main thread makes the page, the web thread the body; both are measured.
+    """
     state, bodies = Ours(all_series), MetricsBodies()
     page = state.metrics.page()
     found = {}
@@ -141,7 +147,7 @@ def _change(state: Ours | Theirs, drawn: random.Random, series: int, share: floa
 
 def _figure(change: Callable[[], None], scrape: Callable[[], int], rounds: int) -> Figure:
     change()
-    scrape()  # the first one has much to do that no other has
+    scrape()  # the first scrape does work that later ones need not do
     taken = []
     for _ in range(rounds):
         change()
@@ -152,7 +158,7 @@ def _figure(change: Callable[[], None], scrape: Callable[[], int], rounds: int) 
 
 
 def _built(folder: Path) -> Path | None:
-    """The program in Go; None where Go or its library is not installed."""
+    """Build the program in Go and return its path; None if Go or its library isn't installed."""
     if which("go") is None or not (GO_SOURCES / "src/github.com/prometheus/client_golang").is_dir():
         return None
     go = {**environ, "GO111MODULE": "off", "GOPATH": str(GO_SOURCES), "GOCACHE": str(folder / "cache")}

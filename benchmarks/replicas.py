@@ -1,8 +1,8 @@
-"""Whole exporters that share one PostgreSQL: their polls together, and the cost of a poll by program.
+"""Measure exporters that share one PostgreSQL: their polls per second, and the cost of a poll by program.
 
-CPU is read for the exporters, the server, and nginx, which stands for Telnyx. Where one exporter keeps the cores busy,
-more of them poll no faster. So they are measured a second time with an API that answers late: its latency is then the
-limit, and only waiting in the ledger can slow them down.
+CPU is read for the exporters, the server, and nginx, which stands for Telnyx. If one exporter keeps all cores busy,
+more exporters poll no faster. So a second run has an API that answers late: its latency is then the limit, and only
+waiting in the ledger can slow the exporters down.
 """
 
 import json
@@ -19,14 +19,14 @@ from msgspec import Struct
 
 from benchmarks.processes import Process, fetch, program, until, value
 from benchmarks.servers import cpu_seconds, durable, logged
-from benchmarks.static import KEYS, Static, configuration, named, serving
+from benchmarks.static import KEYS, Static, configuration, serving, session_entries
 from benchmarks.tables import milliseconds, table
 from tests.support.postgres import Postgres, free_port
 
 EVENTS = 11
 REPLICAS = (1, 2, 4)
 IN_FLIGHT, LATE_IN_FLIGHT = 50, 20
-"""Per exporter, in all accounts together."""
+"""Requests in flight per exporter, in all accounts together."""
 LATE_MILLISECONDS = 200
 COMMITS = "telnyx_ledger_commit_duration_seconds"
 
@@ -38,14 +38,14 @@ class Size(Struct, frozen=True, kw_only=True):
     """Each is polled once a second at most."""
     late_sessions: int = 600
     seconds: float = 6.0
-    """Of polls in which nothing has changed."""
+    """Duration of the measured polls in which nothing has changed."""
     rounds: int = 2
-    """At full speed; of the others there is one, for a wait varies little."""
+    """Rounds at full speed. The late API needs only one, because its waits vary little."""
     replicas: Sequence[int] = REPLICAS
 
 
 class Reading(Struct, frozen=True):
-    """What all have done so far; CPU and commits in seconds."""
+    """The counters of all programs at one moment; CPU and commits in seconds."""
 
     moment: float
     polls: float
@@ -58,7 +58,7 @@ class Reading(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True):
-    """Between two readings; what is not said to be of something else is per poll, in seconds."""
+    """The difference of two readings; seconds or bytes per poll, unless the field says otherwise."""
 
     per_second: float
     exporters: float
@@ -66,9 +66,9 @@ class Round(Struct, frozen=True):
     nginx: float
     log_bytes: float
     commit: float
-    """How long one took, from the exporter's question to the server's answer."""
+    """Seconds per commit, as the exporter measures them."""
     cores: float
-    """That were busy, on average, with these programs."""
+    """Cores that these programs kept busy, on average."""
 
     @classmethod
     def between(cls, before: Reading, after: Reading) -> "Round":
@@ -86,11 +86,11 @@ class Round(Struct, frozen=True):
 
 
 Life = tuple[Round, Round]
-"""While all events are new, and while nothing has changed."""
+"""The round while all events are new, and the one while nothing has changed."""
 
 
-class Fleet:
-    """Running exporters, and what they use."""
+class ReplicaGroup:
+    """Running exporters with the server and API they use."""
 
     def __init__(
         self, processes: Sequence[Process], ports: Sequence[int], nginx: Process, server: Postgres | None
@@ -114,14 +114,14 @@ class Fleet:
         )
 
     def polled(self, count: float) -> bool:
-        """Whether so many polls were finished, all together."""
+        """Return whether the exporters together have finished `count` polls."""
         return _sum(self._pages(), "telnyx_polls_total{") >= count
 
     def follow(self, static: Static) -> None:
-        """Hand all sessions over to one of the exporters, as many to each account."""
+        """Post all sessions to the first exporter, spread evenly over the accounts."""
         url, headers = f"{self._origins[0]}/api/v1/sessions", {"Content-Type": "application/json"}
         with urllib.request.urlopen(
-            urllib.request.Request(url, json.dumps(named(static)).encode(), headers), timeout=60
+            urllib.request.Request(url, json.dumps(session_entries(static)).encode(), headers), timeout=60
         ):
             pass
 
@@ -176,7 +176,7 @@ def _table(size: Size, late: int) -> list[str]:
         serving(Path(folder), EVENTS, sessions, late) as static,
     ):
         lives: dict[tuple[str, int], list[Life]] = {who: [] for who in contenders}
-        for _ in range(1 if late else size.rounds):  # each has its share of the machine's bad moments
+        for _ in range(1 if late else size.rounds):  # in turns: a slow moment of the machine hits all
             for who, lived in lives.items():
                 lived.append(_life(*who, static, late, size.seconds))
     return table(COLUMNS, _rows(lives, base=("PostgreSQL", size.replicas[0])))
@@ -203,27 +203,29 @@ def _median(rounds: Sequence[Round]) -> Round:
 
 
 def _life(engine: str, count: int, static: Static, late: int, seconds: float) -> Life:
-    """So many exporters on an empty ledger, from their start to their end."""
+    """Run `count` exporters on an empty ledger and return their two rounds."""
     sessions = len(static.sessions)
     with (
         tempfile.TemporaryDirectory(prefix="bench-replicas-") as folder,
         nullcontext() if engine == "SQLite" else durable() as server,
         _sharing(static, Path(folder), server, count, LATE_IN_FLIGHT if late else IN_FLIGHT) as sharing,
     ):
-        begun = sharing.read()
+        start = sharing.read()
         sharing.follow(static)
         until(lambda: sharing.polled(sessions))
         first = sharing.read()
-        until(lambda: sharing.polled(2 * sessions))  # so that nothing is left of the first round
+        until(lambda: sharing.polled(2 * sessions))  # by then all first polls have ended
         middle = sharing.read()
-        time.sleep(seconds)  # the time that is measured: to look meanwhile would cost the exporters CPU
+        time.sleep(seconds)  # no scrape meanwhile: it would cost the exporters CPU
         until(lambda: sharing.polled(middle.polls + 1))
-        return Round.between(begun, first), Round.between(middle, sharing.read())
+        return Round.between(start, first), Round.between(middle, sharing.read())
 
 
 @contextmanager
-def _sharing(static: Static, folder: Path, server: Postgres | None, count: int, in_flight: int) -> Iterator[Fleet]:
-    """Start an exporter and wait until it is ready."""
+def _sharing(
+    static: Static, folder: Path, server: Postgres | None, count: int, in_flight: int
+) -> Iterator[ReplicaGroup]:
+    """Start `count` exporters on one ledger and wait until all are ready."""
     url = f"sqlite:///{folder}/ledger.sqlite" if server is None else server.url(server.create_database())
     config = folder / "config.yaml"
     config.write_text(_config(static, url, in_flight))
@@ -231,7 +233,7 @@ def _sharing(static: Static, folder: Path, server: Postgres | None, count: int, 
     with ExitStack() as stack:
         processes = [stack.enter_context(_exporter(config, port)) for port in ports]
         until(lambda: _alive(processes) and all(map(_ready, ports)))
-        yield Fleet(processes, ports, static.process, server)
+        yield ReplicaGroup(processes, ports, static.process, server)
 
 
 @contextmanager
@@ -242,7 +244,7 @@ def _exporter(config: Path, port: int) -> Iterator[Process]:
 
 
 def _alive(processes: Sequence[Process]) -> bool:
-    """Always; what an exporter said at its end stands above."""
+    """Return True; raise RuntimeError if an exporter has ended. Its log is on stderr."""
     if any(process.ended() for process in processes):
         raise RuntimeError("an exporter has ended")
     return True
@@ -257,7 +259,7 @@ def _ready(port: int) -> bool:
 
 
 def _config(static: Static, url: str, in_flight: int) -> str:
-    """That of all benchmarks that poll, with another ledger, and sessions by HTTP."""
+    """Return the configuration of the polling benchmarks with another ledger, and sessions over HTTP."""
     config = yaml.safe_load(configuration(static, Path("-"), in_flight))
     config["discovery"] = {"detail_records": {"record_types": []}, "http": {"enabled": True}}
     config["ledger"] = {"url": url}

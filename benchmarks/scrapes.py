@@ -1,4 +1,4 @@
-"""Duration of scrapes while polling at full speed, against the obvious stack; and the longest callbacks.
+"""Measure scrapes while polling at full speed, against the obvious stack, and the longest callbacks.
 
 Each stack runs as a process against the same finished trees, polls without a pause, has 10,000 series on its page, and
 is scraped over new connections ten times a second. The obvious stack serves its page from a thread too; it is slow
@@ -25,7 +25,7 @@ from msgspec import Struct
 from benchmarks.loops import Longest
 from benchmarks.processes import Process, fetch, free_port, program, until, value
 from benchmarks.series import EXTRA, HISTOGRAM, series
-from benchmarks.static import KEYS, Static, configuration, named, serving
+from benchmarks.static import KEYS, Static, configuration, serving, session_entries
 from benchmarks.tables import printed, table
 from exporter.config import parse
 from exporter.core.catalog import BY_NAME, labels_of
@@ -61,7 +61,7 @@ LOOPS_SAY = (
 )
 LOOPS = ("thread", "callbacks", "longest, CPU", "longest, real time", "callback", "ratio to 20 ms")
 LIMIT = 0.02
-"""Of the CPU time of one callback; garbage is collected within one."""
+"""CPU seconds that one callback may take, including a garbage collection."""
 
 
 class Size(Struct, frozen=True):
@@ -77,8 +77,8 @@ class Size(Struct, frozen=True):
 FULL, QUICK = Size(), Size(rounds=1, seconds=5, sessions=500, reloads=2)
 
 
-class Seen(Struct):
-    """What scrapes of one stack took, and how fast it polled meanwhile."""
+class ScrapeRound(Struct):
+    """The durations of one stack's scrapes, and its polls per second meanwhile."""
 
     seconds: list[float]
     polls_per_second: float
@@ -97,7 +97,7 @@ def report(size: Size) -> list[str]:
         tempfile.TemporaryDirectory(prefix="bench-scrapes-") as folder,
         serving(Path(folder), EVENTS, size.sessions) as static,
     ):
-        (Path(folder) / "sessions.json").write_text(json.dumps(named(static)))
+        (Path(folder) / "sessions.json").write_text(json.dumps(session_entries(static)))
         scrapes = [
             row
             for way, headers in WAYS.items()
@@ -108,41 +108,43 @@ def report(size: Size) -> list[str]:
     return [*head, *table(SCRAPES, scrapes), "", LOOPS_SAY, "", *table(LOOPS, loops)]
 
 
-def _rows(way: str, theirs: Sequence[Seen], ours: Sequence[Seen], size: Size) -> Iterator[Sequence[object]]:
+def _rows(
+    way: str, theirs: Sequence[ScrapeRound], ours: Sequence[ScrapeRound], size: Size
+) -> Iterator[Sequence[object]]:
     ratio = f"1/{_p99(theirs) / _p99(ours):.0f}"
-    for stack, seen, last in (("obvious", theirs, ""), ("exporter", ours, ratio)):
-        scrapes = [seconds for each in seen for seconds in each.seconds]
-        polls = statistics.median(each.polls_per_second for each in seen)
-        p50, p99 = f"{1000 * statistics.median(scrapes):.1f} ms", f"{1000 * _p99(seen):.1f} ms"
+    for stack, rounds, last in (("obvious", theirs, ""), ("exporter", ours, ratio)):
+        scrapes = [seconds for each in rounds for seconds in each.seconds]
+        polls = statistics.median(each.polls_per_second for each in rounds)
+        p50, p99 = f"{1000 * statistics.median(scrapes):.1f} ms", f"{1000 * _p99(rounds):.1f} ms"
         yield f"{size.lines:,}", way, stack, p50, p99, len(scrapes), f"{polls:.0f}", last
 
 
-def _p99(seen: Sequence[Seen]) -> float:
-    """The median of the rounds' own: one bad moment of the machine spoils only its round."""
-    return statistics.median(statistics.quantiles(each.seconds, n=100, method="inclusive")[98] for each in seen)
+def _p99(rounds: Sequence[ScrapeRound]) -> float:
+    """Return the median of the rounds' p99: one slow moment of the machine spoils only its round."""
+    return statistics.median(statistics.quantiles(each.seconds, n=100, method="inclusive")[98] for each in rounds)
 
 
 def _side_by_side(
     static: Static, folder: Path, size: Size, headers: Mapping[str, str]
-) -> tuple[list[Seen], list[Seen]]:
+) -> tuple[list[ScrapeRound], list[ScrapeRound]]:
     theirs, ours = [], []
     for _ in range(size.rounds):
-        theirs.append(_seen(obvious, static, folder, size, headers))
-        ours.append(_seen(exporter, static, folder, size, headers))
+        theirs.append(_scrape_round(obvious, static, folder, size, headers))
+        ours.append(_scrape_round(exporter, static, folder, size, headers))
     return theirs, ours
 
 
-def _seen(start: Start, static: Static, folder: Path, size: Size, headers: Mapping[str, str]) -> Seen:
+def _scrape_round(start: Start, static: Static, folder: Path, size: Size, headers: Mapping[str, str]) -> ScrapeRound:
     port = free_port()
     with start(static, folder, port, size):
         _await_full_speed(port, size)
         before, began = _polls(port), time.monotonic()
         taken = _scrapes(port, size.seconds, headers)
-        return Seen(taken, (_polls(port) - before) / (time.monotonic() - began))
+        return ScrapeRound(taken, (_polls(port) - before) / (time.monotonic() - began))
 
 
 def _await_full_speed(port: int, size: Size) -> None:
-    """Until the page is full, and the process busy."""
+    """Wait until the page has all series and the process polls."""
     until(lambda: fetch(f"http://127.0.0.1:{port}/metrics").count("\n") >= size.lines)
     until(lambda: _polls(port) >= size.sessions / 10)
 
@@ -152,13 +154,13 @@ def _polls(port: int) -> float:
 
 
 def _scrapes(port: int, seconds: float, headers: Mapping[str, str]) -> list[float]:
-    """How long each scrape took; each on a connection of its own, for the obvious stack keeps none."""
+    """Return the seconds of each scrape; each opens a connection, because the obvious stack keeps none."""
     taken, end = [], time.monotonic() + seconds
     while (began := time.monotonic()) < end:
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
             connection.request("GET", "/metrics", headers=dict(headers))
             body = connection.getresponse().read()
-        assert body, "a page has something on it"
+        assert body, "the page is not empty"
         taken.append(time.monotonic() - began)
         time.sleep(SCRAPE_SECONDS)
     return taken
@@ -189,7 +191,7 @@ def exporter(static: Static, folder: Path, port: int, size: Size, *launcher: str
 
 
 def _fill(file: Path, lines: int) -> None:
-    """The ledger of an account with as many series already."""
+    """Create a ledger that already has `lines` series."""
     config = parse(file.read_bytes(), str(file))
     known = [each for each in series(2 * lines) if each.family != HISTOGRAM][:lines]
     born = [

@@ -1,7 +1,7 @@
-"""The series that rendering is measured with: the same families, labels and values for every contender.
+"""Draw the series for the rendering benchmark: the same families, labels and values for every contender.
 
-They are those of a large account: costs, credits and events under a label with many values, and one histogram in about
-a hundred lines. Each contender builds its own objects from them, as its users would.
+They resemble a large account: costs, credits and events under a label with many values, and one histogram per 200
+series. Each contender builds its own objects from them, as its users would.
 """
 
 import random
@@ -21,14 +21,14 @@ EXTRA = "assistant"
 COUNTERS = ("telnyx_cost_total", "telnyx_cost_credits_total", "telnyx_events_total")
 HISTOGRAM = "telnyx_session_cost"
 HISTOGRAM_EVERY = 200
-"""For each so many series one histogram, of some 15 lines."""
+"""One histogram, of some 15 lines, follows each so many series."""
 SETTINGS = MetricsSettings(labels=(Label(name=EXTRA, field="assistant_id"),), new_series_zero_seconds=0)
 BOUNDS = tuple(map(float, SETTINGS.buckets.session_cost))
 PRODUCTS = ("call-control", "inference", "sip-trunking", "recording", "speech-to-text")
 
 
 class Series(Struct, frozen=True):
-    """One series and its value; a histogram is told by what was observed."""
+    """One series with its value, or with its observations if it is a histogram."""
 
     family: str
     labels: tuple[str, ...]
@@ -37,7 +37,7 @@ class Series(Struct, frozen=True):
 
 
 def series(lines: int) -> list[Series]:
-    """At least so many sample lines, and at most a histogram's more."""
+    """Return series with at least `lines` sample lines; the last one may exceed it."""
     drawn = random.Random(1)
     return list(_until(lines, _drawn(drawn)))
 
@@ -77,7 +77,7 @@ class Ours:
         self.metrics.load(self._rows)
 
     def change(self, places: Sequence[int]) -> None:
-        """Book a little more in these series."""
+        """Increase these series a little."""
         for place in places:
             self._rows[place] = _more(self._rows[place])
         self.metrics.apply(Receipt(tuple(self._rows[place] for place in places)))
@@ -106,7 +106,7 @@ def _more(row: Total) -> Total:
 
 
 class Theirs:
-    """client_python's own objects in a registry of their own."""
+    """The same series as objects of client_python, in a registry of their own."""
 
     def __init__(self, all_series: Sequence[Series]) -> None:
         self.registry = CollectorRegistry()
@@ -141,7 +141,7 @@ class Theirs:
 
 
 def described(all_series: Sequence[Series]) -> dict[str, object]:
-    """The same for a program in another language, as JSON can hold it."""
+    """Return the series as JSON values, for a program in another language."""
     families = {each.family: BY_NAME[each.family] for each in all_series}
     return {
         "families": [

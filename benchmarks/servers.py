@@ -1,6 +1,6 @@
-"""A PostgreSQL under measurement: durable, with its CPU and its log.
+"""Start a durable PostgreSQL, and measure its CPU and its write-ahead log.
 
-The kernel adds the CPU of an ended process to its parent, so the parent is read last, and nothing is missed.
+The kernel adds the CPU of an ended process to its parent, so the parent is read last: no CPU time is missed.
 """
 
 import os
@@ -13,13 +13,13 @@ from tests.support.postgres import Postgres, running
 
 @contextmanager
 def durable() -> Iterator[Postgres]:
-    """With `fsync`, and room for what a benchmark writes."""
+    """Run a server with `fsync`, and a write-ahead log large enough for a benchmark."""
     with running(fsync=True, shared_buffers="256MB", max_wal_size="4GB") as started:
         yield started
 
 
 def cpu_seconds(server: Postgres) -> float:
-    """Of all its processes, those that have ended included."""
+    """Return the CPU seconds of all its processes, including those that have ended."""
     ticks = 0
     for pid in sorted(server.pids, key=lambda pid: pid == server.pid):
         with suppress(FileNotFoundError):
@@ -29,5 +29,5 @@ def cpu_seconds(server: Postgres) -> float:
 
 
 def logged(server: Postgres) -> float:
-    """Bytes of the write-ahead log so far: what is replicated and archived."""
+    """Return the bytes written to the write-ahead log so far; these are replicated and archived."""
     return float(server.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")[0][0])

@@ -1,7 +1,7 @@
-"""Requests per session and delay of the final bill, by source and poll interval: `make bench-sessions`.
+"""Measure requests per session and delay of the final bill, by source and poll interval: `make bench-sessions`.
 
-It prints a Markdown table. Each row is the same simulated world with another exporter; all sources can report the
-measured calls and messages.
+Each row is the same simulated world with another configuration of the exporter. All sources can report the measured
+calls and messages.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from pathlib import Path
 from msgspec import Struct
 
 from benchmarks import following
-from benchmarks.following import Followed, Measured, Sources
+from benchmarks.following import FollowedSession, Measurement, Sources
 from benchmarks.tables import printed, table
 from exporter.config import PollingSettings
 from simulator import SimulatorSettings, running
 
 SESSIONS_PER_HOUR = 60
 SESSIONS, PROCESSES = 40, 2
-"""How many begin, one a minute; and how many rows are measured at the same time, for no time is measured here."""
+"""The number of sessions, one per minute, and of rows measured in parallel: real time doesn't matter here."""
 STEP_SECONDS = 2.0
-"""What is seen may have been there for so long."""
+"""A measured delay is too long by up to this."""
 
 
 class Way(Struct, frozen=True):
@@ -47,7 +47,7 @@ WAYS = (
     Way("a list, `max_interval_seconds: 14400`", HANDED_OVER, PollingSettings(max_interval_seconds=14_400.0)),
 )
 COLUMNS = (
-    "told of by",
+    "reported by",
     "settled",
     "requests: per session",
     "per AI call, mean / most",
@@ -74,7 +74,7 @@ def measure(*, quick: bool) -> list[str]:
     ]
 
 
-def played(sessions: int, way: Way) -> Measured:
+def played(sessions: int, way: Way) -> Measurement:
     world = SimulatorSettings(speed=0.0, sessions_per_hour=SESSIONS_PER_HOUR, sessions_max=sessions)
     with (
         tempfile.TemporaryDirectory(prefix="bench-sessions-") as folder,
@@ -86,7 +86,7 @@ def played(sessions: int, way: Way) -> Measured:
         return asyncio.run(playing)
 
 
-def cells(way: Way, measured: Measured) -> Sequence[str]:
+def cells(way: Way, measured: Measurement) -> Sequence[str]:
     settled = [session for session in measured.sessions if session.settled]
     calls = [session for session in settled if session.ai_call]
     return (
@@ -100,7 +100,7 @@ def cells(way: Way, measured: Measured) -> Sequence[str]:
     )
 
 
-def lateness(sessions: Sequence[Followed]) -> str:
+def lateness(sessions: Sequence[FollowedSession]) -> str:
     late = [session.late for session in sessions if session.late is not None]
     ranked = statistics.quantiles(late, n=100, method="inclusive")
     never = len(sessions) - len(late)

@@ -1,7 +1,7 @@
-"""A Telnyx that costs almost nothing: every session is the call of the guide, answered from memory.
+"""Serve an API that needs almost no CPU: every session is the call of Telnyx's guide, answered from memory.
 
-Ids in the one answer are replaced by the requested ones. No two answers are equal, although their events are: the
-exporter has to read and compare each. As a program, it prints its port.
+Each answer gets the requested ids and a number of its own, so the exporter has to read and compare every answer. The
+program prints its port.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Duration of a start: from exec until /-/ready, with an empty ledger and with large ones.
+"""Measure the duration of a start, from exec until /-/ready, with an empty ledger and with large ones.
 
-The first start of each is not counted: it creates the ledger, or reads it into the kernel's cache. Run it with `make
-bench-start`.
+The first start of each size is not counted: it creates the ledger or reads it into the kernel's cache. Run it with
+`make bench-start`.
 """
 
 import statistics
@@ -13,8 +13,8 @@ from benchmarks.exporters import exporter
 from benchmarks.ledgers import copied
 from benchmarks.tables import printed, table
 
-NOBODY = 9
-"""A port at which no API answers: a start doesn't wait for it."""
+CLOSED_PORT = 9
+"""No API listens there: a start doesn't wait for one."""
 
 
 def measure(*, quick: bool) -> list[str]:
@@ -34,7 +34,7 @@ def started(sessions: int, repetitions: int) -> Sequence[str]:
         ledger = copied(sessions, Path(folder))
         seconds, cpu = [], []
         for _ in range(1 + repetitions):
-            with exporter(ledger, api=NOBODY) as running:
+            with exporter(ledger, api=CLOSED_PORT) as running:
                 cpu.append(running.cpu_seconds())
                 seconds.append(running.ready_seconds)
         name = f"{sessions:,} sessions" if sessions else "empty"

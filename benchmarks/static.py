@@ -1,7 +1,7 @@
-"""A static server of session trees, so cheap that only the client is measured.
+"""Serve session trees from static files, so cheaply that only the client is measured.
 
-nginx serves the trees over TLS, compressed in advance. All are one simulated call, repeated under other ids, so all
-have one shape and each is booked anew.
+nginx serves the trees over TLS, compressed in advance. All are one simulated call under different ids, so all have the
+same shape and each is booked as new.
 """
 
 import gzip
@@ -24,15 +24,15 @@ from simulator.tree import View, tree
 from simulator.world import World
 
 LEVELS = 5
-"""As deep as the API shows at once."""
+"""The levels of a tree that the API returns in one answer."""
 LATE = 4_000_000_000.0
 _ID = re.compile("([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 DRAWN_MAX = 20_000
 
 ACCOUNTS = tuple(f"account-{number}" for number in range(5))
-"""An account is asked 1,000 times a second at most, which one exporter reaches: it isn't its pace that is measured."""
+"""Several accounts, because one exporter could reach the limit of 1,000 requests a second of a single account."""
 KEYS = {f"BENCH_API_KEY_{number}": f"KEY-{number}" for number in range(len(ACCOUNTS))}
-"""Variables of the environment that the accounts' keys are in; no two accounts may have one."""
+"""Environment variables with the accounts' keys; no two accounts may share a key."""
 
 CONFIG = """\
 accounts:
@@ -88,16 +88,16 @@ http {{
 SLOW = """\
     location / {{
       auth_basic trees;
-      auth_basic_user_file {folder}/nobody;
+      auth_basic_user_file {folder}/no-passwords;
       auth_delay {milliseconds}ms;
       error_page 401 =200 @tree;
     }}
     location @tree {{}}
 """
-"""How nginx answers late without any module: it puts off that it doesn't know who asks, and then says what it has."""
+"""Make nginx answer late without a module: it delays the 401 of a request without password, then serves the tree."""
 
 
-class Name(Struct, frozen=True):
+class ServedSession(Struct, frozen=True):
     """A session that is served."""
 
     record_type: str
@@ -109,12 +109,12 @@ class Static(Struct, frozen=True):
 
     origin: str
     ca_file: Path
-    sessions: tuple[Name, ...]
+    sessions: tuple[ServedSession, ...]
     process: Process
 
 
 def configuration(static: Static, folder: Path, in_flight: int) -> str:
-    """An exporter of all that is served, with so many requests in flight; it polls without a pause."""
+    """Return the configuration of an exporter that polls all served sessions without a pause."""
     each = in_flight // len(ACCOUNTS)
     names = {"origin": static.origin, "ca_file": static.ca_file, "in_flight": each}
     keys = zip(ACCOUNTS, KEYS, strict=True)
@@ -122,8 +122,8 @@ def configuration(static: Static, folder: Path, in_flight: int) -> str:
     return CONFIG.format(accounts=accounts.rstrip(), folder=folder)
 
 
-def named(static: Static) -> list[dict[str, str]]:
-    """The sessions as a list for the exporter, as many in each account."""
+def session_entries(static: Static) -> list[dict[str, str]]:
+    """Return the sessions as a list for the exporter, spread evenly over the accounts."""
     return [
         {"account": account, "record_type": name.record_type, "event_id": name.event_id}
         for account, name in zip(cycle(ACCOUNTS), static.sessions, strict=False)
@@ -132,9 +132,9 @@ def named(static: Static) -> list[dict[str, str]]:
 
 @contextmanager
 def serving(folder: Path, events: int, sessions: int, late_milliseconds: int = 0) -> Iterator[Static]:
-    """Serve so many sessions of so many events each below `origin`/v2, for as long as the block lasts.
+    """Serve `sessions` sessions of `events` events each below `origin`/v2, for as long as the block lasts.
 
-    Each answer comes so late as is said.
+    Each answer is delayed by `late_milliseconds`.
     """
     names = tuple(_write(folder / "www" / "v2" / "session_analysis", events, sessions))
     _certify(folder)
@@ -152,7 +152,7 @@ def serving(folder: Path, events: int, sessions: int, late_milliseconds: int = 0
         nginx.wait(30)
 
 
-def _write(folder: Path, events: int, sessions: int) -> Iterator[Name]:
+def _write(folder: Path, events: int, sessions: int) -> Iterator[ServedSession]:
     session = sized(events)
     root = session.events[0]
     text = json.dumps(tree(session, 0, LATE, View(LEVELS)))
@@ -161,15 +161,15 @@ def _write(folder: Path, events: int, sessions: int) -> Iterator[Name]:
     for number in range(sessions):
         own = {known: str(uuid.uuid5(uuid.UUID(known), str(number))) for known in ids}
         copy = "".join(own.get(part, part) for part in parts)
-        name = Name(root.record_type, str(uuid.uuid5(uuid.UUID(root.id), str(number))))
+        name = ServedSession(root.record_type, str(uuid.uuid5(uuid.UUID(root.id), str(number))))
         (folder / name.record_type / name.event_id).write_text(copy)
         (folder / name.record_type / f"{name.event_id}.gz").write_bytes(gzip.compress(copy.encode()))
         yield name
 
 
 def sized(events: int) -> SimulatedSession:
-    """An AI call of so many events that the API would show whole; from the simulator, with more turns if need be."""
-    world = World(SimulatorSettings(speed=0.0), _Late())
+    """Return a simulated AI call of so many events that fits in one answer; a short call gets more turns."""
+    world = World(SimulatorSettings(speed=0.0), _EndOfTime())
     largest: SimulatedSession | None = None
     for number in range(1, DRAWN_MAX):
         session = world.session(number)
@@ -194,7 +194,7 @@ def _levels(session: SimulatedSession, index: int) -> int:
 
 
 def _lengthened(session: SimulatedSession, events: int) -> SimulatedSession:
-    """The same call with its turns repeated."""
+    """Return the call with its turns repeated, up to so many events."""
     turns = [index for index, event in enumerate(session.events) if event.record_type == "inference"]
     children = [list(below) for below in session.children]
     longer: list[SimulatedEvent] = list(session.events)
@@ -209,7 +209,7 @@ def _lengthened(session: SimulatedSession, events: int) -> SimulatedSession:
 
 
 def _certify(folder: Path) -> None:
-    """An authority and what it issued, by openssl: the benchmarks share nothing with the tests."""
+    """Write a self-signed certificate, made by openssl."""
     subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"]
     made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     out = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.crt")]
@@ -217,6 +217,6 @@ def _certify(folder: Path) -> None:
     (folder / "ca.crt").write_text((folder / "server.crt").read_text())
 
 
-class _Late:
+class _EndOfTime:
     def now(self) -> float:
         return LATE

@@ -1,6 +1,6 @@
-"""Print the benchmarks of memory, start, growth and the ledger, and run them from the command line.
+"""Format figures as Markdown, and run a benchmark from the command line.
 
-A figure means nothing without its machine, so the machine is printed above.
+A figure means nothing without its machine, so the machine is printed first.
 """
 
 import argparse
@@ -16,7 +16,7 @@ class Measure(Protocol):
     """The interface of every benchmark."""
 
     def __call__(self, *, quick: bool) -> list[str]:
-        """The figures as Markdown."""
+        """Return the figures as lines of Markdown."""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -39,5 +39,5 @@ def milliseconds(seconds: float) -> str:
 def printed(measure: Measure, says: str) -> None:
     """Run a benchmark from the command line and print it."""
     parser = argparse.ArgumentParser(description=says)
-    parser.add_argument("--quick", action="store_true", help="smaller, and only to see that it works")
+    parser.add_argument("--quick", action="store_true", help="measure less, only to check that the benchmark works")
     print(machine(), "", *measure(quick=parser.parse_args().quick), sep="\n", flush=True)

@@ -1,4 +1,4 @@
-"""Rate and latency of webhooks while polls run at full speed, and their effect on scrapes.
+"""Measure webhooks while polls run at full speed: rate, latency, and their effect on scrapes.
 
 The simulator and the exporter run as processes. The exporter polls some thousand sessions without a pause, and signed
 webhooks arrive at a steady rate over kept connections. Each is timed from the moment when it was due to be sent, so a
@@ -26,7 +26,7 @@ from benchmarks.tables import printed, table
 CONNECTIONS = 64
 SCRAPE_SECONDS = 0.1
 LEAD_SECONDS = 0.5
-"""Making thousands of tasks takes so long at most: the first is to be sent after that."""
+"""Creating thousands of tasks takes less than this, so the first webhook is sent after it."""
 
 CONFIG = """\
 accounts:
@@ -89,7 +89,7 @@ def _rows(load: Load, folder: Path) -> Iterator[Sequence[object]]:
         run = ("run", "--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}", "--log.level", "error")
         with program("-m", "exporter", *run, environ=environ):
             until(lambda: _polls(port) >= len(sessions))
-            gc.disable()  # a pause of ours is none of the exporter's
+            gc.disable()  # a garbage collection here would count as the exporter's latency
             try:
                 yield from asyncio.run(_measured(load, port, key))
             finally:
@@ -97,7 +97,7 @@ def _rows(load: Load, folder: Path) -> Iterator[Sequence[object]]:
 
 
 class Connection:
-    """One kept connection; requests go one after the other."""
+    """One persistent connection; requests are sent one after the other."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -111,7 +111,7 @@ class Connection:
         await self._writer.wait_closed()
 
     async def send(self, request: bytes) -> int:
-        """The status of the answer, which was read to its end."""
+        """Send a request, read the whole answer and return its status."""
         async with self._lock:
             self._writer.write(request)
             head = await self._reader.readuntil(b"\r\n\r\n")
@@ -194,7 +194,7 @@ def _polls(port: int) -> float:
 
 
 def bodies(count: int) -> Iterator[bytes]:
-    """Two webhooks of each of many new calls."""
+    """Yield `count` webhooks, two for each new call."""
     for number in range(count):
         session = str(uuid.uuid5(uuid.NAMESPACE_URL, f"bench/{number // 2}"))
         data = {

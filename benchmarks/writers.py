@@ -1,8 +1,8 @@
-"""Several writers of one ledger in PostgreSQL: polls booked together, and the CPU of writers and server.
+"""Measure several writers of one PostgreSQL ledger: polls booked per second, and CPU of writers and server.
 
 The writers are processes that claim and book like the ledger thread of an exporter, without an API, so almost all
-their work is the ledger. On a machine of few cores the rate of several writers says little, since they share the cores
-with the server; CPU per poll says how many cores a rate needs.
+their work is the ledger. With few cores the rate of several writers says little, since they share the cores with the
+server; CPU per poll shows how many cores a rate needs.
 """
 
 import argparse
@@ -28,17 +28,17 @@ from tests.support.postgres import Postgres
 from tests.support.waiting import until
 
 BATCH = 45
-"""Of 11 events each: about as many as one commit of the exporter holds."""
+"""Polls per commit, with 11 events each: about as many as a commit of the exporter holds."""
 CLAIMED = 50
 CLAIMS = 5
-"""So many times the sessions are claimed where nothing else is done."""
+"""The measurement of claims alone has this many times the sessions."""
 WRITERS = (1, 2, 4)
 AGAIN_SECONDS = 2 * 3600.0
 """After this time every session that was polled once is due again."""
 
 
 class Work(Struct, frozen=True):
-    """The work of one writer, or of all together."""
+    """The work of one writer."""
 
     polls: int
     cpu: float
@@ -46,7 +46,7 @@ class Work(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True):
-    """One way through all sessions."""
+    """The figures of polling all sessions once."""
 
     per_second: float
     writer_ms: float
@@ -54,7 +54,7 @@ class Round(Struct, frozen=True):
     server_ms: float
     """CPU per poll, of PostgreSQL."""
     log_bytes: float
-    """Of the write-ahead log, per poll: what is replicated and archived."""
+    """Bytes of the write-ahead log per poll; these are replicated and archived."""
 
 
 def report(sessions: int, rounds: int, writers: Sequence[int] = WRITERS) -> list[str]:
@@ -98,17 +98,17 @@ def _row(name: str, lives: Sequence[tuple[Round, Round]], base: Sequence[float])
 
 
 def _life(writers: int, sessions: int) -> tuple[Round, Round]:
-    """A first and a second look at so many sessions; without writers' number: one, with a file."""
-    begun = time.time()
+    """Poll so many sessions twice and return both rounds; 0 writers means one writer on SQLite."""
+    started = time.time()
     if not writers:
         with tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder:
             url = f"sqlite:///{folder}/ledger.sqlite"
-            _follow(url, sessions, begun)
-            return _round(url, 1, begun, None), _round(url, 1, begun + AGAIN_SECONDS, None)
+            _follow(url, sessions, started)
+            return _round(url, 1, started, None), _round(url, 1, started + AGAIN_SECONDS, None)
     with durable() as server:
         url = server.url(server.create_database())
-        _follow(url, sessions, begun)
-        return _round(url, writers, begun, server), _round(url, writers, begun + AGAIN_SECONDS, server)
+        _follow(url, sessions, started)
+        return _round(url, writers, started, server), _round(url, writers, started + AGAIN_SECONDS, server)
 
 
 def _claim_rows(sessions: int, writers: Sequence[int]) -> Iterator[list[str]]:
@@ -131,16 +131,16 @@ def _follow(url: str, sessions: int, now: float) -> None:
 
 
 def _round(url: str, writers: int, moment: float, server: Postgres | None, what: str = "poll") -> Round:
-    """All that is due at that moment, by so many writers that begin together."""
+    """Have `writers`, started together, poll or claim all sessions that are due at `moment`."""
     before, logged = _cpu(server), _logged(server)
     with _started(url, writers, moment, what) as processes:
         for process in processes:
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        begun = time.monotonic()
+        started = time.monotonic()
         done = [json.loads(process.stdout.readline()) for process in processes if process.stdout is not None]
-        elapsed = time.monotonic() - begun
+        elapsed = time.monotonic() - started
     polls, cpu = sum(each["polls"] for each in done), sum(each["cpu"] for each in done)
     used = _cpu(server) - before
     return Round(polls / elapsed, 1000 * cpu / polls, 1000 * used / polls, (_logged(server) - logged) / polls)
@@ -168,7 +168,7 @@ _CLIENTS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client b
 def _cpu(server: Postgres | None) -> float:
     if server is None:
         return 0.0
-    until(lambda: server.execute(_CLIENTS) == [(0,)])  # then those of writers have ended, and are counted
+    until(lambda: server.execute(_CLIENTS) == [(0,)])  # the CPU of an ended backend is counted
     return cpu_seconds(server)
 
 
@@ -186,17 +186,17 @@ def _write(url: str, moment: float, what: str) -> Work:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()
-        begun = time.process_time()
+        started = time.process_time()
         while claims := ledger.claim(moment, {ACCOUNT: BATCH if what == "poll" else CLAIMED}):
             polls += len(claims)
             if what == "poll":
                 found = [(claim, session(int(claim.ref.event_id[:8], 16), day)) for claim in claims]
                 ledger.commit([poll(claim, tree, moment) for claim, tree in found])
-        return Work(polls, time.process_time() - begun)
+        return Work(polls, time.process_time() - started)
 
 
 def main() -> None:
-    """One writer, started by `_started`."""
+    """Run one writer; `_started` starts it as a process."""
     parser = argparse.ArgumentParser(description="One of several writers of a ledger.")
     parser.add_argument("--writer", metavar="URL", required=True)
     parser.add_argument("--moment", type=float, required=True)

@@ -9,9 +9,13 @@ from difflib import get_close_matches
 from exporter.config.quoting import quoted, sanitized
 from exporter.config.read import Problem
 from exporter.config.settings import Config, ConfiguredSession
+from exporter.core.catalog import FAMILIES
 from exporter.core.privacy import Redactor
 
 _DAY_SECONDS = 86_400
+
+_COST_LABELS = {label for family in FAMILIES if family.extra for label in family.labels} - {"currency"}
+"""Labels that every event has; the currency of a budget is a setting of its own."""
 
 
 def problems_between(config: Config) -> Iterator[Problem]:
@@ -48,7 +52,7 @@ def _personal_labels(config: Config) -> Iterator[Problem]:
 
 
 def _budget_matches(config: Config) -> Iterator[Problem]:
-    known = {"account", "record_type", "product", "model", *(label.name for label in config.metrics.labels)}
+    known = _COST_LABELS | {label.name for label in config.metrics.labels}
     for index, budget in enumerate(config.budgets):
         for name, _ in budget.match:
             if name not in known:

@@ -152,7 +152,7 @@ class CommitQueue:
 
 
 def _log_state_change(change: StateChange) -> None:
-    """Log at debug what every session does, and as a warning what an operator should check."""
+    """Log the change: at debug if every session makes it, and as a warning what an operator should check."""
     extra = fields(**session_fields(change.ref), before=change.before or None, why=change.why or None)
     if change.after == "denied":
         log.warning("session denied: polled again at its rechecks and after a reload", extra=extra)
@@ -164,8 +164,10 @@ def _log_state_change(change: StateChange) -> None:
         log.debug("session discovered", extra=extra)
     elif change.before == "discovered":
         log.debug("session found", extra=extra)
-    else:
+    elif change.before == "settled":
         log.info("session reopened: its bill changed", extra=extra)
+    else:
+        log.info("session available again", extra=extra)
 
 
 def session_fields(ref: SessionRef) -> dict[str, str]:

@@ -11,9 +11,6 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from msgspec import Struct
-from msgspec.structs import replace
-
 from exporter.core.clock import Clock
 from exporter.core.errors import LedgerError
 from exporter.core.model import Claim, Poll
@@ -22,31 +19,15 @@ from exporter.ledger.queue.sessions import START, QueuePosition
 from exporter.ledger.worker import LedgerWorker
 from exporter.log import fields
 from exporter.metrics import Metrics
+from exporter.polling.account_slots import AccountSlots
 from exporter.polling.commit_queue import CommitQueue, session_fields
-from exporter.polling.fetcher import SessionFetcher
 
 log = logging.getLogger(__name__)
 
 SET_BACK_SECONDS = 60.0
 """A clock that falls by more was set back; time servers correct by less."""
-ACCEPTED_SECONDS = 600.0
-"""A 403 counts against its session only if the account had a good answer within this time; else against its key."""
 YIELD_SECONDS, YIELD_SECONDS_MAX = 0.005, 0.02
 """How often a poll that lets webhooks go first checks whether one still waits, and how long it does so at most."""
-
-
-class AccountSlots(Struct):
-    """The running polls of one account, bounded so that a slow account takes no slot from another."""
-
-    fetcher: SessionFetcher
-    slots: int
-    running: set[asyncio.Task[None]]
-    more_due: bool = False
-    """The last claim filled all free slots, so more sessions are probably due."""
-    accepted_at: float = -math.inf
-    """Monotonic time of the last poll that the API answered with a tree or with 404."""
-    paused: bool = False
-    """True once the exporter has logged that the API forbids every session of this account."""
 
 
 class Poller:
@@ -121,7 +102,7 @@ class Poller:
         if self._claiming.locked():
             return  # a running claim fills the same slots
         async with self._claiming:
-            free = {name: slots.slots - len(slots.running) for name, slots in self._slots.items()}
+            free = {name: slots.free for name, slots in self._slots.items()}
             free = {name: count for name, count in free.items() if count > 0}
             if free and not self._stopping and self._commit_queue.failing is None:
                 await self._claim(free)
@@ -177,7 +158,7 @@ class Poller:
         except Exception:  # whatever it is, it must not stop the other sessions
             log.exception("poll failed by a defect of the exporter", extra=fields(**session_fields(claim.ref)))
             poll = Poll(claim, at, "failed", "internal")
-        poll = self._judged(slots, poll)
+        poll = slots.judge(poll, self._clock.monotonic())
         account = claim.ref.account
         self._metrics.inc("telnyx_polls_total", (account,))
         if poll.outcome in {"failed", "denied"}:
@@ -198,29 +179,6 @@ class Poller:
                 until = self._clock.monotonic() + YIELD_SECONDS_MAX
                 while self._crowded() and self._clock.monotonic() < until:  # noqa: ASYNC110 - another thread's count
                     await asyncio.sleep(YIELD_SECONDS)
-
-    def _judged(self, slots: AccountSlots, poll: Poll) -> Poll:
-        """Return the poll, a denied one as failed while the API forbids every session of the account.
-
-        Then the key is at fault, not the session: the sessions stay due until the key has its rights back.
-        """
-        now = self._clock.monotonic()
-        if poll.outcome in {"tree", "same", "gone"}:
-            slots.accepted_at = now
-            if slots.paused:
-                log.info(
-                    "account resumed: its key may see sessions again", extra=fields(account=poll.claim.ref.account)
-                )
-            slots.paused = False
-        elif poll.outcome == "denied" and poll.reason == "forbidden" and now - slots.accepted_at > ACCEPTED_SECONDS:
-            if not slots.paused:
-                log.warning(
-                    "account paused: the API forbids all its sessions; check the rights of its key",
-                    extra=fields(**session_fields(poll.claim.ref)),
-                )
-            slots.paused = True
-            return replace(poll, outcome="failed")
-        return poll
 
     def _ended(self, slots: AccountSlots, task: asyncio.Task[None]) -> None:
         slots.running.discard(task)

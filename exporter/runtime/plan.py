@@ -18,8 +18,8 @@ from exporter.core.attributes import AttributeReader
 from exporter.core.clock import Clock
 from exporter.core.lifecycle import PollPolicy
 from exporter.core.tree import TreeReader
+from exporter.polling.account_slots import AccountSlots
 from exporter.polling.fetcher import SessionFetcher
-from exporter.polling.poller import AccountSlots
 from exporter.telnyx.client import Answered, RequestLimits, TelnyxClient
 from exporter.telnyx.keys import api_key
 from exporter.telnyx.pacing import Pacer

@@ -1,4 +1,4 @@
-"""compose.yaml as Docker Compose reads it; and the demo that it describes, as processes."""
+"""compose.yaml as Docker Compose reads it, and the commands of its demo run as processes."""
 
 import json
 import os
@@ -29,21 +29,21 @@ pytestmark = pytest.mark.slow
 COMPOSE = TOP / "compose.yaml"
 FOLDER = TOP / "deploy" / "compose"
 MOUNT = "/etc/telnyx-session-exporter"
-KEY = "KEY-of-somebody"
+KEY = "KEY-of-a-user"
 START = {
     "exporter": set(),
     "alertmanager": set(),
     "prometheus": {"exporter", "alertmanager"},
     "grafana": {"prometheus"},
 }
-"""The services, and whose health each waits for."""
+"""The services, each with those that must be healthy before it starts."""
 DEMO = {**START, "simulator": {"exporter"}}
 MINUTE = 60.0
 
 
 @cache
 def services(*, demo: bool = False, **variables: str) -> Mapping[str, Any]:
-    """The services that are started, as Docker Compose understands them, in an environment with these variables."""
+    """Return the services that Docker Compose starts in an environment with these variables."""
     flags = ["--profile", "demo"] if demo else []
     command: list[str | Path] = [program("docker-compose"), "-f", COMPOSE, *flags, "config", "--format=json"]
     environment = {"PATH": os.environ["PATH"], "HOME": "/", **variables}
@@ -54,12 +54,12 @@ def services(*, demo: bool = False, **variables: str) -> Mapping[str, Any]:
 
 
 def arguments(service: Mapping[str, Any]) -> Any:
-    """What the exporter's own command line makes of the service's command."""
+    """Parse the service's command with the exporter's own parser."""
     return parse(service["command"])
 
 
-def test_what_starts_in_which_order() -> None:
-    """Each waits until those that it needs are healthy, and each can say whether it is."""
+def test_services_start_in_order() -> None:
+    """Each service has a health check and waits until the services that it needs are healthy."""
     for found, wanted in ((services(), START), (services(demo=True), DEMO)):
         waits = {name: service.get("depends_on") or {} for name, service in found.items()}
         assert {name: set(others) for name, others in waits.items()} == wanted
@@ -68,7 +68,7 @@ def test_what_starts_in_which_order() -> None:
 
 
 def test_versions_are_pinned() -> None:
-    """To the last number; our own image is the one of this version, built from here."""
+    """Every image has a full version; the exporter's own image is built from the checkout, with its version."""
     for name, service in services(demo=True).items():
         assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+", service["image"]), name
         own = name in {"exporter", "simulator"}
@@ -76,8 +76,8 @@ def test_versions_are_pinned() -> None:
         assert service["image"].endswith(f"session-exporter:{__version__}") is own
 
 
-def test_what_is_published() -> None:
-    """On this machine only; Grafana alone elsewhere, if that is asked for."""
+def test_published_ports() -> None:
+    """Ports are published on the loopback only; GRAFANA_ADDRESS publishes Grafana elsewhere."""
 
     def addresses(**variables: str) -> dict[str, str]:
         found = services(demo=True, **variables).items()
@@ -89,7 +89,7 @@ def test_what_is_published() -> None:
 
 
 def test_all_are_contained() -> None:
-    """Nobody writes but to a volume or to memory, has a capability, or takes all the memory there is."""
+    """Every service has a read-only root, no capabilities, a memory limit, and read-only bind mounts."""
     for name, service in services(demo=True).items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -97,11 +97,11 @@ def test_all_are_contained() -> None:
         assert int(service["deploy"]["resources"]["limits"]["memory"]) > 0, name
         binds = [volume for volume in service.get("volumes", ()) if volume["type"] == "bind"]
         assert all(bind["read_only"] and Path(bind["source"]).exists() for bind in binds), name
-        assert "user" not in service, "each image has its own"
+        assert "user" not in service, "each image sets its own user"
 
 
 def test_with_a_key_it_is_your_account() -> None:
-    """Without one it is the simulator's; each has a ledger, and the key comes from the environment alone."""
+    """With a key the exporter polls its account, without one the simulator; each case has its own ledger."""
     demo, live = services()["exporter"], services(TELNYX_API_KEY=KEY)["exporter"]
     files = [arguments(service).config_file for service in (demo, live)]
     assert [str(file.relative_to(MOUNT)) for file in files] == ["config.yaml", "live/config.yaml"]
@@ -113,7 +113,7 @@ def test_with_a_key_it_is_your_account() -> None:
 
 
 def test_prometheus_reads_its_configuration(promtool: Path, tmp_path: Path) -> None:
-    """With the rules where they are mounted, and with exemplars."""
+    """Prometheus accepts its configuration with the mounted rules, and stores exemplars."""
     prometheus = services()["prometheus"]
     mounts = {volume["target"]: volume["source"] for volume in prometheus["volumes"]}
     (tmp_path / "prometheus.yml").write_bytes(Path(mounts["/etc/prometheus/prometheus.yml"]).read_bytes())
@@ -131,7 +131,7 @@ def test_prometheus_reads_its_configuration(promtool: Path, tmp_path: Path) -> N
 
 
 def test_grafana_finds_what_is_provisioned() -> None:
-    """Data source and dashboards are mounted where they look for each other."""
+    """Data source and dashboards are mounted where Grafana's provisioning expects them."""
     mounts = {volume["target"] for volume in services()["grafana"]["volumes"]}
     provider = yaml.safe_load((TOP / "grafana/provisioning/dashboards/telnyx.yaml").read_text())["providers"][0]
     source = yaml.safe_load((TOP / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"][0]
@@ -151,7 +151,7 @@ def started(*command: str, **variables: str) -> Iterator[subprocess.Popen[bytes]
 
 
 def free_ports() -> tuple[int, int]:
-    """Two of the loopback's that nothing listens on."""
+    """Return two free ports of the loopback."""
     with socket.socket() as one, socket.socket() as two:
         for listener in (one, two):
             listener.bind(("127.0.0.1", 0))
@@ -159,7 +159,7 @@ def free_ports() -> tuple[int, int]:
 
 
 def shown(origin: str) -> bool:
-    """Whether there is money in many kinds of event, and some sessions have settled."""
+    """Return whether many record types have costs and some sessions have settled."""
     with suppress(httpx.TransportError):
         samples = read(httpx.get(f"{origin}/metrics", headers=SCRAPER).text)
         settled = samples.get(("telnyx_sessions", (("account", "demo"), ("state", "settled"))), Decimal(0))
@@ -168,15 +168,15 @@ def shown(origin: str) -> bool:
 
 
 def test_the_demo_shows_money_within_a_minute(tmp_path: Path) -> None:
-    """The exporter and the simulator with the commands and files of the demo, but for hosts, ports and paths."""
+    """The demo's commands and files, with other hosts, ports and paths, give costs within a minute."""
     demo = services(demo=True)
     own, other = free_ports()
     moved = {"exporter:9464": f"127.0.0.1:{own}", "simulator:9465": f"127.0.0.1:{other}", "/data/": f"{tmp_path}/"}
     moved |= {"=0.0.0.0": "=127.0.0.1", "--port=9465": f"--port={other}"}
 
     def here(text: str) -> str:
-        for there, place in moved.items():
-            text = text.replace(there, place)
+        for old, new in moved.items():
+            text = text.replace(old, new)
         return text
 
     (tmp_path / "config.yaml").write_text(here((FOLDER / "config.yaml").read_text()))

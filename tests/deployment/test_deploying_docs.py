@@ -1,4 +1,4 @@
-"""docs/deploying.md is so: what it names exists, copies of the ledger are good, and going back is as it says."""
+"""docs/deploying.md is true: the names in it exist, its backups work, and a downgrade ends as it says."""
 
 import re
 import sqlite3
@@ -34,27 +34,27 @@ WORLD = SimulatorSettings(speed=0.0, history_seconds=100_000.0, sessions_per_hou
 
 
 def by_statement(ledger: Path, copy: Path) -> None:
-    """The statement that the page has for `python -m sqlite3`."""
+    """Back up with the statement that the page gives for `python -m sqlite3`."""
     (statement,) = set(re.findall(rf'python -m sqlite3 {LEDGER} "(.*)"', PAGE))
     with closing(sqlite3.connect(ledger)) as connection:
         connection.execute(statement.replace(COPY, str(copy)))
 
 
 def by_backup(ledger: Path, copy: Path) -> None:
-    """What `.backup` of the program `sqlite3` does."""
+    """Back up as `.backup` of the program `sqlite3` does."""
     with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
 
 
 def checked(file: Path) -> tuple[int, str]:
-    """What `ledger check` says of the ledger that a configuration names."""
+    """Return exit code and output of `ledger check` for a configuration."""
     command = [sys.executable, "-m", "exporter", "ledger", "check", f"--config.file={file}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
 def test_copies_of_a_ledger_in_use(tmp_path: Path, free_port: int) -> None:
-    """Both kinds are whole, the exporter goes on booking, and one that is started with a copy shows what was shown."""
+    """Both kinds of backup of a ledger in use pass its check, and an exporter with a copy shows the same costs."""
     with running(WORLD, time.monotonic) as simulated:
         sessions = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
         truth = stated(httpx.get(f"{simulated.origin}/_truth").json())
@@ -78,7 +78,7 @@ def test_copies_of_a_ledger_in_use(tmp_path: Path, free_port: int) -> None:
 
 
 def test_an_older_version_refuses_a_newer_ledger(tmp_path: Path, free_port: int) -> None:
-    """With the words of the page, before it has written a byte."""
+    """An exporter refuses a newer ledger with the message on the page, before it has written a byte."""
     configured(tmp_path, NOWHERE)
     ledger = tmp_path / "data" / "ledger.sqlite"
     with beside(tmp_path, free_port, NOWHERE) as process:
@@ -97,15 +97,15 @@ def test_an_older_version_refuses_a_newer_ledger(tmp_path: Path, free_port: int)
     assert ledger.read_bytes() == before
 
 
-def test_what_the_page_names_exists() -> None:
-    """Files, settings, metrics and alerts."""
+def test_names_on_the_page_exist() -> None:
+    """The files, settings, metrics and alerts on the page exist."""
     links = [urlsplit(link) for link in re.findall(r"\]\(([^)]+)\)", PAGE)]
     assert [link.path for link in links if not link.scheme and not (TOP / "docs" / link.path).exists()] == []
     assert set(re.findall(r"\btelnyx_[a-z_]+\b", PAGE)) <= BY_NAME.keys()
     assert set(re.findall(r"\bTelnyx[A-Z]\w+", PAGE)) <= ALERTS.keys()
     (discovery,) = [text for text in examples("yaml", PAGE) if "discovery" in yaml.safe_load(text)]
-    taken = config.parse(discovery.encode(), "deploying.md").discovery
-    assert (taken.http.enabled, taken.detail_records.record_types) == (True, ())
+    parsed = config.parse(discovery.encode(), "deploying.md").discovery
+    assert (parsed.http.enabled, parsed.detail_records.record_types) == (True, ())
     settings = set(re.findall(r"`(?:[a-z_]+\.)+([a-z_]+)`", PAGE)) - {"sqlite", "yaml"}
     known = (TOP / "docs" / "configuration.md").read_text()
     assert {name for name in settings if f"`{name}`" not in known and f".{name}`" not in known} == set()

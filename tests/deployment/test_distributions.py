@@ -1,4 +1,4 @@
-"""What is deployed is what is tested: the distributions are built, installed and run as the image does it.
+"""The distributions are built, installed and run as the image does it.
 
 They are built from the files that git tracks and .dockerignore lets through, so a file that the tests find in the
 checkout but the image would lack fails here. `tools/check-image.sh` builds and runs the image itself.
@@ -115,7 +115,7 @@ def runtime_environment(folder: Path) -> Path:
 
 
 def install(requirement: str, wheels: Mapping[str, Path], programs: Path) -> None:
-    """Install from these wheels alone; fails if the environment lacks a package that they need."""
+    """Install from these wheels alone; fail if the environment lacks a package that they need."""
     found = [f"--find-links={wheel.parent}" for wheel in wheels.values()]
     flags = ["--quiet", "--no-cache", "--no-index", "--offline", f"--python={programs / 'python'}"]
     call([program("uv"), "pip", "install", *flags, *found, requirement], TOP)
@@ -151,7 +151,7 @@ def started(command: Sequence[str | Path], folder: Path, **variables: str) -> It
 
 
 def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    """Return whether a URL is answered with 200; fails if the process has ended."""
+    """Return whether a URL answers 200; fail if the process has ended."""
     assert process.poll() is None, f"ended with exit code {process.returncode}"
     try:
         return httpx.get(url).status_code == httpx.codes.OK
@@ -161,7 +161,7 @@ def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
 
 @pytest.mark.slow
 def test_an_installed_exporter_runs(programs: Path, tmp_path: Path, free_port: int) -> None:
-    """From an empty folder: ready, scraped, ended by SIGTERM with exit code 0; its code is not the checkout's."""
+    """An installed exporter runs from an empty folder without the checkout, and SIGTERM ends it with exit code 0."""
     empty = tmp_path / "elsewhere"
     empty.mkdir()
     imported = Path(call([programs / "python", "-c", "import exporter; print(exporter.__file__)"], empty).strip())
@@ -183,7 +183,7 @@ def test_an_installed_exporter_runs(programs: Path, tmp_path: Path, free_port: i
 
 @pytest.mark.slow
 def test_the_extra_demo(distributions: Distributions, tmp_path: Path) -> None:
-    """The simulator comes with it, at the exporter's version; the demo starts and ends."""
+    """The extra `demo` installs the simulator, and the demo starts and ends."""
     programs = runtime_environment(tmp_path / "venv")
     install("telnyx-session-exporter[demo]", distributions.wheels["wheel"], programs)
     empty = tmp_path / "empty"
@@ -214,14 +214,14 @@ def test_the_simulator_of_compose(distributions: Distributions, tmp_path: Path, 
 @pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_a_wheel_holds_its_package_alone(distributions: Distributions, package: str, kind: str) -> None:
-    """Every tracked file of the package, code and data, and nothing else but the metadata."""
+    """A wheel contains every tracked file of its package, and nothing else but the metadata."""
     names = set(ZipFile(distributions.wheels[kind][package]).namelist())
     assert {name for name in names if ".dist-info/" not in name} == below(package)
 
 
 @pytest.mark.parametrize(("package", "inside"), [("exporter", "exporter/"), ("simulator", "")])
 def test_an_sdist_holds_its_package_alone(distributions: Distributions, package: str, inside: str) -> None:
-    """Every tracked file of the package, what is needed to build it, and nothing else."""
+    """An sdist contains every tracked file of its package, the files to build it, and nothing else."""
     with tarfile.open(distributions.sdists[package]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     beside = {"PKG-INFO", "pyproject.toml"} | ({"README.md", "LICENSE"} if package == "exporter" else set())
@@ -229,7 +229,7 @@ def test_an_sdist_holds_its_package_alone(distributions: Distributions, package:
 
 
 def test_a_wheel_of_the_checkout_is_the_same(distributions: Distributions, tmp_path: Path) -> None:
-    """Whether git's or Docker's rules leave files out, the wheel has the same ones."""
+    """A wheel built from all tracked files has the same files as one built behind .dockerignore."""
     for name in tracked():
         copy = tmp_path / "checkout" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -255,13 +255,13 @@ def test_the_build_requirements_are_the_image_s() -> None:
     ],
 )
 def test_dockerignore(patterns: str, seen: list[str], unseen: list[str]) -> None:
-    """As Docker's documentation has it."""
+    """Patterns of .dockerignore select paths as in Docker's documentation."""
     see = reader(patterns)
     assert [[path for path in [*seen, *unseen] if see(path)], [path for path in unseen if see(path)]] == [seen, []]
 
 
 @pytest.mark.parametrize("pattern", ["a?", "[ab]", "a/**", "a/**/b", "/a", "a/", "a\\b", "!", "../a", "a b"])
 def test_a_pattern_that_is_not_understood_is_refused(pattern: str) -> None:
-    """Rather than guessed at."""
+    """A pattern that the reader doesn't understand raises an error instead of a wrong guess."""
     with pytest.raises(ValueError, match=re.escape(repr(pattern))):
         reader(pattern)

@@ -1,4 +1,4 @@
-"""`healthcheck` as a container's supervisor runs it: whatever protects the port, its exit code says who lives."""
+"""`healthcheck` as a container's supervisor runs it: its exit code, however the port is protected."""
 
 import socket
 import subprocess
@@ -22,7 +22,7 @@ USERS = f"basic_auth_users: {{dave: {HASH}}}\nrate_limit: {{interval: 1h, burst:
 
 
 def asked(*flags: str) -> tuple[int, str]:
-    """The exit code, and all that it said."""
+    """Run `healthcheck`; return its exit code and output."""
     command = [sys.executable, "-W", "error", "-m", "exporter", "healthcheck", *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.returncode, done.stdout + done.stderr
@@ -43,28 +43,28 @@ def asked(*flags: str) -> tuple[int, str]:
     ],
 )
 def test_a_living_exporter_is_healthy(tmp_path: Path, text: str, said: str) -> None:
-    """Users, a rate limit, any version of TLS, and client certificates that the check does not have."""
+    """Users, rate limits, TLS versions and required client certificates don't make the check fail."""
     with serving(tmp_path, text) as served:
         for _ in range(2):
             code, answer = asked(f"--web.listen-address=127.0.0.1:{served.server.port}")
             assert (code, answer) == (0, said)
 
 
-def test_an_unhealthy_exporter_is_not() -> None:
-    """The reason is what /-/healthy says."""
+def test_an_unhealthy_exporter_fails_the_check() -> None:
+    """The check fails with the reason that /-/healthy gives."""
     with running(status=HealthStatus("the ledger's thread has ended", None)) as served:
         code, said = asked(f"--web.listen-address=:{served.server.port}")
     assert (code, said) == (1, "unhealthy: 503 the ledger's thread has ended\n")
 
 
 def test_an_unready_exporter_is_healthy() -> None:
-    """Only what a new process would mend is for the supervisor."""
+    """An exporter that isn't ready passes the check, since a restart wouldn't help."""
     with running(status=HealthStatus(None, "ledger: the disk is full")) as served:
         assert asked(f"--web.listen-address=0.0.0.0:{served.server.port}") == (0, HEALTHY)
 
 
-def test_nobody_there(free_port: int) -> None:
-    """It says where it asked, and why there was no answer."""
+def test_no_exporter_on_the_port(free_port: int) -> None:
+    """Without an exporter the check prints the address and the reason."""
     assert asked(f"--web.listen-address=:{free_port}") == (
         1,
         f"127.0.0.1:{free_port}: no answer (Connection refused)\n",
@@ -73,7 +73,7 @@ def test_nobody_there(free_port: int) -> None:
 
 @contextmanager
 def saying(said: bytes) -> Iterator[int]:
-    """A port where every client hears this at once, and nothing more until it has gone."""
+    """Serve a port that sends these bytes to every client, and then nothing more; yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -94,7 +94,7 @@ def saying(said: bytes) -> Iterator[int]:
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"])
 def test_a_silent_exporter_is_not_healthy(said: bytes) -> None:
-    """What accepts connections but never answers, or never to the end, is stuck."""
+    """A server that accepts connections and never completes an answer fails the check."""
     with saying(said) as port:
         answer = asked(f"--web.listen-address=:{port}", "--timeout-seconds=0.2")
     assert answer == (1, f"127.0.0.1:{port}: no answer (timed out)\n")
@@ -102,7 +102,7 @@ def test_a_silent_exporter_is_not_healthy(said: bytes) -> None:
 
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"])
 def test_something_else_is_not_healthy(said: bytes) -> None:
-    """Another program on the port is not taken for the exporter."""
+    """Another program on the port fails the check."""
     with saying(said) as port:
         assert asked(f"--web.listen-address=:{port}")[0] == 1
 
@@ -117,20 +117,20 @@ def test_something_else_is_not_healthy(said: bytes) -> None:
         ("localhost:80", ("localhost", 80)),
     ],
 )
-def test_where_it_asks(address: str, asks: tuple[str, int]) -> None:
-    """At the listening address; where that is every interface, on the loopback."""
+def test_the_target_of_the_check(address: str, asks: tuple[str, int]) -> None:
+    """The check connects to the listening address; if that is every interface, to the loopback."""
     assert target(address) == asks
 
 
 @pytest.mark.parametrize("address", ["", "9464", "localhost", ":port", "[::1:1", ":99999"])
-def test_what_is_no_address(address: str) -> None:
-    """It is refused with an example of one."""
+def test_an_invalid_address_is_refused(address: str) -> None:
+    """The error for an invalid address contains a valid example."""
     with pytest.raises(Unhealthy, match="expected host:port, such as :9464"):
         target(address)
 
 
 def test_it_costs_little() -> None:
-    """It runs every few seconds, so it imports none of the exporter's packages and libraries."""
+    """The check runs every few seconds, so it imports none of the exporter's packages and libraries."""
     script = "import sys, exporter.cli.healthcheck; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("exporter")}

@@ -1,4 +1,4 @@
-"""The Dockerfile: its lint, and what it promises that can be read from it; `make check-image` builds and runs it."""
+"""The Dockerfile: its lint and its instructions; `make check-image` builds and runs the image."""
 
 import re
 import subprocess
@@ -17,31 +17,31 @@ FINAL = DOCKERFILE.rpartition("\nFROM ")[2]
 
 
 def program(name: str) -> Path:
-    """A program that a package of requirements-dev.txt brings."""
+    """Return the path of a program from a package of requirements-dev.txt."""
     return Path(sys.executable).with_name(name)
 
 
 def instructions(name: str, stage: str = FINAL) -> list[str]:
-    """The arguments of each such instruction, continued lines joined."""
+    """Return the arguments of each instruction of this name, continued lines joined."""
     joined = re.sub(r" *\\\n *", " ", stage)
     return re.findall(rf"(?m)^{name} (.*)$", joined)
 
 
 def test_hadolint() -> None:
-    """The linter of Dockerfiles has nothing to say."""
+    """The linter of Dockerfiles finds nothing."""
     run = subprocess.run([program("hadolint"), TOP / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "")
 
 
 def test_it_runs_as_nobody() -> None:
-    """By number, so that Kubernetes can tell that it is not root; on Kubernetes and elsewhere the same one."""
+    """The image runs as a numeric user, so Kubernetes can verify that it isn't root."""
     assert instructions("USER") == ["65534:65534"]
     assert instructions("VOLUME") == instructions("WORKDIR") == ["/data"]
     assert instructions("STOPSIGNAL") == ["SIGTERM"]
 
 
-def test_its_health_is_asked_by_the_command() -> None:
-    """On the port that is exposed, within the time that Docker gives it."""
+def test_its_health_check_is_the_command() -> None:
+    """The image's health check is the command, on the exposed port, within Docker's timeout."""
     (check,) = instructions("HEALTHCHECK")
     assert check.endswith('CMD ["telnyx-session-exporter", "healthcheck"]')
     assert instructions("EXPOSE") == [LISTEN_ADDRESS.removeprefix(":")]
@@ -50,7 +50,7 @@ def test_its_health_is_asked_by_the_command() -> None:
 
 
 def test_its_version() -> None:
-    """The label says what `--version` does."""
+    """The version in the Dockerfile is the exporter's, and the image has the standard labels."""
     assert f"VERSION={__version__}" in instructions("ARG")
     (labels,) = instructions("LABEL")
     for name in ("title", "description", "licenses", "version", "revision", "base.name"):
@@ -59,15 +59,15 @@ def test_its_version() -> None:
 
 @pytest.mark.parametrize("lock", ["requirements.txt", "requirements-build.txt"])
 def test_all_that_is_installed_is_locked(lock: str) -> None:
-    """By hash, and as wheels: nothing is compiled from C, on any architecture."""
+    """Every package is locked by hash and installed as a wheel, so nothing is compiled."""
     assert re.search(rf"install --require-hashes --only-binary :all: -r {re.escape(lock)}\b", DOCKERFILE)
     packages = re.split(r"(?m)^(?=[a-z])", (TOP / lock).read_text().partition("==")[2])
     assert all("--hash=sha256:" in package for package in packages)
     assert "pip install" not in FINAL
 
 
-def test_what_the_build_sees() -> None:
-    """Only what it copies, so that no key, ledger or history can come into a layer."""
+def test_the_build_context() -> None:
+    """The build sees only the files that it copies, so no key, ledger or history can get into a layer."""
     copied = {word for line in instructions("COPY", DOCKERFILE) if "--from" not in line for word in line.split()[:-1]}
     assert IGNORED[1] == "*"
     assert {line.removeprefix("!") for line in IGNORED if line.startswith("!")} == copied

@@ -23,9 +23,9 @@ pytestmark = pytest.mark.slow
 FOLDER = TOP / "deploy" / "kubernetes"
 OVERLAYS = ("fleet", "sidecar", "standalone")
 VERSIONS = ("1.29", "1.31", "1.33", "1.35", "1.37")
-"""1.29 is the first in which native sidecars are on."""
+"""Supported versions; 1.29 is the first with native sidecars enabled by default."""
 OPERATORS = {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
-"""Kinds of the Prometheus operator, whose schemas are no part of Kubernetes."""
+"""Kinds of the Prometheus operator, whose schemas are not part of Kubernetes."""
 NAME = "telnyx-session-exporter"
 NOBODY = 65534
 SCRAPE_SECONDS = 15
@@ -48,7 +48,7 @@ def of_kind(overlay: str, kind: str) -> list[Manifest]:
 
 
 def pod(overlay: str) -> Manifest:
-    """The spec of the only pod that the overlay makes."""
+    """Return the template of the overlay's only pod."""
     (found,) = [spec for manifest in built(f"overlays/{overlay}") if (spec := manifest.get("spec", {}).get("template"))]
     pod: Manifest = found
     return pod
@@ -70,17 +70,17 @@ def exporter(overlay: str) -> Manifest:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("folder", ["base", *(f"overlays/{overlay}" for overlay in OVERLAYS)])
 def test_kubernetes_accepts_it(folder: str, version: str) -> None:
-    """Strictly: an unknown key is an error."""
-    judged = [manifest for manifest in built(folder) if manifest["kind"] not in OPERATORS]
-    for manifest in judged:
+    """The manifests are valid in every version, in strict mode."""
+    validated = [manifest for manifest in built(folder) if manifest["kind"] not in OPERATORS]
+    for manifest in validated:
         assert kubernetes_validate.validate(manifest, version, strict=True) == version
     assert {"ConfigMap", "Deployment" if folder != "overlays/standalone" else "StatefulSet"} <= {
-        manifest["kind"] for manifest in judged
+        manifest["kind"] for manifest in validated
     }
 
 
-def test_an_unknown_key_is_noticed() -> None:
-    """What judges the manifests can say no."""
+def test_an_unknown_key_is_an_error() -> None:
+    """The validator rejects a manifest with an unknown key."""
     (service,) = of_kind("standalone", "Service")
     with pytest.raises(kubernetes_validate.ValidationError, match="unknown"):
         kubernetes_validate.validate({**service, "spec": {**service["spec"], "unknown": 1}}, VERSIONS[0], strict=True)
@@ -88,7 +88,7 @@ def test_an_unknown_key_is_noticed() -> None:
 
 @every_overlay
 def test_names_that_are_referred_to_exist(overlay: str) -> None:
-    """Volumes, ConfigMaps and claims; the Secret alone comes from elsewhere, and its name is in the documentation."""
+    """The volumes, ConfigMaps and claims that a pod refers to exist; users create the Secrets, as documented."""
     spec = pod(overlay)["spec"]
     claims = {manifest["metadata"]["name"] for manifest in of_kind(overlay, "PersistentVolumeClaim")}
     made = [
@@ -113,7 +113,7 @@ def test_names_that_are_referred_to_exist(overlay: str) -> None:
 
 @every_overlay
 def test_the_pod_is_restricted(overlay: str) -> None:
-    """By the strictest of Kubernetes's own standards, and beyond it: nothing can be written but the ledger."""
+    """The pod fulfils the restricted Pod Security Standard, and its containers can write only to the ledger."""
     spec = pod(overlay)["spec"]
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
     assert {next(iter(volume.keys() - {"name"})) for volume in spec["volumes"]} <= {
@@ -138,7 +138,7 @@ def test_the_pod_is_restricted(overlay: str) -> None:
 
 
 def test_the_sidecar_needs_nothing_of_the_pod() -> None:
-    """Whoever the app runs as, the sidecar says for itself who it is."""
+    """The sidecar sets its own user, whatever user the pod or the app has."""
     own = exporter("sidecar")["securityContext"]
     assert own["runAsUser"] == own["runAsGroup"] == NOBODY
     assert own["runAsNonRoot"] is True
@@ -146,8 +146,8 @@ def test_the_sidecar_needs_nothing_of_the_pod() -> None:
 
 
 @every_overlay
-def test_no_secret_stands_in_it(overlay: str) -> None:
-    """Key and password are files of Secrets by reference, neither in a ConfigMap nor in the environment."""
+def test_manifests_contain_no_secrets(overlay: str) -> None:
+    """Key and password are files from Secrets, and neither in a ConfigMap nor in the environment."""
     assert of_kind(overlay, "Secret") == []
     assert "env" not in exporter(overlay)
     (account,) = settings(overlay).accounts
@@ -157,14 +157,14 @@ def test_no_secret_stands_in_it(overlay: str) -> None:
 
 
 def settings(overlay: str) -> config.Config:
-    """The exporter's configuration, as it says itself that it is right."""
+    """Return the overlay's configuration, parsed by the exporter."""
     (text,) = [m["data"]["config.yaml"] for m in of_kind(overlay, "ConfigMap") if m["metadata"]["name"] == NAME]
     return config.parse(text.encode(), "config.yaml")
 
 
 @pytest.mark.parametrize(("overlay", "ports"), [("standalone", [53, 443]), ("fleet", [53, 443, 5432, 6432])])
 def test_the_network_policy(overlay: str, ports: list[int]) -> None:
-    """Prometheus comes in, to the metrics; names, Telnyx and the ledger's server are asked; nothing else inside."""
+    """The policy allows scrapes in, and DNS, Telnyx and the ledger's server out, but no other internal address."""
     (policy,) = of_kind(overlay, "NetworkPolicy")
     spec = policy["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
@@ -182,7 +182,7 @@ def test_the_network_policy(overlay: str, ports: list[int]) -> None:
 
 
 def test_the_sidecar_is_native() -> None:
-    """An init container that goes on running: it starts before the app and ends after it."""
+    """The sidecar is an init container that keeps running: it starts before the app and ends after it."""
     spec = pod("sidecar")["spec"]
     assert [container["name"] for container in spec["initContainers"]] == [NAME]
     assert spec["initContainers"][0]["restartPolicy"] == "Always"
@@ -190,8 +190,8 @@ def test_the_sidecar_is_native() -> None:
 
 
 @every_overlay
-def test_probes_ask_the_exporter_alone(overlay: str) -> None:
-    """Start and life by whether the process works, readiness by whether its ledger does; never by Telnyx."""
+def test_probes_are_independent_of_telnyx(overlay: str) -> None:
+    """Startup and liveness probe the process, readiness the ledger; none depends on Telnyx."""
     container = exporter(overlay)
     (port,) = container["ports"]
     assert port["containerPort"] == int(LISTEN_ADDRESS.removeprefix(":"))
@@ -200,16 +200,16 @@ def test_probes_ask_the_exporter_alone(overlay: str) -> None:
     healthy, ready = HEALTH
     paths = {name: probe["httpGet"]["path"] for name, probe in asked.items()}
     assert paths == {"startup": healthy, "readiness": ready, "liveness": healthy}
-    assert settings(overlay).discovery.detail_records.first_lookback_seconds == 0, "it would wait for Telnyx"
+    assert settings(overlay).discovery.detail_records.first_lookback_seconds == 0, "a start would wait for Telnyx"
     longest = {name: probe["periodSeconds"] * probe["failureThreshold"] for name, probe in asked.items()}
-    assert longest["startup"] >= 600, "a large ledger may have to be changed first"
+    assert longest["startup"] >= 600, "a start may migrate a large ledger"
     assert longest["liveness"] >= 60
-    assert asked["startup"]["periodSeconds"] == 1, "the app waits for it"
+    assert asked["startup"]["periodSeconds"] == 1, "the app waits for the sidecar"
 
 
 @every_overlay
 def test_its_flags_exist(overlay: str) -> None:
-    """The exporter itself reads the arguments, and the configuration is where they say."""
+    """The exporter parses the arguments, and the configuration is mounted at the path in them."""
     arguments = parse(exporter(overlay)["args"])
     (mount,) = [
         mount for mount in exporter(overlay)["volumeMounts"] if mount["mountPath"] == str(arguments.config_file.parent)
@@ -225,7 +225,7 @@ def test_its_flags_exist(overlay: str) -> None:
 
 
 def test_the_ledger_outlives_the_pod() -> None:
-    """On a volume of its own, which one pod at a time has."""
+    """The ledger lies on its own volume, which one pod at a time mounts."""
     (standalone,) = of_kind("standalone", "StatefulSet")
     (claim,) = standalone["spec"]["volumeClaimTemplates"]
     assert standalone["spec"]["replicas"] == 1
@@ -239,8 +239,8 @@ def test_the_ledger_outlives_the_pod() -> None:
     assert claim["spec"]["accessModes"] == shared["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
-def test_no_pod_of_the_fleet_is_special() -> None:
-    """Several, without disks or names, on nodes of their own if there are some; a drain takes one by one."""
+def test_the_pods_of_the_fleet_are_interchangeable() -> None:
+    """The fleet has several pods without volumes, spread over nodes; a rollout or drain stops one at a time."""
     (deployment,) = of_kind("fleet", "Deployment")
     assert of_kind("fleet", "PersistentVolumeClaim") == of_kind("fleet", "StatefulSet") == []
     assert deployment["spec"]["replicas"] > 1
@@ -262,7 +262,7 @@ def test_no_pod_of_the_fleet_is_special() -> None:
 
 
 def test_the_ledgers_series_have_the_fleets_name() -> None:
-    """All of the ledger's samples and no others are renamed, so that a series goes on whoever shows it."""
+    """The ledger's samples, and no others, get the same instance label, so a series continues on another replica."""
     (monitor,) = of_kind("fleet", "ServiceMonitor")
     (endpoint,) = monitor["spec"]["endpoints"]
     (rule,) = endpoint["metricRelabelings"]
@@ -272,11 +272,11 @@ def test_the_ledgers_series_have_the_fleets_name() -> None:
         parts = ("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)
         renamed = {bool(re.fullmatch(rule["regex"], family.name + part)) for part in parts}
         assert renamed == {family.home == "ledger"}, family.name
-    assert rule["regex"] in (TOP / "docs" / "fleet.md").read_text(), "those without the operator need it as well"
+    assert rule["regex"] in (TOP / "docs" / "fleet.md").read_text(), "users without the operator need the rule as well"
 
 
 def test_each_pod_is_scraped_once() -> None:
-    """By one monitor, at the named port; two of them would count all money twice."""
+    """One monitor scrapes each pod, at the named port; two monitors would count all costs twice."""
     for overlay, kind, other, endpoints in (
         ("fleet", "ServiceMonitor", "PodMonitor", "endpoints"),
         ("standalone", "ServiceMonitor", "PodMonitor", "endpoints"),
@@ -295,7 +295,7 @@ def test_each_pod_is_scraped_once() -> None:
         assert services["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
         assert service["spec"]["selector"].items() <= pod(overlay)["metadata"]["labels"].items()
         assert service["spec"]["ports"] == [{"name": "metrics", "port": 9464, "targetPort": "metrics"}]
-    assert NAME.startswith("telnyx"), "the alerts look at jobs with telnyx in their name"
+    assert NAME.startswith("telnyx"), "the alerts select jobs with telnyx in their name"
 
 
 # The same files
@@ -308,17 +308,19 @@ def of_files(pattern: str) -> Iterator[tuple[str, str]]:
 
 @every_overlay
 def test_dashboards_are_the_generated_ones(overlay: str) -> None:
-    """All of them, byte for byte, with the label that Grafana's sidecar looks for."""
+    """The manifests contain all dashboards byte for byte, with the label that Grafana's sidecar selects."""
     maps = [m for m in of_kind(overlay, "ConfigMap") if m["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
     assert sorted((name, text) for found in maps for name, text in found["data"].items()) == list(
         of_files("grafana/dashboards/*.json")
     )
-    assert all(len(yaml.safe_dump(found)) < KIB_256 for found in maps), "kubectl apply remembers what it applied"
+    assert all(len(yaml.safe_dump(found)) < KIB_256 for found in maps), (
+        "kubectl apply stores a copy in an annotation, which has a limit"
+    )
 
 
 @every_overlay
 def test_rules_are_those_of_the_repository(overlay: str) -> None:
-    """As files for a plain Prometheus, and as groups for the operator's."""
+    """The rules are there as files for a plain Prometheus, and as groups for the operator."""
     (files,) = [m for m in of_kind(overlay, "ConfigMap") if m["metadata"]["name"] == "telnyx-rules"]
     rules = dict(of_files("prometheus/rules/*.yml"))
     assert files["data"] == rules
@@ -327,7 +329,7 @@ def test_rules_are_those_of_the_repository(overlay: str) -> None:
 
 
 def test_the_exporter_is_the_same_everywhere() -> None:
-    """Beside an app, alone or among others, it runs with the same arguments, probes and safety."""
+    """The exporter has the same arguments, probes and security context in all overlays."""
     sidecar, alone, one_of_many = exporter("sidecar"), exporter("standalone"), exporter("fleet")
     for key in ("image", "args"):
         assert sidecar[key] == alone[key]

@@ -1,4 +1,4 @@
-"""What a sidecar promises to the app beside it, kept by processes that run as the manifest says."""
+"""The sidecar's promises to the app beside it, tested with processes that run as in the manifest."""
 
 import os
 import re
@@ -30,14 +30,14 @@ pytestmark = pytest.mark.slow
 NOWHERE = "http://127.0.0.1:1/v2"
 WORLD = SimulatorSettings(speed=0.0, history_seconds=200_000.0, sessions_per_hour=2, sessions_max=60, api_key=KEY)
 STARTED_SECONDS = 30.0
-"""A second or two, on a machine that has nothing else to do."""
+"""Limit for a start, which takes a second or two on an idle machine."""
 MIB = 1 << 20
 
-# Everything but the folder in $1 is made read-only, then the rest of the arguments is run.
+# Makes all mounts but the folder $1 read-only, then runs the other arguments as a command.
 READ_ONLY = """
 mount --make-rprivate / && mount --bind "$1" "$1" || exit 90
-while read -r _ place _; do
-  [ "$place" = "$1" ] || mount -o remount,bind,ro "$place" 2>/dev/null
+while read -r _ mounted _; do
+  [ "$mounted" = "$1" ] || mount -o remount,bind,ro "$mounted" 2>/dev/null
 done < /proc/mounts
 touch /read-only 2>/dev/null && exit 91
 touch /tmp/read-only 2>/dev/null && exit 92
@@ -46,7 +46,7 @@ cd "$1" && shift && exec "$@"
 
 
 def configured(folder: Path, base_url: str, **changes: Any) -> list[str]:
-    """The manifest's configuration, with the paths of this folder and another API; the flags that go with it."""
+    """Write the manifest's configuration with paths in this folder and another API; return the manifest's flags."""
     (folder / "api-key").write_text(KEY)
     (folder / "data").mkdir(exist_ok=True)
     account: dict[str, Any] = {"name": "default", "api_key_file": str(folder / "api-key"), "base_url": base_url}
@@ -58,7 +58,7 @@ def configured(folder: Path, base_url: str, **changes: Any) -> list[str]:
 
 @contextmanager
 def beside(folder: Path, port: int, base_url: str, **changes: Any) -> Iterator[Process]:
-    """A sidecar that is running; killed in the end if it has not ended."""
+    """Run a sidecar until the block ends, and kill it if it is still running then."""
     process = Process(folder, port, *configured(folder, base_url, **changes))
     try:
         yield process
@@ -68,7 +68,7 @@ def beside(folder: Path, port: int, base_url: str, **changes: Any) -> Iterator[P
 
 
 def status(process: Process, probe: str) -> int | None:
-    """What the kubelet gets of that probe."""
+    """Return the status code of a probe, as the kubelet gets it; None without an answer."""
     with suppress(httpx.TransportError):
         return httpx.get(process.origin + exporter("sidecar")[f"{probe}Probe"]["httpGet"]["path"]).status_code
     return None
@@ -80,7 +80,7 @@ def samples(process: Process) -> Samples:
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """An API that takes connections and never says a word."""
+    """Serve an API that accepts connections and never answers; yield its base URL."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/v2"
 
@@ -92,12 +92,12 @@ def refusing() -> Iterator[str]:
 
 @pytest.mark.parametrize("api", [refusing, silent])
 def test_it_starts_and_is_ready_without_an_api(tmp_path: Path, free_port: int, api: Any) -> None:
-    """The app would wait for its start, and be out of service without its readiness: neither hangs on Telnyx."""
+    """Start and readiness don't depend on Telnyx, since the app waits for the one and needs the other."""
     with api() as url, beside(tmp_path, free_port, url) as process:
-        begun = time.monotonic()
+        started = time.monotonic()
         process.until(lambda: status(process, "startup") == HTTPStatus.OK)
         process.until(lambda: status(process, "readiness") == HTTPStatus.OK)
-        assert time.monotonic() - begun < STARTED_SECONDS
+        assert time.monotonic() - started < STARTED_SECONDS
         unreachable = "telnyx_api_up", (("account", "default"),)
         process.until(lambda: samples(process).get(unreachable) == 0 or api is silent)
         for probe in ("startup", "readiness", "liveness"):
@@ -106,7 +106,7 @@ def test_it_starts_and_is_ready_without_an_api(tmp_path: Path, free_port: int, a
 
 
 def test_sigkill_right_after_sigterm_loses_nothing(tmp_path: Path, free_port: int) -> None:
-    """Whatever a scrape has shown is shown by the next life too, API or none; in the end the money is exact."""
+    """After SIGKILL no counter is below a value shown before, even without an API; in the end costs are exact."""
     fast = {
         "min_interval_seconds": 1,
         "max_interval_seconds": 1,
@@ -140,7 +140,7 @@ def test_sigkill_right_after_sigterm_loses_nothing(tmp_path: Path, free_port: in
 
 
 def test_it_works_on_a_read_only_root(tmp_path: Path, free_port: int) -> None:
-    """It writes where its ledger lies and nowhere else, not even to /tmp."""
+    """A sidecar writes only to the folder of its ledger, not even to /tmp."""
     flags = configured(tmp_path, NOWHERE)
     command = [sys.executable, "-m", "exporter", "run", f"--config.file={tmp_path / 'config.yaml'}", *flags]
     command += [f"--web.listen-address=127.0.0.1:{free_port}"]
@@ -165,8 +165,8 @@ def test_it_works_on_a_read_only_root(tmp_path: Path, free_port: int) -> None:
     assert {file.name for file in (tmp_path / "data").iterdir()} == {"ledger.sqlite", "ledger.sqlite.lock"}
 
 
-def test_idle_it_needs_what_it_requests(tmp_path: Path, free_port: int) -> None:
-    """The memory of an idle sidecar is within its request, and far from its limit."""
+def test_an_idle_sidecar_fits_its_memory_request(tmp_path: Path, free_port: int) -> None:
+    """An idle sidecar needs less memory than its request, which is below half of the limit."""
     with beside(tmp_path, free_port, NOWHERE) as process:
         process.until(lambda: status(process, "readiness") == HTTPStatus.OK)
         samples(process)

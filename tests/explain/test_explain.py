@@ -1,4 +1,4 @@
-"""One session's story in all its forms: exact, documented, masked, and harmless wherever it is opened."""
+"""The explanation of one session in all formats: exact, documented, masked, and harmless in any viewer."""
 
 import asyncio
 import csv
@@ -36,7 +36,7 @@ POLICY = PollPolicy(30, 3600, 21_600, (86_400,), 172_800, 86_400)
 NOW = 1_773_800_000.0
 METRICS = MetricsSettings(
     labels=(Label(name="assistant", field="assistant_id"), Label(name="who", field="caller_name", allow_personal=True)),
-    thresholds=(Threshold(name="dear", cost=Decimal("0.01"), currency="USD"),),
+    thresholds=(Threshold(name="expensive", cost=Decimal("0.01"), currency="USD"),),
 )
 CONFIG = Config(metrics=METRICS, budgets=(Budget(name="all", amount=Decimal(5), currency="USD", window=100_000_000),))
 EXCHANGES = (
@@ -46,7 +46,7 @@ EXCHANGES = (
 
 
 def story(content: object, config: Config = CONFIG, at: float = NOW) -> Explanation:
-    """The story of an answer of the API."""
+    """Return the explanation of an answer of the API."""
     attribute_reader = AttributeReader(config.metrics.labels)
     session: Session = trees.read(content, fields=tuple(attribute_reader.record_fields))
     facts = attribute_reader.event_attributes(session)
@@ -61,7 +61,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def keys(value: object) -> object:
-    """The shape of a document: of lists and label sets one is like another."""
+    """Return the shape of a document; entries of a list, and label sets, count as one."""
     if isinstance(value, dict):
         free = {"labels", "record", "buckets", "rules"}
         return {name: "free" if name in free else keys(below) for name, below in value.items()}
@@ -71,7 +71,7 @@ def keys(value: object) -> object:
 
 
 def test_the_json_has_the_documented_shape() -> None:
-    """docs/explain.md's example has every name that a document has, with values of the same kinds."""
+    """The example in docs/explain.md has every key of a real document, with values of the same types."""
     (example,) = re.findall(r"(?ms)^```json\n(.*?)^```$", DOCS)
     broken = json.loads(trees.documented())
     broken["cost"]["total"] = "0.3"
@@ -88,7 +88,7 @@ def test_the_json_has_the_documented_shape() -> None:
 
 
 def test_the_json_says_what_the_api_said() -> None:
-    """Costs as they were printed, depth and parent of each event, the records' fields, each request."""
+    """JSON has exact costs, depth and parent of each event, the record fields, and each request."""
     told = json.loads(FORMS["json"](story(trees.documented())))
     assert [(e["depth"], e["parent"]) for e in told["events"]][:7] == [
         *((0, None), (1, 0), (1, 0), (1, 0), (1, 0), (2, 4), (3, 5))
@@ -103,7 +103,7 @@ def test_the_json_says_what_the_api_said() -> None:
 
 
 def test_the_csv_has_a_row_per_event() -> None:
-    """Depth, ids and exact costs; an unpriced event has an empty cost; each kept field is a column."""
+    """CSV has depth, ids and exact costs, empty if unpriced; each record field is a column."""
     leaf = node("inference:turn", None) | {"record": {"model": "m", "input_tokens": 3, "assistant_id": "a"}}
     root = node("call-session:root", "0", node("call-control:leg", "-0.000000010000", leaf), cumulative="0.5")
     first, leg, turn = rows(FORMS["csv"](story(trees.answer(root, total="0.5"))))
@@ -118,7 +118,7 @@ FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", '"
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_no_cell_is_a_formula(text: str) -> None:
-    """A spreadsheet takes whatever a name or a record says for text; quotes, commas and lines stay in their cell."""
+    """A spreadsheet reads every CSV value as text; quotes, commas and line breaks stay in their cell."""
     odd = node("x:y", "-0.5") | {"id": text, "product": text, "event_name": f'{text}",\n"x'}
     odd["record"] = {"assistant_id": text, "model": [text, {text: text}], "billed_sec": -7}
     odd["cost"]["currency"] = text
@@ -132,7 +132,7 @@ def test_no_cell_is_a_formula(text: str) -> None:
 
 
 def test_every_rule_stands_in_the_catalogue() -> None:
-    """A family that a session adds to has a rule, and the story quotes it with the labels that it is summed by."""
+    """Every family that a session adds to has a rule, which is printed with the family's labels."""
     leaf = node("inference:turn", "0.1") | {
         "record": {"model": "m", "input_tokens": 3, "billed_sec": 2, "duration_sec": 3}
     }
@@ -150,7 +150,7 @@ def test_every_rule_stands_in_the_catalogue() -> None:
 
 
 def test_a_story_is_the_same_twice() -> None:
-    """Nothing is kept between two tellings: the second says no more than the first."""
+    """Explaining twice gives the same result: nothing is kept in between."""
     content = trees.documented()
     assert FORMS["json"](story(content)) == FORMS["json"](story(content))
 
@@ -158,7 +158,7 @@ def test_a_story_is_the_same_twice() -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("value", EVERYWHERE)
 def test_hostile_values_are_harmless_in_every_form(form: str, value: object) -> None:
-    """Printable, one line each, bounded; no number, no forged line; JSON and CSV can be read again."""
+    """Hostile values stay printable, short, masked and on one line; JSON and CSV can be parsed."""
     shown = FORMS[form](story(body(hostile(value))))
     assert harmless(shown.replace("\r\n", "\n"))
     assert len(shown) < 200_000
@@ -186,7 +186,7 @@ NUMBERS: Mapping[str, object] = {
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_numbers_in_records_stay_exact(number: str) -> None:
-    """What a reader of JSON would round is text; what would fill the screen is only told of."""
+    """A number that a JSON reader would round is text; a number that would fill the screen is only mentioned."""
     content = body(trees.answer(node("call-session:root", "1") | {"record": {"assistant_id": "N"}}))
     told = story(content.replace(b'"N"', number.encode()))
     record = json.loads(FORMS["json"](told))["events"][0]["record"]
@@ -194,7 +194,7 @@ def test_numbers_in_records_stay_exact(number: str) -> None:
     assert len(FORMS["csv"](told)) < 2000
 
 
-def test_people_are_masked_except_where_nobody_asked_for_it() -> None:
+def test_personal_fields_are_masked_unless_the_list_is_empty() -> None:
     """A personal field is masked in all forms for people; with an empty list it is shown."""
     content = trees.answer(node(f"call-session:{PHONE}", "1") | {"record": {"caller_name": "Alice", "model": [PHONE]}})
     for form in ("tree", "json", "csv"):
@@ -207,15 +207,15 @@ def test_people_are_masked_except_where_nobody_asked_for_it() -> None:
 
 @pytest.mark.parametrize("digits", range(1, 12))
 def test_no_part_of_a_number_slips_through_where_a_text_is_cut(digits: int) -> None:
-    """A long text is read up to some character; a number that lies across that place doesn't show its first digits."""
+    """Long texts are cut; a phone number at the cut is masked, not cut in half."""
     before = f"{'a' * (10_000 - len('@b.c +') - digits)}@b.c "
     content = trees.answer(node("call-session:root", "1") | {"record": {"model": f"{before}{PHONE} and more"}})
     shown = json.loads(FORMS["json"](story(content)))["events"][0]["record"]["model"]
     assert shown == f"***... ({len(before) + len(PHONE) + 9} characters)"
 
 
-def test_budgets_are_as_of_the_look() -> None:
-    """Money of yesterday is booked in a budget, and not spent in the window of today."""
+def test_budgets_are_as_of_the_poll() -> None:
+    """Yesterday's costs count in a budget's counter, but not in today's window."""
     midnight = 1_773_792_000.0
     day = Budget(name="day", amount=Decimal(5), currency="USD", window="day")
     content = trees.answer(node("call-session:root", "1") | {"record": {"started_at": "2026-03-17T23:00:00Z"}})
@@ -224,8 +224,8 @@ def test_budgets_are_as_of_the_look() -> None:
     assert (amounts["telnyx_budget_cost_total"], amounts["telnyx_budget_spent"]) == (1, 0)
 
 
-def test_a_failed_look_is_told_too() -> None:
-    """Without a session the story says why, in text and in JSON, and has no samples."""
+def test_a_failed_poll_is_explained_too() -> None:
+    """Without a session the explanation gives the reason, in text and JSON, and has no samples."""
     look = ProbeResult(
         SessionRef("main", "call-session", PHONE), NOW, 0.1, (), problem=f"main: GET /x/{PHONE}: 404\x1b[1m"
     )
@@ -248,7 +248,7 @@ def printed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def command(folder: Path, content: bytes, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What `session` prints of a server that answers this."""
+    """Return the output of `session` against a server that answers this."""
 
     async def play() -> subprocess.CompletedProcess[str]:
         async with serving(content) as api:
@@ -264,7 +264,7 @@ def command(folder: Path, content: bytes, *arguments: str) -> subprocess.Complet
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_the_command_prints_each_form(tmp_path: Path, form: str) -> None:
-    """Exit 0, the form on standard output and nothing besides, harmless in a terminal, and no file is left."""
+    """Success exits with 0 and prints only the document, harmless in a terminal; no file is left."""
     value = "\x1b[31m<b>\u202e=1\r\n"
     ended = command(tmp_path, answer(200, body(hostile(value))), "call-session", "root", "--format", form)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -294,7 +294,7 @@ FAILURES: Mapping[str, tuple[bytes, str]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("status", FAILURES)
 def test_the_command_says_why_it_failed(tmp_path: Path, status: str) -> None:
-    """Exit 1, nothing on standard output in any form, and one line: what, where, the cure."""
+    """Failure exits with 1, prints nothing to stdout, and one line on stderr: problem, place, cure."""
     content, says = FAILURES[status]
     ended = command(tmp_path, content, "call-session", PHONE, "--format=json")
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -309,7 +309,7 @@ def test_the_command_says_why_it_failed(tmp_path: Path, status: str) -> None:
     ],
 )
 def test_a_wrong_flag_of_the_command(tmp_path: Path, argument: str, says: str) -> None:
-    """Exit 2 with what is accepted."""
+    """Wrong arguments exit with 2 and list the accepted ones."""
     ended = printed(tmp_path, "call-session", "x", argument)
     assert ended.returncode == 2
     assert says in ended.stderr
@@ -325,6 +325,6 @@ def test_the_documented_scrape_config_works(promtool: Path, tmp_path: Path) -> N
 
 
 def test_every_form_and_parameter_is_documented() -> None:
-    """docs/explain.md has a line for each."""
+    """docs/explain.md documents each of them."""
     lines: set[Any] = set(re.findall(r"(?m)^\| `(\w+)` \|", DOCS))
     assert {*FORMS, *ProbeParameters.__struct_fields__} <= lines

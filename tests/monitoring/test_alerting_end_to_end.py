@@ -1,4 +1,4 @@
-"""Simulator, exporter, Prometheus, Alertmanager, receiver: from a world that overspends to a notice in one's hand."""
+"""Simulator, exporter, Prometheus, Alertmanager and receiver together: overspending leads to notifications."""
 
 import asyncio
 import time
@@ -33,8 +33,8 @@ scrape_configs:
 """
 
 
-def test_who_overspends_is_told(tmp_path: Path, prometheus: Path, alertmanager_program: Path) -> None:
-    """Two hours of calls cost more than the day's budget: three alerts arrive, with all that readers need."""
+def test_overspending_is_notified(tmp_path: Path, prometheus: Path, alertmanager_program: Path) -> None:
+    """Two hours of calls that cost more than the day's budget lead to three alerts with labels, texts and runbook."""
     exporter_port, port = free_ports()
     world = SimulatorSettings(speed=0.0, sessions_per_hour=60, seed=4)
     with (

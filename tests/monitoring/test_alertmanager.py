@@ -1,4 +1,4 @@
-"""The example for Alertmanager: accepted, each alert goes where it says, and one cause makes one notice."""
+"""The example configuration of Alertmanager: its syntax, routes and inhibitions."""
 
 import re
 import subprocess
@@ -23,14 +23,14 @@ BY_RATE_OF_SPEND = {
 
 
 def test_amtool_accepts_it(amtool: Path) -> None:
-    """As a whole."""
+    """The example configuration passes amtool's check."""
     check = subprocess.run([amtool, "check-config", EXAMPLE], capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stdout + check.stderr
 
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_each_alert_goes_to_the_receiver_of_its_severity(amtool: Path, alert: str) -> None:
-    """And to no other."""
+    """An alert goes to the receiver of its severity and to no other."""
     severity = ALERTS[alert]["labels"]["severity"]
     command: list[str | Path] = [amtool, "config", "routes", "test", f"--config.file={EXAMPLE}"]
     routed = [f"--verify.receivers={RECEIVERS[severity]}", f"alertname={alert}", f"severity={severity}"]
@@ -39,14 +39,14 @@ def test_each_alert_goes_to_the_receiver_of_its_severity(amtool: Path, alert: st
 
 
 def test_it_names_alerts_that_exist() -> None:
-    """An inhibition of an alert that was renamed would do nothing; so would its mention in the page."""
+    """The example and its page name only alerts that exist, since an inhibition of a renamed alert has no effect."""
     named = set(re.findall(r"Telnyx[A-Z]\w+", EXAMPLE.read_text() + PAGE))
     assert named <= ALERTS.keys()
     assert {*LATE, *BY_RATE_OF_SPEND} <= named
 
 
-def test_the_page_knows_the_receivers() -> None:
-    """Each stands in the table."""
+def test_the_page_lists_the_receivers() -> None:
+    """The page names each receiver of the example."""
     receivers = {receiver["name"] for receiver in yaml.safe_load(EXAMPLE.read_text())["receivers"]}
     assert {name for name in receivers if f"`{name}`" in PAGE} == receivers == set(RECEIVERS.values())
 
@@ -61,10 +61,10 @@ def test_the_page_knows_the_receivers() -> None:
         ("TelnyxBudgetExceeded", "TelnyxBudgetWillBeExceeded", {"budget": "everything", "currency": "USD"}),
     ],
 )
-def test_a_cause_holds_its_consequence_back(
+def test_a_cause_inhibits_its_consequence(
     tmp_path: Path, alertmanager_program: Path, cause: str, held_back: str, labels: dict[str, str]
 ) -> None:
-    """Of the same job, and only that; what is not by the rate of spend is sent all the same."""
+    """An alert inhibits its consequence in the same job only, and no other alert."""
     consequence = {"alertname": held_back, "account": "main", **labels}
     alerts = [
         {"alertname": cause, "job": "telnyx", **labels},

@@ -1,4 +1,4 @@
-"""The dashboards: each panel says what to do, asks rightly, and finds something in 35 days of a real Prometheus."""
+"""The dashboards: texts, layout and queries, which run against 35 days of data in a real Prometheus."""
 
 import json
 import re
@@ -33,7 +33,7 @@ UIDS = {
 }
 UNITS = {"m": 60, "h": HOUR, "d": DAY}
 
-pytestmark = pytest.mark.timeout(600)  # the first test that asks makes the history
+pytestmark = pytest.mark.timeout(600)  # the first test that needs the history makes it
 
 
 class Query(Struct):
@@ -55,11 +55,11 @@ class Query(Struct):
 
     @property
     def exact(self) -> bool:
-        """Whether the panel is marked as one that reads counters as they are."""
+        """Return whether the panel is marked as exact: it reads counters without a rate."""
         return "Exact:" in self.panel["description"]
 
     def asked(self, past: Past, currency: str = "USD") -> list[dict[str, Any]]:
-        """What the panel would show at the end of the past."""
+        """Return the rows that the panel shows at the end of the past."""
         start = range_start(self.panel.get("timeFrom") or self.since, past.end)
         seconds = past.end - start
         scraped = STEP_SECONDS if seconds <= DENSE_SECONDS else FIRST_STEP_SECONDS
@@ -77,7 +77,7 @@ class Query(Struct):
 
 
 def range_start(since: str, end: int) -> int:
-    """The beginning of a relative time range."""
+    """Return the start of a relative time range."""
     now = datetime.fromtimestamp(end, UTC)
     midnight = now.replace(hour=0, minute=0, second=0)
     if since in {"now/d", "now/M"}:
@@ -116,7 +116,7 @@ every_board = pytest.mark.parametrize("file", BOARDS)
 
 @every_query
 def test_every_query_finds_something(past: Past, query: Query) -> None:
-    """At the end of 35 days, in dollars."""
+    """Every query returns a number at the end of the 35 days, in dollars."""
     rows = query.asked(past)
     assert rows, substituted(query.expression)
     values = [value for row in rows for _, value in row.get("values", [row.get("value")])]
@@ -124,8 +124,8 @@ def test_every_query_finds_something(past: Past, query: Query) -> None:
 
 
 @every_query
-def test_money_is_there_in_the_other_currency_too(past: Past, query: Query) -> None:
-    """What is asked by currency is answered in that one alone."""
+def test_a_query_by_currency_returns_that_currency_alone(past: Past, query: Query) -> None:
+    """A query for euros returns no row in dollars."""
     if "currency" in variables(query.expression):
         rows = query.asked(past, "EUR")
         currencies = {row["metric"].get("currency") for row in rows}
@@ -134,29 +134,29 @@ def test_money_is_there_in_the_other_currency_too(past: Past, query: Query) -> N
 
 @every_query
 def test_every_expression_is_right(query: Query) -> None:
-    """It parses, names only what the catalogue has, and puts each counter under a rate unless it is marked exact."""
+    """Every expression parses, uses families of the catalogue, and rates its counters unless it is marked exact."""
     assert faults(query.expression, exact=query.exact) == []
     assert mixed_currencies(query.expression) == []
 
 
 @every_query
 def test_rates_follow_the_scrape_interval(query: Query) -> None:
-    """Every window of a rate is Grafana's own, so that it holds enough scrapes at any zoom; a gap is as it is."""
+    """Every window of a rate is Grafana's variable, so it covers enough scrapes at any zoom; GAP alone is fixed."""
     found = set(re.findall(r"\[([^\]]*)\]", query.expression)) - {GAP}
     assert found <= ({"$__rate_interval"} if not query.target.get("instant") else {"$__rate_interval", "$__range"})
 
 
 @every_query
 def test_only_exact_panels_are_marked_exact(query: Query) -> None:
-    """A panel that reads no counter without a rate doesn't say that it does, at least not in all of its queries."""
+    """A panel is marked exact if and only if one of its queries reads a counter without a rate."""
     others = [each for each in QUERIES if each.panel is query.panel]
     read = [faults(each.expression) for each in others]
     assert query.exact == any(read)
 
 
 @every_query
-def test_only_what_survives_a_restart_is_read_as_it_is(query: Query) -> None:
-    """Less than what it was then is no amount: a counter of the process begins anew."""
+def test_only_counters_of_the_ledger_are_read_without_a_rate(query: Query) -> None:
+    """A counter without a rate is one of the ledger, since a counter of the process restarts at 0."""
     for each in selected(substituted(query.expression)):
         family = family_of(each.name)
         if family.kind != "gauge" and not each.rated:
@@ -165,13 +165,13 @@ def test_only_what_survives_a_restart_is_read_as_it_is(query: Query) -> None:
 
 @every_panel
 def test_no_two_series_of_a_panel_have_the_same_name(past: Past, file: str, panel: Mapping[str, Any]) -> None:
-    """Nobody could tell them apart; tables have columns instead."""
+    """The legends of a panel's series are unique; tables have columns instead."""
     names = legends(past, file, panel)
     assert len(set(names)) == len(names), names
 
 
 def legends(past: Past, file: str, panel: Mapping[str, Any]) -> list[str]:
-    """What the series of a panel are called, if it names them."""
+    """Return the legends of a panel's series; none for tables and heatmaps."""
     if panel["type"] in {"table", "heatmap"}:
         return []
     asked = [query for query in QUERIES if query.file == file and query.panel["id"] == panel["id"]]
@@ -184,7 +184,7 @@ def legend(template: str, labels: Mapping[str, str]) -> str:
 
 @every_query
 def test_replicas_become_one_as_the_catalogue_says(query: Query) -> None:
-    """Of facts that all replicas share one is taken, before anything is added up."""
+    """A gauge that all replicas share is merged by the catalogue's aggregation before any sum."""
     for name, around in gauges(promql_parser.parse(substituted(query.expression)), None):
         across = BY_NAME[name].across
         if across != "sum" and name != "telnyx_exporter_build_info":
@@ -192,7 +192,7 @@ def test_replicas_become_one_as_the_catalogue_says(query: Query) -> None:
 
 
 def gauges(node: Any, around: str | None) -> Iterator[tuple[str, str | None]]:
-    """Gauges of the expression, and the aggregation that each stands in at once."""
+    """Yield the gauges of the expression, each with the innermost aggregation around it."""
     if isinstance(node, promql_parser.VectorSelector):
         if node.name in BY_NAME and BY_NAME[node.name].kind == "gauge":
             yield str(node.name), around
@@ -209,8 +209,8 @@ def gauges(node: Any, around: str | None) -> Iterator[tuple[str, str | None]]:
                 yield from gauges(child, around)
 
 
-def test_two_replicas_show_a_shared_fact_once(past: Past) -> None:
-    """Both show the balance and the limits; the dashboard shows each once, and the ledger's money once."""
+def test_the_dashboard_shows_values_of_two_replicas_once(past: Past) -> None:
+    """Two replicas show the same balance and limits; the dashboard shows each once, as it does the ledger's costs."""
     assert len({row["metric"]["instance"] for row in past.query("telnyx_balance")}) == 2
     limits = {row["metric"]["budget"]: row["value"][1] for row in past.query("telnyx_budget_limit")}
     (table,) = [query for query in QUERIES if query.panel["title"] == "Budgets" and query.target["refId"] == "B"]
@@ -223,7 +223,7 @@ def test_two_replicas_show_a_shared_fact_once(past: Past) -> None:
 
 @every_panel
 def test_every_panel_says_what_to_do(file: str, panel: Mapping[str, Any]) -> None:
-    """A title, a unit, and a description long enough to hold advice."""
+    """Every panel has a title, a unit, and a description long enough to give advice."""
     assert panel["title"]
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert len(panel["description"].split()) >= 12, file
@@ -232,13 +232,13 @@ def test_every_panel_says_what_to_do(file: str, panel: Mapping[str, Any]) -> Non
 
 @every_board
 def test_files_are_what_the_code_says(file: str) -> None:
-    """`make docs` writes them."""
+    """Each dashboard file is the output of its generator, which `make docs` runs."""
     assert (FOLDER / f"{file}.json").read_text() == written(BOARDS[file])
 
 
 @every_board
 def test_grafanas_own_types_read_them(file: str) -> None:
-    """The file, read and written by the SDK, is the file."""
+    """A dashboard file that Grafana's SDK reads and writes stays the same."""
     register_default_plugins()
     text = (FOLDER / f"{file}.json").read_text()
     again = Dashboard.from_json(json.loads(text))
@@ -247,21 +247,21 @@ def test_grafanas_own_types_read_them(file: str) -> None:
 
 @every_board
 def test_no_panels_overlap(file: str) -> None:
-    """Each has a place of its own in the 24 columns, and an id of its own."""
+    """Each panel has its own cells in the 24 columns and its own id."""
     taken: set[tuple[int, int]] = set()
     for panel in load(file)["panels"]:
-        place = panel["gridPos"]
-        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        grid = panel["gridPos"]
+        cells = {(grid["x"] + x, grid["y"] + y) for x in range(grid["w"]) for y in range(grid["h"])}
         assert not cells & taken, panel["title"]
-        assert place["x"] + place["w"] <= 24
+        assert grid["x"] + grid["w"] <= 24
         taken |= cells
     ids = [panel["id"] for panel in load(file)["panels"]]
     assert len(set(ids)) == len(ids)
 
 
 @every_board
-def test_what_all_dashboards_have_in_common(file: str) -> None:
-    """They can't be edited, choose their data source first, and learn their variables with the time range."""
+def test_common_settings_of_dashboards(file: str) -> None:
+    """A dashboard is read-only, has its data source as first variable, and reloads variables with the time range."""
     board = load(file)
     variables = board["templating"]["list"]
     assert board["editable"] is False
@@ -271,19 +271,19 @@ def test_what_all_dashboards_have_in_common(file: str) -> None:
 
 
 def test_uids_stay() -> None:
-    """They are part of people's links."""
+    """The ids of the dashboards never change, since users' links contain them."""
     assert {file: load(file)["uid"] for file in BOARDS} == UIDS
 
 
 def test_sessions_link_to_their_pages() -> None:
-    """At a base URL that is a variable of the dashboard."""
+    """The session tables link to the exporter's pages, at a base URL that is a variable of the dashboard."""
     text = (FOLDER / "session-explorer.json").read_text()
     assert text.count("${exporter:raw}/sessions/by-id/${__value.raw}") == 3
     assert any(each["name"] == "exporter" for each in load("session-explorer")["templating"]["list"])
 
 
-def test_exemplars_are_asked_for_and_lead_to_sessions() -> None:
-    """The data source knows where the label `event_id` of an exemplar leads."""
+def test_exemplars_are_queried_and_link_to_sessions() -> None:
+    """The data source links an exemplar's label `event_id` to the page of the session."""
     asking = {query.panel["title"] for query in QUERIES if query.target.get("exemplar")}
     assert {"Cost of AI sessions", "LLM turns of AI sessions"} <= asking
     (source,) = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yaml").read_text())["datasources"]
@@ -293,7 +293,7 @@ def test_exemplars_are_asked_for_and_lead_to_sessions() -> None:
 
 
 def test_provisioning_mounts_the_files() -> None:
-    """The provider reads the folder that the README has mounted."""
+    """The provider reads the folder that the README mounts."""
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "telnyx.yaml").read_text())["providers"]
     assert provider["type"] == "file"
     assert provider["allowUiUpdates"] is False

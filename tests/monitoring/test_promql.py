@@ -1,4 +1,4 @@
-"""The judge of expressions: each law is broken once, and what is right passes."""
+"""The checker of PromQL expressions finds each kind of fault and passes correct expressions."""
 
 import pytest
 
@@ -30,32 +30,32 @@ WRONG = {
 
 
 @pytest.mark.parametrize("expression", RIGHT)
-def test_what_is_right_passes(expression: str) -> None:
-    """Rates of counters, gauges as they are, labels of the catalogue."""
+def test_correct_expressions_pass(expression: str) -> None:
+    """Rates of counters, plain gauges and labels of the catalogue have no faults."""
     assert faults(expression) == []
     assert mixed_currencies(expression) == []
 
 
 @pytest.mark.parametrize("expression", WRONG)
 def test_each_fault_is_found(expression: str) -> None:
-    """And said in words."""
+    """Each kind of fault is found and described."""
     assert WRONG[expression] in " ".join(faults(expression))
 
 
 def test_exact_expressions_may_read_counters() -> None:
-    """That is what makes them exact."""
+    """An expression that is marked exact may use a counter without a rate."""
     assert faults("telnyx_cost_total - telnyx_cost_total offset 1d", exact=True) == []
 
 
 def test_rules_may_use_their_records() -> None:
-    """With the labels that the caller says they have."""
+    """A rule may use a record with the labels that the caller names, and no others."""
     records = {"currency:telnyx_cost:rate1h": ("currency",)}
     assert faults("sum by (currency) (currency:telnyx_cost:rate1h) > 5", records=records) == []
     assert faults("sum by (account) (currency:telnyx_cost:rate1h)", records=records) != []
 
 
 def test_dollars_are_not_added_to_euros() -> None:
-    """A sum of money keeps its currency, or is of one."""
+    """A sum of money keeps the currency or selects one."""
     assert mixed_currencies("sum(rate(telnyx_cost_total[1h]))") != []
     assert mixed_currencies("sum without (currency) (telnyx_balance)") != []
     assert mixed_currencies("sum by (account) (telnyx_balance{currency='$currency'})") == []

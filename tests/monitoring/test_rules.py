@@ -1,4 +1,4 @@
-"""Rules and alerts: what promtool says of them, what each alert owes its reader, and that each was seen to fire."""
+"""Rules and alerts: promtool's checks and unit tests, the texts of alerts, and their runbooks."""
 
 import re
 import subprocess
@@ -36,12 +36,12 @@ Rule = dict[str, Any]
 
 @cache
 def loaded(path: Path) -> Any:
-    """Return what the YAML file holds; reading one takes as long as a hundred of the tests that ask for it."""
+    """Return the content of a YAML file, cached: parsing takes as long as a hundred of the tests that need it."""
     return yaml.safe_load(path.read_text())
 
 
 def rules(path: Path) -> list[Rule]:
-    """All rules of a file, in their order."""
+    """Return all rules of a file in order."""
     return [rule for group in loaded(path)["groups"] for rule in group["rules"]]
 
 
@@ -52,40 +52,40 @@ LABELS: dict[str, tuple[str, ...]] = {
     "up": ("instance", "job"),
     **{name: tuple(name.split(":")[0].split("_")) for name in RECORDS},
 }
-"""Labels of what is no family of the catalogue; a record's level says its own."""
+"""Labels of `up` and of the records, whose level consists of their labels."""
 
 every_alert = pytest.mark.parametrize("alert", ALERTS)
 every_rule = pytest.mark.parametrize("rule", EVERY_RULE, ids=lambda rule: rule.get("alert") or rule["record"])
 
 
 def unit_tests() -> Iterator[tuple[str, bool, Rule]]:
-    """Each question of the unit tests about an alert: its name, whether it is to fire, and what is expected."""
+    """Yield each case of the unit tests for an alert: its name, whether it must fire, and the expectation."""
     for path in UNIT_TESTS:
         for test in loaded(path)["tests"]:
             for asked in test.get("alert_rule_test", ()):
                 yield asked["alertname"], bool(asked["exp_alerts"]), asked
 
 
-# What promtool says
+# Checks and unit tests of promtool
 
 
-def test_promtool_has_nothing_to_say(promtool: Path) -> None:
-    """Every lint is on, and fatal."""
+def test_promtool_finds_no_fault(promtool: Path) -> None:
+    """The rules pass promtool with every lint on and fatal."""
     check: list[str | Path] = [promtool, "check", "rules", "--lint=all", "--lint-fatal", *RULES]
     run = subprocess.run(check, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
-def test_each_alert_does_as_it_says(promtool: Path, path: Path) -> None:
-    """It fires with these labels and words, and is silent at restarts, in gaps, and when history appears."""
+def test_alerts_pass_their_unit_tests(promtool: Path, path: Path) -> None:
+    """Alerts fire with the expected labels and texts; restarts, gaps and backfilled history keep them silent."""
     run = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
 @every_alert
-def test_each_alert_was_seen_to_fire_and_to_be_silent(alert: str) -> None:
-    """The unit tests have both kinds of case, and a firing one asserts the labels and all that is read."""
+def test_each_alert_has_firing_and_silent_cases(alert: str) -> None:
+    """The unit tests have both kinds of case, and a firing one asserts all labels and annotations."""
     asked = [(fires, test) for name, fires, test in unit_tests() if name == alert]
     assert {fires for fires, _ in asked} == {True, False}
     for fires, test in asked:
@@ -95,8 +95,8 @@ def test_each_alert_was_seen_to_fire_and_to_be_silent(alert: str) -> None:
 
 
 @every_alert
-def test_a_silent_case_has_what_the_alert_asks_for(alert: str) -> None:
-    """Silence for want of series would say nothing: at one of its silent moments all of its families are there."""
+def test_a_silent_case_has_the_series_of_the_alert(alert: str) -> None:
+    """A silent case of each alert has all of its families, so the alert isn't silent for lack of series."""
     asked = sample_names(ALERTS[alert]["expr"])
     assert any(
         asked <= {series["series"].partition("{")[0] for series in test["input_series"]}
@@ -107,37 +107,37 @@ def test_a_silent_case_has_what_the_alert_asks_for(alert: str) -> None:
 
 
 def sample_names(expression: str) -> set[str]:
-    """What an expression selects, and what the records in it select."""
+    """Return the sample names in an expression, with records replaced by the names in theirs."""
     names = {each.name for each in selected(expression)}
     return {found for name in names for found in (sample_names(RECORDS[name]) if name in RECORDS else {name})}
 
 
 def test_unit_tests_are_about_alerts_that_exist() -> None:
-    """An alert that was renamed would be silent for ever."""
+    """The unit tests name every alert that exists and no others."""
     assert {name for name, _, _ in unit_tests()} == ALERTS.keys()
 
 
-# What they are made of
+# Expressions and structure
 
 
 @every_rule
-def test_expressions_keep_the_laws(rule: Rule) -> None:
-    """Families and labels of the catalogue, counters under a rate, no currencies added up, nothing too new."""
+def test_expressions_have_no_faults(rule: Rule) -> None:
+    """Every expression uses the catalogue, rates its counters, sums within a currency, and suits Prometheus 2.42."""
     assert faults(rule["expr"], records=LABELS) == []
     assert mixed_currencies(rule["expr"]) == []
 
 
 @every_rule
 def test_windows_hold_four_scrapes(rule: Rule) -> None:
-    """Of a minute each: a rate needs two, and some fail."""
+    """Every window covers four scrapes of a minute each: a rate needs two, and some scrapes fail."""
     units = {"m": 60, "h": 3600, "d": 86_400}
     windows = re.findall(r"\[(\d+)([mhd])\]", rule["expr"])
     assert [window for window in windows if int(window[0]) * units[window[1]] < LEAST_WINDOW_SECONDS] == []
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
-def test_rules_are_written_in_words_that_prometheus_has(path: Path) -> None:
-    """No key that came after 2.42, whichever promtool is at hand: groups had no labels and no offset then."""
+def test_rule_files_suit_prometheus_2_42(path: Path) -> None:
+    """Rule files have no key that is newer than Prometheus 2.42, whose groups lack labels and offset."""
     for group in loaded(path)["groups"]:
         assert group.keys() == {"name", "rules"}
         for rule in group["rules"]:
@@ -146,12 +146,12 @@ def test_rules_are_written_in_words_that_prometheus_has(path: Path) -> None:
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_records_are_named_by_level_metric_and_operations(record: str) -> None:
-    """Three parts, and the level is made of labels."""
+    """The name of a record has three parts: the labels of its level, the metric, the operations."""
     assert re.fullmatch(r"[a-z_]+:telnyx_[a-z_]+:[a-z0-9_]+", record)
 
 
-def test_records_stand_before_what_uses_them() -> None:
-    """In one group, so that all is of one moment; a file can be had alone."""
+def test_records_precede_their_users() -> None:
+    """Each file has one group, evaluated at one time, and uses only records that it defined before."""
     for path in RULES:
         assert len(loaded(path)["groups"]) == 1
         known: set[str] = set()
@@ -160,12 +160,12 @@ def test_records_stand_before_what_uses_them() -> None:
             known.add(rule.get("record", ""))
 
 
-# What they owe the reader
+# Texts and runbooks
 
 
 @every_alert
-def test_each_alert_says_what_is_wrong(alert: str) -> None:
-    """A severity, a summary, a description, and no more; one prefix, in camel case."""
+def test_each_alert_has_severity_and_texts(alert: str) -> None:
+    """An alert is named Telnyx... in camel case and has a severity, a summary, a description and a runbook."""
     rule = ALERTS[alert]
     assert re.fullmatch(r"Telnyx([A-Z][a-z]+)+", alert)
     assert rule["labels"].keys() == {"severity"}
@@ -175,8 +175,8 @@ def test_each_alert_says_what_is_wrong(alert: str) -> None:
 
 
 @every_alert
-def test_its_words_name_labels_that_it_has(alert: str) -> None:
-    """Each label of a template is one of every alert that a unit test saw; another would leave a hole in the text."""
+def test_texts_use_only_labels_of_the_alert(alert: str) -> None:
+    """Each label in a text is on every alert that fires in a unit test, so no text has a gap."""
     rule = ALERTS[alert]
     named = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
     fired = [expected for name, _, test in unit_tests() if name == alert for expected in test["exp_alerts"]]
@@ -184,12 +184,12 @@ def test_its_words_name_labels_that_it_has(alert: str) -> None:
 
 
 def test_names_stay() -> None:
-    """People's silences and routes go by them; one that is taken away must be missed."""
+    """The names of alerts never change, since users' silences and routes contain them."""
     assert {alert.removeprefix("Telnyx") for alert in ALERTS} == NAMES
 
 
 def test_runbooks_have_one_base() -> None:
-    """So that one `sed` puts another in its place, the one in the README."""
+    """All runbook links start with one base URL, which the `sed` command in the README replaces."""
     base = "https://telnyx-session-exporter.example/"
     urls = {alert: rule["annotations"]["runbook_url"] for alert, rule in ALERTS.items()}
     assert {url.removesuffix(f"{alert}.md") for alert, url in urls.items()} == {f"{base}docs/runbooks/"}
@@ -198,7 +198,7 @@ def test_runbooks_have_one_base() -> None:
 
 @every_alert
 def test_each_alert_has_a_runbook(alert: str) -> None:
-    """It is headed by its name, and has the four headings, in order, none of them empty."""
+    """The runbook of an alert has its name as title and the four sections in order, none of them empty."""
     text = (RUNBOOKS / f"{alert}.md").read_text()
     assert text.startswith(f"# {alert}\n")
     assert re.findall(r"(?m)^## (.+)$", text) == HEADINGS
@@ -206,8 +206,8 @@ def test_each_alert_has_a_runbook(alert: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
-def test_each_runbook_is_of_use(path: Path) -> None:
-    """It belongs to an alert; its queries keep the laws, and its links lead somewhere."""
+def test_each_runbook_is_valid(path: Path) -> None:
+    """A runbook belongs to an alert; its queries have no faults, and its links lead to files."""
     assert path.stem in ALERTS
     text = path.read_text()
     for query in re.findall(r"(?ms)^```promql\n(.*?)^```$", text):

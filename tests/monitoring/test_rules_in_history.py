@@ -1,4 +1,4 @@
-"""Rules asked of 35 days of an exporter: what is recorded is there; what must be silent when all is well, is."""
+"""Rules run against 35 days of a healthy exporter: records have data, and alerts are silent."""
 
 import re
 from itertools import pairwise
@@ -11,36 +11,33 @@ from tests.support.history import DAY, MINUTE
 from tests.support.programs import Past
 
 LEAST_MINUTES = 45
-"""The history was scraped every ten minutes, so a window holds at least so many."""
+"""The shortest window of a query here, since the history has a scrape every ten minutes."""
 STEP_SECONDS = 20 * MINUTE
-ASKED_SECONDS = 1.5 * DAY
-"""Before the end; all of it is densely scraped."""
+QUERIED_SECONDS = 1.5 * DAY
+"""Length of the queried range at the end of the history, where scrapes are dense."""
 
 FIRES = {
     "TelnyxEventsSettledUnpriced": "one event in a thousand never gets a price",
     "TelnyxSessionOverThreshold": "some sessions go over the thresholds of the history",
-    "TelnyxDiscoveryStalled": "the history looks at detail records every hour and a half",
+    "TelnyxDiscoveryStalled": "the history polls detail records every hour and a half",
 }
 MAY_FIRE = {
-    "TelnyxSpendAboveLastWeek": "of an account with twenty calls a day, one hour may well be dear",
-    "TelnyxNoSessionsDiscovered": "at two sessions an hour, looked for every two hours, a few hours may well have none",
+    "TelnyxSpendAboveLastWeek": "an account with twenty calls a day may well have an expensive hour",
+    "TelnyxNoSessionsDiscovered": "at two sessions an hour, a few hours may well have none",
 }
-"""Each making of the history says the same; but one more request of the exporter's is enough for other chances."""
+"""Alerts that may fire by chance: one more request of the exporter changes all random events of the history."""
 BRIEFLY = {"TelnyxApiDown": "one request in 250 fails, and for a moment that is a replica's last one"}
-"""What is over by the next look, 20 minutes later; each waits for that with its `for`."""
+"""Alerts whose condition is over at the next evaluation, 20 minutes later; their `for` covers that."""
 BUDGETS = [alert for alert in ALERTS if alert.startswith("TelnyxBudget")]
 LEAST_SHARE = 0.75
-"""Were the budgets smaller by a quarter, their alerts would still be silent, so no such chance decides about them."""
+"""With budgets smaller by a quarter the alerts are still silent, so chance doesn't decide about them."""
 
 _UNITS = {"m": 1, "h": 60, "d": 24 * 60}
 _RECORD = re.compile(rf"({'|'.join(map(re.escape, sorted(RECORDS, key=len, reverse=True)))})(\[\w+\])?( offset \w+)?")
 
 
 def expand_records(expression: str, evaluated: str = "20m") -> str:
-    """The expression without records: each stands there as what it records, for the history holds none.
-
-    They are as if `evaluated` so often.
-    """
+    """Replace each record by its expression, evaluated every `evaluated`, since the history has no records."""
 
     def meant(found: re.Match[str]) -> str:
         recorded = f"({expand_records(RECORDS[found[1]], evaluated)})"
@@ -52,7 +49,7 @@ def expand_records(expression: str, evaluated: str = "20m") -> str:
 
 
 def widen_windows(expression: str) -> str:
-    """With windows that hold a few of the history's scrapes."""
+    """Return the expression with windows long enough for a few scrapes of the history."""
 
     def wide(found: re.Match[str]) -> str:
         minutes = int(found[1]) * _UNITS[found[2]]
@@ -62,13 +59,15 @@ def widen_windows(expression: str) -> str:
 
 
 def asked(past: Past, expression: str) -> list[dict[str, Any]]:
-    """What the rule gives over the last days."""
-    return past.query_range(widen_windows(expand_records(expression)), past.end - ASKED_SECONDS, past.end, STEP_SECONDS)
+    """Return the rows of a rule's expression over the end of the history."""
+    return past.query_range(
+        widen_windows(expand_records(expression)), past.end - QUERIED_SECONDS, past.end, STEP_SECONDS
+    )
 
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_every_record_has_data(past: Past, record: str) -> None:
-    """With exactly the labels that its level names, and the job."""
+    """Every record has data, with exactly the labels of its level and the job."""
     rows = asked(past, RECORDS[record])
     assert rows
     labels = {*record.split(":", maxsplit=1)[0].split("_"), "job"}
@@ -76,8 +75,8 @@ def test_every_record_has_data(past: Past, record: str) -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_alerts_are_silent_while_all_is_well(past: Past, alert: str) -> None:
-    """At no time is the condition true, whatever `for` says; except where the history has what the alert is about."""
+def test_alerts_are_silent_in_a_healthy_history(past: Past, alert: str) -> None:
+    """No alert's condition is ever true, except for alerts about events that the history contains."""
     rows = asked(past, ALERTS[alert]["expr"])
     if alert in BRIEFLY:
         times = [[at for at, _ in row["values"]] for row in rows]
@@ -88,7 +87,7 @@ def test_alerts_are_silent_while_all_is_well(past: Past, alert: str) -> None:
 
 @pytest.mark.parametrize("alert", BUDGETS)
 def test_alerts_about_budgets_are_silent_by_a_margin(past: Past, alert: str) -> None:
-    """The history's budgets are not just large enough."""
+    """Alerts about budgets stay silent even if the budgets are smaller by a quarter."""
     assert asked(past, ALERTS[alert]["expr"]) == []
     scaled = expand_records(ALERTS[alert]["expr"]).replace(
         "telnyx_budget_limit", f"{LEAST_SHARE} * telnyx_budget_limit"

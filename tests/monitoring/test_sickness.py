@@ -1,8 +1,8 @@
-"""What must be empty when all is well, and isn't when it is not: panels and alerts asked of a day of ailments.
+"""Panels and alerts run against a day of failures, and compared with a healthy history.
 
-`EMPTY` lists the queries of panels that have nothing to show on a sound day, with what they show on a bad one. The list
-is exact: who stands there is empty in the sound past of tests/support/history.py and shows something here; who doesn't
-stand there has shown something in that past. Alerts are held to it as well, with the time that each waits.
+`EMPTY` lists the queries that show nothing in the healthy history of tests/support/history.py. The list is exact: each
+listed query shows something on the bad day, and every other query shows something in the healthy history. Every alert
+has to fire on the bad day, for as long as its `for` waits.
 """
 
 from collections.abc import Mapping
@@ -18,26 +18,26 @@ from tests.support.programs import Past, Rows
 from tests.support.promql import VALUES, substituted
 from tests.support.sickness import MINUTE, SCRAPED_SECONDS
 
-pytestmark = pytest.mark.timeout(600)  # the first test that asks makes the histories
+pytestmark = pytest.mark.timeout(600)  # the first test that needs the histories makes them
 
 EMPTY = {
     "cost-overview: Settled and unsettled money C": ("> 0", "nothing new is held back when all series are known"),
     "exporter-health: API answers A": ("== 0", "the API answers"),
-    "exporter-health: Configuration read A": ("== 0", "it was read"),
-    "exporter-health: Backlog A": ("> 0", "what is due is looked at before the next scrape"),
+    "exporter-health: Configuration read A": ("== 0", "the configuration was read"),
+    "exporter-health: Backlog A": ("> 0", "due sessions are polled before the next scrape"),
     "exporter-health: Backlog over time A": ("> 0", "as above"),
-    "exporter-health: Bills that don't add up A": ("> 0", "they do"),
-    "exporter-health: Checks that fail now A": ("> 0", "none fails"),
+    "exporter-health: Bills that don't add up A": ("> 0", "all bills add up"),
+    "exporter-health: Checks that fail now A": ("> 0", "no check fails"),
     "exporter-health: Checks that began to fail A": ("> 0", "as above"),
     "exporter-health: Held back by pacing A": ("> 0", "the pace is quicker than the requests"),
-    "exporter-health: Webhooks per minute A": ("> 0", "the sound past has no webhooks"),
+    "exporter-health: Webhooks per minute A": ("> 0", "the healthy history has no webhooks"),
     "exporter-health: Webhooks per minute B": ("> 0", "as above"),
     "exporter-health: Failed commits A": ("> 0", "the ledger can be written"),
     "exporter-health: Cut trees per hour B": ("> 0", "cut trees are completed"),
     "exporter-health: Money held back A": ("> 0", "nothing new is held back when all series are known"),
-    "exporter-health: Values folded into other A": ("> 0", "there is room for all values"),
+    "exporter-health: Values folded into other A": ("> 0", "all values are within the limits"),
 }
-"""By the query's name: the values that are news, and why a sound day has none."""
+"""By query: a filter for values that show a failure, and why the healthy history has none."""
 
 NAMED = {
     "exporter-health: API requests per minute by code A": ("code", {"401", "429", "500", "502", "503", "read"}),
@@ -46,18 +46,18 @@ NAMED = {
     "exporter-health: Checks that began to fail A": ("check", {"currency"}),
     "exporter-health: Values folded into other A": ("label", {"caller"}),
 }
-"""Where a value's name says what is wrong: the label, and names that a bad day has."""
+"""Queries with a label that names the failure: the label, and its values on the bad day."""
 
 ELSEWHERE = {
-    "TelnyxSpendAboveLastWeek": "it compares with last week, which this day doesn't have",
+    "TelnyxSpendAboveLastWeek": "it compares with last week, and this history is one day",
     "TelnyxNoSessionsDiscovered": "it compares with last week",
     "TelnyxDetailRecordCoverageDropped": "it compares with the days before",
 }
-"""Alerts that can't fire on this day, and why not; unit tests have series on which they do."""
+"""Alerts that can't fire on this day, and why; unit tests have series on which they fire."""
 
 
 def over(past: Past, query: Query, values: str, step: int) -> Rows:
-    """What the panel showed of these values at any time of the past, however it asks."""
+    """Return the values of a query that pass the filter, at any time of the past."""
     chosen = {**VALUES, "__range": "1h", "__rate_interval": f"{4 * step}s", "currency": "USD"}
     expression = f"({substituted(query.expression, chosen)}) {values}"
     return past.query_range(expression, past.start + 2 * step, past.end, step)
@@ -69,7 +69,7 @@ every_empty_query = pytest.mark.parametrize(
 
 
 def test_the_lists_are_of_queries_and_alerts_that_exist() -> None:
-    """What was renamed would be exempt for nothing."""
+    """The lists name only queries and alerts that exist, and query names are unique."""
     names = [query.name for query in QUERIES]
     assert EMPTY.keys() | NAMED.keys() <= set(names)
     assert len(set(names)) == len(names)
@@ -77,39 +77,39 @@ def test_the_lists_are_of_queries_and_alerts_that_exist() -> None:
 
 
 @every_empty_query
-def test_what_is_listed_is_empty_while_all_is_well(past: Past, query: Query) -> None:
-    """As the panel is asked at the end of the sound past."""
+def test_listed_queries_are_empty_in_the_healthy_history(past: Past, query: Query) -> None:
+    """A listed query shows no failure at the end of the healthy history."""
     values, _ = EMPTY[query.name]
-    news = {"> 0": lambda value: value > 0, "== 0": lambda value: value == 0}[values]
+    failing = {"> 0": lambda value: value > 0, "== 0": lambda value: value == 0}[values]
     shown = [float(value) for row in query.asked(past) for _, value in row.get("values", [row.get("value")])]
     assert shown
-    assert not any(map(news, shown))
+    assert not any(map(failing, shown))
 
 
 @every_empty_query
-def test_what_is_listed_shows_what_is_wrong(sick: Past, query: Query) -> None:
-    """At some time of the bad day."""
+def test_listed_queries_show_the_failures(sick: Past, query: Query) -> None:
+    """A listed query shows a failure at some time of the bad day."""
     values, _ = EMPTY[query.name]
     assert over(sick, query, values, SCRAPED_SECONDS)
 
 
 @every_query
-def test_what_is_not_listed_was_seen_in_the_sound_past(past: Past, query: Query) -> None:
-    """A panel that only ever shows zeros would otherwise pass as one that works."""
+def test_other_queries_show_values_in_the_healthy_history(past: Past, query: Query) -> None:
+    """A query that is not listed shows a value other than 0 in the healthy history, so no panel is always empty."""
     if query.name not in EMPTY:
         assert over(past, query, "!= 0", FIRST_STEP_SECONDS)
 
 
 @every_panel
-def test_names_are_told_apart_on_a_bad_day_too(sick: Past, file: str, panel: Mapping[str, Any]) -> None:
-    """Of those who have names: what stands in for no failure is gone when there is one."""
+def test_legends_are_unique_on_the_bad_day_too(sick: Past, file: str, panel: Mapping[str, Any]) -> None:
+    """The legends of a panel are unique, and the series that means "no failure" is gone during one."""
     names = legends(sick, file, panel)
     assert len(set(names)) == len(names), names
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_a_panel_names_what_is_wrong(sick: Past, name: str) -> None:
-    """By the values of its label; what stands there before the first one is gone with it."""
+def test_a_panel_names_the_failure(sick: Past, name: str) -> None:
+    """The values of the label name the failures, and `none` is never there at the same time."""
     (query,) = [query for query in QUERIES if query.name == name]
     label, expected = NAMED[name]
     assert expected <= {row["metric"][label] for row in over(sick, query, "> 0", SCRAPED_SECONDS)}
@@ -121,7 +121,7 @@ def test_a_panel_names_what_is_wrong(sick: Past, name: str) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_each_alert_fires_unless_there_is_a_reason(sick: Past, alert: str) -> None:
-    """Its expression holds for as long as it waits; an exempt one stays silent, and fires in a unit test."""
+    """Every alert fires on the bad day for as long as its `for`; an exempt one stays silent and has a unit test."""
     lasted = longest(sick.query_range(expand_records(ALERTS[alert]["expr"], "1m"), sick.start, sick.end, MINUTE))
     if alert in ELSEWHERE:
         assert lasted is None
@@ -132,11 +132,11 @@ def test_each_alert_fires_unless_there_is_a_reason(sick: Past, alert: str) -> No
 
 
 def longest(rows: Rows) -> int | None:
-    """For how many seconds one of the series was there at every evaluation; None if there is none."""
+    """Return the longest time in seconds that a series was present at every evaluation; None without series."""
     found: list[int] = []
     for row in rows:
-        begun = before = row["values"][0][0]
+        started = before = row["values"][0][0]
         for at, _ in row["values"]:
-            begun, before = (begun if at - before <= MINUTE else at), at
-            found.append(int(at - begun))
+            started, before = (started if at - before <= MINUTE else at), at
+            found.append(int(at - started))
     return max(found, default=None)

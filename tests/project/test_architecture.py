@@ -83,7 +83,7 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def _named(tree: ast.AST) -> set[str]:
-    """Every dotted name in the tree, with what was imported under another name spelt out."""
+    """Return every dotted name in the tree, with import aliases replaced by the original names."""
     origins = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -101,9 +101,9 @@ def _named(tree: ast.AST) -> set[str]:
 @every_module
 def test_imports_come_from_lower_packages(module: str) -> None:
     """A module imports only from its own package and from packages below it."""
-    place = ORDER.index(_package(module))
+    level = ORDER.index(_package(module))
     ours = [name for name in _imports(_parsed(MODULES[module])) if name in MODULES and _package(name) != "exporter"]
-    assert [name for name in ours if ORDER.index(_package(name)) > place] == []
+    assert [name for name in ours if ORDER.index(_package(name)) > level] == []
 
 
 def test_no_import_cycles() -> None:
@@ -127,7 +127,7 @@ def test_class_names_are_unique() -> None:
 
 @pytest.mark.parametrize("module", [module for module in MODULES if _package(module) == "exporter.core"])
 def test_core_is_pure(module: str) -> None:
-    """The core knows no event loop, no network, no database, no web and no client library."""
+    """The core imports no event loop, no HTTP library, no web framework and no client library."""
     assert {name.split(".")[0] for name in _imports(_parsed(MODULES[module]))} & IMPURE == set()
 
 
@@ -147,12 +147,12 @@ def test_time_is_an_argument(module: str) -> None:
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "exporter.log"])
 def test_logging_is_set_up_in_one_place(module: str) -> None:
-    """No module but log changes what is logged, or where to."""
+    """Only the module exporter.log configures logging."""
     assert {name.rpartition(".")[2] for name in _named(_parsed(MODULES[module]))} & LOGGING_SETTERS == set()
 
 
-def test_importing_log_sets_nothing_up() -> None:
-    """The log module does nothing to logging until it is asked to."""
+def test_importing_log_configures_nothing() -> None:
+    """The import of exporter.log doesn't change logging."""
     outside = [
         node for node in _parsed(MODULES["exporter.log"]).body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))
     ]

@@ -1,4 +1,4 @@
-"""The benchmarks of a fleet run, on next to nothing; how fast anything is, no test says."""
+"""The benchmarks of replicas run, at the smallest size; no test asserts a speed."""
 
 import time
 from pathlib import Path
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.slow
 
 
 def rows(lines: list[str]) -> list[list[str]]:
-    """The cells of all tables, without their heads."""
+    """Return the cells of all tables, without their heads."""
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     return [row for row in cells if row[1].split(", ")[0] in {"SQLite", "PostgreSQL"}]
 
 
 def test_replicas(nginx: Path, postgres: Postgres) -> None:
-    """Exporters beside each other poll all sessions; each part of the machine is charged for what it did."""
+    """Replicas poll all sessions, and the table has the CPU time of exporters and server."""
     assert nginx, postgres
     found = rows(replicas.report(Size(sessions=100, late_sessions=40, seconds=0.5, rounds=1, replicas=(2,))))
     names = [(phase, who) for phase, who, *_ in found]
@@ -37,7 +37,7 @@ def test_replicas(nginx: Path, postgres: Postgres) -> None:
 
 @pytest.mark.usefixtures("postgres")
 def test_writers() -> None:
-    """What several write is divided by what they did; their claims are measured apart."""
+    """The benchmark of several writers has a row per number of writers, for commits and for claims."""
     lines = writers.report(90, 1, (2,))
     assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == [
         *("| ledger, writers", "| ---", "| SQLite, 1", "| PostgreSQL, 2"),
@@ -47,7 +47,7 @@ def test_writers() -> None:
 
 @pytest.mark.usefixtures("postgres")
 def test_forgetting() -> None:
-    """A ledger is copied, grows, is booked in and pruned, and each of that is told."""
+    """The benchmark copies, grows, commits to and prunes a ledger, and reports each step."""
     lines = forgetting.report(forgetting.Size(copied=200, times=3, commits=1, portions=2))
     figures = dict(line.strip("| ").split(" | ") for line in lines if line.startswith("| "))
     assert "have become 560" in lines[2]
@@ -56,7 +56,7 @@ def test_forgetting() -> None:
 
 
 def test_a_ledger_grows_whole(postgres: Postgres, tmp_path: Path) -> None:
-    """Settled sessions have as many rows as what they are copies of; constraints and indexes are as they were."""
+    """Multiplied sessions have as many rows as their originals; constraints and indexes stay the same."""
     build(tmp_path / "ledger.sqlite", 20, time.time(), live=5)
     name = postgres.create_database()
     copy(f"sqlite:///{tmp_path / 'ledger.sqlite'}", postgres.url(name), lambda _: None)
@@ -65,7 +65,7 @@ def test_a_ledger_grows_whole(postgres: Postgres, tmp_path: Path) -> None:
     assert schema(postgres, name) == before
     counts = "SELECT count(*), count(DISTINCT owner), count(DISTINCT key) FROM events"
     assert postgres.execute(counts, name) == [(11 * 50, 50, 11 * 50)]
-    for table in ("trees", "listed", "listed_costs"):
+    for table in ("trees", "session_index", "session_index_costs"):
         joined = f"SELECT count(*), count(DISTINCT event_id) FROM sessions JOIN {table} ON session = sessions.id"
         assert postgres.execute(joined, name) == [(50, 50)]
     postgres.drop_database(name)

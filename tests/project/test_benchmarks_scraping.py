@@ -1,4 +1,4 @@
-"""The benchmarks of scrapes run, on next to nothing; how fast anything is, no test says."""
+"""The benchmarks of scrapes run, at the smallest size; no test asserts a speed."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ def columns(line: str) -> int:
 
 
 def test_machine() -> None:
-    """The line that names the machine tells cores, Python and kernel."""
+    """The line about the machine has its cores and the version of Python."""
     assert " cores, Python 3." in machine()
 
 
 def test_rendering() -> None:
-    """Each format is rendered with nothing, a little and all changed, by everybody who is installed."""
+    """Each renderer has a row per format and per share of changed series."""
     lines = rendering.report([100], scrapes=0)
     head, rows = lines[4], lines[6:]
     assert lines[0].startswith("### ")
@@ -29,7 +29,7 @@ def test_rendering() -> None:
 
 
 def test_scrapes(nginx: Path) -> None:
-    """Both stacks poll and are scraped in both ways; each of the exporter's loops was watched."""
+    """Both stacks are scraped in both ways, and the report has a row per loop of the exporter."""
     assert nginx
     size = scrapes.Size(lines=300, sessions=20, rounds=1, seconds=0.3, reloads=1)
     lines = scrapes.report(size)
@@ -38,7 +38,7 @@ def test_scrapes(nginx: Path) -> None:
 
 
 def test_webhooks() -> None:
-    """All webhooks are taken while sessions are polled, and scrapes are timed without and with them."""
+    """All webhooks are accepted during polling, and scrapes are timed without and with webhooks."""
     lines = webhooks.report(webhooks.Load(seconds=0.5, per_second=20, sessions=20))
     assert [line.split(" | ")[0] for line in lines[-3:]] == ["| scrapes", "| scrapes", "| webhooks"]
     assert "10 x 204" in lines[-1]

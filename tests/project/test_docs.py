@@ -1,4 +1,4 @@
-"""What the pages say is so: generated parts are current, examples are accepted, names exist."""
+"""The pages are true: generated parts are current, examples are accepted, names exist."""
 
 import re
 import subprocess
@@ -17,31 +17,31 @@ README = (TOP / "README.md").read_text()
 DISCOVERY = (TOP / "docs" / "discovery.md").read_text()
 
 PAGES = [*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")]
-"""Every page that people read."""
+"""Every Markdown page of the project."""
 
 SAMPLE_SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 
 def examples(language: str, page: str = README) -> list[str]:
-    """The page's code blocks in one language."""
+    """Return the page's code blocks in one language."""
     return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", page)
 
 
 def yaml_example(key: str, page: str = README) -> str:
-    """The page's YAML block that has this key at the top."""
+    """Return the page's YAML block that has this key at the top level."""
     (found,) = [text for text in examples("yaml", page) if key in yaml.safe_load(text)]
     return found
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
 def test_generated_pages_are_current(path: Path) -> None:
-    """Each generated file is what its rows say now; `make docs` writes it."""
+    """Each generated page is the output of its generator, which `make docs` runs."""
     assert path.read_text() == pages()[path]
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_every_family_has_a_topic(family: Family) -> None:
-    """Each metric family stands in the pages exactly once."""
+    """Each metric family belongs to exactly one topic of the pages."""
     assert len(topics_of(family)) == 1
 
 

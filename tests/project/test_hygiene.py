@@ -1,4 +1,4 @@
-"""Keys and passwords show nowhere; the watch over the whole suite (tests/support/hygiene.py) sees them if they do."""
+"""Keys and passwords appear nowhere, and the watch over the whole suite (tests/support/hygiene.py) finds leaks."""
 
 import asyncio
 import logging
@@ -37,32 +37,32 @@ def log_exception() -> None:
 
 
 LEAKS: dict[str, Callable[[], object]] = {
-    "a fact at debug": lambda: log.debug("m", extra=fields(error=f"for {KEY}")),
+    "a field at debug": lambda: log.debug("m", extra=fields(error=f"for {KEY}")),
     "a traceback": log_exception,
     "a page": lambda: PlainTextResponse(f'telnyx_cost_total{{account="{KEY}"}} 1\n'),
     "a header": lambda: PlainTextResponse("", headers={"Location": f"/?password={PASSWORD}"}),
-    "an error that nobody sees": lambda: ConfigError("accounts[0].api_key_env", f"got {KEY}"),
+    "an error that is not raised": lambda: ConfigError("accounts[0].api_key_env", f"got {KEY}"),
     "an error's reason": lambda: PollError(KEY, "refused"),
 }
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_the_watch_sees_a_leak(leak: str) -> None:
-    """Whatever of these told a key or password during any test would fail that test."""
+def test_the_watch_finds_a_leak(leak: str) -> None:
+    """Each kind of leak of a key or password during a test makes that test fail."""
     LEAKS[leak]()
     found = WATCH.pop_found()
     assert found
     assert all(KEY in each or PASSWORD in each for each in found)
 
 
-def test_the_watch_sees_nothing_else() -> None:
-    """Names of settings and variables are no keys."""
+def test_the_watch_finds_nothing_else() -> None:
+    """The watch ignores the names of settings and variables."""
     WATCH.check("a page", "api_key_env: TELNYX_API_KEY, MAIN_KEY, KEYS, monkey-business, a KEY of PASSWORDs")
     assert WATCH.pop_found() == []
 
 
 def test_no_form_of_the_configuration_holds_a_key(tmp_path: Path) -> None:
-    """Neither as text nor as plain values, and no serialiser will write it."""
+    """A configuration as text or plain values contains no key, and serialisers refuse it."""
     file = tmp_path / "config.yaml"
     file.write_text("accounts: [{name: main, api_key_env: MAIN_KEY}]")
     loaded = load(file, {"MAIN_KEY": KEY})
@@ -75,8 +75,8 @@ def test_no_form_of_the_configuration_holds_a_key(tmp_path: Path) -> None:
             encode(loaded)
 
 
-def test_an_exporter_whose_key_is_refused_tells_it_nowhere(tmp_path: Path) -> None:
-    """The API repeats the key, the configuration has it in the wrong places, strangers send it: all in vain."""
+def test_a_refused_key_appears_nowhere(tmp_path: Path) -> None:
+    """An exporter shows its key nowhere if the API repeats it, the configuration misplaces it, or clients send it."""
 
     async def act() -> None:
         echo = f'{{"errors": [{{"code": "1", "title": "Bad key {KEY}", "detail": "{KEY}"}}]}}'.encode()

@@ -1,4 +1,4 @@
-"""What a running exporter has in memory of the libraries, and what it leaves out until somebody asks for it."""
+"""A running exporter imports large libraries only when they are needed."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ABSENT = ("cryptography", "jinja2", "grafana_foundation_sdk", "simulator", "tools.dashboards")
-"""What only a command beside `run`, a page, a webhook or TLS needs."""
+"""Libraries that only other commands, pages, webhooks or TLS need."""
 
 SHOWN = "import sys, {}; print(*(name for name in {!r} if name in sys.modules))"
 
@@ -20,7 +20,7 @@ SHOWN = "import sys, {}; print(*(name for name in {!r} if name in sys.modules))"
         ("exporter.sources.webhooks", ""),
     ],
 )
-def test_what_is_not_needed_is_not_imported(module: str, needed: str) -> None:
-    """`run` imports none of the large libraries that it may never need; the modules that need one import only that."""
+def test_large_libraries_are_not_imported(module: str, needed: str) -> None:
+    """The command `run` and the webhook source import none of the large libraries that they may never need."""
     command = [sys.executable, "-c", SHOWN.format(module, ABSENT)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == needed

@@ -1,4 +1,4 @@
-"""The PostgreSQL of the tests: it starts, restarts, dies and leaves nothing behind."""
+"""The PostgreSQL server for tests starts, restarts, survives a kill and leaves nothing behind."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_test_has_a_database_of_its_own(database: str, postgres: Postgres) -> None:
-    """It is empty, may be written to, and takes money as it is."""
+    """The database of a test is empty and writable, and stores costs exactly."""
     with psycopg.connect(database) as connection:
         connection.execute("CREATE TABLE money (amount numeric)")
         connection.execute("INSERT INTO money VALUES (12345678.123456789012)")
@@ -26,8 +26,8 @@ def test_a_test_has_a_database_of_its_own(database: str, postgres: Postgres) -> 
 
 
 @pytest.mark.parametrize("how", [*MODES, "killed"])
-def test_what_is_committed_outlives_every_kind_of_end(how: str) -> None:
-    """Stopped, stopped as if crashed, or killed with all its processes: the row is there, on the same port."""
+def test_commits_survive_every_shutdown(how: str) -> None:
+    """A committed row survives every shutdown mode and SIGKILL, and the server keeps its port."""
     with running(fsync=True) as server:
         server.execute("CREATE TABLE t AS SELECT 1 AS n")
         url = server.url()
@@ -41,8 +41,8 @@ def test_what_is_committed_outlives_every_kind_of_end(how: str) -> None:
         assert server.execute("SHOW fsync") == [("on",)]
 
 
-def test_a_session_is_worth_a_transaction_behind_the_pooler(postgres: Postgres, pgbouncer: Bouncer) -> None:
-    """Two clients of pgbouncer share a connection of the server between their transactions."""
+def test_the_pooler_shares_connections_per_transaction(postgres: Postgres, pgbouncer: Bouncer) -> None:
+    """Two clients of pgbouncer use the same server connection for one transaction each."""
     name = postgres.create_database()
     with psycopg.connect(pgbouncer.url(name)) as one, psycopg.connect(pgbouncer.url(name)) as other:
         backends = []
@@ -62,8 +62,8 @@ MAKER = dedent("""
 
 
 @pytest.mark.parametrize("end", ["interrupted", "killed"])
-def test_nothing_stays_of_a_maker_that_ends(end: str) -> None:
-    """On Ctrl-C as on SIGKILL its servers end, and the folder goes."""
+def test_nothing_remains_after_its_process(end: str) -> None:
+    """After Ctrl-C or SIGKILL of a test process its servers end and their folder is removed."""
     with subprocess.Popen([sys.executable, "-c", MAKER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as maker:
         assert maker.stdout is not None
         data = Path(maker.stdout.readline().decode().strip())
@@ -73,8 +73,8 @@ def test_nothing_stays_of_a_maker_that_ends(end: str) -> None:
     assert not processes_in(data.parent)
 
 
-def test_a_folder_goes_with_what_works_in_it() -> None:
-    """Whatever a server leaves running in its folder ends before the folder does."""
+def test_a_folder_is_removed_with_its_processes() -> None:
+    """Processes that still run in a process folder end before the folder is removed."""
     with process_folder("test") as folder:
         idler = subprocess.Popen(["sleep", "3600"], cwd=folder)
         until(lambda: processes_in(folder) == [idler.pid])

@@ -37,7 +37,7 @@ MEASURED = re.compile(
 def run(
     scenario: Callable[[Exporting], Awaitable[None]], settings: SimulatorSettings, folder: Path, *followed: str
 ) -> None:
-    """One scenario with a fresh simulator and an exporter that has these call-sessions configured."""
+    """Run a scenario with a fresh simulator and an exporter that has these call sessions configured."""
 
     async def play() -> None:
         sessions = tuple(ConfiguredSession(record_type="call-session", event_id=event_id) for event_id in followed)
@@ -49,7 +49,7 @@ def run(
 
 
 def value(samples: Samples, name: str, **labels: str) -> Decimal:
-    """The sum of the samples of this name with these labels."""
+    """Return the sum of the samples of this name with these labels."""
     wanted = set(labels.items())
     return sum((v for (n, found), v in samples.items() if n == name and wanted <= set(found)), Decimal(0))
 
@@ -126,7 +126,7 @@ def test_a_simulated_day_is_booked_to_the_last_digit(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_restart_continues_where_it_was(tmp_path: Path) -> None:
-    """No ledger counter goes back to zero, none counts twice, and what changed meanwhile is booked."""
+    """After a restart no counter resets or counts twice, and changes made meanwhile are booked."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=5), time.monotonic) as simulated:
@@ -164,7 +164,7 @@ BAD_ANSWERS: list[tuple[str, Answer, str]] = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("what", "bad", "reason"), BAD_ANSWERS, ids=[row[0] for row in BAD_ANSWERS])
 def test_a_bad_answer_fails_its_own_poll_only(tmp_path: Path, what: str, bad: Answer, reason: str) -> None:
-    """It is counted with its reason, the other session is booked, and the bad one is asked for again."""
+    """A failed poll is counted with its reason and retried; the other session is booked."""
 
     async def play() -> None:
         by_id = {"bad": bad, "good": answer(200, body(GOOD))}
@@ -221,7 +221,7 @@ class SteppedClock:
 
 @pytest.mark.parametrize("step_seconds", [-86_400.0, 86_400.0], ids=["back", "forward"])
 def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds: float) -> None:
-    """What is rated after the exporter's clock was set back or forward is booked, once."""
+    """Costs rated after the exporter's clock was set back or forward are booked once."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=6), time.monotonic) as simulated:
@@ -232,7 +232,7 @@ def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds:
                     own.seconds += LONGEST_SECONDS + step
                     await exporter.follow_started()
                     await exporter.drained()
-                if step_seconds > 0:  # what seemed to rest for a day has settled, and is looked at again a day later
+                if step_seconds > 0:  # sessions unchanged for a day have settled; the recheck comes a day later
                     own.seconds += 2 * step_seconds
                 await exporter.until(lambda: exact(exporter))
 
@@ -242,7 +242,7 @@ def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds:
     asyncio.run(play())
 
 
-def test_births_show_zero_first(tmp_path: Path) -> None:
+def test_new_series_show_zero_first(tmp_path: Path) -> None:
     """A new series is 0 at first; its value comes after new_series_zero_seconds and a scrape of Prometheus."""
 
     async def play() -> None:
@@ -285,7 +285,7 @@ def start(settings: SimulatorSettings, folder: Path, change: Callable[[Running],
 
 
 def test_a_second_exporter_on_the_same_ledger_is_refused(tmp_path: Path) -> None:
-    """It ends with a message that names the process which holds the ledger."""
+    """A second exporter on a ledger ends with a message that names the first one's process."""
 
     async def scenario(exporter: Exporting) -> None:
         with pytest.raises(LedgerLocked, match=f"process {os.getpid()}"):
@@ -296,14 +296,14 @@ def test_a_second_exporter_on_the_same_ledger_is_refused(tmp_path: Path) -> None
 
 
 def test_a_corrupt_ledger_is_refused(tmp_path: Path) -> None:
-    """Nothing starts over a file that can't be trusted."""
+    """The exporter refuses to start with a damaged ledger."""
     (tmp_path / "ledger.sqlite").write_bytes(b"this is not a ledger" * 100)
     with pytest.raises(LedgerError, match="not a SQLite file"):
         start(EXAMPLE, tmp_path, lambda _: {})
 
 
 def test_a_taken_port_is_said(tmp_path: Path) -> None:
-    """The message names the flag and the cure."""
+    """The error names the flag and the cure."""
 
     async def scenario(exporter: Exporting) -> None:
         taken = f"127.0.0.1:{exporter.app.web.port}"

@@ -1,4 +1,4 @@
-"""The primary of a cluster of three dies: every commit is still there, and the exporter continues by itself."""
+"""After the primary of three nodes fails, every commit is kept and the exporter continues by itself."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 class Writer(Thread):
-    """Commits one number after the other, through any node that accepts it, until stopped."""
+    """Commit increasing numbers through any node that accepts them, until stopped."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Writer(Thread):
 
 
 def test_a_committed_row_survives_the_death_of_the_primary(cluster: Cluster) -> None:
-    """Killed under load, the primary is replaced by another node, which has every row that was said to be committed."""
+    """After the primary is killed under load, its successor has every row of a confirmed commit."""
     cluster.execute("CREATE TABLE numbers (number int PRIMARY KEY)")
     writer = Writer(cluster.url())
     writer.start()
@@ -94,7 +94,7 @@ POLLING = {
 def test_exporters_outlive_the_death_of_the_primary(
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Under load, with bills that move: they go on by themselves, and in the end all is exact."""
+    """Exporters under load survive a failover by themselves, and in the end all totals are exact."""
     cluster.execute("CREATE DATABASE ledger")
     with running(WORLD, time.monotonic) as simulated:
         refs = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
@@ -114,7 +114,7 @@ def test_exporters_outlive_the_death_of_the_primary(
 
 
 def scraped(replicas: ReplicaSet, condition: Callable[[], bool]) -> None:
-    """Scrape until what was scraped is so."""
+    """Scrape until the condition holds."""
 
     def holds() -> bool:
         replicas.scrape()
@@ -124,12 +124,12 @@ def scraped(replicas: ReplicaSet, condition: Callable[[], bool]) -> None:
 
 
 def counted(replicas: ReplicaSet, name: str) -> Decimal:
-    """The sum of a counter as it was last shown."""
+    """Return the sum of a counter on the last page."""
     return sum((value for (sample, _), value in replicas.last.items() if sample == name), Decimal(0))
 
 
 def exact(replicas: ReplicaSet, truth: dict[str, Any]) -> None:
-    """The truth no longer changes: every session settles, every series is exposed, and the totals are the truth."""
+    """Once bills are final, every session settles, every series is exposed, and the totals equal the truth."""
     scraped(replicas, lambda: settled(replicas.last) and same(net(replicas.last), stated(truth)))
     assert counted(replicas, "telnyx_events_total") == truth["events"]
     assert counted(replicas, "telnyx_inference_turns_total") == truth["inference_turns"]
@@ -137,12 +137,12 @@ def exact(replicas: ReplicaSet, truth: dict[str, Any]) -> None:
 
 
 def die(cluster: Cluster, replicas: ReplicaSet, how: str) -> str:
-    """The primary dies; how long it took until another could be written, and until the exporters polled again."""
+    """Kill the primary; return the seconds until another accepts writes, and until the exporters poll again."""
     polls = "SELECT last_value FROM claims"
-    before, begun = cluster.primary(), time.monotonic()
+    before, started = cluster.primary(), time.monotonic()
     before.kill_server() if how == "server" else before.kill()
     after = cluster.primary()
-    writable = time.monotonic() - begun
+    writable = time.monotonic() - started
     assert after is not before
     last = cluster.execute(polls, "ledger")[0][0]
 
@@ -152,7 +152,7 @@ def die(cluster: Cluster, replicas: ReplicaSet, how: str) -> str:
         return False
 
     scraped(replicas, polled)
-    polling = time.monotonic() - begun
+    polling = time.monotonic() - started
     if how == "machine":
         before.start()
     cluster.until_whole()

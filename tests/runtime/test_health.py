@@ -1,4 +1,4 @@
-"""Whether it lives, whether it is ready, and how it ends: as its supervisor sees it."""
+"""Liveness, readiness and shutdown of the exporter, as its supervisor sees them."""
 
 import asyncio
 import signal
@@ -30,12 +30,12 @@ INSECURE = {"detail_records": {"record_types": []}, "webhooks": {"insecure": Tru
 SESSION = {"record_type": "call-control", "event_id": "leg"}
 KILLS = 5
 HASTY = {"X-Prometheus-Scrape-Timeout-Seconds": "1"}
-NOBODY = 1
+CLOSED_PORT = 1
 """A port on which nothing listens."""
 
 
 class Leaping:
-    """The simulator's clock; its monotonic time can leap."""
+    """The simulator's clock, with a monotonic time that can jump."""
 
     def __init__(self, simulated: Running) -> None:
         self._simulated = simulated
@@ -86,7 +86,7 @@ def test_a_scheduler_that_stands_still_is_unhealthy(tmp_path: Path) -> None:
 
 
 def test_without_its_ledger_the_exporter_is_unhealthy(tmp_path: Path) -> None:
-    """When the ledger's thread has ended nothing can be booked any more: a new process is wanted."""
+    """Once the ledger's thread has ended, /-/healthy is 503, because only a new process can book polls."""
 
     async def act() -> None:
         with running(EXAMPLE, time.monotonic) as simulated:
@@ -111,7 +111,7 @@ class Api:
         self._gate = gate
 
     def asked(self) -> bool:
-        """Whether a poll waits for its answer."""
+        """Return whether a poll waits for its answer."""
         return any(f"/{SESSION['event_id']}?" in line for line in self._server.lines)
 
     def let_go(self) -> None:
@@ -141,7 +141,7 @@ def started(folder: Path, port: int, url: str) -> Process:
 
 
 def hook(origin: str, name: str) -> int | None:
-    """The status of a webhook's answer; None if there was none."""
+    """Return the status of a webhook's answer; None without an answer."""
     sent = {"data": {"event_type": "call.initiated", "id": name, "payload": {"call_session_id": name}}}
     with suppress(httpx.TransportError):
         return httpx.post(f"{origin}/webhooks/telnyx/main", json=sent, timeout=PATIENCE_SECONDS).status_code
@@ -193,7 +193,7 @@ def test_sigterm_ends_within_bounded_time(tmp_path: Path, free_port: int) -> Non
 
 
 def test_a_second_sigterm_ends_at_once(tmp_path: Path, free_port: int) -> None:
-    """Whoever can't wait for polls under way says so again."""
+    """A second SIGTERM ends the exporter without waiting for polls in flight."""
 
     def play(api: Api) -> None:
         process = started(tmp_path, free_port, api.url)
@@ -232,7 +232,7 @@ def test_who_asks_while_the_server_is_away_is_answered(tmp_path: Path, free_port
     """While PostgreSQL is unavailable at the start, every request is answered with the reason and is no defect."""
     write(
         tmp_path,
-        ledger={"url": f"postgresql://nobody@127.0.0.1:{NOBODY}/nothing"},
+        ledger={"url": f"postgresql://user@127.0.0.1:{CLOSED_PORT}/nothing"},
         discovery=INSECURE | {"http": {"enabled": True}},
     )
     process = Process(tmp_path, free_port, "--web.enable-lifecycle")
@@ -254,7 +254,7 @@ def test_who_asks_while_the_server_is_away_is_answered(tmp_path: Path, free_port
 
 
 def said(process: Process, method: str, path: str, **how: Any) -> str:
-    """Status and text; empty as long as nothing listens."""
+    """Return status and text; empty as long as nothing listens."""
     try:
         found = httpx.request(method, f"http://localhost:{process.origin.rpartition(':')[2]}{path}", **how)
     except httpx.TransportError:

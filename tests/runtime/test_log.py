@@ -1,4 +1,4 @@
-"""Log lines: their fields, that no value can forge one, and what becomes of an uncaught exception."""
+"""Log lines: their fields, values that can't forge a line, and uncaught exceptions."""
 
 import io
 import json
@@ -24,7 +24,7 @@ log = logging.getLogger("exporter.polling.poller")
 
 @contextmanager
 def logging_to_text(level: str = "info", format_: str = "logfmt") -> Iterator[io.StringIO]:
-    """Logging is configured inside, and as it was before outside."""
+    """Configure logging inside the block, and restore it afterwards."""
     root = logging.getLogger()
     before = root.handlers[:], root.level, sys.excepthook, threading.excepthook
     levels = {name: logging.getLogger(name).level for name in (*QUIET, "exporter")}
@@ -41,7 +41,7 @@ def logging_to_text(level: str = "info", format_: str = "logfmt") -> Iterator[io
 
 
 def test_logfmt() -> None:
-    """A line is ts, level, logger and msg, then the facts in their order; only what needs quotes has them."""
+    """A line has ts, level, logger and msg, then further fields in order; values are quoted only if needed."""
     with logging_to_text() as stream:
         log.warning("bill moved", extra=fields(account="default", cost=Decimal("0.2128"), turns=5, why="a b", at=None))
     line = stream.getvalue()
@@ -78,7 +78,7 @@ def test_time_is_utc() -> None:
 
 @given(st.text(), st.text(), st.sampled_from(sorted(FORMATS)))
 def test_no_value_forges_a_line(message: str, value: str, format_: str) -> None:
-    """Whatever a message or a fact holds, one call writes one line of printable ASCII, and JSON gives the text back."""
+    """Any message or field is one line of printable ASCII, and JSON restores the text."""
     with logging_to_text(format_=format_) as stream:
         log.info("%s", message, extra=fields(value=value))
     line = stream.getvalue()
@@ -90,7 +90,7 @@ def test_no_value_forges_a_line(message: str, value: str, format_: str) -> None:
 
 @given(st.text())
 def test_logfmt_keeps_its_fields_apart(value: str) -> None:
-    """A value cannot end its field: what stands before the next one, read back, is the value."""
+    """A value can't end its own field: parsing the line gives the value back."""
     with logging_to_text() as stream:
         log.info("m", extra=fields(value=value, last=1))
     written = stream.getvalue().partition(" msg=m value=")[2].removesuffix(" last=1\n")
@@ -99,7 +99,7 @@ def test_logfmt_keeps_its_fields_apart(value: str) -> None:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_secret(format_: str) -> None:
-    """What is neither text nor a number is named by its type only, so a key given by mistake is not shown."""
+    """A field that is neither text nor a number is logged as its type, so a key given by mistake is not shown."""
     with logging_to_text(format_=format_) as stream:
         log.info("m", extra={"fields": {"key": Secret("KEY123"), "headers": {"Authorization": "KEY123"}}})
     assert "KEY123" not in stream.getvalue()
@@ -108,7 +108,7 @@ def test_secret(format_: str) -> None:
 
 
 def test_facts_replace_no_field() -> None:
-    """A fact named like one of the line's own fields doesn't replace it."""
+    """An extra field can't replace one of the line's own fields."""
     with logging_to_text(format_="json") as stream:
         log.info("true", extra=fields(msg="false", level="false"))
     assert {name: json.loads(stream.getvalue())[name] for name in ("msg", "level")} == {"msg": "true", "level": "info"}
@@ -116,7 +116,7 @@ def test_facts_replace_no_field() -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_level(level: str) -> None:
-    """Records below the configured level are not written; libraries that chatter are heard at debug only."""
+    """Records below the configured level are dropped; verbose libraries log only at debug."""
     with logging_to_text(level, "json") as stream:
         for number in LEVELS.values():
             log.log(number, "ours")
@@ -138,7 +138,7 @@ def test_configured_twice() -> None:
 
 
 def failure() -> ValueError:
-    """An error with a trace and a cause."""
+    """Return an error with a traceback and a cause."""
     try:
         try:
             Path("/nowhere\n/ledger").read_text()
@@ -150,7 +150,7 @@ def failure() -> ValueError:
 
 
 def test_exception() -> None:
-    """A logged exception is in the line: what it is, and Python's own traceback, causes included, on the same line."""
+    """A logged exception is on the same line, with its type, message and traceback, causes included."""
     error = failure()
     with logging_to_text(format_="json") as stream:
         log.error("booking failed", exc_info=error)
@@ -162,7 +162,7 @@ def test_exception() -> None:
 
 
 def test_uncaught_exception() -> None:
-    """An exception that ends the process, or a thread, is a log line too; the thread is named."""
+    """An exception that ends the process or a thread is a log line too, with the thread's name."""
     error = failure()
     with logging_to_text(format_="json") as stream:
         sys.excepthook(ValueError, error, error.__traceback__)

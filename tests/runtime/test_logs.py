@@ -77,7 +77,7 @@ def _loud_calls() -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_every_failure_that_is_logged_is_counted() -> None:
-    """Each message of a warning or an error is literal text, stands in the table, and its counters exist."""
+    """Each warning or error is literal text, documented in the table, and its counters exist."""
     found = set()
     for file, call in _loud_calls():
         (message, *_) = call.args
@@ -103,7 +103,7 @@ def logged(caplog: pytest.LogCaptureFixture, message: str) -> Lines:
 
 
 def test_the_life_of_a_session_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Found at debug, settled at info, each once, by the names that the API knows."""
+    """Found sessions are logged at debug, settled ones at info, each once, by the API's names."""
     caplog.set_level(logging.DEBUG, "exporter")
 
     async def scenario(exporter: Exporting) -> None:
@@ -121,7 +121,7 @@ def test_the_life_of_a_session_is_logged(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def with_answers(folder: Path, scene: Callable[[Exporting], Awaitable[None]], *answers: Answer, sessions: int) -> None:
-    """A scene with an API that gives these answers, and so many messages configured."""
+    """Run a scenario with an API that gives these answers, and so many messages configured."""
 
     async def act() -> None:
         with running(EXAMPLE, time.monotonic) as simulated:
@@ -136,7 +136,7 @@ def with_answers(folder: Path, scene: Callable[[Exporting], Awaitable[None]], *a
 
 
 def test_a_paused_account_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """However many of its sessions are refused; each refusal is counted."""
+    """One line is logged however many sessions are refused; each refusal is counted."""
 
     async def scene(exporter: Exporting) -> None:
         await exporter.drained()
@@ -148,7 +148,7 @@ def test_a_paused_account_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_a_denied_session_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With the reason, as a warning, and not again at each recheck."""
+    """The reason is logged once as a warning, not at each recheck."""
 
     async def scene(exporter: Exporting) -> None:
         await exporter.drained()
@@ -161,7 +161,7 @@ def test_a_denied_session_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_a_missing_session_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The API has never known it; that is news, not a failure."""
+    """A session that the API never knew is logged as information, not as a failure."""
     caplog.set_level(logging.DEBUG, "exporter")
 
     async def scene(exporter: Exporting) -> None:
@@ -175,7 +175,7 @@ def test_a_missing_session_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_a_throttled_account_is_logged_once_per_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A 429 stops the account; its line says whose requests wait."""
+    """A 429 pauses the account; the line names it."""
 
     async def scene(exporter: Exporting) -> None:
         await exporter.drained()
@@ -187,7 +187,7 @@ def test_a_throttled_account_is_logged_once_per_stop(tmp_path: Path, caplog: pyt
 
 
 def test_what_is_pruned_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One line with how many sessions were forgotten, and none when none was."""
+    """Pruning logs one line with the number of sessions, and none if it is 0."""
     caplog.set_level(logging.INFO, "exporter")
 
     async def act() -> None:
@@ -213,7 +213,7 @@ def test_what_is_pruned_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.slow
 def test_nothing_of_callers_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A simulated day at debug, by all formats: no phone number, no address of a caller, no key."""
+    """The debug log of a simulated day has no phone number, caller's address or key, in any format."""
     caplog.set_level(logging.DEBUG, "exporter")
 
     async def scenario(exporter: Exporting) -> None:

@@ -1,4 +1,4 @@
-"""A reload: what it changes, what it leaves alone, and what is said of it."""
+"""A reload: its effects, the parts it leaves unchanged, and its report."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ DOCUMENTED = {"record_type": "call-session", "event_id": DOCUMENTED_ID}
 
 
 class Reloaded:
-    """An exporter with a configuration file, and the hands that change it."""
+    """An exporter with a configuration file that a test can change."""
 
     def __init__(self, path: Path, plain: dict[str, Any]) -> None:
         self.path = path
@@ -43,7 +43,7 @@ class Reloaded:
         self.exporter: Exporting
 
     def write(self, **changes: Any) -> None:
-        """The plain configuration, but for these settings."""
+        """Return the plain configuration with these settings changed."""
         self.path.write_text(yaml.safe_dump(self._plain | changes))
 
     def account(self, name: str = "main", **changes: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Reloaded:
         return answer
 
     async def reload(self, **changes: Any) -> str:
-        """Change the file, have it reloaded, and what was said."""
+        """Change the file, reload it, and return the answer."""
         self.write(**changes)
         answer = await self.post()
         assert answer.status_code == 200, answer.text
@@ -77,7 +77,7 @@ Scene = Callable[[Reloaded], Awaitable[None]]
 def play(
     folder: Path, scene: Scene, settings: SimulatorSettings = EXAMPLE, *, lifecycle: bool = True, **changes: Any
 ) -> None:
-    """A scene with an exporter whose file has these changes at the start."""
+    """Run a scenario with an exporter whose file has these changes at the start."""
 
     async def act(simulated: Running) -> None:
         account = {
@@ -122,7 +122,7 @@ def test_reload_must_be_allowed(tmp_path: Path) -> None:
 
 
 def test_the_answer_says_what_changed_and_what_needs_a_restart(tmp_path: Path) -> None:
-    """Settings are named by their paths, entries of lists by their names; what shapes the totals waits."""
+    """Changes are listed by path, list entries by name; settings that shape the totals need a restart."""
 
     async def scene(hands: Reloaded) -> None:
         assert (await hands.post("PUT")).text == "reloaded; nothing has changed\n"
@@ -158,7 +158,7 @@ def test_the_answer_says_what_changed_and_what_needs_a_restart(tmp_path: Path) -
     ],
 )
 def test_a_bad_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str, path: str) -> None:
-    """The answer is 500 with path and cure, gauge and counter say it, and a mended file makes it good."""
+    """A bad file gets 500 with path and cure and sets gauge and counter; a corrected file is accepted."""
 
     async def scene(hands: Reloaded) -> None:
         before = hands.exporter.app.plan
@@ -188,7 +188,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_a_failing_ledger_refuses_a_reload_whole(tmp_path: Path) -> None:
-    """When the ledger can't take the new configuration up, nothing does."""
+    """If the ledger can't apply the new configuration, the old one stays in use everywhere."""
 
     async def scene(hands: Reloaded) -> None:
         app = hands.exporter.app
@@ -210,7 +210,7 @@ def test_a_failing_ledger_refuses_a_reload_whole(tmp_path: Path) -> None:
 
 
 def test_reloads_go_one_after_the_other(tmp_path: Path) -> None:
-    """Ten at once are ten, each whole: what the last one read is in effect."""
+    """Ten concurrent reloads run one after the other, and the last one's file is in effect."""
 
     async def scene(hands: Reloaded) -> None:
         hands.write(budgets=[{"name": "all", "amount": 5}])
@@ -227,7 +227,7 @@ def test_reloads_go_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_accounts_come_and_go(tmp_path: Path) -> None:
-    """One that comes is polled at once; one that goes is polled no more, says nothing of itself, and may come back."""
+    """A new account is polled at once; a removed one has no polls and no series, and may return."""
 
     async def scene(hands: Reloaded) -> None:
         app = hands.exporter.app
@@ -267,7 +267,7 @@ def test_accounts_come_and_go(tmp_path: Path) -> None:
 
 
 def test_an_account_keeps_its_pace_and_its_connections(tmp_path: Path) -> None:
-    """Another rate or list of sessions keeps the client; another way to the API replaces it and keeps the pacer."""
+    """A new rate or list keeps the API client; a new URL or key replaces it and keeps the pacer."""
 
     async def scene(hands: Reloaded) -> None:
         app = hands.exporter.app
@@ -284,7 +284,7 @@ def test_an_account_keeps_its_pace_and_its_connections(tmp_path: Path) -> None:
 
 
 def test_polls_under_way_are_booked(tmp_path: Path) -> None:
-    """A poll is booked whose account leaves, or gets another key, while the poll waits for the API."""
+    """A poll in flight is booked even if its account is removed or gets another key."""
 
     async def scene(hands: Reloaded) -> None:
         gate = asyncio.Barrier(3)
@@ -321,7 +321,7 @@ def test_polls_under_way_are_booked(tmp_path: Path) -> None:
 
 
 def test_a_budget_that_takes_the_number_of_another_shows_its_own(tmp_path: Path) -> None:
-    """SQLite gives a series that begins the number of the one that has just ended, if that was the last."""
+    """SQLite may give a new series the row id of the one just deleted, if that was the last."""
 
     async def scene(hands: Reloaded) -> None:
         one = {"name": "all", "amount": 5, "window": 31_536_000}
@@ -338,7 +338,7 @@ def test_a_budget_that_takes_the_number_of_another_shows_its_own(tmp_path: Path)
 
 
 def test_a_budget_that_comes_finds_its_window_filled_and_its_counter_at_zero(tmp_path: Path) -> None:
-    """What was spent before is in the gauge, but is no increase of the counter; a budget that goes says no more."""
+    """Costs before the reload are in the new budget's gauge, not in its counter; a removed budget has no series."""
 
     async def scene(hands: Reloaded) -> None:
         await hands.shown()
@@ -366,7 +366,7 @@ def test_a_budget_that_comes_finds_its_window_filled_and_its_counter_at_zero(tmp
 
 
 def test_given_up_sessions_are_tried_again_at_each_reload(tmp_path: Path) -> None:
-    """As often as one reloads, and their rechecks stay as many as they were."""
+    """Reloads, however many, don't change the number of rechecks."""
 
     async def scene(hands: Reloaded) -> None:
         async with serving(answer(404), by_id={"denied": answer(400)}) as api:
@@ -407,7 +407,7 @@ async def rechecks(hands: Reloaded) -> list[tuple[str, int]]:
 
 
 def test_configured_sessions_have_their_series_at_once(tmp_path: Path) -> None:
-    """A session that is configured, or no longer, is shown as such without another poll; the bound moves too."""
+    """Configured sessions get their series, and lose them, without a poll; so does a changed limit of series."""
 
     async def scene(hands: Reloaded) -> None:
         settings = {"new_series_zero_seconds": 0, "session_series_max": 1}
@@ -424,7 +424,7 @@ def test_configured_sessions_have_their_series_at_once(tmp_path: Path) -> None:
 
 
 def test_series_limit_and_tick_are_those_of_the_file(tmp_path: Path) -> None:
-    """The bound of the series and the pace of the ticks change with the file."""
+    """The limit of series and the scheduler interval follow the file."""
 
     async def scene(hands: Reloaded) -> None:
         await hands.reload(
@@ -442,8 +442,8 @@ def test_series_limit_and_tick_are_those_of_the_file(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-def test_files_are_looked_at_as_the_new_configuration_says(tmp_path: Path) -> None:
-    """Patterns come and go, and a file that named no account any more is understood once there is one."""
+def test_files_are_checked_as_the_new_configuration_says(tmp_path: Path) -> None:
+    """File patterns can be added and removed; a file that named an unknown account is read once it exists."""
     (tmp_path / "list.json").write_text(json.dumps([{"account": "other", "record_type": "message", "event_id": "m"}]))
     files = {"detail_records": {"record_types": []}, "files": [str(tmp_path / "*.json")]}
 
@@ -466,7 +466,7 @@ def test_files_are_looked_at_as_the_new_configuration_says(tmp_path: Path) -> No
 
 
 def test_routes_answer_by_the_new_configuration(tmp_path: Path) -> None:
-    """Lists by HTTP and webhooks are taken for the accounts of the file, from the answer of the reload on."""
+    """Once a reload is answered, lists over HTTP and webhooks are accepted for the accounts of the file."""
 
     async def scene(hands: Reloaded) -> None:
         exporter = hands.exporter
@@ -495,7 +495,7 @@ def test_routes_answer_by_the_new_configuration(tmp_path: Path) -> None:
 
 
 def test_the_balance_is_asked_for_and_forgotten(tmp_path: Path) -> None:
-    """An account whose balance is no longer asked for shows none."""
+    """An account whose balance is no longer requested has no balance series."""
 
     async def scene(hands: Reloaded) -> None:
         async def shown() -> bool:
@@ -515,7 +515,7 @@ def test_the_balance_is_asked_for_and_forgotten(tmp_path: Path) -> None:
 
 
 def test_an_api_key_in_a_file_is_rotated_without_a_reload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The file is read again when it changes; while it holds no key, the last good one stays in force."""
+    """A changed key file is read again; while it holds no key, the last good one stays in use."""
     file = tmp_path / "key"
     file.write_text(KEY)
 
@@ -553,7 +553,7 @@ def test_an_api_key_in_a_file_is_rotated_without_a_reload(tmp_path: Path, caplog
 
 
 def test_sighup_reloads(tmp_path: Path, free_port: int) -> None:
-    """The signal needs no flag; a bad file doesn't end the process, and the log says what was wrong."""
+    """SIGHUP needs no flag; a bad file doesn't end the process, and the log has the error."""
     write(tmp_path)
     process = Process(tmp_path, free_port)
     try:
@@ -575,7 +575,7 @@ def test_sighup_reloads(tmp_path: Path, free_port: int) -> None:
 
 @pytest.mark.slow
 def test_a_changed_file_is_reloaded_by_itself(tmp_path: Path, free_port: int) -> None:
-    """With --config.auto-reload-interval a file is taken up when it changes, and a mended one after a bad one."""
+    """With --config.auto-reload-interval a changed file is loaded, also a corrected one after a bad one."""
     write(tmp_path)
     process = Process(tmp_path, free_port, "--config.auto-reload-interval=1", "--web.enable-lifecycle")
     try:

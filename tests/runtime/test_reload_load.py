@@ -38,7 +38,7 @@ BROKEN = (
 
 
 class Files:
-    """The configuration, as an operator who can't stop changing it writes it."""
+    """A configuration file, rewritten at random, validly or not."""
 
     def __init__(self, folder: Path, main: Running, other: Running) -> None:
         self.path = folder / "config.yaml"
@@ -53,7 +53,7 @@ class Files:
         self.path.write_bytes(self._chance.choice(BROKEN))
 
     def write(self, *, settle: bool = False) -> None:
-        """Another good one; if it is to `settle`, with all there is to follow."""
+        """Write another valid file; with `settle`, one that follows all sessions."""
         pick, often = self._chance.choice, self._chance.random
         main: dict[str, Any] = self._account("main", "MAIN_KEY", self._main)
         accounts = [main]
@@ -109,7 +109,7 @@ def of(samples: Samples, account: str) -> Samples:
 
 @pytest.mark.timeout(300)
 def test_a_hundred_reloads_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
-    """Accounts come and go, all else changes, every third file is broken: /metrics is the truth of both accounts."""
+    """With accounts, settings and broken files changing, /metrics equals the truth of both accounts."""
 
     async def play(main: Running, other: Running) -> None:
         files = Files(tmp_path, main, other)
@@ -159,7 +159,7 @@ def test_a_hundred_reloads_under_load_lose_and_double_nothing(tmp_path: Path) ->
 
 
 def write_list(simulated: Running, folder: Path) -> None:
-    """The sessions of the other account stand in a file."""
+    """Write the sessions of the other account into a file."""
     named = [ref for ref in simulated.world.refs() if ref.outermost]
     found = [{"account": "other", "record_type": ref.record_type, "event_id": ref.event_id} for ref in named]
     new = folder / "list.new"
@@ -168,7 +168,7 @@ def write_list(simulated: Running, folder: Path) -> None:
 
 
 async def ask(exporter: Exporting) -> None:
-    """Scrapes and webhooks without end; each gets its answer."""
+    """Send scrapes and webhooks without end; each must be answered."""
     for number in count():
         assert (await exporter.get("/metrics")).status_code == httpx.codes.OK
         sent = {"data": {"event_type": "verify.done", "id": f"e{number}", "payload": {"id": "v"}}}
@@ -177,7 +177,7 @@ async def ask(exporter: Exporting) -> None:
 
 
 async def rest(exporter: Exporting, *simulated: Running) -> None:
-    """Until both worlds have come to rest and all of it is booked: what is rated late is found by rechecks."""
+    """Run until both worlds are final and booked; rechecks find costs that were rated late."""
     for _ in range(RESTING_DAYS):
         for world in simulated:
             world.clock.step(DAY_SECONDS)

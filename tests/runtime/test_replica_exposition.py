@@ -1,4 +1,4 @@
-"""Of several exporters with one ledger one exposes it: nothing is shown twice, whatever becomes of whom."""
+"""One of several exporters with one ledger exposes it: no total is shown twice, whichever exporter fails."""
 
 import asyncio
 import threading
@@ -37,8 +37,8 @@ LEDGER = tuple(family.name for family in FAMILIES if family.home == "ledger")
 TAKEOVER = 30.0
 
 
-def test_a_lease_is_over_by_the_clock_of_whoever_holds_it() -> None:
-    """It counts from before it was asked for, so it ends no later than at the server; a refusal ends it at once."""
+def test_a_lease_ends_by_the_clock_of_its_holder() -> None:
+    """A lease counts from before its request, so it ends no later than at the server; a refusal ends it at once."""
     lease = Lease(20.0)
     assert not lease.held(0.0)
     lease.answered(100.0, 108.0, LeaseAnswer(held=True, first=True))
@@ -52,7 +52,7 @@ def test_a_lease_is_over_by_the_clock_of_whoever_holds_it() -> None:
 
 
 class Clock:
-    """The simulator's session time; real time that can jump, as it does for a process that was stopped."""
+    """The simulator's session time, with a real time that can jump, as for a suspended process."""
 
     def __init__(self, simulated: Running) -> None:
         self._simulated = simulated
@@ -84,14 +84,14 @@ async def two(simulated: Running, url: str) -> AsyncIterator[tuple[Exporting, Ex
 
 
 async def booked(exporter: Exporting) -> None:
-    """Everything that the simulator has is followed by this exporter, and booked by whichever."""
+    """Follow all sessions of the simulator through this exporter, and wait until either has booked them."""
     refs = exporter.simulated.world.refs()
     await exporter.app.ingest.ingest_refs([SessionRef("main", ref.record_type, ref.event_id) for ref in refs], "file")
     await exporter.drained()
 
 
 def test_one_exposes_what_both_have_booked(database: str) -> None:
-    """Sums over both writers, by the first that came; the other shows what is its own, and is ready."""
+    """The first exporter shows the sums of both writers; the other shows its own process, and is ready."""
 
     async def play() -> None:
         with running(
@@ -112,7 +112,7 @@ def test_one_exposes_what_both_have_booked(database: str) -> None:
 
 
 def test_an_exporter_that_was_stopped_exposes_nothing_of_before(database: str) -> None:
-    """SIGSTOP, a long pause, SIGCONT: the first scrape after it, before anything else ran, shows no ledger."""
+    """After SIGSTOP, a long pause and SIGCONT, the first scrape shows no ledger, before any other code runs."""
 
     async def play() -> None:
         with running(
@@ -129,8 +129,8 @@ def test_an_exporter_that_was_stopped_exposes_nothing_of_before(database: str) -
     asyncio.run(play())
 
 
-def test_whoever_takes_over_waits_until_nobody_can_show_the_same(database: str) -> None:
-    """The first ends; the second has the lease at once, and exposes all that was booked after a scrape interval."""
+def test_a_takeover_waits_until_no_other_exporter_can_show_the_same(database: str) -> None:
+    """When the first exporter ends, the second has the lease at once and exposes the ledger after a scrape interval."""
 
     async def play() -> None:
         with running(
@@ -160,7 +160,7 @@ def test_whoever_takes_over_waits_until_nobody_can_show_the_same(database: str) 
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_the_rate_is_shared(database: str, replicas: int) -> None:
-    """Each of several may ask its part of the account's rate; when one is gone, the others have its part."""
+    """Each replica gets its share of an account's rate; when one ends, the others get its share."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
@@ -181,7 +181,7 @@ def test_the_rate_is_shared(database: str, replicas: int) -> None:
 
 
 def test_one_asks_the_sources_of_an_account(database: str) -> None:
-    """Detail records and the balance are asked for by one; another does when that one is gone."""
+    """One replica requests detail records and balance; when it ends, another does."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
@@ -198,10 +198,10 @@ def test_one_asks_the_sources_of_an_account(database: str) -> None:
     asyncio.run(play())
 
 
-def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
+def test_another_exporter_finishes_the_initial_backfill_of_a_dead_one(
     postgres: Postgres, database: str, tmp_path: Path
 ) -> None:
-    """As soon as the leases of the dead are over, and what is found is history."""
+    """The backfill continues once the dead replica's leases have expired, and its finds count as history."""
     opened(database).close()
     for name in ("backfill", "detail_records/main"):
         dead = f"INSERT INTO leases VALUES ('{name}', 999, clock_timestamp() + interval '3 s')"
@@ -230,7 +230,7 @@ def test_a_first_look_back_that_was_begun_by_one_that_died_is_done_by_another(
     asyncio.run(play())
 
 
-def test_accounts_that_different_exporters_ask_are_looked_back_by_one(database: str) -> None:
+def test_one_exporter_backfills_the_accounts_of_all(database: str) -> None:
     """The replica that polls the first account backfills all of them, and no two replicas wait for each other."""
 
     async def play() -> None:
@@ -254,7 +254,7 @@ def test_accounts_that_different_exporters_ask_are_looked_back_by_one(database: 
 
 
 def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, database: str) -> None:
-    """The lease is lost while the question is under way: the answer would stay on the page for ever."""
+    """If the lease is lost during a request, its answer is dropped, because nothing would ever remove it."""
     asked, told, apis = asyncio.Event(), asyncio.Event(), list[FaultyServer]()
     body = b'{"data": {"balance": "3.50", "currency": "USD"}}'
 
@@ -295,7 +295,7 @@ def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, datab
 
 
 def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
-    """An exporter alone with its ledger exposes it, prunes it and asks everything, and has no lease."""
+    """A single exporter exposes and prunes its ledger and makes all requests, without a lease."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
@@ -313,7 +313,7 @@ def test_a_file_has_all_rights_always(tmp_path: Path) -> None:
 
 
 def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Path) -> None:
-    """How long a count waited for its turn, as in a failover, is not how long it takes."""
+    """The time that a count waits for its turn, as in a failover, is no part of its duration."""
     gate = threading.Event()
 
     async def due(exporter: Exporting) -> Decimal:
@@ -345,9 +345,9 @@ def test_a_backlog_is_counted_again_soon_after_the_ledger_was_slow(tmp_path: Pat
 
 @pytest.mark.slow
 def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
-    """Started before its PostgreSQL it listens, is healthy, and says what it waits for; then it goes on by itself.
+    """An exporter started before PostgreSQL listens, is healthy and says what it waits for; later it continues.
 
-    A webhook is to come again meanwhile, and what was refused is counted, as is what is taken later.
+    Until then webhooks are refused, to be sent again; refused and ingested webhooks are both counted.
     """
     discovery = {"detail_records": {"record_types": []}, "webhooks": {"insecure": True}}
     counted = 'telnyx_webhook_failures_total{account="main",reason="unavailable"} 2'
@@ -374,7 +374,7 @@ def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
 
 
 def answer(replica: Replica, path: str) -> str:
-    """Status and text; empty as long as nothing listens."""
+    """Return status and text; empty as long as nothing listens."""
     try:
         found = httpx.get(replica.origin + path, timeout=5)
     except httpx.TransportError:
@@ -383,7 +383,7 @@ def answer(replica: Replica, path: str) -> str:
 
 
 def told(replica: Replica, number: int) -> int:
-    """What a webhook is answered."""
+    """Send a webhook and return the status of its answer."""
     named = {"call_session_id": str(UUID(int=number)), "call_leg_id": str(UUID(int=number))}
     told = {"id": str(number), "event_type": "call.hangup", "occurred_at": "2026-03-17T12:00:00Z", "payload": named}
     return httpx.post(f"{replica.origin}/webhooks/telnyx/main", json={"data": told}, timeout=10).status_code

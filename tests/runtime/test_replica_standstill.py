@@ -42,12 +42,12 @@ CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN new; END $$;
 CREATE TRIGGER gate BEFORE UPDATE ON leases FOR EACH ROW WHEN (old.name = 'exposition') EXECUTE FUNCTION pass();
 """
-"""Whoever has locked the row of the exposition's lease, to renew it, waits there while another has that lock alone."""
+"""A renewal of the exposition's lease waits here, with its row locked, while another has the advisory lock."""
 
 
 @contextmanager
 def pair(simulated: Running, folder: Path, url: str) -> Iterator[ReplicaSet]:
-    """Two exporters whose connections PostgreSQL tells apart; the first exposes the ledger, which is on the move."""
+    """Run two exporters whose connections have different names in PostgreSQL; the first exposes the ledger."""
     sessions = [{"record_type": ref.record_type, "event_id": ref.event_id} for ref in simulated.world.refs()]
     configs = []
     for name in ("first", "second"):
@@ -67,7 +67,7 @@ def pair(simulated: Running, folder: Path, url: str) -> Iterator[ReplicaSet]:
 
 
 def scraped(replicas: ReplicaSet, condition: Callable[[], bool]) -> None:
-    """Scrape until it is so."""
+    """Scrape until the condition holds."""
 
     def holds() -> bool:
         replicas.scrape()
@@ -77,13 +77,13 @@ def scraped(replicas: ReplicaSet, condition: Callable[[], bool]) -> None:
 
 
 def state(postgres: Postgres, name: str) -> set[tuple[Any, ...]]:
-    """What the connections of an exporter are at, and what they wait for."""
+    """Return the states of an exporter's connections, and the events they wait for."""
     query = "SELECT state, wait_event_type FROM pg_stat_activity WHERE application_name = "
     return set(postgres.execute(f"{query}'{name}'"))
 
 
 def stop_within_a_transaction(replica: Replica, postgres: Postgres, url: str) -> None:
-    """The first exporter stands still while it holds the row by which another would get its lease."""
+    """Suspend the first exporter while it has locked the row of its lease."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(1)")
         connection.execute(GATE)
@@ -101,9 +101,9 @@ def first_scrape(replica: Replica) -> str:
 
 
 def test_another_takes_over_from_one_that_stands_still(postgres: Postgres, database: str, tmp_path: Path) -> None:
-    """Once its lease is over, whatever it has locked; when it goes on, its first page shows nothing of the ledger.
+    """A suspended exporter loses its lease, whatever it has locked; when it continues, its first page has no ledger.
 
-    In no round of scrapes, before, meanwhile and after, do two show it, and no counter falls.
+    No round of scrapes has two pages with the ledger, and no counter falls.
     """
     with running(WORLD, time.monotonic) as simulated, pair(simulated, tmp_path, database) as replicas:
         first, second = replicas.members
@@ -121,6 +121,6 @@ def test_another_takes_over_from_one_that_stands_still(postgres: Postgres, datab
 
 
 def polled(replica: Replica) -> float:
-    """How many polls it has finished."""
+    """Return the number of polls that an exporter has finished."""
     page = read(httpx.get(f"{replica.origin}/metrics", headers=SCRAPER, timeout=30).text)
     return float(sum(value for (name, _), value in page.items() if name == "telnyx_polls_total"))

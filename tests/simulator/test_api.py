@@ -1,4 +1,4 @@
-"""The simulated API over HTTP: what it answers, what it refuses and how, its limits, and its control plane."""
+"""The simulated API over HTTP: its answers, errors, limits, and control plane."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ EDGE_KEYS = {"relationship_type", "via", "cost_rollup", "traversal_enabled", "de
 
 
 class Api:
-    """A simulator asked in process; its real time is `seconds`."""
+    """A simulator called in the test's process; its real time is `seconds`."""
 
     def __init__(self, **chosen: Any) -> None:
         self.seconds = 0.0
@@ -83,7 +83,7 @@ def test_the_defaults_are_two_levels_with_records_and_children(api: Api) -> None
 
 
 def test_records_and_children_can_be_left_out(api: Api) -> None:
-    """expand=none empties the records, include_children=false the children; the sums stay."""
+    """expand=none empties the records, include_children=false the children; the sums are unchanged."""
     bare = api.json(DOCUMENTED, expand="none", include_children="false")
     assert (bare["root"]["record"], bare["root"]["children"]) == ({}, [])
     assert bare["meta"]["event_count"] == 11
@@ -118,7 +118,7 @@ def test_every_link_of_every_node_can_be_followed() -> None:
 
 @pytest.mark.parametrize("word", ["call-session", "call_session", "siptrunking-cdrs"])
 def test_names_aliases_and_products_lead_to_the_event(api: Api, word: str) -> None:
-    """A path may call the event by its record type, an alias of it, or the product that its link carries."""
+    """A path may name the event by its record type, an alias, or the product in its link."""
     path = f"/v2/session_analysis/{word}/{DOCUMENTED_ID}"
     assert api.json(path) == api.json(DOCUMENTED)
 
@@ -141,7 +141,7 @@ def test_names_aliases_and_products_lead_to_the_event(api: Api, word: str) -> No
     ],
 )
 def test_date_time_narrows_to_a_day_and_its_neighbours(api: Api, date_time: str, status: int) -> None:
-    """A date or time of the session's day in UTC, or one beside it, finds it; another gives 404, none at all 400."""
+    """A date of the session's UTC day or an adjacent day finds it; another gives 404, an invalid one 400."""
     assert api.get(DOCUMENTED, params={"date_time": date_time}).status_code == status
 
 
@@ -165,7 +165,7 @@ def test_date_time_narrows_to_a_day_and_its_neighbours(api: Api, date_time: str,
     ],
 )
 def test_a_wrong_request_is_refused_in_telnyx_words(api: Api, path: str, status: int, code: str) -> None:
-    """What is wrong with a name or parameter gets 400, what isn't there 404; the body has code, message and detail."""
+    """A wrong name or parameter gets 400, a missing thing 404; the body has code, message and detail."""
     answer = api.get(path)
     assert answer.status_code == status
     (error,) = answer.json()["errors"]
@@ -185,13 +185,13 @@ def test_only_the_key_opens_the_api(api: Api, path: str, authorization: str) -> 
 
 
 def test_other_methods_are_refused(api: Api) -> None:
-    """The API is for reading."""
+    """The API refuses all methods but GET."""
     answer = api.send("POST", "/v2/session_analysis/metadata")
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (405, "10006")
 
 
 def test_requests_beyond_the_limit_get_429_until_the_next_second() -> None:
-    """The headers count down within a second of real time; past the limit there is 429 and when to come back."""
+    """The headers count down within a second of real time; above the limit the answer is 429 with Retry-After."""
     api = Api(requests_per_second=2)
     answers = [api.get(DOCUMENTED) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
@@ -210,14 +210,14 @@ def test_requests_beyond_the_limit_get_429_until_the_next_second() -> None:
     [("gzip", True), ("br, gzip;q=0.5", True), ("gzip;q=0", False), ("identity", False), ("", False)],
 )
 def test_long_answers_are_compressed_when_accepted(api: Api, accepted: str, *, compressed: bool) -> None:
-    """An answer of more than a kilobyte is sent as gzip to who takes it; the content is the same."""
+    """An answer above 1 kB is gzipped if the client accepts it; the content is the same."""
     answer = api.get(DOCUMENTED, headers={"accept-encoding": accepted})
     assert ("content-encoding" in answer.headers) is compressed
     assert answer.json() == api.json(DOCUMENTED)
 
 
 def test_short_answers_are_not_compressed(api: Api) -> None:
-    """An answer of less than a kilobyte goes as it is."""
+    """An answer below 1 kB is sent uncompressed."""
     params = {"expand": "none", "include_children": "false"}
     answer = api.get(DOCUMENTED, params=params, headers={"accept-encoding": "gzip"})
     assert "content-encoding" not in answer.headers
@@ -260,7 +260,7 @@ def test_the_overview_describes_all_types_and_parameters(api: Api) -> None:
 
 
 def test_the_metadata_extends_the_documented_types_to_themselves(api: Api) -> None:
-    """The exporter reads the simulated metadata as nothing new."""
+    """The simulated metadata equals the record types that the exporter knows."""
     answer = api.get("/v2/session_analysis/metadata")
     documented = RecordTypes.documented()
     assert list(documented.extended(answer.content)) == list(documented)
@@ -284,7 +284,7 @@ def test_one_types_metadata_counts_its_relatives(api: Api, record_type: str, met
     assert answer["meta"] == dict(zip(names, meta, strict=True))
 
 
-def test_the_truth_is_told_without_a_key() -> None:
+def test_the_truth_needs_no_key() -> None:
     """GET /_truth has the totals of all that exists now, costs as exact strings."""
     api = Api(sessions_max=1, history_seconds=0.0)
     del api.headers["authorization"]
@@ -303,7 +303,7 @@ def test_the_truth_is_told_without_a_key() -> None:
 
 
 def test_sessions_are_listed_since_a_time(api: Api) -> None:
-    """GET /_sessions gives what has begun; since the last one that is known, only what came later."""
+    """GET /_sessions lists the sessions that have started; with `since`, only those that started later."""
     api.simulator.clock.step(600.0)
     first = api.json("/_sessions")
     assert first[0]["event_id"] == DOCUMENTED_ID
@@ -317,7 +317,7 @@ def test_sessions_are_listed_since_a_time(api: Api) -> None:
 
 
 def test_the_clock_can_be_read_stepped_paused_and_resumed() -> None:
-    """POST /_clock moves session time and says where it stands."""
+    """POST /_clock moves session time and returns it."""
     api = Api(speed=10.0)
     start = api.json("/_clock")["now"]
     assert api.command(action="pause") == {"now": start, "speed": 0.0}
@@ -333,7 +333,7 @@ def test_the_clock_can_be_read_stepped_paused_and_resumed() -> None:
     [b"", b"{}", b'{"action":"stop"}', b'{"action":"step","seconds":-1}', b'{"action":"step","minutes":1}', b"\xff"],
 )
 def test_a_wrong_command_leaves_the_clock_alone(api: Api, body: bytes) -> None:
-    """A command that can't be understood is refused with 400, and time stays where it was."""
+    """An invalid command is refused with 400, and session time is unchanged."""
     before = api.json("/_clock")
     answer = api.send("POST", "/_clock", content=body)
     assert answer.status_code == 400

@@ -1,4 +1,4 @@
-"""What becomes of bills: each kind of change by itself, and the truth over all of them together."""
+"""Bills change in several ways: each kind of change by itself, and the truth over all together."""
 
 import uuid
 from collections import defaultdict
@@ -40,7 +40,7 @@ def build(bills: Bills, sessions: int = 60, seed: int = 1, **chosen: Any) -> tup
 
 
 def drawn(bills: Bills, sessions: int = 60) -> list[SimulatedSession]:
-    """The sessions themselves, each once."""
+    """Return the drawn sessions, each once."""
     world, clock = build(bills, sessions)
     clock.step(2 * DAY)
     found = [world.find((ref.record_type,), uuid.UUID(ref.event_id)) for ref in world.refs()]
@@ -65,7 +65,7 @@ def answers(world: World) -> Iterator[Node]:
 
 
 def price(node: Node) -> tuple[str, Decimal] | None:
-    """Currency and amount as a client reads them; None is unpriced."""
+    """Return currency and amount as a client reads them; None means unpriced."""
     text = (node["cost"] or {}).get("event_cost")
     try:
         return (node["cost"]["currency"], Decimal(text)) if text is not None else None
@@ -86,8 +86,8 @@ def whole(record: Node, *names: str) -> int:
 @pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 10**6))
-def test_the_truth_is_what_somebody_finds_who_looks_twice_a_day(seed: int) -> None:
-    """At every look it equals the latest states of all events that were ever seen, whatever became of their bills."""
+def test_the_truth_is_the_result_of_polling_twice_a_day(seed: int) -> None:
+    """At every poll the truth equals the latest states of all events seen so far, vanished ones included."""
     world, clock = build(ALL, sessions=25, seed=seed, currencies=("USD", "GBP"))
     seen: dict[tuple[str, str, str], Node] = {}
     for _ in range(30):
@@ -137,7 +137,7 @@ def test_sums_hold_in_every_tree_at_any_time() -> None:
 
 
 def below(node: Node) -> Decimal:
-    """What a node adds to its parent; one that shows no costs at all adds what lies below it."""
+    """Return the cost that a node adds to its parent; a node without a cost adds those of its children."""
     if node["cost"] is not None:
         return Decimal(node["cost"]["cumulative_cost"])
     return sum(
@@ -153,7 +153,7 @@ def below(node: Node) -> Decimal:
 
 
 def test_amendments_go_up_and_down_once_or_often() -> None:
-    """Every event with a price is amended, hours to days after the one before, and each time to another price."""
+    """Every priced event is amended to a different price, hours to days after the previous change."""
     events = [event for event in events_of(Bills(amended_share=1.0)) if event.bill[0].cost]
     assert {len(event.bill) for event in events} == {2, 3, 4}
     moves = [(a, b) for event in events for a, b in pairwise(event.bill)]
@@ -167,7 +167,7 @@ def test_amendments_go_up_and_down_once_or_often() -> None:
 
 
 def test_late_events_are_shown_without_a_price_and_get_one() -> None:
-    """They stand in the tree first, unpriced; the price that comes is the tariff's."""
+    """Late events are in the tree unpriced first, then get the tariff's price."""
     plain = {event.id + event.record_type: event.bill[0] for event in events_of(Bills())}
     for event in events_of(Bills(late_share=1.0)):
         first, last = event.bill
@@ -177,7 +177,7 @@ def test_late_events_are_shown_without_a_price_and_get_one() -> None:
 
 
 def test_some_events_never_get_a_price() -> None:
-    """They are shown for ever and cost nothing, and the truth says how many they are."""
+    """Unpriced events stay in the tree at no cost, and the truth counts them."""
     world, clock = build(Bills(never_priced_share=1.0, amended_share=1.0, vanished_share=1.0))
     clock.step(LAST)
     truth = world.truth()
@@ -191,7 +191,7 @@ def test_some_events_never_get_a_price() -> None:
 
 
 def test_a_changed_currency_moves_the_whole_cost() -> None:
-    """The old currency holds nothing in the end, the new one all of it."""
+    """After a change of currency the old one sums to zero and the new one has the whole cost."""
     worlds = [build(Bills(currency_changed_share=share)) for share in (0.0, 1.0)]
     sums = []
     for world, clock in worlds:
@@ -204,7 +204,7 @@ def test_a_changed_currency_moves_the_whole_cost() -> None:
 
 
 def test_usage_grows_to_what_the_record_says_in_the_end() -> None:
-    """Tokens and billed seconds never fall, and nothing else of a record moves."""
+    """Tokens and billed seconds never fall, and no other field of a record changes."""
     events = events_of(Bills(growing_usage_share=1.0))
     grown = 0
     for event in events:
@@ -219,7 +219,7 @@ def test_usage_grows_to_what_the_record_says_in_the_end() -> None:
 
 
 def test_only_leaves_vanish_and_only_long_after_their_last_change() -> None:
-    """What disappears stood still for days, had a price, and held nothing; the truth keeps its cost."""
+    """Only an event without children vanishes, days after its last change; the truth keeps its cost."""
     world, clock = build(Bills(vanished_share=1.0, amended_share=0.5, late_share=0.5))
     clock.step(LAST)
     vanished = 0
@@ -237,7 +237,7 @@ def test_only_leaves_vanish_and_only_long_after_their_last_change() -> None:
 
 
 def test_inner_events_are_listed_as_sessions_of_their_own() -> None:
-    """A call's leg, an assistant, a participant: asked for by itself, each is a part of the tree that holds it."""
+    """A call's leg, assistant or participant, requested by itself, is a subtree of its session's tree."""
     world, clock = build(Bills(overlapping_share=1.0))
     plain, plain_clock = build(Bills())
     clock.step(LAST)
@@ -250,7 +250,7 @@ def test_inner_events_are_listed_as_sessions_of_their_own() -> None:
 
 
 def test_one_share_does_not_touch_what_happens() -> None:
-    """Bills are drawn apart from the sessions: the same calls, at the same times, under any shares."""
+    """Bills are drawn independently of sessions: any shares give the same calls at the same times."""
     plain, revised = drawn(Bills()), drawn(ALL)
     assert [[event.record for event in session.events] for session in plain] == [
         [event.record for event in session.events] for session in revised
@@ -259,7 +259,7 @@ def test_one_share_does_not_touch_what_happens() -> None:
 
 
 def test_the_documented_call_stays_as_documented() -> None:
-    """No share touches the guide's example."""
+    """The guide's example is the same under all shares."""
     world, clock = build(ALL, sessions=0, documented_example=True)
     clock.step(LAST)
     found = world.find(("call-session",), uuid.UUID(DOCUMENTED_ID))
@@ -269,7 +269,7 @@ def test_the_documented_call_stays_as_documented() -> None:
 
 @pytest.mark.parametrize("name", Bills().__struct_fields__)
 def test_a_share_is_a_share(name: str) -> None:
-    """A number below 0 or above 1 is refused by name."""
+    """A share below 0 or above 1 is refused with its name."""
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=f"{name}: expected a share from 0 to 1"):
             Bills(**{name: wrong})

@@ -1,4 +1,4 @@
-"""Accelerated time: it follows real time at its speed, stands still, jumps forward, and never goes back."""
+"""Accelerated time follows real time at its speed, can pause and jump forward, and never goes back."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ SECONDS = st.floats(min_value=0, max_value=1e6)
 
 
 class Real:
-    """Real time that passes when the test says so."""
+    """Real time that only the test advances."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -30,8 +30,8 @@ def test_session_time_runs_at_its_speed() -> None:
     assert clock.monotonic() == 102.0
 
 
-def test_a_paused_clock_stands_still_and_goes_on_from_there() -> None:
-    """What passes in reality during a pause doesn't pass in session time."""
+def test_a_paused_clock_stands_still_and_continues_from_there() -> None:
+    """Real time that passes during a pause doesn't advance session time."""
     real = Real()
     clock = AcceleratedClock(0.0, 10.0, real)
     real.seconds += 1
@@ -71,7 +71,7 @@ def test_time_takes_only_finite_numbers_forward(use: Callable[[float], object], 
 
 @given(st.lists(st.tuples(st.sampled_from(["pass", "step", "pause", "resume"]), SECONDS), max_size=30), SECONDS)
 def test_session_time_never_goes_back(actions: list[tuple[str, float]], speed: float) -> None:
-    """Whatever is done to the clock, `now` never decreases."""
+    """`now` never decreases, whatever commands the clock gets."""
     real = Real()
     clock = AcceleratedClock(0.0, speed, real)
     seen = [clock.now()]

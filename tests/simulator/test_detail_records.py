@@ -1,4 +1,4 @@
-"""The list of detail records: the dialect, filters, pages, and how late a record may appear."""
+"""The list of detail records: parameters, filters, pages, and the delay of records."""
 
 import time
 import uuid
@@ -28,7 +28,7 @@ MANY: dict[str, Any] = {"sessions_per_hour": 3600.0, "sessions_max": 400, "seed"
 
 
 def asked(record_type: str, **filters: str) -> dict[str, str]:
-    """Parameters: `at__gte` becomes filter[at][gte]; `sort` and `page_size` are what they are."""
+    """Return query parameters: `at__gte` becomes filter[at][gte]; `sort` and `page_size` are kept."""
     names = {"sort": "sort", "page_size": "page[size]", "page_number": "page[number]"}
     brackets = {name: "filter[" + name.replace("__", "][") + "]" for name in filters}
     return {"filter[record_type]": record_type} | {names.get(n, brackets[n]): value for n, value in filters.items()}
@@ -39,7 +39,7 @@ def page(api: Api, record_type: str, **filters: str) -> Any:
 
 
 def listed(api: Api, record_type: str, **filters: str) -> list[dict[str, Any]]:
-    """All pages, one after the other."""
+    """Return the records of all pages in order."""
     found: list[dict[str, Any]] = []
     number = 1
     while True:
@@ -55,7 +55,7 @@ def everything(api: Api) -> dict[str, list[dict[str, Any]]]:
 
 
 def nodes(api: Api) -> dict[tuple[str, str], tuple[dict[str, Any], str | None]]:
-    """Every event of every tree by record type and id, with the call that holds it."""
+    """Return every event of every tree by record type and id, with its call."""
     found: dict[tuple[str, str], tuple[dict[str, Any], str | None]] = {}
     for ref in api.json("/_sessions"):
         answer = api.get(f"/v2/session_analysis/{ref['record_type']}/{ref['event_id']}", params={"max_depth": "5"})
@@ -81,7 +81,7 @@ def time_of(name: str, record: dict[str, Any]) -> float:
 
 @pytest.fixture(scope="module")
 def settled() -> Api:
-    """A world in which all that happens has happened."""
+    """A world in which all events have happened and all bills are final."""
     api = Api(**MANY)
     api.command(action="step", seconds=3 * DAY)
     return api
@@ -89,7 +89,7 @@ def settled() -> Api:
 
 @pytest.mark.slow
 def test_every_event_of_a_listable_type_has_one_record(settled: Api) -> None:
-    """The records are the nodes of all trees, under the name of the dialect, with time, cost and currency."""
+    """The records are the nodes of all trees under the list's type names, with time, cost and currency."""
     seen = nodes(settled)
     records = everything(settled)
     for name, of_type in records.items():
@@ -112,7 +112,7 @@ def test_every_event_of_a_listable_type_has_one_record(settled: Api) -> None:
 
 
 def test_the_sessions_say_whether_a_record_leads_to_them(settled: Api) -> None:
-    """Whoever follows calls by call_session_id, and all else by type and id, finds just the sessions flagged so."""
+    """Call session ids of calls, and types and ids of other records, name exactly the sessions flagged so."""
     led_to = set()
     for name, of_type in everything(settled).items():
         for record in of_type:
@@ -166,7 +166,7 @@ def test_only_the_key_opens_the_list(settled: Api) -> None:
 
 
 def test_faults_and_limits_are_the_api_s() -> None:
-    """What spoils the other answers spoils the list and the balance too, and all count against one limit."""
+    """Faults of other answers affect the list and the balance too, and all count against one rate limit."""
     faulty = Api(faults=Faults(error_share=1.0, kinds=("503",)))
     assert {faulty.get(path, params=asked("amd")).status_code for path in (PATH, "/v2/balance")} == {503}
     limited = Api(requests_per_second=2)
@@ -217,7 +217,7 @@ def test_times_are_compared_with_the_event_s_own(settled: Api, name: str) -> Non
 
 
 def test_texts_are_compared_as_texts(settled: Api) -> None:
-    """A field may contain, begin or end with something, or equal it; what has no such field doesn't match."""
+    """Filters compare a field for contains, prefix, suffix or equality; a record without the field doesn't match."""
     every = listed(settled, "call-control")
     for key, keeps in (
         ("connection_name", lambda name: name == "support-line"),
@@ -231,12 +231,12 @@ def test_texts_are_compared_as_texts(settled: Api) -> None:
 
 
 def test_the_records_of_one_call_are_found_by_its_id(settled: Api) -> None:
-    """An id narrows the search to one session; one that nobody has finds nothing."""
+    """An id narrows the search to one session; an unknown id finds nothing."""
     turns = listed(settled, "inference", call_session_id=DOCUMENTED_ID)
     assert [turn["cost"] for turn in turns] == ["0.0010", "0.0015", "0.0029", "0.0033", "0.0034"]
     assert listed(settled, "inference", id=turns[2]["id"]) == [turns[2]]
     assert listed(settled, "inference", call_session_id=str(uuid.UUID(int=7))) == []
-    assert listed(settled, "inference", call_session_id="nobody") == []
+    assert listed(settled, "inference", call_session_id="unknown") == []
 
 
 def test_ranges_of_days_are_of_session_time() -> None:
@@ -253,7 +253,7 @@ def test_ranges_of_days_are_of_session_time() -> None:
 
 @pytest.mark.slow
 def test_records_appear_up_to_so_much_late_and_out_of_order() -> None:
-    """A record comes within its delay after the event's tree has it; some overtake others; the seed decides."""
+    """A record appears within its delay after the event is in the tree, maybe out of order; the seed decides."""
     late, prompt = (Api(**MANY, detail_records_late_seconds=seconds) for seconds in (7200.0, 0.0))
     exist: dict[str, int] = {}
     appear: dict[str, int] = {}
@@ -291,8 +291,8 @@ def test_pages_of_a_large_world_are_cheap() -> None:
     """With 5,000 sessions, a page of the newest records takes a small part of a second."""
     api = Api(sessions_per_hour=3600.0, sessions_max=5000, seed=4)
     api.command(action="step", seconds=2 * DAY)
-    api.json("/_truth")  # all have begun
-    begun = time.perf_counter()
+    api.json("/_truth")  # all have started
+    started = time.perf_counter()
     pages = [page(api, "inference", sort="-created_at", page_size="50", page_number=str(n)) for n in range(1, 6)]
-    assert time.perf_counter() - begun < 5 * 0.5
+    assert time.perf_counter() - started < 5 * 0.5
     assert pages[0]["meta"]["total_results"] > 10_000

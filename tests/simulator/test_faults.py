@@ -1,4 +1,4 @@
-"""Faults on request: what each really is on the wire, how often, for whom, and that they end."""
+"""Faults on request: their bytes on the wire, their share, the affected paths, and their end."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ def ask(simulated: Running, path: str = PATH, **headers: str) -> httpx.Response:
 
 
 def on_the_wire(simulated: Running) -> tuple[bytes, bool]:
-    """Every byte of one answer up to the end of the connection, and whether that was a reset."""
+    """Return the bytes of one answer until the connection ends, and whether it was reset."""
     host, port = simulated.origin.removeprefix("http://").split(":")
     lines = (f"GET {PATH} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {simulated.api_key}", "Connection: close")
     received = b""
@@ -71,7 +71,7 @@ STATUSES = [
 def test_a_failing_api_says_so_in_telnyx_words_or_the_gateways(
     simulated: Running, kind: str, status: int, content_type: str
 ) -> None:
-    """500 and 429 carry Telnyx's errors, 502 and 503 the HTML of what stands before the API."""
+    """500 and 429 have Telnyx's error body, 502 and 503 the HTML of a proxy."""
     misbehave(simulated, error_share=1.0, kinds=[kind], retry_after_seconds=7)
     answer = ask(simulated)
     assert (answer.status_code, answer.headers["content-type"]) == (status, content_type)
@@ -87,7 +87,7 @@ def test_a_reset_is_a_reset(simulated: Running) -> None:
 
 
 def test_a_truncated_body_is_shorter_than_promised(simulated: Running, right: bytes) -> None:
-    """content-length is that of the whole, half of it comes, and the connection ends properly."""
+    """content-length is that of the whole body, but half of it is sent before a regular close."""
     misbehave(simulated, error_share=1.0, kinds=["truncated"])
     received, was_reset = on_the_wire(simulated)
     status, headers, body = split(received)
@@ -97,7 +97,7 @@ def test_a_truncated_body_is_shorter_than_promised(simulated: Running, right: by
 
 @pytest.mark.parametrize("accepted", ["identity", "gzip"])
 def test_corrupt_json_has_its_length_but_cannot_be_read(simulated: Running, right: bytes, accepted: str) -> None:
-    """HTTP is content with the answer; no parser of JSON is, whatever encoding the client takes."""
+    """The answer is valid HTTP but invalid JSON, in every encoding."""
     misbehave(simulated, error_share=1.0, kinds=["corrupt_json"])
     answer = ask(simulated, **{"accept-encoding": accepted})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -107,7 +107,7 @@ def test_corrupt_json_has_its_length_but_cannot_be_read(simulated: Running, righ
 
 
 def test_a_slow_body_takes_its_time_and_is_right(simulated: Running, right: bytes) -> None:
-    """The answer dribbles in over the given time, whole in the end."""
+    """The answer arrives slowly over the given time, and is complete."""
     misbehave(simulated, error_share=1.0, kinds=["slow_body"], slow_body_seconds=0.3)
     started = time.monotonic()
     assert split(on_the_wire(simulated)[0])[2] == right
@@ -115,7 +115,7 @@ def test_a_slow_body_takes_its_time_and_is_right(simulated: Running, right: byte
 
 
 def test_a_slow_body_is_slow_in_its_body(simulated: Running) -> None:
-    """Headers come at once, so that only a timeout over the whole answer sees it."""
+    """Headers arrive at once, so only a timeout over the whole answer catches it."""
     misbehave(simulated, error_share=1.0, kinds=["slow_body"], slow_body_seconds=3.0)
     started = time.monotonic()
     key = {"authorization": f"Bearer {simulated.api_key}"}
@@ -126,21 +126,21 @@ def test_a_slow_body_is_slow_in_its_body(simulated: Running) -> None:
 
 
 def test_a_wrong_content_type_hides_a_right_body(simulated: Running, right: bytes) -> None:
-    """The body is right, and called HTML."""
+    """The body is right, but its content type is HTML."""
     misbehave(simulated, error_share=1.0, kinds=["content_type"])
     answer = ask(simulated, **{"accept-encoding": "identity"})
     assert (answer.headers["content-type"], answer.content) == ("text/html; charset=utf-8", right)
 
 
 def test_an_empty_body_is_a_200_with_nothing(simulated: Running) -> None:
-    """All is well, says the status; there are no bytes."""
+    """The status is 200 and the body empty."""
     misbehave(simulated, error_share=1.0, kinds=["empty_body"])
     answer = ask(simulated)
     assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", "0")
 
 
 def test_a_redirect_leads_to_itself(simulated: Running) -> None:
-    """Who follows it turns in a circle."""
+    """The redirect leads back to the same path, so following it never ends."""
     misbehave(simulated, error_share=1.0, kinds=["redirect"])
     answer = ask(simulated)
     assert (answer.status_code, answer.headers["location"]) == (302, PATH.partition("?")[0])
@@ -150,7 +150,7 @@ def test_a_redirect_leads_to_itself(simulated: Running) -> None:
 def test_every_fault_passes_without_a_trace(
     simulated: Running, right: bytes, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It hits the API's paths only; the server logs no error; the next answer without faults is right."""
+    """Faults affect only the API's paths, cause no logged error, and leave the next answer right."""
     before = httpx.get(f"{simulated.origin}/_faults").json()["counts"].get(kind, 0)
     misbehave(simulated, error_share=1.0, kinds=[kind], slow_body_seconds=0.0)
     on_the_wire(simulated)
@@ -162,7 +162,7 @@ def test_every_fault_passes_without_a_trace(
 
 
 def test_latency_is_added_to_right_answers(simulated: Running, right: bytes) -> None:
-    """Each answer waits up to so long, none is wrong for it; the control plane answers at once."""
+    """Each answer is delayed up to the limit and right; the control plane answers at once."""
     assert misbehave(simulated, latency_seconds=0.05)["faults"]["latency_seconds"] == 0.05
     started = time.monotonic()
     bodies = {split(on_the_wire(simulated)[0])[2] for _ in range(10)}
@@ -171,7 +171,7 @@ def test_latency_is_added_to_right_answers(simulated: Running, right: bytes) -> 
 
 
 def test_faults_are_set_at_the_start_too() -> None:
-    """A simulator can be unwell from its first request on, until it is told otherwise."""
+    """A simulator can have faults from its first request on, until a command ends them."""
     settings = SimulatorSettings(
         speed=0.0, sessions_max=0, documented_example=True, faults=Faults(error_share=1.0, kinds=("503",))
     )
@@ -182,7 +182,7 @@ def test_faults_are_set_at_the_start_too() -> None:
 
 
 def test_chance_goes_by_the_number_of_the_request() -> None:
-    """One seed spoils the same requests in the same way, another others; about as many as asked for, of all kinds."""
+    """A seed decides which requests fail and how; the share of faults is as configured, of all kinds."""
     drawn = {}
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
         misbehaving = FaultInjector(Faults(error_share=0.3, latency_seconds=1.0), seed)
@@ -208,7 +208,7 @@ def test_chance_goes_by_the_number_of_the_request() -> None:
     ],
 )
 def test_wrong_faults_are_refused(simulated: Running, wrong: dict[str, Any]) -> None:
-    """What can't be understood is a 400 that names it, and leaves everything as it was."""
+    """An invalid command is a 400 that names the mistake and changes nothing."""
     before = misbehave(simulated, error_share=0.0, kinds=["500"])["faults"]
     answer = httpx.post(f"{simulated.origin}/_faults", json=wrong)
     assert answer.status_code == 400

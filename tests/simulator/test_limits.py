@@ -1,4 +1,4 @@
-"""The simulated API's memory of answers: bounded in bytes, and it forgets what was used longest ago."""
+"""The simulated API's cache of answers is bounded in bytes and evicts the least recently used."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from simulator.limits import AnswerCache
 
 
 def test_an_answer_is_made_once_while_it_is_remembered() -> None:
-    """A second request for a key doesn't make the answer again, unless others have pushed it out."""
+    """A second request for a key is answered from the cache, unless the answer was evicted."""
     made = []
 
     def make(key: str) -> bytes:
@@ -24,7 +24,7 @@ def test_an_answer_is_made_once_while_it_is_remembered() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 50)), max_size=60))
 def test_a_cache_answers_right_whatever_its_size(requests: list[tuple[int, int]]) -> None:
-    """Bounds change what is remembered, never what is answered; even what is larger than the bound is answered."""
+    """The bound never changes an answer; an answer larger than the bound is given too."""
     sizes: dict[int, int] = {}
     cache = AnswerCache(bytes_max=40)
     for key, size in requests:

@@ -87,7 +87,7 @@ def test_the_sdk_reads_the_metadata(sdk: Telnyx) -> None:
 
 
 def test_the_sdk_knows_the_refusals(simulator: Running, sdk: Telnyx) -> None:
-    """A wrong key, name or id becomes the SDK's own error for it."""
+    """A wrong key, name or id raises the SDK's error for it."""
     with pytest.raises(BadRequestError):
         sdk.session_analysis.retrieve(DOCUMENTED_ID, record_type="nothing")
     with pytest.raises(NotFoundError):
@@ -123,14 +123,14 @@ def test_the_sdk_reads_a_message_s_record(sdk: Telnyx) -> None:
 
 
 def test_the_sdk_knows_the_refusals_of_the_list(sdk: Telnyx) -> None:
-    """A name of the other dialect is its error for a bad request."""
+    """A type name of Session Analysis raises the SDK's error for a bad request."""
     asked: Any = {"record_type": "message"}
     with pytest.raises(BadRequestError):
         sdk.detail_records.list(filter=asked)
 
 
 def test_the_sdk_reads_the_balance(simulator: Running, sdk: Telnyx) -> None:
-    """What is left is what was paid in less the truth."""
+    """The balance is the amount paid in minus the true costs."""
     data = sdk.balance.retrieve().data
     assert data is not None
     assert data.balance is not None

@@ -37,7 +37,7 @@ def test_a_running_simulator_says_how_to_reach_it() -> None:
 
 
 def test_a_taken_port_is_an_error() -> None:
-    """Where another program listens, neither way of serving starts."""
+    """On a port in use, neither way of serving starts."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="in use"), running(SETTINGS, time.monotonic, port=port):

@@ -1,4 +1,4 @@
-"""The trees of the simulated API: cuts lose nothing that can't be asked for, and the documented call is the guide's."""
+"""The trees of the simulated API: every cut part can be requested, and the documented call is the guide's."""
 
 import json
 import uuid
@@ -53,7 +53,7 @@ def levels(node: dict[str, Any]) -> int:
 @given(st.sampled_from(FOUND), st.integers(1, 5), st.booleans())
 @settings(deadline=None, max_examples=60)
 def test_a_cut_hides_nodes_but_no_sums(found: Found, depth: int, expand: bool) -> None:
-    """A tree has as many levels as were asked for at most; its cost and meta are those of the whole session."""
+    """A tree has at most the requested levels; its cost and meta are those of the whole session."""
     view = View(max_depth=depth, expand=expand)
     cut, whole = answer(found, view), answer(found, WHOLE)
     assert levels(cut["root"]) == min(depth, levels(whole["root"]))

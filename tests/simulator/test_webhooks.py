@@ -1,4 +1,4 @@
-"""Webhooks of the simulated API: which come when, what they say, and what becomes of them on the way."""
+"""Webhooks of the simulated API: their times, contents, and faults of delivery."""
 
 import base64
 import json
@@ -47,7 +47,7 @@ class Posted(NamedTuple):
 
 
 class Receiver:
-    """Takes webhooks, and answers each with what `answer` says."""
+    """A server that receives webhooks and answers each with the status of `answer`."""
 
     def __init__(self, origin: str) -> None:
         self.url = f"{origin}/webhooks/main"
@@ -99,7 +99,7 @@ def simulating(**chosen: Any) -> Any:
 
 
 def ask(simulated: Running, **change: Any) -> dict[str, Any]:
-    """The counts, after a change if there is one."""
+    """Return the counts, after sending a change if there is one."""
     path = f"{simulated.origin}/_webhooks"
     answer = httpx.post(path, json=change) if change else httpx.get(path)
     assert answer.status_code == 200, answer.text
@@ -108,7 +108,7 @@ def ask(simulated: Running, **change: Any) -> dict[str, Any]:
 
 
 def sent(simulated: Running, **change: Any) -> dict[str, Any]:
-    """The counts when nothing is due any more; what is waited for is the other threads' work."""
+    """Wait until no webhook is due, and return the counts."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     counts = ask(simulated, **change)
     while counts["due"]:
@@ -124,8 +124,8 @@ def tree_of(simulated: Running, call: str) -> dict[str, Any]:
     return tree
 
 
-def test_every_call_and_message_tells_its_life(receiver: Receiver) -> None:
-    """The sessions flagged so send all their webhooks, each once, in the shape that the API has; no other does."""
+def test_every_call_and_message_sends_its_webhooks(receiver: Receiver) -> None:
+    """Exactly the flagged sessions send all their webhooks, each once and in the API's shape."""
     with simulating(webhooks=SimulatedWebhooks(url=receiver.url), documented_example=True) as simulated:
         simulated.clock.step(DAY)
         counts = sent(simulated)
@@ -161,7 +161,7 @@ def test_every_call_and_message_tells_its_life(receiver: Receiver) -> None:
 
 
 def test_the_documented_call_says_what_it_cost(receiver: Receiver) -> None:
-    """Its webhooks come in the order of its life; hang-up, conversation and cost carry what the guide shows."""
+    """The documented call's webhooks come in order; hang-up, conversation and cost have the guide's values."""
     with simulating(sessions_max=0, documented_example=True, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         sent(simulated)
     said = {
@@ -188,7 +188,7 @@ def test_the_documented_call_says_what_it_cost(receiver: Receiver) -> None:
 
 @pytest.mark.slow
 def test_a_webhook_comes_at_its_time_and_the_cost_when_all_is_rated(receiver: Receiver) -> None:
-    """Nothing is told before it happened, nor later than the next look; with `call.cost` the tree is complete."""
+    """No webhook is early or later than the next step; at `call.cost` the tree is complete."""
     with simulating(sessions_max=20, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         seen, counts = 0, {}
         for _ in range(40):
@@ -216,8 +216,8 @@ def test_a_bill_without_a_price_is_an_error_of_the_cost(receiver: Receiver) -> N
     assert {(cost["status"], cost["total_cost"], len(cost["cost_parts"])) for cost in costs} == {("error", "0", 0)}
 
 
-def test_what_came_due_before_there_was_a_receiver_is_told_then(receiver: Receiver) -> None:
-    """Without a URL all is kept; once there is one, the past follows, as complete as if it had been there first."""
+def test_webhooks_due_before_there_was_a_receiver_are_sent_later(receiver: Receiver) -> None:
+    """Without a URL webhooks are kept; once there is one, all past webhooks are sent."""
     with simulating(history_seconds=3600.0) as simulated:
         simulated.clock.step(DAY)
         kept = ask(simulated)
@@ -228,8 +228,8 @@ def test_what_came_due_before_there_was_a_receiver_is_told_then(receiver: Receiv
         assert simulated.world.refs()[0].begun < SimulatorSettings().start
 
 
-def test_an_accelerated_world_tells_as_it_goes(receiver: Receiver) -> None:
-    """With a running clock webhooks come by themselves."""
+def test_an_accelerated_world_sends_webhooks_in_time(receiver: Receiver) -> None:
+    """With a running clock webhooks are sent without a command."""
     with simulating(speed=36_000.0, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not {"call.cost", "message.finalized"} <= {each.data["event_type"] for each in list(receiver.posted)}:
@@ -239,7 +239,7 @@ def test_an_accelerated_world_tells_as_it_goes(receiver: Receiver) -> None:
 
 
 def test_some_are_lost_some_come_twice_as_the_seed_decides(receiver: Receiver) -> None:
-    """Shares of all; the lost never come, a duplicate is the same body once more; the same seed, the same webhooks."""
+    """Shares of webhooks are lost or sent twice with the same body; the same seed gives the same webhooks."""
     chosen = SimulatedWebhooks(url=receiver.url, lost_share=0.3, duplicated_share=0.5)
     runs = []
     for _ in range(2):
@@ -260,7 +260,7 @@ def test_some_are_lost_some_come_twice_as_the_seed_decides(receiver: Receiver) -
 
 @pytest.mark.slow
 def test_delayed_webhooks_overtake_each_other(receiver: Receiver) -> None:
-    """Each comes within the delay after its time; a hang-up may come before its call was initiated."""
+    """Each webhook comes within the delay after its time, so a hang-up may precede its `call.initiated`."""
     with simulating(webhooks=SimulatedWebhooks(url=receiver.url, delay_seconds=1800.0)) as simulated:
         for _ in range(30):
             simulated.clock.step(120.0)
@@ -277,7 +277,7 @@ def test_delayed_webhooks_overtake_each_other(receiver: Receiver) -> None:
 
 
 def test_a_refused_webhook_is_tried_again_and_given_up_after_three(receiver: Receiver) -> None:
-    """A status other than 2xx is asked again with the next attempt's number; some never get through."""
+    """A status other than 2xx is retried with the next attempt's number; some webhooks never succeed."""
     stubborn = "call.hangup"
     receiver.answer = lambda each: 503 if each.data["event_type"] == stubborn or each.meta["attempt"] == 1 else 204
     with simulating(sessions_max=10, webhooks=SimulatedWebhooks(url=receiver.url, retry_seconds=0.01)) as simulated:
@@ -294,7 +294,7 @@ def test_a_refused_webhook_is_tried_again_and_given_up_after_three(receiver: Rec
 
 
 def test_a_receiver_that_is_not_there_loses_what_it_misses(free_port: int, receiver: Receiver) -> None:
-    """A refused connection counts as an attempt; when the address is mended, what comes later arrives."""
+    """A refused connection counts as an attempt; webhooks after a corrected address arrive."""
     nowhere = SimulatedWebhooks(url=f"http://127.0.0.1:{free_port}/", retry_seconds=0.01)
     with simulating(webhooks=nowhere) as simulated:
         simulated.clock.step(120.0)
@@ -304,7 +304,7 @@ def test_a_receiver_that_is_not_there_loses_what_it_misses(free_port: int, recei
 
 
 def test_no_more_than_a_bound_is_under_way(receiver: Receiver) -> None:
-    """However many are due, so many connections wait for an answer at once, and no more."""
+    """The number of requests in flight never exceeds its limit, however many webhooks are due."""
     changed, inside, most, full = threading.Condition(), 0, 0, 4
     answering = threading.Event()
 
@@ -325,7 +325,7 @@ def test_no_more_than_a_bound_is_under_way(receiver: Receiver) -> None:
         with changed:
             assert changed.wait_for(lambda: inside >= full, PATIENCE_SECONDS)
         due = ask(simulated)["due"]
-        for _ in range(3):  # whoever sends answers these too: time enough to send more, if it would
+        for _ in range(3):  # the sending thread answers these too, so it has had time to send more
             assert ask(simulated)["due"] == due > full
         assert (inside, most) == (full, full)
         answering.set()
@@ -334,7 +334,7 @@ def test_no_more_than_a_bound_is_under_way(receiver: Receiver) -> None:
 
 
 def test_each_is_signed_now_with_the_key_that_is_shown(receiver: Receiver) -> None:
-    """The signature is over time and bytes, by the public key; the time is the wall's, whatever session time is."""
+    """The signature covers wall time, not session time, and the body, and the public key verifies it."""
     secret = base64.b64encode(bytes(range(32))).decode()
     with simulating(webhooks=SimulatedWebhooks(url=receiver.url, signing_key=secret)) as simulated:
         simulated.clock.step(3600.0)
@@ -367,7 +367,7 @@ def test_the_key_follows_from_the_seed() -> None:
     ],
 )
 def test_a_wrong_change_changes_nothing(body: bytes, says: str) -> None:
-    """It is refused with 400 and the reason; so is any address, if there is no clock to sign by."""
+    """A bad command is a 400 with the reason, as is any address if there is no wall clock to sign with."""
     api = Api()
     before = api.json("/_webhooks")
     answer = api.send("POST", "/_webhooks", content=body)
@@ -377,7 +377,7 @@ def test_a_wrong_change_changes_nothing(body: bytes, says: str) -> None:
 
 
 def test_what_a_change_leaves_out_stays(receiver: Receiver) -> None:
-    """An address alone keeps the shares; null ends the sending, and what comes due is kept again."""
+    """An address alone keeps the shares; null stops sending, and due webhooks are kept again."""
     with simulating(webhooks=SimulatedWebhooks(lost_share=1.0)) as simulated:
         simulated.clock.step(DAY / 24)
         counts = sent(simulated, url=receiver.url)

@@ -1,4 +1,4 @@
-"""The simulated world: what begins, when it exists, what lies below what, and the truth over all of it."""
+"""The simulated world: its sessions, their events over time, their trees, and the truth over all."""
 
 import uuid
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def trees(world: World) -> Iterator[dict[str, Any]]:
-    """The whole tree of every session that exists, as the API shows it."""
+    """Yield the whole tree of every existing session, as the API shows it."""
     for ref in world.refs():
         found = world.find((ref.record_type,), uuid.UUID(ref.event_id))
         if found:
@@ -50,7 +50,7 @@ def trees(world: World) -> Iterator[dict[str, Any]]:
 
 
 def summed(world: World) -> dict[tuple[str, str, str], tuple[Decimal, int]]:
-    """What somebody finds who follows every session and counts each event once."""
+    """Return the totals of all trees, counting each event once."""
     events = {
         (node["product"], node["event_name"], node["id"]): node
         for answer in trees(world)
@@ -109,7 +109,7 @@ def test_every_documented_record_type_occurs() -> None:
 
 
 def test_ai_calls_have_1_to_60_turns_on_up_to_6_levels() -> None:
-    """Turns range over all that was asked for, and some lie below what one answer can show."""
+    """Turns span the configured range, and some lie deeper than one answer can show."""
     world, clock = build(sessions_max=2000, sessions_per_hour=5000.0)
     clock.step(2 * DAY)
     turns, levels = set(), 0
@@ -142,11 +142,11 @@ def test_children_and_parents_hold_the_fields_that_link_them() -> None:
 
 
 def test_a_session_appears_with_its_first_record_and_grows() -> None:
-    """A begun session has no tree at first; then it has one, and no event leaves it any more."""
+    """A started session has no tree at first; once it has one, no event leaves it."""
     world, clock = build(sessions_max=40)
     clock.step(3600.0)
-    begun = {(ref.record_type, ref.event_id) for ref in world.refs()}
-    assert len(list(trees(world))) < len(begun)
+    started = {(ref.record_type, ref.event_id) for ref in world.refs()}
+    assert len(list(trees(world))) < len(started)
     seen: dict[str, set[str]] = {}
     growth = 0
     for _ in range(30):
@@ -163,7 +163,7 @@ def test_a_session_appears_with_its_first_record_and_grows() -> None:
 
 
 def test_no_event_exists_before_the_one_it_lies_below() -> None:
-    """Whoever asks a root that exists gets every event that exists below it."""
+    """The tree of an existing root has every event that exists below it."""
     world, clock = build(sessions_max=200)
     clock.step(2 * DAY)
     for ref in world.refs():
@@ -211,7 +211,7 @@ def test_participants_are_reached_from_two_roots_and_counted_once() -> None:
 
 
 def test_the_same_seed_makes_the_same_world() -> None:
-    """Two worlds of one seed agree in all they show, and one of another seed in nothing."""
+    """Two worlds of one seed are equal; a world of another seed has nothing in common with them."""
     worlds = [build(seed=seed) for seed in (7, 7, 8)]
     for _, clock in worlds:
         clock.step(DAY)
@@ -221,7 +221,7 @@ def test_the_same_seed_makes_the_same_world() -> None:
 
 
 def test_a_session_that_was_forgotten_is_drawn_again_the_same() -> None:
-    """Sessions beyond what is kept in memory answer as they did before."""
+    """Sessions evicted from memory give the same answers as before."""
     world, clock = build(sessions_max=1500, sessions_per_hour=5000.0, rating_delay_scale=0.0)
     clock.step(60.0)
     early = world.refs()[0]
@@ -232,7 +232,7 @@ def test_a_session_that_was_forgotten_is_drawn_again_the_same() -> None:
 
 
 def test_sessions_begin_in_order_and_can_be_asked_for_since() -> None:
-    """References come in the order of beginning; `since` leaves out what the caller has."""
+    """References are ordered by start; `since` leaves out older ones."""
     world, clock = build(documented_example=True, history_seconds=3 * 3600.0)
     past = world.refs()
     clock.step(1800.0)
@@ -244,7 +244,7 @@ def test_sessions_begin_in_order_and_can_be_asked_for_since() -> None:
 
 
 def test_no_more_sessions_begin_than_asked_for() -> None:
-    """`sessions_max` ends the world's growth; without it sessions go on beginning at their rate."""
+    """`sessions_max` limits the number of sessions; without it sessions keep starting at their rate."""
     for sessions_max, hours, expected in ((10, 48, 10), (None, 2, 120)):
         world, clock = build(sessions_max=sessions_max, sessions_per_hour=60.0)
         clock.step(hours * 3600.0)
@@ -274,7 +274,7 @@ def test_with_no_delay_events_exist_when_they_end() -> None:
     ],
 )
 def test_settings_that_make_no_world_are_refused(chosen: dict[str, Any]) -> None:
-    """A setting out of its range is named, with what was expected."""
+    """A setting out of its range is an error with its name and range."""
     with pytest.raises(ValueError, match=f"{next(iter(chosen))}: expected"):
         SimulatorSettings(**chosen)
 
@@ -289,7 +289,7 @@ def test_an_id_leads_back_to_its_session(seed: int, number: int, index: int) -> 
     assert 0 <= ids.chance(number) < 1
 
 
-def test_an_id_that_nobody_made_is_not_found() -> None:
+def test_an_invented_id_is_not_found() -> None:
     """Neither a foreign UUID nor a known id under another record type is an event; the documented one is."""
     world, clock = build(documented_example=True)
     clock.step(DAY)

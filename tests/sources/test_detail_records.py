@@ -1,4 +1,4 @@
-"""Detail records: each session that has one is found, however late it appears and however the list moves."""
+"""Detail records: each session with a record is found, however late it appears or the list shifts."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def written(at: float) -> str:
 
 
 class Listed:
-    """A list as the API keeps it: ordered by time, and changing between two pages if a test wants."""
+    """A list like the API's, ordered by time; a test can change it between two pages."""
 
     def __init__(self, times: list[float]) -> None:
         self.records = [(at, f"c{place}") for place, at in enumerate(times)]
@@ -63,7 +63,7 @@ NOON = 1_773_748_800.0
 
 @given(st.lists(st.integers(0, 40), max_size=260), st.randoms(use_true_random=False))
 def test_nothing_is_skipped_while_the_list_moves(offsets: list[int], random: Any) -> None:
-    """Records that come and go between two pages shift the others: every one that stays is read, and the look ends."""
+    """Records that appear or vanish between two pages shift the others; every lasting one is read."""
     listed = Listed([NOON + offset for offset in offsets])
     staying = {name for _, name in listed.records}
     listing, found = RecordPages("main", CALLS, "started_at", NOON, NOON + 100), set()
@@ -75,7 +75,7 @@ def test_nothing_is_skipped_while_the_list_moves(offsets: list[int], random: Any
 
 
 def test_a_list_that_grows_as_it_is_read_comes_to_an_end() -> None:
-    """A look ends at the time when it began; what is newer is for the next one."""
+    """A listing ends at the time of its start; newer records are left to the next one."""
     listed = Listed([NOON + place for place in range(PAGE_SIZE)])
     listing = RecordPages("main", CALLS, "started_at", NOON, NOON + 1000)
     while not listing.ended:
@@ -86,20 +86,20 @@ def test_a_list_that_grows_as_it_is_read_comes_to_an_end() -> None:
 
 
 def test_many_records_of_one_moment_are_paged_through() -> None:
-    """A whole page of one time is followed by its next page, not by itself."""
+    """A page whose records all have one time is followed by the next page, not by itself."""
     names = read_all(Listed([NOON] * 120 + [NOON + 5]), NOON, NOON + 10)
     assert len(set(names)) == 121
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": 1}', b'{"data": [', b"\xff", b"[" * 100_000])
-def test_what_is_no_page_fails_the_look(body: bytes) -> None:
-    """Whatever else a 200 may hold is an error, not an empty list."""
+def test_a_malformed_page_fails_the_listing(body: bytes) -> None:
+    """Any other body of a 200 is an error, not an empty list."""
     with pytest.raises(TreeError):
         RecordPages("main", CALLS, "started_at", NOON, NOON).read(body)
 
 
 def test_a_bad_record_costs_only_itself() -> None:
-    """Whatever a record is, the others of its page are read."""
+    """A malformed record doesn't keep the others of its page from being read."""
     odd: list[object] = [
         1,
         None,
@@ -130,7 +130,7 @@ LEADS = {
 
 @pytest.mark.parametrize(("said", "expected"), LEADS.items())
 def test_what_a_record_leads_to(said: tuple[str, str | None], expected: tuple[str, str | None]) -> None:
-    """Records of a call lead to it, and fall back to themselves; the others are sessions of their own."""
+    """Records of a call name the call, with the record's session as substitute; others are sessions themselves."""
     name, field = said
     kind = KINDS.get(name) or RecordKind(name, name)
     record = {kind.id_fields[0]: "R"} | ({field: "S"} if field else {})
@@ -142,7 +142,7 @@ def test_what_a_record_leads_to(said: tuple[str, str | None], expected: tuple[st
 
 
 def test_the_configuration_extends_the_dialect() -> None:
-    """A type that this version doesn't know is read as the configuration says; one it knows, otherwise than it does."""
+    """The configuration describes how to read unknown record types, and overrides known ones."""
     custom_types = (
         CustomType(name="agent", record_type="ai-agent", time_field="began_at", id_field="key", session_field="call"),
         CustomType(name="messaging", id_field="message_id"),
@@ -168,7 +168,7 @@ def discovering(simulated: Running, folder: Path, **settings: Any) -> Config:
 
 
 async def pass_hours(exporter: Exporting, hours: int) -> None:
-    """In steps of half an hour, each to its end."""
+    """Advance in steps of half an hour, and finish the work of each."""
     for _ in range(2 * hours):
         exporter.simulated.clock.step(HOUR / 2)
         await exporter.drained()
@@ -176,7 +176,7 @@ async def pass_hours(exporter: Exporting, hours: int) -> None:
 
 @pytest.mark.slow
 def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) -> None:
-    """Up to two hours late and out of order, with bills still moving and restarts between: each is followed once."""
+    """With late, reordered records, changing bills and restarts, each session is followed once."""
     world = SimulatorSettings(
         speed=0.0,
         sessions_per_hour=100,
@@ -239,10 +239,10 @@ def test_a_session_that_the_api_does_not_know_falls_back_to_its_events(tmp_path:
     ("cost", "currency", "due"),
     [("0.0052", "USD", 0), (None, "USD", 0), ("0.0053", "USD", 1), ("0.0052", "EUR", 1)],
 )
-def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
+def test_a_record_that_equals_the_booking_causes_no_poll(
     tmp_path: Path, cost: str | None, currency: str, due: int
 ) -> None:
-    """A session is due for a record only if its event costs something else than when its session was last seen."""
+    """A record makes its session due only if its cost differs from the last poll's."""
 
     async def play() -> None:
         with running(
@@ -272,7 +272,7 @@ def test_a_record_that_says_what_is_booked_is_no_reason_to_look(
 
 
 def test_a_failing_type_is_counted_and_stops_no_other(tmp_path: Path) -> None:
-    """One type that the API refuses: the others are read, the failure counts, and no success is claimed."""
+    """If the API refuses one type, the others are read, a failure is counted, and no success is recorded."""
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_per_hour=100, sessions_max=50), time.monotonic) as simulated:
@@ -289,7 +289,7 @@ def test_a_failing_type_is_counted_and_stops_no_other(tmp_path: Path) -> None:
 
 
 def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
-    """Listed again and again it counts once, and what it costs more later counts as well."""
+    """A record listed repeatedly counts once, and a later increase of its cost counts too."""
     ref = SessionRef("main", "message", "m")
 
     def record(cost: str | None) -> DetailRecord:

@@ -1,4 +1,4 @@
-"""All sources together, and each alone: every session that they show is followed once and booked to the cent."""
+"""All sources together, and each alone: every reported session is followed once and booked exactly."""
 
 import asyncio
 import base64
@@ -46,7 +46,7 @@ async def step(exporter: Exporting, seconds: float) -> None:
 
 
 async def live(folder: Path, simulated: Running, discovery: DiscoverySettings) -> tuple[dict[Any, int], Any]:
-    """All the sessions, with restarts, then every recheck; how often each is followed, and the last page."""
+    """Run all sessions with restarts and rechecks; return how often each is followed, and the last page."""
     port, _ = free_ports()
     hours = round(SESSIONS / WORLD.sessions_per_hour)
     for _ in range(4):
@@ -71,7 +71,7 @@ SOURCES = {
 @pytest.mark.timeout(900 if SESSIONS == 500 else 3600)
 @pytest.mark.parametrize("sources", SOURCES)
 def test_every_session_is_followed_once_and_the_totals_are_exact(tmp_path: Path, sources: str) -> None:
-    """Webhooks lost, doubled and out of order, records two hours late, restarts: each session once, each cent once.
+    """With lost, doubled and reordered webhooks, late records and restarts, each session and each cost counts once.
 
     Webhooks alone lose nothing only if none is lost: then each is delivered at least once, in any order.
     """

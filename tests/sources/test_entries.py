@@ -1,4 +1,4 @@
-"""Lists of sessions: what is read, and each mistake with its exact message."""
+"""Lists of sessions: valid ones, and the exact message of each mistake."""
 
 import json
 from contextlib import suppress
@@ -43,7 +43,7 @@ def test_entries_are_those_of_the_configuration(reader: Reader) -> None:
 
 @both
 def test_an_entry_twice_is_one_session(reader: Reader) -> None:
-    """What stands twice in a list is one session, with the date that came first; an empty list names none."""
+    """Two equal entries of a list are one session, with the first date; an empty list names none."""
     entries = [GOOD, {**GOOD, "date_time": "2026-03-17"}]
     assert reader(json.dumps(entries).encode(), "list", ["main"]) == (SessionRef("main", "call-session", "a"),)
     assert reader(b"[]", "list", ["main"]) == ()
@@ -116,7 +116,7 @@ BROKEN_JSON: dict[str | bytes, str] = {
 
 @pytest.mark.parametrize(("text", "expected"), BROKEN_JSON.items(), ids=map(str, range(len(BROKEN_JSON))))
 def test_broken_json_gets_its_place(text: str | bytes, expected: str) -> None:
-    """A text that is no JSON, or more JSON than a list of sessions needs, is answered with the place."""
+    """Invalid JSON, or deeper JSON than a list needs, is an error with its line and column."""
     assert message(json_entries, text) == expected
 
 
@@ -128,8 +128,8 @@ def test_brackets_in_text_are_no_depth() -> None:
     )
 
 
-def test_all_mistakes_are_told_together() -> None:
-    """Of many mistakes the first 20 are reported and the others counted, within the time limit."""
+def test_all_mistakes_are_reported_together() -> None:
+    """The first 20 mistakes are reported and the others counted, within the time limit."""
     lines = message(json_entries, json.dumps([{f"key{n}": n for n in range(50_000)}])).splitlines()
     assert (len(lines), lines[-1]) == (21, "and 49982 more")
 
@@ -154,6 +154,6 @@ def test_yaml_and_json_mean_the_same(entries: list[dict[str, str]]) -> None:
 @both
 @given(content=st.binary() | st.text("[]{}\":,\\ae1-\n \t#&*!|>'%@`\ufeff\ud7ff").map(str.encode))
 def test_any_bytes_are_sessions_or_one_error(reader: Reader, content: bytes) -> None:
-    """Whatever the bytes are, the answer is sessions or a ConfigError."""
+    """Any bytes are read as sessions or raise a ConfigError."""
     with suppress(ConfigError):
         assert isinstance(reader(content, "list", ["main"]), tuple)

@@ -36,26 +36,26 @@ LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
 
 
 def put(path: Path, *event_ids: str, **more: str) -> None:
-    """Have the file name these messages."""
+    """Write a file that names these messages."""
     replaced(path, json.dumps([{"record_type": "message", "event_id": event_id, **more} for event_id in event_ids]))
 
 
 def replaced(path: Path, content: str) -> None:
-    """In one step, so that no look finds half of it."""
+    """Replace the file in one step, so that no check reads half of it."""
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(content)
     beside.rename(path)
 
 
 def with_files(simulated: Running, folder: Path, *patterns: str, **changes: Any) -> configuration.Config:
-    """An exporter with these patterns, its ledger in the folder; the lists go to `lists` in it."""
+    """Run an exporter with these patterns; its ledger is in the folder, the files in `lists` below it."""
     (folder / "lists").mkdir(exist_ok=True)
     files = tuple(str(folder / "lists" / pattern) for pattern in patterns)
     return config(simulated, folder, discovery=DiscoverySettings(files=files, detail_records=NO_RECORDS), **changes)
 
 
 def run(scenario: Callable[[Exporting, Path], Awaitable[None]], folder: Path, *patterns: str, **changes: Any) -> None:
-    """One scenario with an exporter and the folder of its lists."""
+    """Run a scenario with an exporter and the folder of its lists."""
 
     async def play() -> None:
         with running(QUIET, time.monotonic) as simulated:
@@ -67,7 +67,7 @@ def run(scenario: Callable[[Exporting, Path], Awaitable[None]], folder: Path, *p
 
 
 async def look(exporter: Exporting) -> dict[str, int]:
-    """Look at the files now; then what /metrics says of discovery."""
+    """Check the files now, and return the discovery samples of /metrics."""
     await exporter.app.files.check()
     await exporter.drained()
     samples = await exporter.samples()
@@ -79,7 +79,7 @@ async def look(exporter: Exporting) -> dict[str, int]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    """The files that were warned of, each by its name, with the reason."""
+    """Return the names of the files in warnings, with the reasons."""
     records = [record for record in caplog.records if record.name == "exporter.sources.files"]
     stated = [getattr(record, "fields") for record in records if record.levelno == logging.WARNING]  # noqa: B009
     return [(Path(each["file"]).name, each["error"]) for each in stated]
@@ -102,7 +102,7 @@ def test_what_files_name_is_followed(tmp_path: Path) -> None:
 
 
 def test_a_vanished_file_changes_nothing(tmp_path: Path) -> None:
-    """What a file named stays followed when the file is gone, and is no new session when it comes back."""
+    """A session stays followed when its file is removed, and is not found anew when the file returns."""
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "a.json", "1")
@@ -116,7 +116,7 @@ def test_a_vanished_file_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_bad_file_keeps_what_it_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A half-written file is said and counted once per change, stops no other file, and is read when it is whole."""
+    """A half-written file is logged and counted once per change, stops no other, and is read once complete."""
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "a.json", "1")
@@ -141,7 +141,7 @@ def test_a_bad_file_keeps_what_it_named(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_files_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A missing file or folder, a loop of links, a folder or a pipe in place of a file: each is said once."""
+    """A missing file or folder, a link loop, and a folder or pipe instead of a file are each logged once."""
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "good.json", "1")
@@ -168,7 +168,7 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCa
 
 
 class Stopped:
-    """A clock that the test moves; the file system's clock isn't affected."""
+    """A clock that the test advances, apart from the file system's clock."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -190,13 +190,13 @@ class Looking(Struct):
     memory: mmap.mmap
 
     async def found(self) -> int:
-        """Look now; how many sessions files have named so far."""
+        """Check the files now; return the number of sessions named so far."""
         await self.source.check()
         await self.exporter.drained()
         return int(value(await self.exporter.samples(), FOUND, source=FILES))
 
     def name(self, number: int) -> bool:
-        """Have the file name message NUMBER instead; returns whether that has moved its stamp."""
+        """Change the file to name message NUMBER; return whether its stamp changed."""
         before = stamp(self.file)
         self.memory[self.memory.find(b'"event_id": "') + len(b'"event_id": "')] = ord(str(number))
         return stamp(self.file) != before
@@ -242,7 +242,7 @@ def test_two_writes_in_one_tick_are_both_read(tmp_path: Path, looks: int) -> Non
 
 
 def test_a_file_is_read_once_more_when_its_stamp_is_old(tmp_path: Path) -> None:
-    """Then a further change must show in the stamp; until then, and after it, the file is not read at every look."""
+    """Once a further change must show in the stamp, the file is read only when the stamp changes."""
 
     async def scenario(looking: Looking) -> None:
         found, moved = 1, []
@@ -258,7 +258,7 @@ def test_a_file_is_read_once_more_when_its_stamp_is_old(tmp_path: Path) -> None:
 
 
 def test_a_change_whose_time_was_set_back_is_read(tmp_path: Path) -> None:
-    """A file is changed, and has the time, size and inode of what was read long before, as some programs leave it."""
+    """A changed file is read again even if time, size and inode equal those of an earlier version."""
 
     async def scenario(looking: Looking) -> None:
         looking.clock.seconds += STAMP_SECONDS
@@ -275,7 +275,7 @@ def test_a_change_whose_time_was_set_back_is_read(tmp_path: Path) -> None:
 
 
 def test_entries_are_handed_over_once(tmp_path: Path) -> None:
-    """The ledger hears of a session once per process, however often its file is written or another names it too."""
+    """A session is reported to the ledger once per process, however many files or versions name it."""
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         async def heard_at() -> float:
@@ -296,7 +296,7 @@ def test_entries_are_handed_over_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_the_ledger_refused_is_handed_over_again(tmp_path: Path) -> None:
-    """While the ledger can't be written nothing is lost: the next look hands it over, even from a file that is gone."""
+    """While the ledger can't be written nothing is lost: the next check reports it, even from a removed file."""
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "a.json", "1", "2")
@@ -315,7 +315,7 @@ async def ready(exporter: Exporting) -> bool:
 
 @pytest.mark.slow
 def test_too_many_files_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """More files, or more bytes in all of them, than memory should hold are a failure; the first ones are read."""
+    """Too many files, or too many bytes in all, are a failure; the first files are read."""
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "a.json", "1")
@@ -360,7 +360,7 @@ def test_a_failure_belongs_to_the_accounts_that_the_file_named(tmp_path: Path) -
 
 
 def test_series_of_the_files_are_there_from_the_start(tmp_path: Path) -> None:
-    """Before any file is there, all three families of discovery have a series; without the setting they have none."""
+    """The three discovery families have a series before any file exists, and none without the setting."""
 
     async def scenario(exporter: Exporting, _: Path) -> None:
         await exporter.drained()
@@ -374,7 +374,7 @@ def test_series_of_the_files_are_there_from_the_start(tmp_path: Path) -> None:
     run(scenario, tmp_path / "lists")
 
 
-def test_a_look_without_news_is_a_success_too(tmp_path: Path) -> None:
+def test_a_check_without_news_is_a_success_too(tmp_path: Path) -> None:
     """Only a check that can read every file sets the time of the last success."""
 
     async def scenario(exporter: Exporting, _: Path) -> None:
@@ -399,12 +399,12 @@ def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_per_hour=10, seed=11), time.monotonic) as simulated:
             settings = with_files(simulated, tmp_path, "*.json", "*.yaml")
-            begun = 0.0
+            since = 0.0
             for part in range(3):
                 async with exporting(settings, simulated) as exporter:
                     for hour in range(4):
                         simulated.clock.step(LONGEST_SECONDS)
-                        begun = await list_begun(simulated, begun, tmp_path / "lists" / f"{part}-{hour}")
+                        since = await list_started(simulated, since, tmp_path / "lists" / f"{part}-{hour}")
                         await exporter.app.files.check()
                         await exporter.drained()
                     samples, truth = await exporter.samples(), await exporter.truth()
@@ -418,8 +418,8 @@ def test_a_world_that_only_files_name_is_booked_to_the_last_digit(tmp_path: Path
     asyncio.run(play())
 
 
-async def list_begun(simulated: Running, since: float, path: Path) -> float:
-    """Write the sessions that have begun since then into a new file, JSON or YAML; returns what to ask for next."""
+async def list_started(simulated: Running, since: float, path: Path) -> float:
+    """Write the sessions that started after `since` into a new JSON or YAML file; return the next `since`."""
     async with httpx.AsyncClient() as http:
         listed = (await http.get(f"{simulated.origin}/_sessions", params={"since": since})).json()
     entries = [{key: session[key] for key in ("record_type", "event_id", "date_time")} for session in listed]
@@ -445,7 +445,7 @@ async def list_begun(simulated: Running, since: float, path: Path) -> float:
     ],
 )
 def test_a_wrong_setting_of_a_source_gets_its_message(text: str, expected: str) -> None:
-    """Wrong settings of the sources are answered with path, problem and cure."""
+    """Wrong settings of the sources are errors with path, problem and cure."""
     with pytest.raises(ConfigError) as caught:
         configuration.parse(text.encode(), "config.yaml")
     assert str(caught.value) == expected

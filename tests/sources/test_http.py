@@ -1,4 +1,4 @@
-"""Lists of sessions that other programs hand over, by real requests to a running exporter."""
+"""Lists of sessions posted by other programs, as real requests to a running exporter."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ ENABLED = DiscoverySettings(http=HttpSettings(enabled=True), detail_records=NO_R
 
 
 class Posting(Struct, frozen=True):
-    """An exporter on a thread of its own, and a client."""
+    """An exporter in a thread of its own, with a client."""
 
     exporter: Exporting
     loop: asyncio.AbstractEventLoop
@@ -50,12 +50,12 @@ class Posting(Struct, frozen=True):
         return self.http.post(self.exporter.origin + PATH, content=content, headers={**JSON, **headers})
 
     def in_ledger(self) -> int:
-        """The sessions that were found over HTTP, as far as they are durable."""
+        """Return the durable sessions found over HTTP."""
         totals = asyncio.run_coroutine_threadsafe(self.exporter.app.ledger.run(Ledger.totals), self.loop)
         return sum(int(total.value) for total in totals.result(60) if total.family == FOUND)
 
     def samples(self) -> dict[Any, Any]:
-        """What /metrics shows once everything up to now is on it."""
+        """Return the samples of /metrics once every list posted so far is included."""
         asyncio.run_coroutine_threadsafe(self.exporter.drained(), self.loop).result(60)
         return read(self.http.get(f"{self.exporter.origin}/metrics").text)
 
@@ -63,7 +63,7 @@ class Posting(Struct, frozen=True):
 @contextmanager
 def posting(folder: Path, settings: SimulatorSettings, **changes: Any) -> Iterator[Posting]:
     """The exporter runs as long as the block."""
-    begun: Future[tuple[Exporting, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    started: Future[tuple[Exporting, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def play() -> None:
         with running(settings, time.monotonic) as simulated:
@@ -71,13 +71,13 @@ def posting(folder: Path, settings: SimulatorSettings, **changes: Any) -> Iterat
             async with exporting(config(simulated, folder, **changed), simulated) as exporter:
                 await exporter.drained()
                 end = asyncio.Event()
-                begun.set_result((exporter, asyncio.get_running_loop(), end))
+                started.set_result((exporter, asyncio.get_running_loop(), end))
                 await end.wait()
 
     with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=60) as http:
         played = pool.submit(asyncio.run, play())
-        played.add_done_callback(lambda _: begun.cancel())
-        exporter, loop, end = begun.result(60)
+        played.add_done_callback(lambda _: started.cancel())
+        exporter, loop, end = started.result(60)
         try:
             yield Posting(exporter, loop, http)
         finally:
@@ -87,13 +87,13 @@ def posting(folder: Path, settings: SimulatorSettings, **changes: Any) -> Iterat
 
 @pytest.fixture(scope="module")
 def posted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Posting]:
-    """An exporter of a world without sessions, for the tests in which it follows nothing."""
+    """An exporter of a world without sessions, shared by tests in which it follows nothing."""
     with posting(tmp_path_factory.mktemp("posted"), SimulatorSettings(speed=0.0, sessions_max=0)) as started:
         yield started
 
 
 def counts(samples: dict[Any, Any]) -> tuple[int, int, int]:
-    """Found over HTTP, failures of that, sessions followed."""
+    """Return sessions found over HTTP, failures of that source, and followed sessions."""
     return (
         int(value(samples, FOUND, source=HTTP)),
         int(value(samples, FAILURES, source=HTTP)),
@@ -139,7 +139,7 @@ def test_a_world_that_is_posted_is_booked_to_the_last_digit(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_largest_list_is_taken(tmp_path: Path) -> None:
-    """10,000 sessions in one list are taken; one more is refused, and none of those."""
+    """A list of 10,000 sessions is accepted; a longer one is refused whole."""
     entries = [{"record_type": "message", "event_id": f"m{number}"} for number in range(10_001)]
     with posting(tmp_path, SimulatorSettings(speed=0.0, sessions_max=0)) as exporter:
         answer = exporter.post(entries)
@@ -150,7 +150,7 @@ def test_the_largest_list_is_taken(tmp_path: Path) -> None:
 
 
 def test_without_the_setting_no_list_is_taken(tmp_path: Path) -> None:
-    """By default nothing takes a list, and no family has a series of it."""
+    """By default lists over HTTP are refused, and no family has a series for them."""
     with posting(
         tmp_path, SimulatorSettings(speed=0.0, sessions_max=0), discovery=DiscoverySettings(detail_records=NO_RECORDS)
     ) as exporter:
@@ -177,7 +177,7 @@ BAD: list[tuple[bytes, int, str]] = [
 
 @pytest.mark.parametrize(("body", "status", "error"), BAD, ids=[str(row[1]) + row[2][:12] for row in BAD])
 def test_a_bad_list_is_refused_whole(posted: Posting, body: bytes, status: int, error: str) -> None:
-    """A list with a mistake is answered with entry, problem and cure; nothing of it is followed, and it is counted."""
+    """A list with a mistake is refused whole, with entry, problem and cure, and counted."""
     found, failures, followed = counts(posted.samples())
     answer = posted.http.post(posted.exporter.origin + PATH, content=iter([body]), headers=JSON)  # chunked
     assert (answer.status_code, answer.json()) == (status, {"error": error})
@@ -207,7 +207,7 @@ STRANGERS: list[tuple[dict[str, str], int, str]] = [
 
 @pytest.mark.parametrize(("headers", "status", "error"), STRANGERS, ids=map(str, range(len(STRANGERS))))
 def test_browsers_and_proxies_are_refused(posted: Posting, headers: dict[str, str], status: int, error: str) -> None:
-    """What a web page, a rebound DNS name or a proxy can send is refused, and is no failure of the source."""
+    """A request that a web page, a rebound DNS name or a proxy could send is refused, and counts as no failure."""
     before = counts(posted.samples())
     answer = posted.post([GOOD], **headers)
     assert (answer.status_code, answer.json()) == (status, {"error": error})
@@ -216,7 +216,7 @@ def test_browsers_and_proxies_are_refused(posted: Posting, headers: dict[str, st
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "127.1.2.3:9464", "[::1]:9464"])
 def test_local_names_are_taken(posted: Posting, host: str) -> None:
-    """The names under which a machine knows itself are taken, with any port, and a charset is no other media type."""
+    """Local host names are accepted with any port, and a charset parameter of the media type is allowed."""
     answer = posted.post([], Host=host, **{"Content-Type": "Application/JSON; charset=utf-8"})
     assert (answer.status_code, answer.json()) == (200, {"sessions": 0})
 
@@ -228,7 +228,7 @@ def test_nothing_but_post_and_get_is_taken(posted: Posting) -> None:
 
 
 def route(followed: list[SessionRef], status: HealthStatus = FINE) -> SessionsRoute:
-    """A route whose main thread has followed at once."""
+    """A route whose main thread follows sessions at once."""
 
     def follow(refs: Sequence[SessionRef]) -> Future[None]:
         followed.extend(refs)
@@ -270,7 +270,7 @@ def test_only_the_same_machine_is_served(peer: str, status: int) -> None:
 
 
 def test_loopback_is_known_on_a_socket_for_everything() -> None:
-    """A server on all interfaces, IPv6 included, knows a caller from its own machine."""
+    """A server on all interfaces, IPv6 included, recognises a local caller."""
     followed: list[SessionRef] = []
     server = WebServer(
         ":0",
@@ -303,7 +303,7 @@ def test_before_it_is_ready_the_exporter_says_when_to_come_again() -> None:
 
 @pytest.mark.slow
 def test_a_ledger_that_fails_is_said(tmp_path: Path) -> None:
-    """What can't be made durable is answered with 503 and Retry-After, and is followed when it comes again."""
+    """A list that can't be stored is answered with 503 and Retry-After, and is followed when it is sent again."""
     with posting(tmp_path, SimulatorSettings(speed=0.0, sessions_max=0)) as exporter:
         with busy(tmp_path):
             answer = exporter.post([GOOD])
@@ -321,7 +321,7 @@ def test_a_ledger_that_fails_is_said(tmp_path: Path) -> None:
 
 
 def test_what_was_answered_survives_a_stop(tmp_path: Path) -> None:
-    """While it is stopped under a flood of lists, every session that was answered with 200 is in the ledger after."""
+    """After a stop under a flood of lists, every session answered with 200 is in the ledger."""
     taken: list[str] = []
 
     def flood(exporter: Posting, sender: int) -> None:
@@ -367,12 +367,12 @@ hostile = st.binary(max_size=200) | (
 
 @pytest.fixture(scope="module")
 def series(posted: Posting) -> set[Any]:
-    """All that /metrics has before anything hostile came."""
+    """Return the series of /metrics before any hostile request."""
     return known(posted.samples())
 
 
 def known(samples: dict[Any, Any]) -> set[Any]:
-    """The series, but those of the API's requests, which come in the background."""
+    """Return the series, except those of API requests, which change in the background."""
     return {key for key in samples if not key[0].startswith("telnyx_api")}
 
 

@@ -156,13 +156,13 @@ def test_what_is_genuine(name: str) -> None:
 
 @pytest.mark.parametrize(("seconds", "reason"), [(-301, "stale"), (-300, None), (300, None), (301, "stale")])
 def test_how_old_a_webhook_may_be(seconds: int, reason: str | None) -> None:
-    """To the second; the SDK, which knows only the time that it is, is asked about minutes."""
+    """The tolerance is exact to the second; the SDK, which has only the real clock, is compared by minutes."""
     assert verdict(now=NOW, **resigned(str(NOW + seconds))) == reason
 
 
 @pytest.mark.parametrize("name", SIGNED)
 def test_the_sdk_agrees(name: str) -> None:
-    """Telnyx's own SDK takes and refuses the same webhooks, at the time that it is now."""
+    """Telnyx's own SDK accepts and refuses the same webhooks at the current time."""
     given_, reason = SIGNED[name]
     moved = at_present(given_)
     headers = {
@@ -180,7 +180,7 @@ def test_the_sdk_agrees(name: str) -> None:
 
 
 def at_present(given_: dict[str, Any]) -> dict[str, Any]:
-    """The same case, signed as long before or after now as it was before or after NOW; the SDK has no other clock."""
+    """Return the case signed relative to now instead of NOW, because the SDK uses the real clock."""
     timestamp, made = given_["timestamp"], given_["signature"]
     if timestamp is None or not timestamp.isdecimal() or made is None:
         return given_
@@ -237,7 +237,7 @@ LEADS: dict[str, tuple[dict[str, Any], str, SessionNotice | None]] = {
 
 @pytest.mark.parametrize("event_type", LEADS)
 def test_where_an_event_leads(event_type: str) -> None:
-    """Each type of event leads to a session with a hint, or nowhere; only known types have a label of their own."""
+    """Each event type gives a notice or none; only known types have a label of their own."""
     payload, label, notice = LEADS[event_type]
     data = {"event_type": event_type, "id": "e1", "payload": payload, "occurred_at": "2026-03-17T12:00:00Z"}
     body = json.dumps({"data": data, "meta": {"attempt": 1}}).encode()
@@ -248,7 +248,7 @@ def test_where_an_event_leads(event_type: str) -> None:
     "payload", ["", ', "payload": null', ', "payload": {}', ', "payload": {"call_session_id": null}']
 )
 def test_a_call_without_a_session(payload: str) -> None:
-    """A webhook of a call that names no session is accepted and leads nowhere."""
+    """A webhook of a call without a session id is accepted and reports no session."""
     body = f'{{"data": {{"event_type": "call.hangup", "id": "e1"{payload}}}}}'
     assert read(body.encode(), "main") == Webhook("e1", "call.hangup", None)
 
@@ -283,7 +283,7 @@ BAD_BODIES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", BAD_BODIES)
 def test_what_is_no_webhook(name: str) -> None:
-    """What can't be read is refused as malformed, however deep it is."""
+    """An unreadable body is refused as malformed, however deeply it is nested."""
     with pytest.raises(Rejected, match="malformed"):
         read(BAD_BODIES[name], "main")
 
@@ -293,7 +293,7 @@ def test_what_is_no_webhook(name: str) -> None:
     | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode)
 )
 def test_nothing_else_comes_out(body: bytes) -> None:
-    """Whatever is sent is read or refused."""
+    """Any body is read or refused."""
     try:
         assert read(body, "main").event_type in EVENT_TYPES
     except Rejected as error:
@@ -304,7 +304,7 @@ def test_nothing_else_comes_out(body: bytes) -> None:
 
 
 def test_an_id_is_known_for_as_long_as_its_signature_may_pass() -> None:
-    """An id is remembered for its account until no signature of its time passes any more."""
+    """An id is remembered per account until a signature of its time would have expired."""
     replays = ReplayWindow()
     replays.add(("main", "e"), 1000.0)
     assert replays.knows(("main", "e"), 1000.0 + KEPT_SECONDS)
@@ -314,7 +314,7 @@ def test_an_id_is_known_for_as_long_as_its_signature_may_pass() -> None:
 
 
 def test_remembered_ids_are_bounded() -> None:
-    """Past the bound the oldest id is forgotten."""
+    """Above the limit the oldest id is dropped."""
     replays = ReplayWindow(kept_max=3)
     for number in range(10):
         replays.add(("main", str(number)), 1000.0)
@@ -325,14 +325,14 @@ def test_remembered_ids_are_bounded() -> None:
 
 
 class Telnyx:
-    """Sends webhooks to an exporter."""
+    """A client that sends webhooks to an exporter."""
 
     def __init__(self, exporter: Exporting, key: Ed25519PrivateKey = KEY) -> None:
         self.exporter = exporter
         self.key = key
 
     async def post(self, body: bytes, path: str = "/main", **headers: str) -> httpx.Response:
-        """As it is, without a signature."""
+        """Send the body without a signature."""
         url = f"{self.exporter.origin}/webhooks/telnyx{path}"
         return await self.exporter.http.post(url, content=body, headers={**JSON, **headers})
 
@@ -347,7 +347,7 @@ class Telnyx:
         return (await self.send(body, path, at)).status_code
 
     async def shown(self) -> Samples:
-        """What /metrics shows once everything sent so far has come there."""
+        """Return the samples of /metrics once every webhook sent so far is included."""
         await self.exporter.samples()  # a scrape lets new series be shown with their values
         await self.exporter.drained()
         return await self.exporter.samples()
@@ -357,7 +357,7 @@ class Telnyx:
 async def listening(
     folder: Path, *, insecure: bool = False, keys: Mapping[str, Any] | None = None
 ) -> AsyncIterator[Telnyx]:
-    """An exporter that takes webhooks for `main`, unless other keys are given by account."""
+    """Run an exporter that accepts webhooks for `main`, or for the accounts of `keys`."""
     with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
         plain = config(simulated, folder)
         accounts = tuple(
@@ -380,7 +380,7 @@ def webhooks(samples: Samples, event_type: str) -> int:
 
 
 def failures(samples: Samples, account: str = "main") -> dict[str, int]:
-    """The reasons for which webhooks of the account were refused, with how often."""
+    """Return how many webhooks of the account were refused, by reason."""
     return {
         dict(labels)["reason"]: int(value)
         for (name, labels), value in samples.items()
@@ -393,7 +393,7 @@ def discovered(samples: Samples) -> int:
 
 
 def test_a_webhook_is_durable_when_it_is_answered(tmp_path: Path) -> None:
-    """A session is in the ledger when its webhook gets 204: another process that reads the ledger finds it."""
+    """A session is in the ledger once its webhook gets 204: a reader in another process finds it."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -412,7 +412,7 @@ def test_a_webhook_is_durable_when_it_is_answered(tmp_path: Path) -> None:
 
 
 def test_the_simulators_webhooks_lead_to_its_sessions(tmp_path: Path) -> None:
-    """An exporter that knows nothing but webhooks follows every call and message that the simulator has."""
+    """With webhooks as the only source, the exporter follows every call and message of the simulator."""
 
     async def scene() -> None:
         chosen = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=20, seed=3)
@@ -437,7 +437,7 @@ def test_the_simulators_webhooks_lead_to_its_sessions(tmp_path: Path) -> None:
 
 
 def test_nothing_to_be_waited_for_is_missing_at_the_start(tmp_path: Path) -> None:
-    """Every series of webhooks is there at 0 before the first one, and so are the costs that they can lead to."""
+    """Every webhook series, and every cost that webhooks can lead to, is 0 before the first webhook."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -452,7 +452,7 @@ def test_nothing_to_be_waited_for_is_missing_at_the_start(tmp_path: Path) -> Non
 
 
 def test_a_replay_changes_nothing(tmp_path: Path) -> None:
-    """A webhook that was taken is answered well again, and neither counted nor followed once more."""
+    """A repeated webhook gets 204 again and is neither counted nor followed again."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -467,7 +467,7 @@ def test_a_replay_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_duplicates_at_the_same_time_are_followed_once(tmp_path: Path) -> None:
-    """Of many equal webhooks at one time one is taken, and all are answered when it is durable."""
+    """One of many equal concurrent webhooks is ingested, and all are answered once it is durable."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -481,7 +481,7 @@ def test_duplicates_at_the_same_time_are_followed_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_failing_ledger_refuses_and_takes_it_later(tmp_path: Path) -> None:
-    """While the ledger can't be written the answer is 503, for duplicates too; the same webhook is taken afterwards."""
+    """While the ledger can't be written the answer is 503, for duplicates too; a retry is accepted later."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -499,7 +499,7 @@ def test_a_failing_ledger_refuses_and_takes_it_later(tmp_path: Path) -> None:
 
 
 def test_a_sender_that_goes_away_was_heard(tmp_path: Path) -> None:
-    """A webhook that came completely is taken, whether or not anybody waits for the answer."""
+    """A webhook received completely is ingested even if its sender has disconnected."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -515,7 +515,7 @@ def test_a_sender_that_goes_away_was_heard(tmp_path: Path) -> None:
 
 
 def test_the_key_is_rotated_without_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The key's file is read again when it changes; while it holds none, the last good key stays in force."""
+    """A changed key file is read again; while it holds no key, the last good one stays in use."""
     file = tmp_path / "key"
     file.write_text(base64.b64encode(public(KEY)).decode())
 
@@ -547,7 +547,7 @@ def test_the_key_is_rotated_without_a_restart(tmp_path: Path, caplog: pytest.Log
 
 
 def test_paths(tmp_path: Path) -> None:
-    """The short path is for the only account that takes webhooks; all others are named."""
+    """The path without an account works if only one account accepts webhooks."""
 
     async def scene() -> None:
         both = {"main": {"webhook_key": public(KEY)}, "backup": {"webhook_key": public(OTHER_KEY)}}
@@ -569,7 +569,7 @@ def test_paths(tmp_path: Path) -> None:
 
 
 def test_unsigned_webhooks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a key an account takes webhooks only where `insecure` says so, and each start warns of it by name."""
+    """Without a key an account accepts webhooks only with `insecure`, and each start logs a warning."""
 
     async def scene() -> None:
         keys = {"main": {}, "backup": {"webhook_key": public(KEY)}}
@@ -601,7 +601,7 @@ def connected(sender: Telnyx) -> socket.socket:
 
 
 def test_every_refusal_has_its_answer(tmp_path: Path) -> None:
-    """What can't be taken is answered by its own status and a fixed text, which says nothing of what was sent."""
+    """Each kind of refusal has its own status and a fixed text, which quotes nothing of the request."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -646,7 +646,7 @@ def hostile(sender: Telnyx) -> Iterator[tuple[bytes, str, dict[str, str]]]:
 
 
 def test_hostile_webhooks_leave_nothing_behind(tmp_path: Path) -> None:
-    """Whatever is sent by whom: no session, no series, no failure of ours; and the page is served all the while."""
+    """Hostile requests cause no session, series or server error, and scrapes continue meanwhile."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -667,7 +667,7 @@ def test_hostile_webhooks_leave_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_injected_labels_stay_out(tmp_path: Path) -> None:
-    """A genuine webhook of an unknown type is counted as `other`, however the type is spelt."""
+    """A genuine webhook of an unknown type is counted as `other`, whatever its name."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:
@@ -681,7 +681,7 @@ def test_injected_labels_stay_out(tmp_path: Path) -> None:
     play(scene)
 
 
-def test_slow_senders_keep_nobody_waiting(tmp_path: Path) -> None:
+def test_slow_senders_delay_no_other_sender(tmp_path: Path) -> None:
     """200 senders that never end their bodies make 20 scrapes and webhooks take at most two seconds longer than before.
 
     Those who have been sending longest are cut off.
@@ -713,12 +713,12 @@ def test_slow_senders_keep_nobody_waiting(tmp_path: Path) -> None:
 
 
 def taking(app: App) -> WebhookRoutes:
-    """Who takes the app's webhooks, and knows how many senders wait."""
-    return app._webhook_ingest._webhooks  # noqa: SLF001 - what polls look at, and nobody shows
+    """Return the app's webhook routes, which count the senders that wait."""
+    return app._webhook_ingest._webhooks  # noqa: SLF001 - polls read this count, and no page shows it
 
 
 def test_polls_go_on_while_webhooks_wait(tmp_path: Path) -> None:
-    """Polls step aside for a sender that waits, one after the other, and not for ever: 30 of them all travel."""
+    """Polls yield to waiting senders only for a moment: all of 30 polls finish while a sender always waits."""
 
     async def scene() -> None:
         async with listening(tmp_path) as sender:

@@ -1,4 +1,4 @@
-"""Real programs that raise and send alerts, for as long as a block lasts, and a receiver to send them to."""
+"""Run a real Alertmanager, and a webhook receiver for its notifications, for tests of alerts."""
 
 import json
 import threading
@@ -14,11 +14,11 @@ from tools.generate_docs import TOP
 
 EXAMPLE = TOP / "alertmanager" / "alertmanager.yml"
 RECEIVER = "http://127.0.0.1:9095"
-"""Where the example sends to."""
+"""The receiver in the example configuration."""
 
 
 class Receiver:
-    """A webhook receiver that keeps what it is sent, by path."""
+    """A webhook receiver that keeps each notification with the path it was sent to."""
 
     def __init__(self) -> None:
         self.notifications: list[tuple[str, dict[str, Any]]] = []
@@ -38,7 +38,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def alerts(self, name: str) -> list[tuple[str, dict[str, Any]]]:
-        """The alerts of that name, with the path that they came to."""
+        """Return the received alerts of this name, each with its path."""
         return [
             (path, alert)
             for path, notification in tuple(self.notifications)
@@ -60,11 +60,14 @@ class Receiver:
 
 @contextmanager
 def alertmanager(program: Path, folder: Path, receiver: str) -> Iterator[str]:
-    """An Alertmanager with the example's configuration, which sends to that receiver, and soon; yields its origin."""
+    """Run Alertmanager with the example configuration until the block ends; yield its origin.
+
+    It sends to `receiver`, and waits 1 s instead of 10 or 30 s to group alerts.
+    """
     text = EXAMPLE.read_text().replace(RECEIVER, receiver)
-    for patience in ("group_wait: 30s", "group_wait: 10s"):
-        assert patience in text
-        text = text.replace(patience, "group_wait: 1s")
+    for wait in ("group_wait: 30s", "group_wait: 10s"):
+        assert wait in text
+        text = text.replace(wait, "group_wait: 1s")
     file = folder / "alertmanager.yml"
     file.write_text(text)
     port, _ = free_ports()

@@ -1,4 +1,4 @@
-"""Certificates for tests: authorities, what they issue, and what stands in a web config file of them."""
+"""Issue certificates for tests: authorities, server certificates and client certificates, with their keys."""
 
 import ipaddress
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ class Pair(Struct, frozen=True):
         return self.private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how).decode()
 
     def write(self, folder: Path, name: str) -> None:
-        """`name`.crt and `name`.key."""
+        """Write `name`.crt and `name`.key into the folder."""
         (folder / f"{name}.crt").write_text(self.cert)
         (folder / f"{name}.key").write_text(self.key)
 
@@ -46,7 +46,7 @@ def issue(by: Pair, name: str, *sans: x509.GeneralName) -> Pair:
 
 
 def issue_server(by: Pair, name: str = "server") -> Pair:
-    """A certificate for the loopback; the name tells one from the next."""
+    """Issue a certificate for the loopback address; `name` is its common name."""
     loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     return issue(by, name, x509.DNSName("localhost"), loopback)
 
@@ -76,7 +76,7 @@ def _issue(name: str, sans: tuple[x509.GeneralName, ...], by: Pair | None) -> Pa
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
-    """Python 3.13 verifies servers strictly, and wants it said."""
+    """Return the key usage extension, without which Python 3.13 rejects a certificate."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,

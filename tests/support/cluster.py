@@ -1,8 +1,8 @@
-"""Three PostgreSQL servers with automatic failover: Patroni beside each, etcd to agree in, synchronous replication.
+"""Run three PostgreSQL servers with automatic failover: Patroni beside each, one etcd, synchronous replication.
 
-Owns the cluster's configuration, its start, and the ways to hurt it. What is committed is on two of the three before
-the client hears of it, so the death of any one loses nothing. A client names all three and asks for the one that may be
-written to; so does this module, which trusts no agent's word for who that is.
+A commit is on two of the three servers before the client gets its answer, so the loss of any one server loses nothing.
+Clients list all three hosts and connect to the one that accepts writes. This module finds the primary in the same way,
+because a Patroni agent may report an old one.
 """
 
 import shutil
@@ -21,18 +21,18 @@ from tests.support.waiting import until
 
 NODES = 3
 TTL_SECONDS = 20
-"""The least that Patroni takes: so long a dead node's leadership lasts."""
+"""How long a dead node stays leader. Patroni accepts no less."""
 
 PATIENCE_SECONDS = 120.0
 
 
 def agents() -> bool:
-    """Whether all that a cluster is made of is there."""
+    """Return whether PostgreSQL, Patroni and etcd are installed."""
     return binaries() is not None and all(map(shutil.which, ("patroni", "etcd")))
 
 
 class Node:
-    """One server with its agent; both work in the node's folder."""
+    """One PostgreSQL server with its Patroni agent; both run in the node's folder."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
@@ -51,18 +51,18 @@ class Node:
         self._agent = run(["patroni", self.config], self._log, cwd=self.folder)
 
     def kill(self) -> None:
-        """As a machine dies: SIGKILL to the agent, the server and all its processes."""
+        """Send SIGKILL to the agent and to all processes of the server, like the loss of a machine."""
         kill_all(self.folder)
         if self._agent is not None:
             self._agent.wait()
 
     def kill_server(self) -> None:
-        """SIGKILL to the server and all its processes; the agent lives, and sees it."""
+        """Send SIGKILL to all processes of the server; the agent survives and notices."""
         kill_all(self.folder / "data")
 
 
 class Cluster:
-    """The three, and the etcd that they agree in; works in a kept folder."""
+    """Three nodes and their etcd, in one process folder."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self._folder = folder
@@ -80,14 +80,14 @@ class Cluster:
         return "\n".join(f"{node.name}:\n{node.log()[-5000:]}" for node in self.nodes)
 
     def start(self) -> None:
-        """Start all and wait until there is a primary with two standbys, one of which is synchronous."""
+        """Start all nodes; wait for a primary with two standbys, one of them synchronous."""
         self._start_etcd()
         for node in self.nodes:
             node.start()
         self.until_whole()
 
     def kill(self) -> None:
-        """SIGKILL to all."""
+        """Send SIGKILL to all processes of the cluster."""
         for node in self.nodes:
             node.kill()
         if self._etcd is not None:
@@ -95,17 +95,17 @@ class Cluster:
             self._etcd.wait()
 
     def until_whole(self) -> None:
-        """Until two nodes follow the primary, and all agree on which of them a commit waits for."""
+        """Wait until two nodes follow the primary and etcd knows which of them is synchronous."""
         until(self._whole, self.log, PATIENCE_SECONDS)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """What one statement yields on the primary, outside a transaction."""
+        """Run a statement on the primary, outside a transaction; return its rows."""
         with closing(psycopg.connect(self.url(database), autocommit=True)) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def primary(self) -> Node:
-        """The node that may be written to, once there is one."""
+        """Wait for a node that accepts writes; return it."""
         found: list[int] = []
 
         def writable() -> bool:
@@ -117,7 +117,7 @@ class Cluster:
         return next(node for node in self.nodes if node.port == int(found[0]))
 
     def _whole(self) -> bool:
-        """What etcd holds is what a failover goes by: who is synchronous is known there later than in PostgreSQL."""
+        """Return whether etcd shows a complete cluster: a failover follows etcd, which lags behind PostgreSQL."""
         with suppress(httpx.TransportError, psycopg.OperationalError):
             members = httpx.get(f"http://127.0.0.1:{self.primary().agent_port}/cluster").json()["members"]
             running = sorted(member["role"] for member in members if member["state"] in {"running", "streaming"})
@@ -170,16 +170,16 @@ DCS = {
     "ttl": TTL_SECONDS,
     "loop_wait": 1,
     "retry_timeout": 3,
-    "primary_start_timeout": 0,  # a primary that died is replaced, not waited for
+    "primary_start_timeout": 0,  # replace a dead primary at once
     "synchronous_mode": True,
-    "synchronous_mode_strict": True,  # rather no commit than one that is on a single node
+    "synchronous_mode_strict": True,  # refuse a commit that would be on one node only
     "postgresql": {"use_pg_rewind": True, "use_slots": True},
 }
 
 
 @contextmanager
 def clustered(**settings: str) -> Iterator[Cluster]:
-    """A whole cluster until the block ends."""
+    """Run a complete cluster until the block ends."""
     with process_folder("cluster") as folder:
         cluster = Cluster(folder, **settings)
         try:

@@ -1,7 +1,7 @@
-"""A wire to PostgreSQL that breaks at the worst moment: while a transaction is being committed.
+"""A TCP proxy to PostgreSQL that cuts connections at a COMMIT, on request.
 
-Owns a port on loopback that passes bytes on, and cuts a connection at a COMMIT if it is told to: before the server has
-heard of it, or after the server did it and before the client has heard of that.
+It cuts either before the COMMIT reaches the server, or after the server has committed and before the client gets the
+answer. In both cases the client can't know whether its transaction was committed.
 """
 
 import socket
@@ -14,7 +14,7 @@ Moment = Literal["before", "after"]
 
 
 class CommitFaultProxy:
-    """Passes on what comes until it is told to cut."""
+    """Forward all connections to the server on a port; cut those that `cut` asks for."""
 
     def __init__(self, port: int) -> None:
         self._server = port
@@ -29,7 +29,7 @@ class CommitFaultProxy:
         return port
 
     def cut(self, *moments: Moment) -> None:
-        """The next commits that come by, one each."""
+        """Cut the connections of the next commits, one per moment."""
         self._moments += moments
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class CommitFaultProxy:
                 if b"COMMIT\0" in data and self._moments:
                     moment = self._moments.pop(0)
                     self.cuts += 1
-                    client.shutdown(socket.SHUT_RDWR)  # whatever the server says from now on, nobody hears
+                    client.shutdown(socket.SHUT_RDWR)  # the client gets no further answer
                     if moment == "after":
                         server.sendall(data)
                         server.shutdown(socket.SHUT_WR)
@@ -63,7 +63,7 @@ class CommitFaultProxy:
     def _down(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
-                with suppress(OSError):  # after the cut the server must still be heard out
+                with suppress(OSError):  # after the cut, read on until the server closes
                     client.sendall(data)
         for end in (client, server):
             end.close()
@@ -71,7 +71,7 @@ class CommitFaultProxy:
 
 @contextmanager
 def fault_proxy(port: int) -> Iterator[CommitFaultProxy]:
-    """A wire to the server on this port until the block ends."""
+    """Run a proxy to the server on this port until the block ends."""
     proxy = CommitFaultProxy(port)
     try:
         yield proxy

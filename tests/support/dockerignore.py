@@ -12,7 +12,7 @@ _PATTERN = re.compile(r"(?P<exception>!?)(?P<path>(?:\*\*/)?[\w.*-]+(?:/[\w.*-]+
 
 
 def reader(text: str) -> Callable[[str], bool]:
-    """Return a function that tells whether the build sees a path; raise ValueError for a pattern that isn't understood.
+    """Return a function: is a path part of the build? Raise ValueError for a pattern that isn't understood.
 
     The last pattern that matches a path or one of its parents decides, as in Docker:
     https://docs.docker.com/build/concepts/context/#dockerignore-files

@@ -1,4 +1,4 @@
-"""An exporter under test: the real app on the simulator's clock, driven from a test's own loop."""
+"""Run the real app on the simulator's clock, in the event loop of a test."""
 
 import asyncio
 import sqlite3
@@ -33,16 +33,16 @@ from simulator import Running
 from simulator.world import Ref
 
 PATIENCE_SECONDS = 60.0
-"""A test that waits longer for something that must come has failed; what it waits for takes milliseconds."""
+"""Longest wait for an expected event before a test fails; the events take milliseconds."""
 
 SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
 NO_RECORDS = DetailRecordSettings(record_types=())
-"""Detail records are not asked for: what is not named by the test is not followed."""
+"""No polling of detail records: the exporter follows only the sessions that the test names."""
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
 
 
 def config(simulated: Running, folder: Path, **changes: Any) -> Config:
-    """An exporter of the simulator, at a pace for simulated time; new series show their value at once."""
+    """Return a configuration for the simulator, paced for simulated time; new series show their value at once."""
     account = Account(
         name="main",
         base_url=simulated.url,
@@ -64,7 +64,7 @@ def config(simulated: Running, folder: Path, **changes: Any) -> Config:
 
 
 class Exporting:
-    """A running exporter and its scraper."""
+    """A running exporter and an HTTP client for it."""
 
     def __init__(self, app: App, simulated: Running, http: httpx.AsyncClient) -> None:
         self.app = app
@@ -77,7 +77,7 @@ class Exporting:
         return await self.http.get(self.origin + path, headers=headers)
 
     async def samples(self) -> Samples:
-        """Everything on /metrics, as a scrape of Prometheus sees it."""
+        """Return all samples of /metrics, requested as Prometheus does."""
         page = await self.http.get(f"{self.origin}/metrics", headers=SCRAPER)
         return read(page.text)
 
@@ -86,7 +86,7 @@ class Exporting:
         return answer
 
     async def follow_started(self) -> None:
-        """Have every session followed that the simulator began since the last call."""
+        """Follow every session that the simulator started since the last call."""
         params = {"since": self._started}
         listed = (await self.http.get(f"{self.simulated.origin}/_sessions", params=params)).json()
         if listed:
@@ -96,20 +96,20 @@ class Exporting:
             )
 
     async def drained(self) -> None:
-        """Until nothing is due, nothing under way, nothing held back, and the page shows all of it."""
-        for _ in range(2):  # with a server what is new is only held back once it was read there
+        """Wait until no session is due or in flight and no series is pending; then publish the page."""
+        for _ in range(2):  # with PostgreSQL a new series becomes pending only when it is read back from the server
             await self.until(self._idle)
             await self.app.replicas.expose()
         self.publish()
 
     def publish(self) -> None:
-        """Have the page show now what it would show at the next publishing."""
+        """Publish the metrics page now instead of at the next interval."""
         page = self.app.metrics.page()
         if page is not None:
             self.app.web.publish(page)
 
     async def claiming(self) -> bool:
-        """The first sessions were claimed, the last thing that a start waits for; or only the test itself ticks."""
+        """Return whether the first sessions were claimed, the last step of a start; True if only the test polls."""
         return self.app.poller.claimed_once or self.app.config.polling.scheduler_interval_seconds > PATIENCE_SECONDS
 
     async def _idle(self) -> bool:
@@ -118,10 +118,10 @@ class Exporting:
         return self.app.discovery.idle and due == 0 and not held and self.app.poller.idle
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        """Until an (async) condition holds; what is waited for is other threads' work, not time."""
+        """Wait until an async condition holds, which other threads make true; no test waits for time to pass."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not await condition():
-            assert time.monotonic() < deadline, "what was waited for did not come"
+            assert time.monotonic() < deadline, "the condition did not become true in time"
             await asyncio.sleep(0.01)
 
 
@@ -137,9 +137,9 @@ async def exporting(
     web_config: Path | None = None,
     shown: bool = True,
 ) -> AsyncIterator[Exporting]:
-    """Run the exporter, on the simulator's clock if no other is given; it must end by itself when told to.
+    """Run the exporter, by default on the simulator's clock, until the block ends.
 
-    The block begins when there is a page and the exporter is ready, or, without `shown`, when the web surface listens.
+    The block is entered once the exporter is ready and has published a page; with `shown=False`, once it listens.
     """
     app = App(
         config,
@@ -168,13 +168,13 @@ async def exporting(
 
 
 def read(page: str) -> Samples:
-    """Samples of a text page by name and sorted labels; values as printed, for comparison to the last digit."""
+    """Return the samples of a text page by name and sorted labels; values as printed, to the last digit."""
     families = text_string_to_metric_families(page)
     return {(s.name, tuple(sorted(s.labels.items()))): Decimal(repr(s.value)) for f in families for s in f.samples}
 
 
 def net(samples: Samples) -> dict[tuple[str, str], Decimal]:
-    """Net cost by (record type, currency)."""
+    """Return the net cost by (record type, currency)."""
     found: dict[tuple[str, str], Decimal] = {}
     for (name, labels), value in samples.items():
         sign = {"telnyx_cost_total": 1, "telnyx_cost_credits_total": -1}.get(name)
@@ -186,7 +186,7 @@ def net(samples: Samples) -> dict[tuple[str, str], Decimal]:
 
 
 def stated(truth: dict[str, Any]) -> dict[tuple[str, str], Decimal]:
-    """The simulator's truth by (record type, currency)."""
+    """Return the simulator's true costs by (record type, currency)."""
     found: dict[tuple[str, str], Decimal] = {}
     for total in truth["totals"]:
         key = (total["record_type"], total["currency"])
@@ -195,7 +195,7 @@ def stated(truth: dict[str, Any]) -> dict[tuple[str, str], Decimal]:
 
 
 def same(left: dict[tuple[str, str], Decimal], right: dict[tuple[str, str], Decimal]) -> bool:
-    """Equal to six places, series at 0 aside."""
+    """Return whether the sums are equal to six places; sums of 0 are ignored."""
 
     def rounded(sums: dict[tuple[str, str], Decimal]) -> dict[tuple[str, str], Decimal]:
         return {key: value for key, value in ((k, round(v, 6)) for k, v in sums.items()) if value}
@@ -206,7 +206,7 @@ def same(left: dict[tuple[str, str], Decimal], right: dict[tuple[str, str], Deci
 def visible(
     simulated: Running, source: Callable[[Ref], bool]
 ) -> tuple[set[tuple[str, str]], dict[tuple[str, str], Decimal]]:
-    """What can be found of the world by some source: the outermost roots, and the sums over all below them."""
+    """Return the outermost roots that a source can find, and the costs of all events below them."""
     world = simulated.world
     now = simulated.clock.now()
     roots: set[tuple[str, str]] = set()
@@ -228,7 +228,7 @@ def visible(
 
 
 async def followed(exporter: Exporting) -> dict[tuple[str, str], int]:
-    """How often each session is in the ledger."""
+    """Return the number of rows per session in the ledger, by (record type, id)."""
 
     def read(ledger: Ledger) -> dict[tuple[str, str], int]:
         with sqlite3.connect(f"file:{ledger.location}?mode=ro", uri=True) as connection:

@@ -1,9 +1,8 @@
-"""An HTTP server on loopback that misbehaves on request, and a client to meet it.
+"""Run an HTTP server on loopback that misbehaves on request, and a client of the real transport for it.
 
-Each request takes the next answer of a script. The server speaks raw sockets, since no HTTP library can be talked into
-a body that is too short; the client gets the real transport, and a clock that moves only when it sleeps. The surprising
-fact: the root certificate lacks the key usage extension on purpose, as many corporate roots do, so that Python 3.13
-refuses it where it is strict.
+Each request gets the next answer of a script. The server writes to raw sockets, because no HTTP library sends a body
+that is too short. The client's clock moves only while it sleeps. The root certificate lacks the key usage extension on
+purpose, as many corporate roots do: Python 3.13 rejects it in strict mode.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ from exporter.telnyx.pacing import Pacer
 from exporter.telnyx.transport import CurlTransport
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
-"""Bytes go out as they are and the connection stays; a behaviour does what it likes, then the connection is closed."""
+"""Bytes are sent as they are and the connection stays open; after a function the connection is closed."""
 
 # openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 36500 (basicConstraints only), then
 # openssl x509 -req with that root and subjectAltName=DNS:localhost,IP:127.0.0.1. Good for loopback, until 2126.
@@ -63,11 +62,11 @@ kMOPr1JgVZ5KD0XQyqpd1gNNezmhRANCAAR6oW+e4RolzyKjMx6JgW7xa3a4KHFz
 
 @dataclass
 class FaultyServer:
-    """What the server was asked, and where it listens."""
+    """The script of answers, and the requests so far."""
 
     answers: list[Answer]
     by_id: Mapping[str, Answer] = field(default_factory=dict)
-    """Instead of the script, to every request for the event of this id."""
+    """Answers by event id, which take precedence over the script."""
     port: int = 0
     heads: list[str] = field(default_factory=list)
     """The heads of all requests, in order of arrival."""
@@ -77,7 +76,7 @@ class FaultyServer:
 
     @property
     def lines(self) -> list[str]:
-        """The request lines."""
+        """Return the request lines."""
         return [head.partition("\r\n")[0] for head in self.heads]
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -116,7 +115,7 @@ class FaultyServer:
 async def serving(
     *answers: Answer, tls_directory: Path | None = None, by_id: Mapping[str, Answer] | None = None
 ) -> AsyncIterator[FaultyServer]:
-    """Serve the answers in turn, the last one for ever; over TLS where its certificate may be put into a directory."""
+    """Serve the answers in turn and repeat the last one; with `tls_directory`, over TLS with its certificate there."""
     server = FaultyServer(list(answers), by_id or {})
     context = None
     if tls_directory is not None:
@@ -142,7 +141,7 @@ async def serving(
 
 
 def answer(status: int, body: bytes = b"{}", headers: Mapping[str, str | None] | None = None) -> bytes:
-    """A well-formed answer; a header of None leaves out what is sent by default."""
+    """Return a well-formed answer; a header of None leaves out the default one."""
     fields = {"Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value is not None)
     return f"HTTP/1.1 {status} Said\r\n{head}\r\n".encode() + body
@@ -153,7 +152,7 @@ def gzipped(body: bytes) -> bytes:
 
 
 def together(answered: bytes, barrier: asyncio.Barrier) -> Answer:
-    """Answers only when as many requests are waiting as the barrier has places."""
+    """Answer only when as many requests are waiting as the barrier has parties."""
 
     async def behave(writer: asyncio.StreamWriter) -> None:
         await barrier.wait()
@@ -199,12 +198,12 @@ LIMITS = RequestLimits(max_body_bytes=100_000, timeout_seconds=10.0)
 
 @dataclass
 class Bench:
-    """A client, what it was given, and what it said."""
+    """A client with its inputs (keys, clock) and its outputs (sleeps, answers)."""
 
     server: FaultyServer
     pacer: Pacer = field(default_factory=lambda: Pacer(1e6, 10))
     keys: list[str] = field(default_factory=lambda: [KEY])
-    """The key now; more of them: the keys of the requests to come."""
+    """The current key; further ones are for the next requests."""
     now: float = 1000.0
     slept: list[float] = field(default_factory=list)
     observed: list[Answered] = field(default_factory=list)
@@ -236,7 +235,7 @@ class Bench:
 
 
 async def ask(client: TelnyxClient, event_id: str = "call-123") -> bytes:
-    """One tree, then the client is closed."""
+    """Request one tree, then close the client."""
     try:
         return await client.tree("call-session", event_id, max_depth=5, expand=True, date_time=None)
     finally:
@@ -246,7 +245,7 @@ async def ask(client: TelnyxClient, event_id: str = "call-123") -> bytes:
 def asked(
     *answers: Answer, event_id: str = "call-123", pacer: Pacer | None = None, limits: RequestLimits = LIMITS
 ) -> tuple[Bench, bytes | PollError]:
-    """One tree is asked for; the bench tells how it went."""
+    """Request one tree; return the bench, and the body or the error."""
 
     async def run() -> tuple[Bench, bytes | PollError]:
         async with serving(*answers) as server:

@@ -1,9 +1,8 @@
-"""Watches the whole suite for secrets that show: in a log line, a page or an answer, an error.
+"""Watch the whole suite for secrets in log lines, HTTP responses and errors.
 
-Every API key of a test has the shape of Telnyx's own, `KEY` and then a digit or a dash, and every password begins with
-`PASSWORD-`; what has that shape may be nowhere but in requests. Logs are watched at debug, answers as they leave
-(unpacked, with their headers), errors as they are made, whether or not anybody ever sees them. What processes of their
-own write, their tests look at.
+Every API key of a test has the form of Telnyx's own, `KEY` and then a digit or a dash, and every password starts with
+`PASSWORD-`. Text of that form may appear in requests only. Logs are watched at level debug, responses with their
+headers and unpacked, errors when they are created. Tests that start processes check those processes' logs themselves.
 """
 
 import logging
@@ -24,7 +23,7 @@ _GZIP_WRAPPED = zlib.MAX_WBITS | 16
 
 
 class SecretWatch(logging.Handler):
-    """All that was found since the last question; told from any thread."""
+    """The leaks found since the last `pop_found`; any thread may add one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +33,7 @@ class SecretWatch(logging.Handler):
     def check(self, place: str, text: str) -> None:
         found = SECRET.search(text)
         if found is not None:
-            self._found[f"{place} tells {found[0]}: {text[max(0, found.start() - 200) : found.end() + 50]}"] = None
+            self._found[f"{place} shows {found[0]}: {text[max(0, found.start() - 200) : found.end() + 50]}"] = None
 
     def pop_found(self) -> list[str]:
         found, self._found = self._found, {}
@@ -44,14 +43,14 @@ class SecretWatch(logging.Handler):
         self.check("a log line", self._format.format(record))
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        """Watch from now on; what is watched works as it does without."""
+        """Start to watch. Watched classes keep their behaviour."""
         logger = logging.getLogger("exporter")
         logger.addHandler(self)
         logger.setLevel(logging.DEBUG)
         patch.setattr(Response, "__init__", self._watched(Response.__init__, "an answer", _answer))
         for kind in (ExporterError, *_subclasses(ExporterError)):
             if "__init__" in vars(kind) or kind is ExporterError:
-                init: Callable[..., None] = getattr(kind, "__init__")  # noqa: B009 - mypy knows it by name, and minds
+                init: Callable[..., None] = getattr(kind, "__init__")  # noqa: B009 - mypy rejects the attribute
                 patch.setattr(kind, "__init__", self._watched(init, "an error", _error))
 
     def _watched(self, init: Callable[..., None], place: str, text: Callable[[Any], str]) -> Callable[..., None]:
@@ -72,7 +71,7 @@ def _subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
 
 
 def _answer(response: Response) -> str:
-    """Headers and body, as the client has them in the end."""
+    """Return headers and body as the client reads them."""
     body = bytes(getattr(response, "body", b""))
     if response.headers.get("content-encoding") == "gzip":
         body = zlib.decompress(body, _GZIP_WRAPPED)

@@ -1,8 +1,8 @@
-"""A second implementation of the accounting: a small Telnyx, and a ledger that keeps every answer it was given.
+"""A second, naive implementation of the accounting: a small Telnyx, and a ledger that keeps every answer.
 
-Written from docs/accuracy.md, without a line of the exporter's accounting. It is slow and simple: net cost is looked up
-in the answer that was polled last, and a sum is computed anew each time. Prices here are all different, so an older
-answer never looks like a newer one.
+It follows docs/accuracy.md and shares no code with the exporter's accounting. It is slow and simple: the net cost of an
+event comes from the answer with the last poll, and every sum is computed anew. All prices differ, so an older answer is
+never equal to a newer one.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from typing import Any
 from tests.support import trees
 
 Key = tuple[str, str, str, int]
-"""Account, record type, id, place among twins."""
+"""Account, record type, id, index among twins."""
 Ref = tuple[str, str, str]
 """Account, record type, id."""
 Row = tuple[str, frozenset[tuple[str, str]]]
@@ -36,7 +36,7 @@ PRODUCTS = {
     "summarization": "inference",
     "message": "messaging",
 }
-"""Where the product is not the record type."""
+"""Products of the record types whose product has another name."""
 ABOVE = {
     "call-control": {"call-session"},
     "sip-trunking": {"call-session"},
@@ -44,11 +44,11 @@ ABOVE = {
     "conference-participant": {"call-session", "conference"},
     "ai-voice-assistant": {"call-session", "call-control"},
 }
-"""Root types that may be part of another session, with the types of those."""
+"""Root types that may be part of another session, with the root types of that session."""
 ROOTS = ("call-session", "conference", "message", *ABOVE)
 TWINNABLE = ("recording", "inference")
 TWIN_PRICE_GAP = 10
-"""More than any two prices differ by, so that the cheaper twin stays the cheaper one."""
+"""Larger than the difference of any two prices, so the cheaper twin stays the cheaper one."""
 
 SETTLE_AFTER, GIVE_UP_AFTER = 3600, 7200
 
@@ -58,7 +58,7 @@ SETTLE_AFTER, GIVE_UP_AFTER = 3600, 7200
 
 @dataclass(eq=False)
 class RealEvent:
-    """An event at Telnyx. `shown[i]` says how the i-th child appears: once, twice, or as twins of one id."""
+    """An event at Telnyx. `shown[i]` is how the i-th child appears: once, twice, or as twins with one id."""
 
     account: str
     kind: str
@@ -83,7 +83,7 @@ class RealEvent:
         return [(child, shown) for child, shown in pairs if not child.vanished]
 
     def node(self, added: int = 0) -> dict[str, Any]:
-        """Return the event with all below it, as the API shows it at unlimited depth."""
+        """Return the event with its subtree, as the API returns it at unlimited depth."""
         nodes, counted_twice = [], Decimal(0)
         for child, shown in self.children_shown():
             if shown == "twins":
@@ -97,12 +97,12 @@ class RealEvent:
         made["cost"]["cumulative_cost"] = f"{Decimal(made['cost']['cumulative_cost']) - counted_twice:f}"
         made["cost"]["currency"] = self.currency
         if self.kind == "call-session":
-            made["event_name"] = "siptrunking-cdrs"  # a leg's, as its product is
+            made["event_name"] = "siptrunking-cdrs"  # the name of a leg, as for its product
         return made
 
 
 class Telnyx:
-    """All events. The roots in `hidden` are answered with 404; the subtrees of `down` can't be read."""
+    """All events. The API answers 404 for roots in `hidden`, and fails for subtrees of events in `down`."""
 
     def __init__(self, accounts: Iterable[str]) -> None:
         self.events: dict[Ref, RealEvent] = {}
@@ -134,7 +134,7 @@ class Telnyx:
         return event
 
     def fresh(self, amount: int) -> Decimal:
-        """Return a price that no event ever had; `amount` is in tenths of a cent."""
+        """Return a price that no event has had before; `amount` is in tenths of a cent."""
         return Decimal(amount * 1000 + next(self._prices)).scaleb(-6)
 
     def ask(self, ref: Ref, depth: int) -> bytes | None:
@@ -176,7 +176,7 @@ class Answer:
 
 
 def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer:
-    """Return the session as a poll sees it now: below the depth, only subtrees that can be read."""
+    """Return the result of a poll now: below the depth, it contains only subtrees that can be read."""
     root = telnyx.events[ref]
     seen: dict[Key, SeenEvent] = {}
     durations: list[int] = []
@@ -197,9 +197,9 @@ def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) 
         tokens = (record.get("input_tokens", 0), record.get("output_tokens", 0)) if turn else (0, 0)
         usage = (*tokens, record.get("billed_sec", 0))
         twins = 2 if shown == "twins" and event.price is not None else 1
-        for place in range(twins):
-            price = None if event.price is None else event.price + place * TWIN_PRICE_GAP
-            seen.setdefault((*event.ref, place), SeenEvent(price, event.currency, usage, labels))
+        for twin in range(twins):
+            price = None if event.price is None else event.price + twin * TWIN_PRICE_GAP
+            seen.setdefault((*event.ref, twin), SeenEvent(price, event.currency, usage, labels))
         durations.extend(filter(None, [record.get("duration_sec")]))
         children_shown = event.children_shown()
         if left == 1 and children_shown:
@@ -220,7 +220,7 @@ def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) 
 
 @dataclass
 class NaiveEvent:
-    """A booked event: all that was seen of it, by claim."""
+    """A booked event: its content in each answer, by claim number."""
 
     owner: Ref
     labels: Mapping[str, str]
@@ -231,14 +231,14 @@ class NaiveEvent:
 
     @property
     def cost(self) -> tuple[Decimal, str] | None:
-        """Return the price in the answer that was polled last."""
+        """Return the price and currency in the answer with the last poll."""
         priced = [number for number, report in self.seen_by_claim.items() if report.price is not None]
         last = self.seen_by_claim[max(priced)] if priced else None
         return None if last is None or last.price is None else (last.price, last.currency)
 
     @property
     def usage(self) -> tuple[int, int, int]:
-        """Return the greatest value of each."""
+        """Return the maximum of input tokens, output tokens and billed seconds."""
         inputs, outputs, seconds = zip(*(report.usage for report in self.seen_by_claim.values()), strict=True)
         return max(inputs), max(outputs), max(seconds)
 
@@ -252,7 +252,7 @@ class NaiveSession:
     changed_at: float | None = None
     settled_at: float = 0.0
     rechecks: int = 0
-    """Polls since it settled."""
+    """Polls since the session settled."""
     seen: bool = False
     counted: bool = False
     claim: int = 0
@@ -273,13 +273,13 @@ class NaiveSession:
 
 
 class NaiveLedger:
-    """Keeps every answer that was booked, and counts from that."""
+    """A ledger that keeps every booked answer and computes all totals from these."""
 
     def __init__(self, bounds: Mapping[str, Iterable[float]]) -> None:
         self.sessions: dict[Ref, NaiveSession] = {}
         self.events: dict[Key, NaiveEvent] = {}
         self.nested: set[Key] = set()
-        """Events that were not the root in some booked answer."""
+        """Events that were below the root in at least one booked answer."""
         self.bounds = bounds
         self.counters: dict[Row, Decimal] = defaultdict(Decimal)
         self.observed: dict[Row, list[Decimal]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""A ledger made by hand and the real web surface over it, for the tests of the pages."""
+"""Make a ledger by hand and serve the real web surface over it, for tests of the pages."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from tests.support.web_surface import FINE, LOOPBACK
 KEY = "KEY0123456789ABCDEF0123456789ABCDEF_abcdefghijklmnopqrstuv"
 ACCOUNTS = ("main", "other")
 PHONE = "+15551234567"
-"""An id that says whose it is."""
+"""A session id that is personal data."""
 
 Tree = Sequence[tuple[str, str, int, str | None, str]]
 """Events: record type, id, index of the parent, cost, currency."""
@@ -43,9 +43,9 @@ def config(folder: Path) -> Config:
     )
 
 
-def ledger_in(place: Path | str) -> Ledger:
-    """In a folder, or at any URL."""
-    return opened(place / "ledger.sqlite" if isinstance(place, Path) else place)
+def ledger_in(location: Path | str) -> Ledger:
+    """Open the ledger in a folder, or at a URL."""
+    return opened(location / "ledger.sqlite" if isinstance(location, Path) else location)
 
 
 def follow(ledger: Ledger, *refs: SessionRef, at: float = 0.0) -> None:
@@ -59,36 +59,36 @@ def commit_due(
     failing: Sequence[str] = (),
     failed: Mapping[str, Poll] = MappingProxyType({}),
 ) -> None:
-    """Book what is due: the tree of each session by its id, or a failed poll as given."""
+    """Commit a poll of each due session: its tree by session id, a poll from `failed`, or else "not found"."""
     polls = []
     for claim in ledger.claim(at, dict.fromkeys(ACCOUNTS, 1000)):
         given = failed.get(claim.ref.event_id)
         if given is not None:
             polls.append(replace(given, claim=claim, at=at))
         elif claim.ref.event_id in trees:
-            polls.append(_seen(Poll(claim, at, "tree"), trees[claim.ref.event_id], failing))
+            polls.append(_poll_with_tree(Poll(claim, at, "tree"), trees[claim.ref.event_id], failing))
         else:
             polls.append(Poll(claim, at, "gone"))
     ledger.commit(polls)
 
 
-def _seen(poll: Poll, tree: Tree, failing: Sequence[str]) -> Poll:
+def _poll_with_tree(poll: Poll, tree: Tree, failing: Sequence[str]) -> Poll:
     ref = poll.claim.ref
     events = tuple(
         Event(kind, kind, name, 0, kind, parent, None if cost is None else Decimal(cost), None, currency, {})
         for kind, name, parent, cost, currency in tree
     )
     labels = [(("account", ref.account), ("record_type", e.record_type), ("product", e.product)) for e in events]
-    facts = tuple(EventAttributes((*of_event, ("model", "none"))) for of_event in labels)
+    attributes = tuple(EventAttributes((*of_event, ("model", "none"))) for of_event in labels)
     session = Session(ref, events, True, tuple(Mismatch(check, "off by 1") for check in failing), 0, 0)
     turns = sum(event.record_type == "inference" for event in events)
     session_attributes = SessionAttributes(events[0].record_type, "voice", len(events), turns, None)
-    return replace(poll, session=session, attributes=facts, session_attributes=session_attributes)
+    return replace(poll, session=session, attributes=attributes, session_attributes=session_attributes)
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The address of the pages over the ledger in this folder."""
+    """Serve the pages of the ledger in this folder until the block ends; yield their origin."""
     settings = config(folder)
     pages = Pages(lambda: settings, lambda: None)
     server = WebServer(

@@ -1,8 +1,7 @@
-"""A real PostgreSQL on loopback, and a pgbouncer before it, for as long as a test needs them.
+"""Run a real PostgreSQL server on loopback, and a pgbouncer in front of it, for tests.
 
-Owns how they are found, configured, started and ended. Data lies in a kept folder, so nothing stays behind. Without
-fsync nothing that PostgreSQL committed is lost when its processes are killed, only when the machine is; tests of
-crashes have it on nonetheless, for its timing.
+The data lies in a process folder, so nothing is left behind. By default fsync is off: killed processes then still lose
+no commit, only a crash of the machine would. Tests of crashes turn it on for its timing.
 """
 
 import itertools
@@ -37,11 +36,11 @@ HASTY = {"fsync": "off", "full_page_writes": "off"}
 Process = subprocess.Popen[bytes]
 
 MODES = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-"""How a server is told to stop: wait for clients, end their sessions, or stop as if it crashed."""
+"""Signals per shutdown mode: wait for clients, end their sessions, or stop like a crash."""
 
 
 def binaries() -> Path | None:
-    """The folder of PostgreSQL's programs, the newest version that is complete; None without any."""
+    """Return the folder of PostgreSQL's programs, of the newest complete version; None if there is none."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parts[-2]), reverse=True)
     named = shutil.which("postgres")
     for folder in ([Path(named).resolve().parent] if named else []) + [Path("/usr/local/bin"), *debian]:
@@ -51,7 +50,7 @@ def binaries() -> Path | None:
 
 
 def free_port() -> int:
-    """A loopback port outside the range of clients: one of those may else take it while a server restarts."""
+    """Return a free loopback port below the ephemeral range: no client takes it while a server restarts."""
     for port in SystemRandom().sample(range(20000, 32000), 100):
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
@@ -60,7 +59,7 @@ def free_port() -> int:
 
 
 def run(command: list[str | Path], log: Path, **options: Any) -> Process:
-    """A server program in the background, as its owner, with what it says appended to the log."""
+    """Start a server program as OWNER in the background; its output is appended to the log."""
     with log.open("ab") as written:
         return subprocess.Popen(
             command,
@@ -74,7 +73,7 @@ def run(command: list[str | Path], log: Path, **options: Any) -> Process:
 
 
 class Server:
-    """What speaks PostgreSQL's protocol on a port; it works in its own part of a kept folder, and is made stopped."""
+    """A server of PostgreSQL's protocol on a port, in a process folder; a new one is not started yet."""
 
     def __init__(self, log: Path) -> None:
         self.port = free_port()
@@ -88,7 +87,7 @@ class Server:
         return self._log.read_text(errors="replace")
 
     def _run(self, command: list[str | Path], folder: Path) -> None:
-        """Until it answers; fails if it ends instead."""
+        """Start the program and wait until it answers; fail if it ends."""
         self._process = run(command, self._log, cwd=folder)
         until(self._answers, self.log)
 
@@ -116,7 +115,7 @@ class Postgres(Server):
         assert made.wait() == 0, self.log()
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         flags = [f"-c{name}={value}" for name, value in (self._settings | {"port": str(self.port)}).items()]
         self._run([self._program, "-D", self.data, *flags], self.data)
 
@@ -130,7 +129,7 @@ class Postgres(Server):
         self.start()
 
     def kill(self) -> None:
-        """SIGKILL to the server and to every process of it, as a machine dies; returns when all are gone."""
+        """Send SIGKILL to all processes of the server, like the loss of a machine; wait for their end."""
         assert self._process is not None
         self._process.kill()
         kill_all(self.data)
@@ -138,35 +137,35 @@ class Postgres(Server):
 
     @property
     def pid(self) -> int:
-        """Its first process, the parent of all others."""
+        """Return the id of the server's main process."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def pids(self) -> list[int]:
-        """All its processes."""
+        """Return the ids of all processes of the server."""
         return processes_in(self.data)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """What one statement yields, outside a transaction."""
+        """Run a statement outside a transaction; return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def create_database(self) -> str:
-        """A new, empty database; returns its name."""
+        """Create an empty database; return its name."""
         name = f"test_{next(self._names)}"
         self.execute(f"CREATE DATABASE {name}")
         return name
 
     def drop_database(self, name: str) -> None:
-        """Drop it, whoever is connected."""
+        """Drop the database, even if clients are connected."""
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager
 def running(*, fsync: bool = False, **settings: str) -> Iterator[Postgres]:
-    """A started server until the block ends."""
+    """Run a server until the block ends."""
     with process_folder("postgres") as folder:
         server = Postgres(folder, fsync=fsync, **settings)
         try:
@@ -177,7 +176,7 @@ def running(*, fsync: bool = False, **settings: str) -> Iterator[Postgres]:
 
 
 class Bouncer(Server):
-    """A pgbouncer in transaction mode before a server: a client has a connection for a transaction only."""
+    """A pgbouncer in transaction mode: a client has a server connection for one transaction only."""
 
     def __init__(self, folder: Path, postgres: Postgres, pool_size: int = 10) -> None:
         program = bouncer()
@@ -200,18 +199,18 @@ max_client_conn = 500
         )
 
     def start(self) -> None:
-        """Start it and wait until a connection through it works."""
+        """Start pgbouncer and wait until a connection through it works."""
         self._run([self._program, self._config], self._config.parent)
 
     def kill(self) -> None:
-        """SIGKILL; returns when it is gone."""
+        """Send SIGKILL and wait for the end of the process."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
 
 def bouncer() -> Path | None:
-    """The program pgbouncer, which Debian puts where only root looks; None without it."""
+    """Return the program pgbouncer, or None. Debian installs it in /usr/sbin, which only root has on its PATH."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
     found = shutil.which("pgbouncer", path=path)
     return Path(found) if found else None
@@ -219,7 +218,7 @@ def bouncer() -> Path | None:
 
 @contextmanager
 def bouncing(postgres: Postgres, pool_size: int = 10) -> Iterator[Bouncer]:
-    """A started pgbouncer before the server until the block ends."""
+    """Run a pgbouncer in front of the server until the block ends."""
     with process_folder("pgbouncer") as folder:
         pooler = Bouncer(folder, postgres, pool_size)
         try:

@@ -1,8 +1,8 @@
-"""A folder for server programs that ends with whoever made it, and with it every program that works in it.
+"""A temporary folder for server programs, removed with all of them when the process that made it ends.
 
-A program is the folder's if its working directory lies below it: that also finds what servers start themselves. The
-keeper is a process of its own in a session of its own, so Ctrl-C doesn't reach it; it waits for its input to close,
-which the kernel sees to even if the maker is killed. Linux only: it reads /proc.
+A program belongs to the folder if its working directory lies below it, so children of servers belong to it too. A
+cleaner process waits for its standard input to close, which the kernel does even if the parent is killed. It has a
+session of its own, so Ctrl-C doesn't reach it. Linux only: it reads /proc.
 """
 
 import os
@@ -17,44 +17,44 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 OWNER = "postgres" if os.geteuid() == 0 else None
-"""Who runs the programs: PostgreSQL refuses root. None is oneself."""
+"""The user of the programs, since PostgreSQL refuses root. None: the current user."""
 
 POLL_SECONDS = 0.01
 
 
 @contextmanager
 def process_folder(name: str) -> Iterator[Path]:
-    """A folder that the owner may write to; gone after the block with all that works in it, however that ends."""
+    """Make a folder that OWNER may write to; kill its processes and remove it when the block ends."""
     folder = Path(tempfile.mkdtemp(prefix=f"telnyx-{name}-"))
-    keeper = subprocess.Popen([sys.executable, __file__, folder], stdin=subprocess.PIPE, start_new_session=True)
+    cleaner = subprocess.Popen([sys.executable, __file__, folder], stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield give_to_owner(folder)
     finally:
-        assert keeper.stdin is not None
-        keeper.stdin.close()
-        keeper.wait()
+        assert cleaner.stdin is not None
+        cleaner.stdin.close()
+        cleaner.wait()
 
 
 def give_to_owner(folder: Path) -> Path:
-    """The folder, which the programs' owner may now write to."""
+    """Give the folder to the programs' user; return it."""
     if OWNER:
         shutil.chown(folder, OWNER, OWNER)
     return folder
 
 
 def processes_in(folder: Path) -> list[int]:
-    """The processes whose working directory is the folder or lies below it; a zombie has none."""
+    """Return the ids of the processes that work in or below the folder; a zombie has no working directory."""
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
-            place = str((entry / "cwd").readlink()).removesuffix(" (deleted)")
-            if Path(place).is_relative_to(folder):
+            directory = str((entry / "cwd").readlink()).removesuffix(" (deleted)")
+            if Path(directory).is_relative_to(folder):
                 found.append(int(entry.name))
     return found
 
 
 def kill_all(folder: Path) -> None:
-    """SIGKILL to all that work in the folder, until nothing does."""
+    """Send SIGKILL to the processes of the folder until there are none."""
     while working := processes_in(folder):
         for process in working:
             with suppress(ProcessLookupError):
@@ -63,7 +63,7 @@ def kill_all(folder: Path) -> None:
 
 
 def _remove_after_input(folder: Path) -> None:
-    """The keeper's life: its input says nothing, and ends with the maker."""
+    """Wait for the end of the input, which comes when the parent ends; then clean up."""
     sys.stdin.read()
     kill_all(folder)
     shutil.rmtree(folder)

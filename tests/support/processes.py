@@ -1,4 +1,4 @@
-"""The exporter as a process of its own, with a configuration file and all that it wrote."""
+"""Run the exporter as a process of its own, with a configuration file and a log."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ ENVIRONMENT = {"MAIN_KEY": KEY, "OTHER_KEY": OTHER_KEY, "THIRD_KEY": "KEY-th1rd-
 
 
 class Process:
-    """One exporter; whoever starts it sees to its end."""
+    """One exporter process; the caller must end it."""
 
     def __init__(self, folder: Path, port: int, *flags: str) -> None:
         self.origin = f"http://127.0.0.1:{port}"
@@ -37,7 +37,7 @@ class Process:
         return text
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Until a condition holds, or the process ends too early."""
+        """Wait until a condition holds; fail if the process ends first."""
 
         def holds() -> bool:
             held = condition()
@@ -52,7 +52,7 @@ class Process:
         return False
 
     def reloaded(self) -> bool:
-        """Whether the last reload was successful."""
+        """Return whether the last reload succeeded."""
         return "telnyx_exporter_config_last_reload_successful 1\n" in httpx.get(f"{self.origin}/metrics").text
 
     def end(self) -> int:
@@ -61,7 +61,7 @@ class Process:
 
 
 def write(folder: Path, **changes: Any) -> None:
-    """The configuration of an exporter whose API can't be reached, but for these settings."""
+    """Write config.yaml for an exporter with an unreachable API, changed by these settings."""
     plain = {
         "accounts": [{"name": "main", "api_key_env": "MAIN_KEY", "base_url": "http://127.0.0.1:1/v2"}],
         "ledger": {"url": f"sqlite:///{folder / 'ledger.sqlite'}"},

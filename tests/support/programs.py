@@ -1,6 +1,6 @@
-"""Real server programs, for as long as a block lasts, and a Prometheus that holds what was scraped of a past.
+"""Run real server programs for tests, above all a Prometheus with a recorded past, and query it.
 
-Owns how a program is started, waited for and ended, and how Prometheus is asked. Knows no exporter.
+It contains nothing about the exporter.
 """
 
 import os
@@ -18,12 +18,12 @@ from tests.metrics.test_zero_start_in_prometheus import free_ports
 from tests.support.waiting import until
 
 Rows = list[dict[str, Any]]
-"""As Prometheus answers: `metric` and `value`, or `values`."""
+"""Rows of a Prometheus answer: `metric` with `value`, or with `values`."""
 
 
 @contextmanager
 def serving(command: Sequence[str | Path], log: Path, port: int) -> Iterator[str]:
-    """Run a program on a loopback port until the block ends; yields its origin once it says that it is ready."""
+    """Run a program on a loopback port until the block ends; yield its origin once it is ready."""
     origin = f"http://127.0.0.1:{port}"
     with log.open("wb") as written, subprocess.Popen(command, stdout=written, stderr=written) as process:
         try:
@@ -43,7 +43,7 @@ def _ready(origin: str, process: subprocess.Popen[bytes], log: Path) -> bool:
 
 @contextmanager
 def prometheus_of(program: Path, folder: Path, *, lookback: str) -> Iterator[str]:
-    """A Prometheus on the blocks in `folder`; scrapes nothing. A sample stands for the time `lookback`."""
+    """Run a Prometheus that serves the blocks in `folder` and scrapes nothing; a sample is valid for `lookback`."""
     port, _ = free_ports()
     (folder / "prometheus.yml").write_text("scrape_configs: []\n")
     command: list[str | Path] = [
@@ -60,36 +60,38 @@ def prometheus_of(program: Path, folder: Path, *, lookback: str) -> Iterator[str
 
 
 def make_blocks(promtool: Path, scrapes: Path, folder: Path) -> None:
-    """What was scraped, in OpenMetrics, as blocks for a Prometheus in `folder`."""
-    create: list[str | Path] = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=20000h"]
+    """Turn scrapes, a file in the OpenMetrics format, into a block for a Prometheus in `folder`; deletes the file."""
+    create: list[str | Path] = [promtool, "tsdb", "create-blocks-from", "openmetrics"]
+    create += ["--max-block-duration=20000h"]  # promtool reads the whole file once for each block
     subprocess.run([*create, scrapes, folder / "tsdb"], check=True, capture_output=True)
+    scrapes.unlink()  # 300 MB for the 35 days, and pytest keeps the folders of three runs
 
 
 def linked(made: Path, folder: Path) -> Path:
-    """Have the blocks that were made in the folder too, for a Prometheus of its own: each locks the folder it serves.
+    """Link the blocks of `made` into `folder`; return it. Each Prometheus needs a folder of its own, which it locks.
 
-    Prometheus never changes a file of a block, so links take no time and no space.
+    Prometheus never changes the files of a block, so hard links are safe, and cost neither time nor disk space.
     """
     shutil.copytree(made / "tsdb", folder / "tsdb", copy_function=os.link)
     return folder
 
 
 class Past(Struct):
-    """A Prometheus that holds a past, and what is worth knowing of it."""
+    """A Prometheus with a recorded past, with the start and end of that past in Unix seconds."""
 
     origin: str
     start: int
     end: int
     seconds: dict[str, float] = {}
-    """Real time that each part of the making took."""
+    """Seconds of real time that each step of the recording took."""
     lines: int = 0
 
     def query(self, expression: str, at: float | None = None) -> Rows:
-        """The rows of an instant query, at the end if no time is given."""
+        """Return the rows of an instant query, by default at the end of the past."""
         return self._ask("query", {"query": expression, "time": str(self.end if at is None else at)})
 
     def query_range(self, expression: str, start: float, end: float, step: float) -> Rows:
-        """The rows of a range query."""
+        """Return the rows of a range query."""
         return self._ask("query_range", {"query": expression, "start": str(start), "end": str(end), "step": str(step)})
 
     def _ask(self, endpoint: str, params: dict[str, str]) -> Rows:

@@ -1,7 +1,7 @@
-"""What is wrong with a PromQL expression of a dashboard, a rule or a document, judged without running it.
+"""Find faults in a PromQL expression of a dashboard, a rule or a page without running it.
 
-Owns the laws: only families and labels of the catalogue (or records that the caller names), every counter under a rate
-unless the expression is an exact one, no function that Prometheus 2.42 lacks, no money added up across currencies.
+The rules: only families and labels of the catalogue (or records that the caller names), every counter under rate() or
+increase() unless the expression is exact, no function that Prometheus 2.42 lacks, no sum across currencies.
 """
 
 import re
@@ -25,7 +25,7 @@ NEWER = frozenset(
         *("ts_of_max_over_time", "ts_of_min_over_time"),
     }
 )
-"""Functions and aggregations that came after Prometheus 2.42."""
+"""Functions and aggregations that are newer than Prometheus 2.42."""
 
 VALUES: Mapping[str, str] = {
     "__rate_interval": "20m",
@@ -36,7 +36,7 @@ VALUES: Mapping[str, str] = {
     "account": ".*",
     "job": ".*",
 }
-"""What stands for Grafana's variables while an expression is judged."""
+"""Values of Grafana's variables while an expression is checked."""
 
 _SUFFIX = re.compile(r"_(bucket|sum|count)$")
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::\w+)?\}|([A-Za-z_]\w*))")
@@ -47,28 +47,28 @@ class Selected(Struct, frozen=True):
 
     name: str
     matched: frozenset[str]
-    """Labels that it is selected by."""
+    """Labels in its matchers."""
     rated: bool
-    """Whether it stands under rate() or its like."""
+    """Whether it is an argument of rate() or a similar function."""
 
 
 def substituted(expression: str, values: Mapping[str, str] = VALUES) -> str:
-    """The expression with Grafana's variables filled in; raises KeyError for one that has no value."""
+    """Return the expression with Grafana's variables filled in; raise KeyError for one without a value."""
     return _VARIABLE.sub(lambda found: values[found[1] or found[2]], expression)
 
 
 def variables(expression: str) -> set[str]:
-    """The names of Grafana's variables in it."""
+    """Return the names of Grafana's variables in the expression."""
     return {found[1] or found[2] for found in _VARIABLE.finditer(expression)}
 
 
 def selected(expression: str) -> list[Selected]:
-    """Every selector; the expression has no variables left."""
+    """Return every selector of an expression without variables."""
     return list(_selected(promql_parser.parse(expression), rated=False))
 
 
 def families(expression: str) -> set[str]:
-    """The families of the catalogue that it asks for; the expression may hold variables."""
+    """Return the families of the catalogue in the expression, which may contain variables."""
     names = (
         _SUFFIX.sub("", each.name) if each.name not in BY_NAME else each.name
         for each in selected(substituted(expression))
@@ -77,7 +77,7 @@ def families(expression: str) -> set[str]:
 
 
 def faults(expression: str, *, exact: bool = False, records: Mapping[str, tuple[str, ...]] | None = None) -> list[str]:
-    """What is wrong with it, in words; `records` are names of recording rules with the labels that they have."""
+    """Return the faults in words; `records` maps the names of recording rules to their labels."""
     try:
         tree = promql_parser.parse(substituted(expression))
     except (ValueError, KeyError) as error:
@@ -115,7 +115,7 @@ def _node_faults(tree: object, records: Mapping[str, tuple[str, ...]]) -> Iterat
 
 
 def mixed_currencies(expression: str) -> list[str]:
-    """Sums of money that don't keep the currency, or select one."""
+    """Return a message for every sum of money that neither keeps nor selects the currency."""
     return [
         f"{each.name} loses its currency"
         for node in _nodes(promql_parser.parse(substituted(expression)))
@@ -142,14 +142,14 @@ def _kept(node: promql_parser.AggregateExpr) -> list[str]:
 
 
 def _made(node: object) -> set[str]:
-    """Labels that label_replace() and label_join() below the node make."""
+    """Return the labels that label_replace() and label_join() create at or below the node."""
     calls = (each for each in _nodes(node) if isinstance(each, promql_parser.Call))
     made = (call.args[1] for call in calls if call.func.name in {"label_replace", "label_join"})
     return {arg.val for arg in made if isinstance(arg, promql_parser.StringLiteral)}
 
 
 def labels_of(name: str, records: Mapping[str, tuple[str, ...]]) -> frozenset[str] | None:
-    """The labels of a sample or a record; None if there is no such name."""
+    """Return the labels of a sample or a record; None if the name is unknown."""
     if name in records:
         return frozenset(records[name])
     family = BY_NAME.get(name)

@@ -1,7 +1,7 @@
-"""Exporters as processes that share one ledger, killed and started again, and everything that was ever scraped of them.
+"""Run replicas: exporter processes that share one ledger, which a test kills, suspends and starts again.
 
-Owns the processes and the rules that hold for each scrape of all of them together: at most one exposes the ledger, and
-no counter of the ledger is ever below what any of them has shown before.
+Every round of scrapes checks two rules: at most one replica exposes the ledger, and no counter of the ledger is below
+a value that any replica has shown before.
 """
 
 import os
@@ -26,11 +26,11 @@ COUNTERS = tuple(
     for suffix in ([family.name] if family.kind == "counter" else [f"{family.name}_bucket", f"{family.name}_count"])
 )
 MARK = "telnyx_sessions"
-"""A family that every page with the ledger has."""
+"""A family on every page that exposes the ledger."""
 
 
 class Replica:
-    """One exporter, over all its lives."""
+    """One exporter on one port, across restarts of its process."""
 
     def __init__(self, config: Path, port: int) -> None:
         self._command = [sys.executable, "-m", "exporter", "run", f"--config.file={config}", "--log.level=info"]
@@ -39,14 +39,14 @@ class Replica:
         self._log = config.with_name(f"exporter-{port}.log")
         self._process: subprocess.Popen[bytes] | None = None
         self.suspended = False
-        """Stopped, and not yet continued: it answers nobody."""
+        """True between SIGSTOP and SIGCONT: the process answers no request."""
 
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
 
     def end(self, number: signal.Signals) -> None:
-        """Returns when it is gone."""
+        """Send the signal and wait for the end of the process."""
         self.send_signal(number)
         self.wait()
 
@@ -55,14 +55,14 @@ class Replica:
         return self._process is not None and self._process.poll() is None
 
     def wait(self) -> None:
-        """Until it is gone."""
+        """Wait for the end of the process; resume it first if it is suspended."""
         assert self._process is not None
         if self.suspended:
             self.resume()
         self._process.wait()
 
     def suspend(self) -> None:
-        """As a process does whose machine is suspended; returns when it does nothing any more."""
+        """Stop the process without ending it, like a suspended machine; return once it has stopped."""
         assert self._process is not None
         self.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
@@ -82,23 +82,23 @@ class Replica:
 
 
 class ReplicaSet:
-    """All replicas, and who scrapes them."""
+    """All replicas, with the scraper that checks them."""
 
     def __init__(self, config: Path, ports: list[int]) -> None:
         self.members = [Replica(config, port) for port in ports]
         self._http = httpx.Client(timeout=5)
         self.last: Samples = {}
-        """The last value of every series of the ledger, whoever showed it."""
+        """The last value of every series of the ledger, from any replica."""
         self.exposed = 0
-        """Rounds in which one exposed the ledger."""
+        """Number of rounds in which a replica exposed the ledger."""
         self.rounds = 0
 
     def scrape(self) -> None:
-        """All of them in turn, as Prometheus does within one interval; who stands still gives no answer."""
+        """Scrape all replicas but suspended ones in turn, and check the rules."""
         asked = [replica for replica in self.members if not replica.suspended]
         pages = [page for replica in asked if (page := self._page(replica)) is not None]
         exposing = [page for page in pages if any(name == MARK for name, _ in page)]
-        assert len(exposing) <= 1, "two exposed the ledger"
+        assert len(exposing) <= 1, "two replicas exposed the ledger"
         self.rounds += 1
         for page in exposing:
             self.exposed += 1
@@ -118,7 +118,7 @@ class ReplicaSet:
         return "\n".join(replica.log() for replica in self.members)
 
     def end(self) -> None:
-        """All at once; one that is gone already should not be."""
+        """End all replicas at once; fail if one had ended before."""
         self._http.close()
         ended = [replica for replica in self.members if not replica.alive]
         for replica in self.members:
@@ -130,7 +130,7 @@ class ReplicaSet:
 
 
 def write_config(simulated: Running, folder: Path, url: str, **changes: Any) -> Path:
-    """Exporters of the simulator at a pace for real time."""
+    """Write the configuration of replicas that poll the simulator in real time; return its path."""
     config = {
         "accounts": [
             {
@@ -144,7 +144,7 @@ def write_config(simulated: Running, folder: Path, url: str, **changes: Any) -> 
         ],
         "discovery": {"detail_records": {"record_types": []}},
         "metrics": {"new_series_zero_seconds": 0.5},
-        # Simulated sessions are months old; none is to be forgotten.
+        # Simulated sessions are months old, and none of them may be pruned.
         "ledger": {"url": url, "exposition_handover_seconds": 3, "lease_seconds": 10, "retention_days": 3650},
     } | changes
     os.environ["FLEET_TEST_KEY"] = simulated.api_key

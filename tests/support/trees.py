@@ -1,4 +1,4 @@
-"""Builds answers of the Session Analysis API for tests, by hand rather than by the simulator."""
+"""Build answers of the Session Analysis API for tests by hand, without the simulator."""
 
 import json
 from collections.abc import Callable, Generator
@@ -17,7 +17,7 @@ REF = SessionRef("main", "call-session", "root")
 def node(
     name: str, cost: object, *children: dict[str, Any], cumulative: object = None, **fields: Any
 ) -> dict[str, Any]:
-    """`call-control:c1` with its own cost; the cumulative one is what rolls up unless it is given."""
+    """Return a node such as `call-control:c1`; its cumulative cost is rolled up from the children unless given."""
     record_type, _, event_id = name.partition(":")
     known = RECORD_TYPES.get(record_type)
     product, event = (known.product, known.event) if known is not None else (record_type, record_type)
@@ -54,7 +54,7 @@ def answer(root: dict[str, Any], *, total: object = None, event_count: int | Non
 
 
 def cut(tree: dict[str, Any], depth: int) -> dict[str, Any]:
-    """The tree as the API shows it at this depth: nodes at the cut keep their sums and lose their children."""
+    """Return the tree as the API shows it at this depth: nodes at the cut keep their sums, not their children."""
     children = [cut(child, depth - 1) for child in tree["children"]] if depth > 1 else []
     return tree | {"children": children}
 
@@ -67,7 +67,7 @@ def find(tree: dict[str, Any], event_id: str) -> dict[str, Any] | None:
 
 
 def api(tree: dict[str, Any]) -> Callable[[Subtree], bytes | None]:
-    """Answers subtree requests from a whole tree."""
+    """Return a function that answers subtree requests from a complete tree."""
 
     def ask(subtree: Subtree) -> bytes | None:
         found = find(tree, subtree.event_id)
@@ -88,7 +88,7 @@ def read(
     limits: TreeLimits | None = None,
     fields: tuple[str, ...] = (),
 ) -> Session:
-    """The session in an answer; `ask` stands for the API where the tree was cut."""
+    """Return the session in an answer; `ask` replaces the API for subtrees that were cut."""
     data = content if isinstance(content, bytes) else body(content)
     stitching: Generator[Subtree, bytes | None, Session] = TreeReader(
         fields, RECORD_TYPES, limits or TreeLimits()
@@ -103,5 +103,5 @@ def read(
 
 
 def documented() -> bytes:
-    """The example of Telnyx's guide: an AI call of 11 events, $0.2128."""
+    """Return the example of Telnyx's guide: an AI call of 11 events that costs $0.2128."""
     return (Path(__file__).parents[1] / "data" / "documented-example.json").read_bytes()

@@ -1,4 +1,4 @@
-"""Waiting for other threads and processes: for what they do, never for time to pass."""
+"""Wait for events in other threads and processes; never for time to pass."""
 
 import time
 from collections.abc import Callable
@@ -6,15 +6,18 @@ from collections.abc import Callable
 from tests.support.exporting import PATIENCE_SECONDS
 
 POLL_SECONDS = 0.01
-"""Between two looks; a test takes so much longer than what it waits for, at most."""
+"""Seconds between two checks of a condition: the most that a test waits too long."""
 
 
 def until(
     condition: Callable[[], bool],
-    describe: Callable[[], object] = lambda: "what was waited for did not come",
+    describe: Callable[[], object] = lambda: "the condition did not become true in time",
     seconds: float = PATIENCE_SECONDS,
 ) -> None:
-    """Until the condition holds; fails after so many seconds, with what is told then. A condition may assert, too."""
+    """Wait until the condition holds; after so many seconds fail with what `describe` returns.
+
+    The condition may fail earlier by an assertion of its own.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, describe()

@@ -1,4 +1,4 @@
-"""What the tests of the web surface share: a started server and pages for it."""
+"""Start a web server for tests of the web surface, and make metrics pages for it."""
 
 import queue
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ FAMILY = Family("telnyx_cost_total", "counter", "ledger", ("model",), "Costs.")
 
 
 def page(version: int, lines: int = 3) -> MetricsPage:
-    """A page on which every value is its version."""
+    """Return a page on which every value is the version."""
     series = b"".join(sample(prefix(FAMILY.name, [("model", f"m{n}")]), version) for n in range(lines))
     return MetricsPage(version, (head(FAMILY, openmetrics=False), series), (head(FAMILY, openmetrics=True), series))
 
 
 class Callbacks(Struct, frozen=True):
-    """What the server told."""
+    """The calls of the server's callbacks."""
 
     scraped: queue.SimpleQueue[int]
     died: queue.SimpleQueue[BaseException]

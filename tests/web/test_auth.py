@@ -53,7 +53,7 @@ async def webhook(_: object) -> PlainTextResponse:
 
 @contextmanager
 def serving(folder: Path, text: str) -> Iterator[tuple[WebServer, httpx.Client]]:
-    """A server with this web config, and a client of it."""
+    """Run a server with this web config, and yield it with a client."""
     (folder / "web.yml").write_text(text)
     died: list[BaseException] = []
     server = WebServer(
@@ -86,7 +86,7 @@ def basic(content: bytes) -> str:
 
 
 def test_who_has_a_password(tmp_path: Path) -> None:
-    """Users with their passwords see everything; others are asked for a password, with any method and path."""
+    """With a user's password every page is readable; without, every method and path asks for a password."""
     with serving(tmp_path, USERS) as (server, client):
         for path in ("/", "/metrics", "/nothing", "//metrics", "/-/healthy/", "/webhooks/telnyxx", "/-/ready%2f"):
             answer = client.get(path)
@@ -137,19 +137,19 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("header", WRONG.values(), ids=WRONG)
 def test_wrong_credentials(guarded: httpx.Client, header: str) -> None:
-    """Whatever stands in the header, if it isn't right it is 401, and the client is asked for a password."""
+    """Any wrong Authorization header gets 401 and the request for a password."""
     answer = guarded.get("/metrics", headers=[(b"Authorization", header.encode("latin-1"))])
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, PROMPT)
 
 
 def test_a_head_without_end(guarded: httpx.Client) -> None:
-    """A header that is longer than any is refused before anybody looks at it, and not as the server's fault."""
+    """An overlong header is refused before it is parsed, and not as an error of the server."""
     answer = guarded.get("/metrics", headers={"Authorization": basic(b"dave:" + b"x" * 100_000)})
     assert 400 <= answer.status_code < 500
 
 
 def test_two_headers(guarded: httpx.Client) -> None:
-    """Two headers of credentials, of which another program may see the other one, are none."""
+    """Two Authorization headers are refused, because another program might read the other one."""
     good = ("Authorization", basic(b"dave:dave123"))
     assert guarded.get("/metrics", headers=[good]).status_code == 200
     assert guarded.get("/metrics", headers=[good, good]).status_code == 401
@@ -159,7 +159,7 @@ def test_two_headers(guarded: httpx.Client) -> None:
     "content", ["dave:dave123", "zoë:pass:wörd", f"long:{'y' * 72}", f"long:{'y' * 100}"], ids=range(4)
 )
 def test_right_credentials(guarded: httpx.Client, content: str) -> None:
-    """Colons, other scripts, and what is behind the 72nd byte are no obstacle; nor is how the scheme is written."""
+    """Colons, other scripts, bytes after the 72nd and any case of the scheme are accepted."""
     encoded = base64.b64encode(content.encode()).decode()
     for scheme in ("Basic", "basic", "BASIC"):
         assert guarded.get("/metrics", headers={"Authorization": f"{scheme} {encoded}"}).status_code == 200
@@ -167,7 +167,7 @@ def test_right_credentials(guarded: httpx.Client, content: str) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_header(content: bytes) -> None:
-    """Any bytes in the header are credentials or a refusal; what is encoded is read as it was."""
+    """Any bytes in the header are credentials or a refusal; encoded credentials are decoded exactly."""
     with contextlib.suppress(Rejected):
         parse_credentials(content)
     name, _, password = content.partition(b":")
@@ -179,7 +179,7 @@ def test_any_header(content: bytes) -> None:
 
 
 class Counting(PasswordChecker):
-    """Notes which hashes were computed."""
+    """Passwords that record which hashes were computed."""
 
     def __init__(self, users: Mapping[str, str]) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class Counting(PasswordChecker):
 
 
 def test_a_right_password_is_computed_once() -> None:
-    """Until the users change, who was right is let in without a hash; who was wrong is checked each time."""
+    """A right password is hashed once until the users change; a wrong one is hashed at each request."""
 
     async def play() -> None:
         other = hashed("dave123")
@@ -222,7 +222,7 @@ def test_a_right_password_is_computed_once() -> None:
 
 
 def test_an_unknown_user_costs_a_hash_of_some_user() -> None:
-    """Each unknown name is checked against one user's hash, always the same, and is let in by no password."""
+    """An unknown name is always checked against the same user's hash, and no password lets it in."""
 
     async def play() -> None:
         users = {name: hashed(name, cost) for name, cost in (("a", 4), ("b", 5), ("c", 6))}
@@ -237,7 +237,7 @@ def test_an_unknown_user_costs_a_hash_of_some_user() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    """No more passwords are remembered than there are places; those used last stay."""
+    """The cache of right passwords is bounded and keeps the most recently used."""
 
     async def play() -> None:
         users = {f"u{n}": HASH for n in range(REMEMBERED_MAX + 1)}
@@ -253,7 +253,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 def test_who_asks_the_same_waits_for_the_first() -> None:
-    """Twenty clients with one password that come together cost one hash, and none is refused."""
+    """Twenty concurrent clients with one password cost one hash, and none is refused."""
 
     async def play() -> None:
         passwords = Counting({"dave": HASH})
@@ -264,7 +264,7 @@ def test_who_asks_the_same_waits_for_the_first() -> None:
 
 
 def test_guessers_wait_in_bounds() -> None:
-    """Of one address some guesses wait, of all together some more; the rest is refused, and others have their turn."""
+    """Waiting password checks are limited per address and in total; those above a limit are refused at once."""
 
     async def play() -> None:
         passwords = Counting({"dave": HASH})
@@ -280,8 +280,8 @@ def test_guessers_wait_in_bounds() -> None:
     asyncio.run(play())
 
 
-def test_scrapes_go_on_while_somebody_guesses(tmp_path: Path) -> None:
-    """While guesses are computed one after the other, who is known is answered at once."""
+def test_scrapes_continue_while_a_client_guesses_passwords(tmp_path: Path) -> None:
+    """While guesses are hashed one after the other, a client with a known password is answered at once."""
     with serving(tmp_path, f"basic_auth_users: {{dave: {hashed('dave123', SLOW)}}}") as (server, client):
         start = time.perf_counter()
         assert client.get("/metrics", auth=DAVE).status_code == 200
@@ -306,7 +306,7 @@ def test_scrapes_go_on_while_somebody_guesses(tmp_path: Path) -> None:
 
 
 def test_bucket() -> None:
-    """As many at once as the burst, then one per interval; what is saved up is bounded by the burst."""
+    """A burst of requests passes at once, then one per interval; unused ones add up to at most the burst."""
     bucket = TokenBucket(RateLimit(interval=2.0, burst=3))
     assert [bucket.try_take(100.0) for _ in range(4)] == [True, True, True, False]
     assert [bucket.try_take(now) for now in (101.9, 102.0, 102.1)] == [False, True, False]
@@ -314,13 +314,13 @@ def test_bucket() -> None:
 
 
 def test_no_limit() -> None:
-    """An interval of 0 limits nothing."""
+    """An interval of 0 turns the limit off."""
     bucket = TokenBucket(RateLimit())
     assert all(bucket.try_take(0.0) for _ in range(1000))
 
 
 def test_too_many_requests(tmp_path: Path) -> None:
-    """Past the burst everything but the probes is 429, before a password is looked at; headers are set all the same."""
+    """After the burst every path but the health probes answers 429, before the password check, with all headers."""
     text = f"{USERS}\nrate_limit: {{interval: 1h, burst: 2}}\nhttp_server_config: {{headers: {{X-XSS-Protection: 1}}}}"
     with serving(tmp_path, text) as (server, client):
         assert client.get("/metrics").status_code == 401
@@ -337,7 +337,7 @@ def test_too_many_requests(tmp_path: Path) -> None:
 
 
 def test_headers(tmp_path: Path) -> None:
-    """Configured headers are on every answer, once, instead of our own; a page with a policy of its own keeps it."""
+    """Configured headers replace the exporter's own on every answer; a page with its own policy keeps it."""
     text = """
 http_server_config:
   headers:

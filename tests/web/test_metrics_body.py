@@ -1,4 +1,4 @@
-"""A page put together from old and new compressed pieces is what it was before, in one ordinary gzip stream."""
+"""A page made of old and new compressed pieces is one ordinary gzip stream with the right content."""
 
 import asyncio
 import zlib
@@ -14,7 +14,7 @@ pages = st.lists(st.lists(kilobytes, max_size=12).map(tuple), min_size=1, max_si
 
 
 def unpacked(packed: bytes) -> bytes:
-    """What every reader finds: one member, with the right checksum and length, and nothing behind it."""
+    """Return the decompressed body; it must be one gzip member with the right checksum and length, and no rest."""
     stream = zlib.decompressobj(WRAPPED)
     plain = stream.decompress(packed)
     assert (stream.eof, stream.unused_data) == (True, b"")
@@ -23,7 +23,7 @@ def unpacked(packed: bytes) -> bytes:
 
 @given(pages, st.binary(max_size=100))
 def test_pages_come_back(drawn: list[tuple[bytes, ...]], rest: bytes) -> None:
-    """Whatever pages came before, each is read as its parts in their order, behind each other, and its end."""
+    """Every page is decompressed to its parts in order and its end, whatever pages came before."""
     gzipped = IncrementalGzip()
     for parts in drawn:
         start = asyncio.run(gzipped.compress(parts))
@@ -32,7 +32,7 @@ def test_pages_come_back(drawn: list[tuple[bytes, ...]], rest: bytes) -> None:
 
 
 def test_pieces_are_independent() -> None:
-    """What changes in one piece changes no compressed byte of the pieces before and behind it."""
+    """A change in one piece changes no compressed byte of the pieces before and after it."""
     gzipped = IncrementalGzip()
     parts = [bytes([number]) * PIECE_BYTES for number in range(9)]
     before = asyncio.run(gzipped.compress(tuple(parts)))
@@ -45,7 +45,7 @@ def test_pieces_are_independent() -> None:
 
 
 def test_large_pages_take_turns() -> None:
-    """While a large page is compressed, the loop does other things as well."""
+    """The event loop stays responsive while a large page is compressed."""
 
     async def turns() -> int:
         count, page = 0, tuple(bytes(PIECE_BYTES) + bytes([number]) for number in range(4 * YIELD_BYTES // PIECE_BYTES))

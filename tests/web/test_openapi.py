@@ -1,4 +1,4 @@
-"""What our OpenAPI document says is so: schemathesis asks all that it allows, and much that it forbids."""
+"""The OpenAPI document is true: schemathesis sends all requests that it allows, and many that it forbids."""
 
 import json
 import re
@@ -66,7 +66,7 @@ checks.negative_data_rejection.enabled = false
 
 
 def document(own: dict[str, Any]) -> dict[str, Any]:
-    """Ours, and the other routes: there only the status and that it isn't 5xx is promised."""
+    """The exporter's document plus the other routes, for which only a status below 500 is promised."""
     answers = {str(status): {"description": "an answer"} for status in (200, 204, 302, 400, 401, 403, 404, 413, 415)}
     for path, parameters in PAGES.items():
         named = [
@@ -82,7 +82,7 @@ def document(own: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def exporter(folder: Path, port: int) -> Iterator[str]:
-    """The real program over a ledger that holds hostile ids already."""
+    """Run the real program over a ledger with hostile ids."""
     (folder / "config.yaml").write_text(CONFIG.format(ledger=folder / "ledger.sqlite"))
     command = [sys.executable, "-m", "exporter", "run", f"--config.file={folder / 'config.yaml'}"]
     with (folder / "log").open("wb") as log:
@@ -114,7 +114,7 @@ def _ready(origin: str) -> bool:
 
 
 def test_nothing_that_can_be_asked_is_answered_wrongly(tmp_path: Path, free_port: int) -> None:
-    """No 5xx on any route, and under /api/v1 nothing that the document doesn't say."""
+    """No route answers 5xx, and every answer under /api/v1 conforms to the document."""
     ledger = ledger_in(tmp_path)
     follow(ledger, SessionRef("main", "call-session", "root"))
     commit_due(ledger, 0.0, {"root": CALL})

@@ -1,4 +1,4 @@
-"""Pages and their JSON over real HTTP: what they say, what they refuse, and that hostile values do no harm."""
+"""Pages and their JSON over real HTTP: their content, their errors, and the harmlessness of hostile values."""
 
 import re
 import sqlite3
@@ -71,7 +71,7 @@ def http(folder: Path) -> Iterator[httpx.Client]:
 
 
 class Read(HTMLParser):
-    """What a browser makes of a page: elements with their attributes, and the text."""
+    """A parsed page: its elements with their attributes, and its text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -90,8 +90,8 @@ class Read(HTMLParser):
         return [str(attributes["href"]) for tag, attributes in self.tags if tag == "a"]
 
 
-def test_a_session_is_told_whole(http: httpx.Client) -> None:
-    """Costs to the last digit with their currency, unpriced apart from zero, checks, amendments and polls."""
+def test_a_session_is_shown_whole(http: httpx.Client) -> None:
+    """A session page has exact costs with currency, unpriced events, checks, amendments and polls."""
     answer = http.get("/sessions/main/call-session/root")
     text = re.sub(r"\s+", " ", Read(answer.text).text)
     assert answer.status_code == 200
@@ -122,7 +122,7 @@ def test_a_session_is_told_whole(http: httpx.Client) -> None:
 
 
 def test_the_picture_is_as_wide_as_the_money(http: httpx.Client) -> None:
-    """Each block lies within its parent's and takes the share of all that it and those below cost."""
+    """Each block lies within its parent's and is as wide as its share of the cost."""
     page = Read(http.get("/sessions/main/call-session/root").text)
     blocks = [(a["x"], a["y"], a["width"]) for tag, a in page.tags if tag == "svg" and "x" in a]
     assert blocks == [
@@ -135,7 +135,7 @@ def test_the_picture_is_as_wide_as_the_money(http: httpx.Client) -> None:
 
 
 def test_an_id_leads_to_its_session(http: httpx.Client) -> None:
-    """One: there. Several: their list. None: 404, with what that may mean."""
+    """An id leads to its session, to a list of several sessions, or to a 404 that explains itself."""
     one = http.get("/sessions/by-id/root")
     assert (one.status_code, one.headers["location"]) == (302, "/sessions/main/call-session/root")
     assert http.get("/sessions/by-id/both").status_code == 200
@@ -146,7 +146,7 @@ def test_an_id_leads_to_its_session(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_ids_do_no_harm(http: httpx.Client, text: str) -> None:
-    """They are text on the page, what is invisible in them is written out, and the page's own link leads back to it."""
+    """Hostile ids are shown as text, with invisible characters escaped, and the page's link to itself works."""
     (row,) = [row for row in _listed(http, q="") if row["event_id"] in {text, _cut(text)}]
     page = http.get(row["page"])
     assert page.status_code == 200
@@ -162,7 +162,7 @@ def test_hostile_ids_do_no_harm(http: httpx.Client, text: str) -> None:
 
 
 def assert_harmless(page: Read) -> None:
-    """No element or attribute that does or loads anything but what is ours."""
+    """The page has no element or attribute that runs or loads anything foreign."""
     assert not [tag for tag, _ in page.tags if tag in {"script", "img", "style", "iframe", "object", "base"}]
     names = [name for _, attributes in page.tags for name in attributes]
     assert not [name for name in names if name.startswith("on") or name == "style"]
@@ -185,7 +185,7 @@ def _listed(http: httpx.Client, **params: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("path", ["/sessions", "/sessions?sort=cost&currency=USD", "/failures", "/config", "/"])
 def test_pages_are_free_of_harm(http: httpx.Client, path: str) -> None:
-    """Every page: no script, no style of its own, nothing invisible, and a policy that would forbid it all the same."""
+    """No page has a script, inline style or invisible text, and its policy forbids them."""
     answer = http.get(path)
     assert answer.status_code == 200
     assert_harmless(Read(answer.text))
@@ -197,7 +197,7 @@ def test_pages_are_free_of_harm(http: httpx.Client, path: str) -> None:
 
 @pytest.mark.slow
 def test_every_link_leads_somewhere(http: httpx.Client) -> None:
-    """All that the pages link to here is there."""
+    """Every internal link of the pages works."""
     seen, waiting = {"/metrics", "/-/healthy", "/-/ready"}, ["/", "/sessions?limit=3"]
     while waiting:
         path = waiting.pop()
@@ -230,7 +230,7 @@ BAD = [
 
 @pytest.mark.parametrize(("path", "problem"), BAD)
 def test_wrong_parameters_are_refused_with_the_cure(http: httpx.Client, path: str, problem: str) -> None:
-    """The page and the JSON say which parameter, what was expected, and what to do."""
+    """A bad parameter is an error on page and JSON, with its name, the expectation and the cure."""
     page, told = http.get(path), http.get(f"/api/v1{path}")
     assert (page.status_code, told.status_code) == (400, 400)
     assert told.json()["error"].startswith(problem)
@@ -252,13 +252,13 @@ def test_wrong_parameters_are_refused_with_the_cure(http: httpx.Client, path: st
     ],
 )
 def test_strange_paths_are_not_found(http: httpx.Client, path: str) -> None:
-    """404, for HEAD as for GET, and never an error of ours."""
+    """An unknown path is 404 for GET and HEAD, and never a server error."""
     for method in ("GET", "HEAD"):
         assert http.request(method, path).status_code == 404
 
 
 def test_a_path_beyond_measure_is_refused(http: httpx.Client) -> None:
-    """100 kB of path or query are answered, whether they were read to the end or not."""
+    """A path or query of 100 kB is answered."""
     for path in ("/sessions/a/b/" + "x" * 100_000, "/sessions?q=" + "%41" * 33_000):
         connection = HTTPConnection(http.base_url.host, http.base_url.port)
         connection.request("GET", path)
@@ -267,7 +267,7 @@ def test_a_path_beyond_measure_is_refused(http: httpx.Client) -> None:
 
 
 def test_head_is_get_without_the_body(http: httpx.Client) -> None:
-    """The same headers, on pages and JSON."""
+    """Pages and JSON have the same security headers."""
     for path in ("/sessions", "/sessions/main/call-session/root", "/failures", "/config", "/api/v1/sessions"):
         head, get = http.head(path), http.get(path)
         assert (head.status_code, head.content) == (200, b"")
@@ -275,7 +275,7 @@ def test_head_is_get_without_the_body(http: httpx.Client) -> None:
 
 
 def test_the_configuration_is_shown_without_its_keys(http: httpx.Client) -> None:
-    """Every setting with its value and meaning; of a key only where it comes from."""
+    """/config shows every setting with value and meaning; of a key it shows only its origin."""
     page, told = http.get("/config").text, http.get("/api/v1/config")
     assert KEY not in page + told.text
     assert "TELNYX_API_KEY" in page
@@ -287,7 +287,7 @@ def test_the_configuration_is_shown_without_its_keys(http: httpx.Client) -> None
     "url", ["postgresql://u:SECRET@db/t", "postgresql://db/t?user=u&password=SECRET&sslmode=require"]
 )
 def test_the_ledgers_password_is_not_shown(url: str) -> None:
-    """Neither before the host nor among the parameters; what else the URL says is."""
+    """A ledger URL is shown without credentials before the host or among the parameters."""
     read = config.parse(f"ledger: {{url: '{url}'}}".encode(), "config.yaml")
     told = [settings.effective(read, str)["ledger"]["url"]]
     told += [value.value for group in settings.groups(read) for value in group.values if value.key == "url"]
@@ -298,7 +298,7 @@ def test_the_ledgers_password_is_not_shown(url: str) -> None:
 
 
 def test_failures_say_what_happened(http: httpx.Client) -> None:
-    """The newest first, with the session, the reason and what was said."""
+    """Failures are listed newest first, with session, reason and message."""
     told = http.get("/api/v1/failures", params={"limit": 1}).json()
     older = http.get("/api/v1/failures", params={"before": told["next"]}).json()
     found = told["failures"] + older["failures"]
@@ -318,7 +318,7 @@ def test_a_failed_poll_links_to_its_own_session(http: httpx.Client) -> None:
 
 
 def test_personal_ids_are_masked_and_still_lead_to_their_session(http: httpx.Client) -> None:
-    """An id that is a phone number stands on no page, in no link and in no JSON; its session is linked by a number."""
+    """An id that is a phone number is on no page, link or JSON; its session is linked by a row number."""
     (row,) = _listed(http, q=PHONE)
     assert row["event_id"] == "***67"
     lists = ("/sessions?limit=200", "/failures", "/api/v1/failures", "/config", "/api/v1/config")
@@ -331,7 +331,7 @@ def test_personal_ids_are_masked_and_still_lead_to_their_session(http: httpx.Cli
 
 
 def test_a_ledger_that_is_away_is_no_defect(tmp_path: Path) -> None:
-    """503 with the reason and when to come again; what needs no ledger is answered."""
+    """Without a readable ledger pages are 503 with reason and Retry-After; pages without ledger work."""
     with served(tmp_path) as origin:
         answer = httpx.get(f"{origin}/sessions")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -340,8 +340,8 @@ def test_a_ledger_that_is_away_is_no_defect(tmp_path: Path) -> None:
         assert httpx.get(f"{origin}/config").status_code == 200
 
 
-def test_readers_beyond_a_bound_are_sent_away_and_nobody_else_waits(tmp_path: Path) -> None:
-    """While the ledger lets nobody read, some wait, more are refused at once, and what needs no ledger is answered."""
+def test_readers_above_a_limit_are_refused_and_other_pages_do_not_wait(tmp_path: Path) -> None:
+    """While the ledger is locked, few readers wait, more are refused at once, and pages without ledger are answered."""
     ledger_in(tmp_path).close()
     locking = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
     locking.execute("PRAGMA journal_mode = DELETE")
@@ -363,14 +363,14 @@ def test_readers_beyond_a_bound_are_sent_away_and_nobody_else_waits(tmp_path: Pa
 
 
 def test_the_words_for_checks_are_those_of_the_documentation() -> None:
-    """Every check of the catalogue has its sentence, the same on the page and in docs/accuracy.md."""
+    """Every check has an explanation, the same on the page and in docs/accuracy.md."""
     text = (Path(__file__).parents[2] / "docs" / "accuracy.md").read_text()
     assert set(CHECKS) == set(CHECK_NAMES)
     assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE)).items() >= CHECKS.items()
 
 
 def test_the_openapi_document_names_every_route(http: httpx.Client) -> None:
-    """It is valid JSON of the version that it says, and its paths are there."""
+    """The document is valid OpenAPI of its version, and its paths exist."""
     document = msgspec.json.decode(http.get("/api/v1/openapi.json").content)
     assert document["openapi"] == "3.1.0"
     assert list(document["paths"]) == [

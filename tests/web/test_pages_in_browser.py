@@ -1,4 +1,4 @@
-"""The pages in a real browser: what a person does, with mouse and keyboard, wide and narrow, dark and light."""
+"""The pages in a real browser, with mouse and keyboard, wide and narrow, dark and light."""
 
 import re
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ FLAGS = (
 WIDE, NARROW = 1200, 400
 PATHS = ("/", "/sessions?sort=cost", "/sessions/main/call-session/root", "/failures", "/config", "/sessions/by-id/no")
 COSTS = ("0.05", "12", "3.5")
-"""Of sessions beside the call, which cost 0.2114."""
-DEAREST_FIRST = ["dear-1", "dear-2", "root", "dear-0"]
+"""The costs of the sessions beside the call, which costs 0.2114."""
+MOST_EXPENSIVE_FIRST = ["costly-1", "costly-2", "root", "costly-0"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     commit_due(ledger, 0.0, {"root": CALL})
     amended = [*CALL[:3], ("ai-voice-assistant", "ai", 2, "0.2", "USD"), *CALL[4:]]
     commit_due(ledger, 1000.0, {"root": amended}, ["event_sum"])
-    names = [f"dear-{number}" for number in range(len(COSTS))]
+    names = [f"costly-{number}" for number in range(len(COSTS))]
     follow(ledger, *(SessionRef("other", "message", name) for name in (*names, *HOSTILE)), at=2000.0)
     trees = {name: [("message", name, -1, cost, "USD")] for name, cost in zip(names, COSTS, strict=True)}
     commit_due(ledger, 2000.0, trees, failed={"root": failure("timeout")})
@@ -52,7 +52,7 @@ def browser(chromium: Path) -> Iterator[Browser]:
 
 @pytest.fixture(params=["light, wide", "dark, narrow"])
 def page(browser: Browser, origin: str, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page of either look; whatever the browser's console says, a violation of the policy included, is a failure."""
+    """A browser page, light or dark; any message on its console, such as a policy violation, is a failure."""
     said: list[str] = []
     dark = request.param.startswith("dark")
     context = browser.new_context(
@@ -73,28 +73,28 @@ def listed(page: Page) -> list[str]:
 
 
 def test_search_sort_and_open_a_session(page: Page) -> None:
-    """Typed, chosen, clicked: the list is what was asked for, and a session opens from it."""
+    """The list follows search, sort and order, and a session opens from it."""
     page.goto("/")
     page.get_by_role("link", name="/sessions").click()
     page.get_by_label("Sort by").select_option("cost")
     page.get_by_role("button", name="Show").click()
-    assert listed(page)[:4] == DEAREST_FIRST
+    assert listed(page)[:4] == MOST_EXPENSIVE_FIRST
     page.get_by_label("Order").select_option("asc")
     page.get_by_role("button", name="Show").click()
-    assert listed(page)[:4] == DEAREST_FIRST[::-1]
-    page.get_by_label("Search").fill("dear-1")
+    assert listed(page)[:4] == MOST_EXPENSIVE_FIRST[::-1]
+    page.get_by_label("Search").fill("costly-1")
     page.get_by_role("button", name="Show").click()
-    assert listed(page) == ["dear-1"]
-    expect(page.get_by_label("Search")).to_have_value("dear-1")
-    page.get_by_role("link", name="dear-1").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("dear-1")
+    assert listed(page) == ["costly-1"]
+    expect(page.get_by_label("Search")).to_have_value("costly-1")
+    page.get_by_role("link", name="costly-1").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("costly-1")
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Sessions").click()
     page.get_by_role("list", name="Sessions by state").get_by_role("link", name="active").click()
-    assert sorted(listed(page)) == sorted(DEAREST_FIRST)
+    assert sorted(listed(page)) == sorted(MOST_EXPENSIVE_FIRST)
 
 
 def test_the_tree_is_read(page: Page) -> None:
-    """The event tree is a table whose rows name their level, costs and currency; beside it the picture."""
+    """The event tree is a table with level, costs and currency in each row, beside a picture."""
     page.goto("/sessions/by-id/root")
     assert page.url.endswith("/sessions/main/call-session/root")
     rows = page.get_by_role("table", name="The event tree").get_by_role("row").all_inner_texts()
@@ -107,7 +107,7 @@ def test_the_tree_is_read(page: Page) -> None:
 
 
 def test_the_keyboard_is_enough(page: Page) -> None:
-    """The first key skips to the content; the focus is seen; a form is sent and a session opened with Enter."""
+    """The first Tab skips to the content, focus is visible, and Enter submits forms and opens sessions."""
     page.goto("/sessions")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
@@ -131,7 +131,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_page_is_accessible_and_fits(page: Page, path: str) -> None:
-    """axe-core has nothing to say, and nothing but a box of its own is wider than the window."""
+    """axe-core reports no problem, and only scrolling boxes are wider than the window."""
     page.goto(path)
     found = Axe().run(page).response["violations"]
     assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
@@ -139,7 +139,7 @@ def test_every_page_is_accessible_and_fits(page: Page, path: str) -> None:
 
 
 def test_dark_and_light_differ(browser: Browser, origin: str) -> None:
-    """The page follows what the system prefers."""
+    """The page follows the system's colour scheme."""
     backs = []
     for scheme in ("light", "dark"):
         context = browser.new_context(base_url=origin, color_scheme="dark" if scheme == "dark" else "light")
@@ -152,7 +152,7 @@ def test_dark_and_light_differ(browser: Browser, origin: str) -> None:
 
 @pytest.mark.parametrize("page", ["light, wide"], indirect=True)
 def test_hostile_ids_open_harmlessly(page: Page) -> None:
-    """Clicked like any other, each leads to its own page, and nothing runs."""
+    """A link of a hostile id leads to its page, and no script runs."""
     page.goto("/sessions?account=other&state=discovered&limit=200")
     links = page.locator("tbody a.id")
     for number in range(links.count()):

@@ -1,4 +1,4 @@
-"""`/probe`: one session alone, as /metrics would show it, with nothing booked, nothing leaked and nobody starved."""
+"""`/probe` shows one session as /metrics would; it books nothing, leaks nothing and starves no other request."""
 
 import asyncio
 import gzip
@@ -39,7 +39,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 METRICS = MetricsSettings(
     new_series_zero_seconds=0,
     labels=(Label(name="assistant", field="assistant_id"), Label(name="connection", field="connection_name")),
-    thresholds=(Threshold(name="long", turns=3), Threshold(name="dear", cost=Decimal("0.01"), currency="USD")),
+    thresholds=(Threshold(name="long", turns=3), Threshold(name="expensive", cost=Decimal("0.01"), currency="USD")),
 )
 BUDGETS = (
     Budget(name="all", amount=Decimal(5), currency="USD", window="month"),
@@ -59,7 +59,7 @@ async def success(exporter: Exporting, params: Mapping[str, str] = PROBE) -> int
 
 
 def lines(page: str) -> set[str]:
-    """The sample lines, without the prober's own."""
+    """Return the sample lines, without those of the probe itself."""
     return {line for line in page.splitlines() if not line.startswith(("#", *OWN))}
 
 
@@ -72,22 +72,22 @@ def family(line: str) -> str:
 async def facing(
     folder: Path, api: FaultyServer, *, metrics: MetricsSettings = METRICS, max_attempts: int = 1, **changes: Any
 ) -> AsyncIterator[Exporting]:
-    """An exporter of a server that misbehaves; `changes` are the account's."""
+    """Run an exporter against this server; `changes` are the account's settings."""
     with running(EXAMPLE, time.monotonic) as simulated:
         plain = config(simulated, folder, metrics=metrics)
         account = replace(plain.accounts[0], base_url=f"http://127.0.0.1:{api.port}/v2", **changes)
         polling = replace(plain.polling, max_attempts=max_attempts)
         async with exporting(replace(plain, accounts=(account,), polling=polling), simulated) as exporter:
 
-            async def begun() -> bool:
+            async def requested() -> bool:
                 return len(api.lines) > 0
 
-            await exporter.until(begun)  # all that it asks by itself is the metadata
+            await exporter.until(requested)  # by itself the exporter requests only the metadata
             yield exporter
 
 
 def face(scenario: Scenario, folder: Path, *answers: Answer, by_id: Mapping[str, Answer] | None = None) -> None:
-    """One scenario with an exporter of a server that gives these answers to probes, and 404 to all else."""
+    """Run a scenario against a server with these answers by id, and `answers` for all else."""
 
     async def play() -> None:
         async with serving(*answers, by_id=by_id) as api, facing(folder, api) as exporter:
@@ -97,13 +97,13 @@ def face(scenario: Scenario, folder: Path, *answers: Answer, by_id: Mapping[str,
 
 
 def asked(api: FaultyServer) -> list[str]:
-    """The request lines for sessions."""
+    """Return the request lines for sessions."""
     return [line for line in api.lines if "/session_analysis/" in line and "/metadata " not in line]
 
 
 @pytest.mark.slow
 def test_a_probe_equals_the_exporters_own_page(tmp_path: Path) -> None:
-    """Of each kind of session: its samples are those on /metrics of an exporter that follows it, no more, no less."""
+    """A probe of each record type has exactly the samples of an exporter that follows the session."""
 
     async def play() -> None:
         settings = SimulatorSettings(
@@ -145,7 +145,7 @@ async def _compare(exporter: Exporting, params: Mapping[str, str]) -> None:
 
 
 def test_a_probe_books_nothing(tmp_path: Path) -> None:
-    """The ledger's content and every business sample are the same before and after probes of a session not followed."""
+    """Probes of a session that isn't followed change neither the ledger nor a business sample."""
 
     async def play() -> None:
         with running(EXAMPLE, time.monotonic) as simulated:
@@ -175,7 +175,7 @@ async def _books(exporter: Exporting) -> tuple[str, set[str]]:
 
 
 def test_a_probe_is_lint_free(tmp_path: Path, promtool: Path) -> None:
-    """`promtool check metrics` has nothing to say about a success, nor about a failure."""
+    """`promtool check metrics` accepts the page of a success and of a failure."""
 
     async def pages() -> list[bytes]:
         with running(EXAMPLE, time.monotonic) as simulated:
@@ -189,7 +189,7 @@ def test_a_probe_is_lint_free(tmp_path: Path, promtool: Path) -> None:
 
 
 def test_formats_are_negotiated_as_on_metrics(tmp_path: Path) -> None:
-    """Text, OpenMetrics with exemplars and its end, gzip; each labelled so, and the same samples in all."""
+    """Text, OpenMetrics and gzip have the right headers and the same samples."""
 
     async def scenario() -> None:
         with running(EXAMPLE, time.monotonic) as simulated:
@@ -215,7 +215,7 @@ def test_formats_are_negotiated_as_on_metrics(tmp_path: Path) -> None:
 
 
 def test_a_failed_probe_says_so(tmp_path: Path) -> None:
-    """An unknown session, or a dead API: 200, `probe_success 0`, the time it took, and no sample more."""
+    """An unknown session or dead API gives 200 with `probe_success 0`, the duration and no other sample."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
         for event_id in ("unknown", "dead", "html", "torn"):
@@ -233,7 +233,7 @@ def test_a_failed_probe_says_so(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_tree_is_no_success(tmp_path: Path) -> None:
-    """What was seen is shown, but a part that could not be had makes the probe fail."""
+    """A tree with an unreadable part fails the probe; the other events are still shown."""
     cut = node("call-session:root", "0", node("call-control:leg", "0.5", cumulative="0.7"))
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
@@ -273,7 +273,7 @@ WRONG = {
 
 
 def test_wrong_questions_are_refused(tmp_path: Path) -> None:
-    """400 with the parameter and the cure, and the API is not asked."""
+    """A wrong parameter is a 400 with name and cure, without a request to the API."""
 
     async def scenario(exporter: Exporting, api: FaultyServer) -> None:
         for query, says in WRONG.items():
@@ -304,7 +304,7 @@ IDS = (
 
 
 def test_a_name_cannot_change_the_path(tmp_path: Path) -> None:
-    """Whatever an id holds, one request leaves for it, below the session's own path and with the key."""
+    """Any id causes one request, below the session's own path and with the key."""
 
     async def scenario(exporter: Exporting, api: FaultyServer) -> None:
         for event_id in IDS:
@@ -321,7 +321,7 @@ def test_a_name_cannot_change_the_path(tmp_path: Path) -> None:
 
 
 def test_date_time_is_passed_on(tmp_path: Path) -> None:
-    """A right one is asked with; a wrong one is dropped after the first 404, as in a poll."""
+    """A right date is sent; a wrong one is dropped after the first 404, as in a poll."""
 
     async def scenario(exporter: Exporting, api: FaultyServer) -> None:
         await probe(exporter, PROBE | {"event_id": "x", "date_time": "2026-03-17"})
@@ -337,7 +337,7 @@ GOOD = body(tree(node("call-session:x", "0.25")))
 
 
 def test_few_probes_at_once(tmp_path: Path) -> None:
-    """One more than may be is told to come again; those under way are answered, and then there is room."""
+    """A probe above the limit is refused with Retry-After; the running ones finish and free their slots."""
 
     async def play() -> None:
         gate = asyncio.Barrier(PROBES_MAX + 1)
@@ -373,25 +373,25 @@ def test_few_probes_at_once(tmp_path: Path) -> None:
 
 
 def test_a_probe_ends_before_its_scraper_gives_up(tmp_path: Path) -> None:
-    """Against an API that never answers: `probe_success 0` within the scraper's patience, and a place is free again."""
+    """If the API never answers, `probe_success 0` comes before the scrape timeout, and the slot is free again."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
-        hurried = {next(iter(SCRAPER)): "0.6"}
+        hurried = {next(iter(SCRAPER)): "1"}
         for params in [PROBE | {"event_id": "silent"}] * (PROBES_MAX + 1):
             started = time.monotonic()
             answered = await probe(exporter, params, **hurried)
-            assert time.monotonic() - started < 0.6
+            assert time.monotonic() - started < 1
             (took,) = re.findall(r"(?m)^probe_duration_seconds (.*)$", answered.text)
-            assert 0.3 <= float(took) < 0.6
+            assert 0.5 <= float(took) < 1
             assert "probe_success 0\n" in answered.text
         told = (await probe(exporter, PROBE | {"event_id": "silent", "debug": "true"}, **hurried)).text
-        assert "failed: main: the session could not be read within 0.3 s; try again with more time\n" in told
+        assert "failed: main: the session could not be read within 0.5 s; try again with more time\n" in told
 
     face(scenario, tmp_path, answer(404), by_id={"silent": then_silence(b"")})
 
 
 def test_a_probe_does_not_keep_the_exporter_from_stopping(tmp_path: Path) -> None:
-    """Whoever asked is answered at once when the exporter stops, though the API never answers."""
+    """A stop answers waiting probes at once, though the API never answers."""
 
     async def play() -> None:
         async with serving(answer(404), by_id={"silent": then_silence(b"")}) as api:
@@ -411,7 +411,7 @@ def test_a_probe_does_not_keep_the_exporter_from_stopping(tmp_path: Path) -> Non
 
 
 def test_an_account_that_is_no_longer_there(tmp_path: Path) -> None:
-    """What a reload takes away between a question and its answer makes the probe fail, and says so."""
+    """A probe whose account a reload removes meanwhile fails and says why."""
 
     async def scenario(exporter: Exporting, api: FaultyServer) -> None:
         exporter.app.prober.apply_config(exporter.app.config, policy(exporter.app.config), {})
@@ -424,7 +424,7 @@ def test_an_account_that_is_no_longer_there(tmp_path: Path) -> None:
 
 
 def test_probes_take_no_slot_that_they_cannot_wait_for(tmp_path: Path) -> None:
-    """Past the account's pace a probe fails at once instead of pushing the polls back."""
+    """A probe that would exceed the account's rate limit fails at once instead of delaying polls."""
 
     async def play() -> None:
         async with (
@@ -434,7 +434,7 @@ def test_probes_take_no_slot_that_they_cannot_wait_for(tmp_path: Path) -> None:
             for _ in range(20):  # the metadata took the only slot
                 told = (await probe(exporter, PROBE | {"event_id": "x", "debug": "true"})).text
                 assert "requests:\nnone\n" in told
-                says = r"failed: main: the account's pace lets no further request leave for (\d+\.\d) s;"
+                says = r"failed: main: the account's pace allows no request for (\d+\.\d) s;"
                 (seconds,) = re.findall(says, told)
                 assert 30 < float(seconds) <= 50
             assert asked(api) == []
@@ -444,7 +444,7 @@ def test_probes_take_no_slot_that_they_cannot_wait_for(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_probes_leave_the_polls_their_pace(tmp_path: Path) -> None:
-    """While probes come as fast as they are answered, the followed sessions of a day are booked all the same."""
+    """Probes without a pause don't keep a day's followed sessions from being booked."""
 
     async def play() -> None:
         with running(
@@ -476,8 +476,8 @@ def test_probes_leave_the_polls_their_pace(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_debug_tells_the_whole_story(tmp_path: Path) -> None:
-    """Requests with their retries, the tree, the checks, the samples, and the catalogue's rule for each family."""
+def test_debug_shows_every_step(tmp_path: Path) -> None:
+    """Debug output has requests with retries, tree, checks, samples, and the rule of each family."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
         told = (await probe(exporter, PROBE | {"event_id": "root", "debug": "true"})).text
@@ -504,7 +504,7 @@ def test_debug_tells_the_whole_story(tmp_path: Path) -> None:
 
 
 def test_debug_shows_retries(tmp_path: Path) -> None:
-    """Each attempt is a line with its status and its number."""
+    """Debug output has a line with number and status for each attempt."""
 
     async def play() -> None:
         again = answer(503, b'{"errors": []}', {"retry-after-ms": "1"})
@@ -527,7 +527,7 @@ CURES = {
 
 
 def test_debug_says_why_a_probe_failed(tmp_path: Path) -> None:
-    """What, where, and the cure."""
+    """A failed probe's debug output ends with the failure, its place and its cure."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
         for event_id, (_bad, says) in CURES.items():
@@ -554,11 +554,11 @@ HOSTILE = (
 
 
 EVERYWHERE = (*HOSTILE, "x" * 1_000_000, f"{PHONE} " * 70_000, [PHONE] * 500, {PHONE: {"to": "A"}})
-"""What a field may hold, long and nested values too."""
+"""Hostile values of a field, including long and nested ones."""
 
 
 def hostile(value: object) -> dict[str, Any]:
-    """A tree in which every field that is read says this."""
+    """Return a tree in which every field that is read has this value."""
     text = str(value)
     record = {
         **dict.fromkeys(("assistant_id", "connection_name", "model", "started_at", "billed_sec", "from", "to"), value),
@@ -571,7 +571,7 @@ def hostile(value: object) -> dict[str, Any]:
 
 
 def harmless(shown: str) -> bool:
-    """Every line can be printed, and no line was forged."""
+    """Assert that every line is printable and none is forged."""
     return all(line.isprintable() for line in shown.split("\n")) and "\nfake_metric" not in shown
 
 
@@ -579,7 +579,7 @@ def harmless(shown: str) -> bool:
     "value", [*HOSTILE, "x" * 1_000_000, f"{PHONE} " * 70_000, [PHONE] * 500, {PHONE: {"to": "A"}}]
 )
 def test_hostile_values_are_harmless(tmp_path: Path, value: object) -> None:
-    """Whatever is in every field: the debug view is short, printable and masked, the exposition can be parsed."""
+    """With hostile values the debug output is short, printable and masked, and the exposition can be parsed."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
         params = PROBE | {"event_id": "root"}
@@ -596,8 +596,8 @@ def test_hostile_values_are_harmless(tmp_path: Path, value: object) -> None:
     face(scenario, tmp_path, answer(404), by_id={"root": answer(200, body(hostile(value)))})
 
 
-def test_neither_key_nor_number_is_told(tmp_path: Path) -> None:
-    """A session with numbers in its id, its records and the API's words: none of them, nor the key, is in the story."""
+def test_neither_key_nor_number_is_shown(tmp_path: Path) -> None:
+    """Phone numbers in ids, records and API errors, and the key, are not in the debug output."""
 
     async def play() -> None:
         said = body({"errors": [{"code": "1", "title": f"no {PHONE}", "detail": "token simulator-key, sip:a@b.c"}]})
@@ -616,7 +616,7 @@ def test_neither_key_nor_number_is_told(tmp_path: Path) -> None:
 
 
 def test_a_personal_label_is_masked_for_people(tmp_path: Path) -> None:
-    """A label that may be personal is on /probe as on /metrics, where that is allowed, and masked in the debug view."""
+    """An allowed personal label is on /probe as on /metrics, and masked in the debug output."""
 
     async def play() -> None:
         root = node("call-session:root", "0.1", node("call-control:leg", "0.2") | {"record": {"caller_name": "Alice"}})

@@ -1,4 +1,4 @@
-"""The web surface's thread: starting, stopping, dying, and what clients may cost."""
+"""The web server's thread: start, stop, failure, and the limits on clients."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ def connect(server: WebServer) -> socket.socket:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """Everything until the server closes."""
+    """Return all bytes until the server closes the connection."""
     return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
@@ -34,7 +34,7 @@ def new_server(*addresses: str) -> WebServer:
 
 
 def test_port_taken() -> None:
-    """A taken port is told before the server starts, with the cure; what was opened before is let go."""
+    """A port in use is an error before the start, with the cure; addresses opened before are closed."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         taken = f"127.0.0.1:{holder.getsockname()[1]}"
         with socket.create_server(("127.0.0.1", 0)) as chosen:
@@ -54,7 +54,7 @@ def test_port_taken() -> None:
     "written", ["", "9464", "localhost", ":http", ":70000", "[::1]", "::1:9464", "host:1:2", "a b:1", "http://x:1"]
 )
 def test_what_is_no_address(written: str) -> None:
-    """What can't be understood as an address is told with examples of what can."""
+    """An invalid address is an error with examples of valid ones."""
     with pytest.raises(ConfigError) as caught:
         listen(written)
     assert str(caught.value) == (
@@ -63,7 +63,7 @@ def test_what_is_no_address(written: str) -> None:
 
 
 def test_address_of_another_machine() -> None:
-    """An address that no interface has is told as that."""
+    """An address that no interface has is an error that says so."""
     with pytest.raises(ConfigError, match="no interface of this machine has this address"):
         listen("192.0.2.1:0")
 
@@ -93,7 +93,7 @@ def test_several_addresses(free_port: int) -> None:
 
 
 def test_connections_are_taken_at_once() -> None:
-    """When `start` returns, a connection is taken, whether or not the thread has come to serve."""
+    """Once `start` has returned, connections are accepted, even before the thread serves."""
     server = new_server(LOOPBACK)
     server.start()
     connect(server).close()
@@ -113,7 +113,7 @@ def test_stop_without_start() -> None:
 
 
 def test_stop_lets_answers_be_finished() -> None:
-    """A client that still reads its page when the server is stopped gets all of it; new ones are refused."""
+    """A stop lets a client finish reading its page, and refuses new connections."""
     large = page(1, lines=200_000)
     with running(published=large) as exporter, ThreadPoolExecutor(1) as pool, connect(exporter.server) as client:
         client.sendall(READ)
@@ -127,8 +127,8 @@ def test_stop_lets_answers_be_finished() -> None:
             connect(exporter.server)
 
 
-def test_stop_cuts_off_who_does_not_read() -> None:
-    """A client that stops reading holds nobody up beyond the timeout."""
+def test_stop_closes_a_connection_whose_client_does_not_read() -> None:
+    """A client that stops reading delays the stop no longer than the timeout."""
     with running(published=page(1, lines=200_000)) as exporter, connect(exporter.server) as client:
         client.sendall(READ)
         assert client.recv(1024).startswith(b"HTTP/1.1 200")
@@ -137,8 +137,8 @@ def test_stop_cuts_off_who_does_not_read() -> None:
             connect(exporter.server)
 
 
-def test_a_dead_thread_is_told() -> None:
-    """When the web thread ends for any reason but `stop`, the owner is told why."""
+def test_a_dead_thread_is_reported() -> None:
+    """If the web thread ends without `stop`, its owner gets the reason."""
     died: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
     server = WebServer(
         LOOPBACK, status=lambda: FINE, on_scrape=lambda _: asyncio.get_running_loop().stop(), on_crash=died.put
@@ -153,7 +153,7 @@ def test_a_dead_thread_is_told() -> None:
 
 
 def test_a_failing_answer_is_no_dead_thread(caplog: pytest.LogCaptureFixture) -> None:
-    """A failure while answering is a 500 that tells nothing, an error in the log, and the next request is answered."""
+    """A failed request is a 500 without details and an error in the log; the next request is answered."""
     outcomes: list[HealthStatus | None] = [None, FINE]
 
     def status() -> HealthStatus:
@@ -178,7 +178,7 @@ def test_a_failing_answer_is_no_dead_thread(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_connections_are_bounded() -> None:
-    """Beyond the bound a connection is told 503 and closed; those before it go on."""
+    """A connection above the limit gets 503 and is closed; the others stay open."""
     with running(limits=ConnectionLimits(connections_max=3)) as exporter:
         held = [httpx.Client(base_url=exporter.url) for _ in range(2)]
         assert [client.get("/-/healthy").status_code for client in held] == [200, 200]
@@ -191,28 +191,28 @@ def test_connections_are_bounded() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nX-Slow: "])
 def test_who_asks_nothing_is_cut(sent: bytes) -> None:
-    """A connection whose first request doesn't come in time is closed without a word."""
+    """A connection without a request in time is closed without an answer."""
     with running(limits=ConnectionLimits(idle_seconds=1)) as exporter, connect(exporter.server) as client:
         client.sendall(sent)
         assert read_all(client) == b""
 
 
 def test_large_heads_are_refused() -> None:
-    """A request's head beyond its limit is answered 400 before it has been read."""
+    """A request head above its limit gets 400 before it has been read."""
     with running() as exporter, connect(exporter.server) as client:
         client.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 17_000)
         assert client.recv(1024).startswith(b"HTTP/1.1 400 ")
 
 
 def test_large_bodies_are_refused() -> None:
-    """A body beyond its limit is answered 413 before it has been sent."""
+    """A request body above its limit gets 413 before it has been sent."""
     with running() as exporter, connect(exporter.server) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n")
         assert client.recv(1024).startswith(b"HTTP/1.1 413 ")
 
 
 def test_requests_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither requests, nor refused or broken ones, nor the server's own life write a line."""
+    """Neither requests, broken ones included, nor start and stop write a log line."""
     caplog.set_level(logging.DEBUG)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with running(published=page(1)) as exporter:

@@ -1,4 +1,4 @@
-"""TLS of the web config file: who can connect, and that a change of it drops no request."""
+"""TLS of the web config file: which clients can connect, and that a change drops no request."""
 
 import logging
 import queue
@@ -51,7 +51,7 @@ SELF_SIGNED = authority("self-signed")
 
 
 class Serving(Struct, frozen=True):
-    """A started server and the folder of its web config."""
+    """A started server with the folder of its web config."""
 
     server: WebServer
     folder: Path
@@ -95,7 +95,7 @@ def serving(folder: Path, text: str = SECURE, lines: int = 3) -> Iterator[Servin
 
 
 def trusting(folder: Path, client: Pair | None = None) -> ssl.SSLContext:
-    """A client's TLS that trusts our root, and shows this certificate."""
+    """Return a client's TLS context that trusts the test root and presents this certificate."""
     context = ssl.create_default_context(cadata=ROOT.cert)
     if client is not None:
         client.write(folder, "shown")
@@ -104,7 +104,7 @@ def trusting(folder: Path, client: Pair | None = None) -> ssl.SSLContext:
 
 
 def asked(serving: Serving, context: ssl.SSLContext) -> bytes:
-    """The answer over a connection of its own; raises OSError if it doesn't come to one."""
+    """Return the answer over a new connection; raise OSError if there is none."""
     with (
         socket.create_connection(serving.address, timeout=PATIENCE_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as secure,
@@ -125,7 +125,7 @@ def lets_in(serving: Serving, context: ssl.SSLContext) -> bool:
 
 
 def shown_name(serving: Serving, context: ssl.SSLContext) -> str:
-    """Whose certificate a new connection is shown."""
+    """Return the name in the certificate that a new connection gets."""
     with (
         socket.create_connection(serving.address, timeout=PATIENCE_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as secure,
@@ -160,7 +160,7 @@ def shown_name(serving: Serving, context: ssl.SSLContext) -> str:
     ],
 )
 def test_client_certificates(tmp_path: Path, text: str, client: Pair | None, *, comes_in: bool) -> None:
-    """Each policy lets in whom exporter-toolkit's lets in, by the certificate that a client shows, or doesn't."""
+    """Each client certificate policy accepts the same clients as exporter-toolkit does."""
     with serving(tmp_path, text) as running:
         assert lets_in(running, trusting(tmp_path, client)) == comes_in
 
@@ -181,7 +181,7 @@ def test_client_certificates(tmp_path: Path, text: str, client: Pair | None, *, 
     ],
 )
 def test_allowed_names(tmp_path: Path, names: str, client: Pair, *, comes_in: bool) -> None:
-    """Of a good certificate one name must be allowed, letter by letter; else the connection ends, and is counted."""
+    """A valid certificate needs one name that is allowed exactly; else the connection is closed and counted."""
     with serving(tmp_path, f"{REQUIRED}, client_allowed_sans: {names}}}") as running:
         assert lets_in(running, trusting(tmp_path, client)) == comes_in
         refused = running.counted("telnyx_exporter_web_refusals_total", "client_certificate")
@@ -230,14 +230,14 @@ def test_a_wrong_name_is_served_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_versions(tmp_path: Path, curl: Path, settings: str, client: str, *, comes_in: bool) -> None:
-    """Curl connects with the versions that the file allows, from TLS 1.2 on if it says nothing."""
+    """Curl connects with the TLS versions that the file allows; the default is 1.2 and later."""
     with serving(tmp_path, f"{TLS}{settings}}}") as running:
         only = [f"--tlsv{client}", "--tls-max", client, "--ciphers", "DEFAULT:@SECLEVEL=0"]
         assert (curled(curl, running, *only) == "200") == comes_in
 
 
 def curled(curl: Path, serving: Serving, *flags: str, scheme: str = "https") -> str:
-    """The status that curl gets, or its own error."""
+    """Return the status that curl gets, or curl's error."""
     told = ["--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]
     told += ["--cacert", str(serving.folder / "root.crt")]
     done = subprocess.run([str(curl), *told, *flags, serving.url(scheme)], capture_output=True, text=True, check=False)
@@ -245,7 +245,7 @@ def curled(curl: Path, serving: Serving, *flags: str, scheme: str = "https") -> 
 
 
 def test_curl(tmp_path: Path, curl: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Curl needs TLS, a certificate and a password if the file says so; what fails is no traceback in the log."""
+    """Curl needs TLS, certificate and password if the file says so; failures leave no traceback in the log."""
     CLIENT.write(tmp_path, "client")
     STRANGER.write(tmp_path, "stranger")
     with serving(
@@ -265,7 +265,7 @@ def test_curl(tmp_path: Path, curl: Path, caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.mark.parametrize("preferred", [True, False])
 def test_order_of_suites(tmp_path: Path, *, preferred: bool) -> None:
-    """The server's order of suites counts, unless the file leaves it to the client."""
+    """The server's order of cipher suites wins, unless the file prefers the client's."""
     suites = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
     settings = f"cipher_suites: [{suites}], prefer_server_cipher_suites: {str(preferred).lower()}"
     with serving(tmp_path, f"{TLS}, {settings}}}") as running:
@@ -282,7 +282,7 @@ def test_order_of_suites(tmp_path: Path, *, preferred: bool) -> None:
 
 
 def test_one_curve(tmp_path: Path) -> None:
-    """With one curve only clients that have it can connect."""
+    """With one allowed curve, only clients with that curve can connect."""
     with serving(tmp_path, f"{TLS}, curve_preferences: [CurveP384]}}") as running:
         outcomes = {}
         for curve in ("secp384r1", "prime256v1"):
@@ -309,7 +309,7 @@ def test_what_is_no_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
 
 class Load:
-    """Clients that ask without a pause, each on a connection that it keeps as long as it may."""
+    """Run clients that send requests without a pause, each on a kept connection."""
 
     def __init__(self, serving: Serving, clients: int = 4) -> None:
         self._serving = serving
@@ -340,14 +340,14 @@ class Load:
                     self.failures.append(repr(error))
 
     def go_on(self) -> None:
-        """Until every client has surely had an answer more."""
+        """Wait until every client has had a further answer."""
         seen = self.answers
         until(lambda: self.answers > seen + 2 * len(self._threads))
 
 
 @pytest.mark.slow
 def test_certificates_change_under_load(tmp_path: Path) -> None:
-    """Ten certificates, one after the other, while clients ask on kept connections: no request fails."""
+    """Ten certificate changes fail no request of clients with kept connections."""
     with serving(tmp_path, lines=2000) as running, Load(running) as load:
         context = trusting(tmp_path)
         for n in range(10):
@@ -360,7 +360,7 @@ def test_certificates_change_under_load(tmp_path: Path) -> None:
 
 
 def test_everything_changes_under_load(tmp_path: Path) -> None:
-    """Versions, client CAs, headers and the limit change while clients ask: no request fails."""
+    """Changes of versions, client CAs, headers and the limit fail no request."""
     with serving(tmp_path, lines=2000) as running, Load(running) as load:
         for n, text in enumerate(
             (IF_GIVEN, f"{TLS}, min_version: TLS13}}", f"{SECURE}\nrate_limit: {{interval: 1us, burst: 1000}}", SECURE)
@@ -373,7 +373,7 @@ def test_everything_changes_under_load(tmp_path: Path) -> None:
 
 
 def test_an_open_connection_is_answered_once_more(tmp_path: Path) -> None:
-    """After a change of TLS an open connection gets its next answer, with the word that it is the last."""
+    """After a change of TLS an open connection gets one more answer, with `Connection: close`."""
     with serving(tmp_path) as running, httpx.Client(verify=trusting(tmp_path)) as client:
         assert "Connection" not in client.get(running.url()).headers
         running.write(f"{REQUIRED}}}")
@@ -384,7 +384,7 @@ def test_an_open_connection_is_answered_once_more(tmp_path: Path) -> None:
 
 
 def test_a_slow_reader_gets_all_of_it(tmp_path: Path) -> None:
-    """An answer that is under way when TLS changes is finished."""
+    """An answer in progress when TLS changes is finished."""
     with serving(tmp_path, lines=200_000) as running:
         with (
             socket.create_connection(running.address, timeout=PATIENCE_SECONDS) as plain,
@@ -418,7 +418,7 @@ def test_plain_and_back(tmp_path: Path) -> None:
 
 
 def test_users_change_at_once(tmp_path: Path) -> None:
-    """A user who is gone, or has another password, is out with the next request, also on an open connection."""
+    """A removed user or changed password is refused at the next request, on open connections too."""
     with (
         serving(tmp_path, f"basic_auth_users: {{dave: {HASH}}}") as running,
         httpx.Client(auth=("dave", "dave123")) as client,
@@ -430,7 +430,7 @@ def test_users_change_at_once(tmp_path: Path) -> None:
 
 
 def test_a_bad_change_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What was before holds on; the bad change is logged with path and cure and counted, once, and mending it helps."""
+    """After a bad change the last good files stay in use; it is logged with path and cure and counted once."""
     with serving(tmp_path) as running:
 
         def failures() -> int:
@@ -456,7 +456,7 @@ def test_a_bad_change_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_stop_with_open_connections(tmp_path: Path) -> None:
-    """A server with idle clients of several certificates stops in time, and its port is free."""
+    """A server with idle clients of several certificates stops in time and frees its port."""
     with serving(tmp_path) as running, ThreadPoolExecutor(1) as pool:
         context = trusting(tmp_path)
         clients = [httpx.Client(verify=context) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""New listeners on the same sockets: nobody who connects in between is lost."""
+"""A server replaces its listeners on the same sockets, and no connection made meanwhile is lost."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ READ = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 def ask(port: int) -> None:
-    """Requests on connections of their own, one after the other, each answered."""
+    """Send requests one after the other, each on a new connection, and expect an answer."""
     for _ in range(REQUESTS):
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as client:
             client.sendall(READ)
@@ -24,7 +24,7 @@ def ask(port: int) -> None:
 
 
 def test_no_connection_is_lost() -> None:
-    """While listeners are replaced without a pause, every connection is accepted and answered; none is left over."""
+    """Replacing listeners without a pause loses no connection, and every one is answered."""
 
     async def play() -> int:
         config = uvicorn.Config(PlainTextResponse("here"), lifespan="off", log_config=None, ws="none", http="h11")

@@ -1,4 +1,4 @@
-"""What the web surface answers, over real HTTP."""
+"""The web server's answers, over real HTTP."""
 
 import gzip
 import re
@@ -25,13 +25,13 @@ SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
 
 @pytest.fixture(scope="module")
 def exporter() -> Iterator[Running]:
-    """A server with a page, for the tests that change nothing of it."""
+    """A server with a page, shared by tests that don't change it."""
     with running(published=page(7)) as started:
         yield started
 
 
 def families(body: str, *, openmetrics: bool) -> dict[str, list[float]]:
-    """What client_python reads from a page: the values of each family."""
+    """Return the values of each family, as client_python reads them from a page."""
     read = prometheus_client.openmetrics.parser.text_string_to_metric_families if openmetrics else read_text
     return {family.name: [float(sample.value) for sample in family.samples] for family in read(body)}
 
@@ -39,7 +39,7 @@ def families(body: str, *, openmetrics: bool) -> dict[str, list[float]]:
 @pytest.mark.parametrize("openmetrics", [False, True])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_metrics(exporter: Running, openmetrics: bool, encoding: str) -> None:
-    """/metrics is the published page and the process's own families, in both formats, compressed or not."""
+    """/metrics has the published page and the process families, in both formats, compressed or not."""
     headers = {"Accept-Encoding": encoding, **(OPENMETRICS if openmetrics else {})}
     answer = httpx.get(f"{exporter.url}/metrics", headers=headers)
     assert answer.status_code == 200
@@ -68,7 +68,7 @@ def test_gzip_is_one_member(exporter: Running) -> None:
 
 
 def test_new_page_is_served_compressed_too() -> None:
-    """What was compressed for an older page is not served for a newer one, in neither format."""
+    """A new page is never answered with the compressed body of an older one, in either format."""
     with running() as exporter:
         for version in (1, 2, 2, 3):
             exporter.server.publish(page(version))
@@ -96,7 +96,7 @@ def test_no_page_yet() -> None:
 
 
 def test_scrapes_are_told() -> None:
-    """A GET of the metrics that names a scrape's timeout is told, once; a look with curl, a HEAD, or a probe is not."""
+    """A GET of /metrics with a scrape timeout counts as one scrape; curl, HEAD and probes don't."""
     with running(published=page(42)) as exporter:
         httpx.get(f"{exporter.url}/metrics")
         httpx.head(f"{exporter.url}/metrics", headers=SCRAPER)
@@ -108,7 +108,7 @@ def test_scrapes_are_told() -> None:
 
 
 def test_scrapes_are_told_before_the_page_is_taken() -> None:
-    """A scrape gets at least what was published when it was told: births count scrapes by that moment."""
+    """A scrape gets at least the page published when it was reported: the zero start counts scrapes by that moment."""
     server = WebServer(
         LOOPBACK,
         status=lambda: FINE,
@@ -123,7 +123,7 @@ def test_scrapes_are_told_before_the_page_is_taken() -> None:
 
 
 def test_pages_are_swapped_whole() -> None:
-    """However many scrape while pages are published: each answer is one page, and none is older than the one before."""
+    """Concurrent scrapes each get one whole page, never older than the one before."""
     lines, scrapes, scrapers = 1000, 10, 4
     version = 1
     with running(published=page(version, lines)) as exporter:
@@ -161,7 +161,7 @@ def test_pages_are_swapped_whole() -> None:
     ],
 )
 def test_plain_answers(path: str, status: HealthStatus, code: int, text: str) -> None:
-    """Healthy and ready are two questions, each answered with its reason; an unknown path is no redirect."""
+    """/-/healthy and /-/ready answer separately, with their reasons; an unknown path is no redirect."""
     with running(status=status) as exporter:
         answer = httpx.get(f"{exporter.url}{path}")
     assert (answer.status_code, answer.text) == (code, text)
@@ -170,14 +170,14 @@ def test_plain_answers(path: str, status: HealthStatus, code: int, text: str) ->
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
 def test_other_methods(exporter: Running, path: str) -> None:
-    """Everything is for reading: other methods are refused, naming those that work."""
+    """Only GET and HEAD are allowed; other methods get 405 with the allowed ones."""
     answer = httpx.post(f"{exporter.url}{path}")
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 def test_landing(exporter: Running) -> None:
-    """The landing page tells name and version, and may load nothing but the style sheet and icon from here."""
+    """The landing page has name and version, and may load only its own style sheet and icon."""
     answer = httpx.get(exporter.url)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert f"Version {__version__}." in answer.text
@@ -188,7 +188,7 @@ def test_landing(exporter: Running) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/nowhere"])
 def test_headers(exporter: Running, path: str) -> None:
-    """Every answer is hardened, is not to be kept, and doesn't name the server software."""
+    """Every answer has security headers, forbids caching and doesn't name the server software."""
     headers = httpx.get(f"{exporter.url}{path}").headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
@@ -199,7 +199,7 @@ def test_headers(exporter: Running, path: str) -> None:
 
 
 def test_promtool_accepts_the_whole_page(exporter: Running, promtool: Path) -> None:
-    """Prometheus's linter has nothing to say about what is served, the process's families included."""
+    """Prometheus's linter accepts the served page, process families included."""
     body = httpx.get(f"{exporter.url}/metrics").content
     done = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -1,4 +1,4 @@
-"""The web config file: which files are good, what is wrong with the others, and that no error shows a secret."""
+"""The web config file: valid files, the errors of invalid ones, and that no error shows a secret."""
 
 import re
 import ssl
@@ -183,7 +183,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the files of the tables name."""
+    """Return a folder with the files that the tables' configs name."""
     made = tmp_path_factory.mktemp("web")
     root = authority("root")
     server = issue_server(root)
@@ -203,13 +203,13 @@ def loaded(folder: Path, text: str) -> LoadedWebConfig:
 
 @pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
 def test_good_files(folder: Path, text: str) -> None:
-    """What exporter-toolkit takes is taken; TLS is on if a certificate is named."""
+    """Every file that exporter-toolkit accepts is accepted; TLS is on if it names a certificate."""
     assert (loaded(folder, text).tls is not None) == ("server.crt" in text)
 
 
 @pytest.mark.parametrize(("text", "problem"), BAD.values(), ids=BAD)
 def test_bad_files(folder: Path, text: str, problem: str) -> None:
-    """What exporter-toolkit refuses, or could not be done here, is refused: the error names file, key and cure."""
+    """A file that exporter-toolkit refuses, or that can't work here, is refused with file, key and cure."""
     with pytest.raises(ConfigError) as caught:
         loaded(folder, text)
     assert str(caught.value).startswith(str(folder / "web.yml"))
@@ -218,7 +218,7 @@ def test_bad_files(folder: Path, text: str, problem: str) -> None:
     assert HASH[7:] not in str(caught.value)
 
 
-def test_all_problems_are_told_at_once(folder: Path) -> None:
+def test_all_problems_are_reported_at_once(folder: Path) -> None:
     """Every wrong key is in the error, not only the first."""
     with pytest.raises(ConfigError) as caught:
         loaded(folder, "rate_limit: {interval: x, burst: y}\nhttp_server_config: {http2: z}")
@@ -230,7 +230,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that isn't there is an error with the flag to correct."""
+    """A missing file is an error that names the flag to correct."""
     with pytest.raises(ConfigError, match=r"no\.yml: cannot be read \(No such file.*correct --web\.config\.file"):
         load(tmp_path / "no.yml")
 
@@ -255,13 +255,13 @@ def test_missing_file(tmp_path: Path) -> None:
     ],
 )
 def test_without_effect(folder: Path, text: str, remark: str) -> None:
-    """What is taken without the effect that its writer may expect is remarked on, once."""
+    """A setting that is accepted but lacks its expected effect gets one remark."""
     (found,) = loaded(folder, text).remarks
     assert remark in found
 
 
 def test_nothing_to_remark(folder: Path) -> None:
-    """A file of which everything takes effect is not remarked on."""
+    """A file whose settings all take effect gets no remark."""
     text = f"{VERIFIED}, client_allowed_sans: [a], min_version: TLS13, curve_preferences: [CurveP384]}}"
     assert (
         loaded(folder, f"{text}\nbasic_auth_users: {{dave: {HASH}}}\nrate_limit: {{interval: 1s, burst: 1}}").remarks
@@ -270,7 +270,7 @@ def test_nothing_to_remark(folder: Path) -> None:
 
 
 def test_inline(folder: Path) -> None:
-    """Certificate, key and CA may stand in the file itself; nothing of them is in its record's text."""
+    """Certificate, key and CA may be inline; the parsed record's text shows none of them."""
     texts = {"cert": "server.crt", "key": "server.key", "client_ca": "ca.crt"}
     lines = [f"  {key}: |\n{textwrap.indent((folder / file).read_text(), '    ')}" for key, file in texts.items()]
     found = loaded(folder, "tls_server_config:\n  client_auth_type: VerifyClientCertIfGiven\n" + "".join(lines))
@@ -280,7 +280,7 @@ def test_inline(folder: Path) -> None:
 
 
 def test_key_with_company(folder: Path) -> None:
-    """A file with parameters, certificate and key is good for both, as with OpenSSL's own tools."""
+    """One file with parameters, certificate and key works for both settings, as with OpenSSL's own tools."""
     parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
     both = (folder / "server.crt").read_text() + (folder / "server.key").read_text()
     (folder / "both.pem").write_text(f"a comment, é\n{parameters}{both}")
@@ -288,7 +288,7 @@ def test_key_with_company(folder: Path) -> None:
 
 
 def test_paths_are_beside_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A relative path starts at the file's own folder, wherever the process works; an absolute one is kept."""
+    """A relative path starts at the web config file's folder; an absolute one is kept."""
     monkeypatch.chdir(tmp_path)
     assert loaded(folder, f"{TLS}}}").tls is not None
     (tmp_path / "web.yml").write_text(
@@ -299,7 +299,7 @@ def test_paths_are_beside_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 @given(st.binary(max_size=200))
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Whatever is in the file, it is taken or it is a ConfigError."""
+    """Any content is either accepted or a ConfigError."""
     file = tmp_path_factory.getbasetemp() / "any.yml"
     file.write_bytes(content)
     with suppress(ConfigError):
@@ -315,7 +315,7 @@ def write(folder: Path, pair: Pair, text: str = f"{TLS}}}") -> None:
 
 
 def test_a_change_is_taken_when_it_stands_still(tmp_path: Path) -> None:
-    """What two looks in a row find is taken, once; a file that is just being written is not."""
+    """A change is applied once, after two checks in a row have read it; a half-written file is not applied."""
     root = authority("root")
     write(tmp_path, issue_server(root))
     file = WebConfigFile(tmp_path / "web.yml")
@@ -333,7 +333,7 @@ def test_a_change_is_taken_when_it_stands_still(tmp_path: Path) -> None:
 
 
 def test_a_change_of_a_named_file_is_one(tmp_path: Path) -> None:
-    """A new certificate is seen by its content, also if size and time stay as they were, and also behind a link."""
+    """A new certificate is found by its content, even with the same size and time, or behind a link."""
     root = authority("root")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -351,8 +351,8 @@ def test_a_change_of_a_named_file_is_one(tmp_path: Path) -> None:
     assert after.config == before.config
 
 
-def test_a_bad_change_is_told_once(tmp_path: Path) -> None:
-    """A bad change is one error; when it is mended the file is taken again, also if it is what it was before."""
+def test_a_bad_change_is_reported_once(tmp_path: Path) -> None:
+    """A bad change is one error; the corrected file is loaded again, even if it equals the last good one."""
     root = authority("root")
     good, other = issue_server(root), issue_server(root)
     write(tmp_path, good)
@@ -393,7 +393,7 @@ def test_the_page_names_every_key() -> None:
 
 
 def test_the_pages_example_is_good(folder: Path) -> None:
-    """The example on docs/web-config.md is taken as it stands."""
+    """The example on docs/web-config.md is accepted as it is."""
     (example, _) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGE)
     found = loaded(folder, example)
     assert found.tls is not None

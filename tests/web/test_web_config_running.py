@@ -1,4 +1,4 @@
-"""The web config file of a whole exporter: its command line, its metrics, its sources, and a real Prometheus."""
+"""The web config file of a whole exporter: command line, metrics, sources, and a real Prometheus."""
 
 import asyncio
 import ssl
@@ -48,7 +48,7 @@ scrape_configs:
 
 
 def files(folder: Path, text: str) -> Path:
-    """A web config file with this text, and the certificates that it may name."""
+    """Write a web config file with this text, and the certificates that it may name."""
     issue_server(ROOT).write(folder, "server")
     CLIENTS.write(folder, "clients")
     issue(CLIENTS, "client").write(folder, "client")
@@ -59,7 +59,7 @@ def files(folder: Path, text: str) -> Path:
 
 @asynccontextmanager
 async def guarded(folder: Path, text: str) -> AsyncIterator[Exporting]:
-    """An exporter with this web config, which also takes lists of sessions."""
+    """Run an exporter with this web config that accepts lists of sessions."""
     with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
         settings = config(
             simulated, folder, discovery=DiscoverySettings(http=HttpSettings(enabled=True), detail_records=NO_RECORDS)
@@ -84,7 +84,7 @@ async def posted(url: str, client: httpx.AsyncClient, **headers: str) -> int:
 
 
 def test_lists_of_who_has_a_password(tmp_path: Path) -> None:
-    """A list that comes through a proxy is taken of a caller with a password, of a browser not even then."""
+    """A list through a proxy is accepted from a caller with a password, but never from a browser."""
 
     async def play() -> None:
         async with guarded(tmp_path, USERS) as exporter, httpx.AsyncClient(auth=DAVE) as dave:
@@ -104,7 +104,7 @@ def test_lists_of_who_has_a_password(tmp_path: Path) -> None:
     ],
 )
 def test_lists_of_who_has_a_certificate(tmp_path: Path, text: str, status: int, *, shown: bool) -> None:
-    """A list that comes through a proxy is taken of a caller with a certificate that was verified."""
+    """A list through a proxy is accepted from a caller with a verified certificate."""
 
     async def play() -> int:
         async with guarded(tmp_path, text) as exporter:
@@ -117,8 +117,8 @@ def test_lists_of_who_has_a_certificate(tmp_path: Path, text: str, status: int, 
     assert asyncio.run(play()) == status
 
 
-def test_a_certificate_of_a_public_root_is_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a client CA of one's own, a certificate lets in, but says nothing of who its owner is."""
+def test_a_certificate_of_a_public_root_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a configured client CA, a certificate allows reading but doesn't authenticate a caller."""
 
     async def play() -> int:
         async with guarded(tmp_path, f"{IF_GIVEN}}}") as exporter:
@@ -136,7 +136,7 @@ def test_a_certificate_of_a_public_root_is_nobody(tmp_path: Path, monkeypatch: p
 
 
 def test_what_is_counted(tmp_path: Path) -> None:
-    """Refusals and bad changes are on /metrics, and 0 from the start."""
+    """Refusals and bad changes are counted on /metrics, from 0 at the start."""
 
     async def play() -> None:
         async with guarded(tmp_path, USERS) as exporter, httpx.AsyncClient(auth=DAVE) as dave:
@@ -180,7 +180,7 @@ def called(folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 def test_check_config(tmp_path: Path) -> None:
-    """`check-config` judges the web config file too, and says what of it is without effect."""
+    """`check-config` checks the web config file too, and lists settings without effect."""
     (tmp_path / "config.yaml").write_text("{}\n")
     files(tmp_path, f"{USERS}{TLS}, min_version: TLS11}}")
     checked = called(tmp_path, "check-config", "--web.config.file=web.yml")
@@ -198,7 +198,7 @@ def test_check_config(tmp_path: Path) -> None:
 
 
 def test_no_name_is_no_file(tmp_path: Path) -> None:
-    """An empty name is as good as no flag, as with Prometheus."""
+    """An empty file name equals no flag, as with Prometheus."""
     (tmp_path / "config.yaml").write_text("{}\n")
     checked = called(tmp_path, "check-config", "--web.config.file=")
     assert checked == (0, "config.yaml: ok, 1 account(s), 0 configured session(s)\n")
@@ -244,7 +244,7 @@ def test_prometheus_scrapes(tmp_path: Path, prometheus: Path, free_port: int) ->
                 await process.wait()
 
     async def refuses_old(exporter: Exporting) -> bool:
-        """Whether the second web config holds: of those with a certificate, the first takes TLS 1.2."""
+        """Return whether the second web config is in use: only the first one accepts TLS 1.2."""
         context = ssl.create_default_context(cafile=str(tmp_path / "root.crt"))
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(tmp_path / "client.crt", tmp_path / "client.key")
