@@ -6,7 +6,6 @@ import pytest
 
 from exporter import config
 from exporter.config import Account, Config
-from exporter.core.catalog import FAMILIES
 from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
 from tools.configuration_page import setting_paths
@@ -28,9 +27,6 @@ def message(text: str | bytes) -> str:
 SESSION = "sessions: [{record_type: call-session, event_id: a, %s}]"
 LABEL = "metrics: {labels: [{field: f, %s}]}"
 LABEL_NAME = "a label name (a-z, A-Z, 0-9, _) that neither starts with __ nor is one of the exporter's own"
-BUSINESS_LABELS = sorted(
-    {name for family in FAMILIES if not family.name.startswith("telnyx_exporter_") for name in family.labels}
-)
 ACCOUNT_NAME = "1 to 64 of the characters a-z, A-Z, 0-9, _ and -"
 PRINTABLE = "text of 1 to 200 printable characters, with no space at either end"
 DATE = "an ISO 8601 date or date-time, such as 2026-03-17 or 2026-03-17T09:30:00Z"
@@ -129,7 +125,7 @@ BAD_SETTINGS = {
     LABEL % "name: 1st": f'metrics.labels[0].name: expected {LABEL_NAME}, got "1st"',
     **{
         LABEL % f"name: {name}": f'metrics.labels[0].name: expected {LABEL_NAME}, got "{name}"'
-        for name in (*BUSINESS_LABELS, "instance", "job", "le")
+        for name in ("account", "le")
     },
     LABEL % "name: x, from: root": 'metrics.labels[0].from: expected event, nearest or session, got "root"',
     LABEL % "name: x, values: []": "metrics.labels[0].values: expected 1 to 1000 entries, got 0",
@@ -347,12 +343,6 @@ def test_values_are_kept_as_the_exporter_uses_them() -> None:
     assert read.polling.recheck_after_seconds == ()
     assert list(map(str, read.metrics.buckets.session_cost)) == ["0", "0.10", "3"]
     assert read.metrics.labels == (config.Label(name="team", field="t", from_="event", values=("x",)),)
-
-
-@pytest.mark.parametrize("name", ["version", "task"])
-def test_labels_of_the_exporters_own_state_are_free(name: str) -> None:
-    """A label name is refused only if a family about sessions, money or the API has it, so `version` is accepted."""
-    assert parse(LABEL % f"name: {name}").metrics.labels == (config.Label(name=name, field="f"),)
 
 
 def test_configured_sessions_become_refs() -> None:
