@@ -90,10 +90,10 @@ def test_an_older_version_refuses_a_newer_ledger(tmp_path: Path, free_port: int)
     before = ledger.read_bytes()
     with beside(tmp_path, free_port, NOWHERE) as process:
         assert process.process.wait(60) == 2
-        said = process.log().splitlines()[-1]
+        refusal = process.log().splitlines()[-1]
     (promised,) = re.findall(r"(?m)^ledger\.sqlite (was written by .*)$", PAGE)
     numbers = iter((SCHEMA_VERSION + 1, SCHEMA_VERSION))
-    assert said.endswith(f"{ledger} {re.sub(r'[0-9]+', lambda _: str(next(numbers)), promised)}")
+    assert refusal.endswith(f"{ledger} {re.sub(r'[0-9]+', lambda _: str(next(numbers)), promised)}")
     assert ledger.read_bytes() == before
 
 

@@ -68,10 +68,10 @@ class Distributions:
 
     def __init__(self, folder: Path) -> None:
         context = folder / "context"
-        seen = reader((TOP / ".dockerignore").read_text())
+        in_build = reader((TOP / ".dockerignore").read_text())
         for name in tracked():
             # The image lacks the simulator. Its distribution is built from the checkout.
-            if seen(name) or name.startswith("simulator/"):
+            if in_build(name) or name.startswith("simulator/"):
                 copy = context / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(TOP / name, copy)
@@ -256,8 +256,11 @@ def test_the_build_requirements_are_the_image_s() -> None:
 )
 def test_dockerignore(patterns: str, seen: list[str], unseen: list[str]) -> None:
     """Patterns of .dockerignore select paths as in Docker's documentation."""
-    see = reader(patterns)
-    assert [[path for path in [*seen, *unseen] if see(path)], [path for path in unseen if see(path)]] == [seen, []]
+    visible = reader(patterns)
+    assert [[path for path in [*seen, *unseen] if visible(path)], [path for path in unseen if visible(path)]] == [
+        seen,
+        [],
+    ]
 
 
 @pytest.mark.parametrize("pattern", ["a?", "[ab]", "a/**", "a/**/b", "/a", "a/", "a\\b", "!", "../a", "a b"])

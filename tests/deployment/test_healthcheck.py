@@ -21,7 +21,7 @@ HEALTHY = "telnyx-session-exporter is healthy.\n"
 USERS = f"basic_auth_users: {{dave: {HASH}}}\nrate_limit: {{interval: 1h, burst: 1}}\n"
 
 
-def asked(*flags: str) -> tuple[int, str]:
+def healthcheck(*flags: str) -> tuple[int, str]:
     """Run `healthcheck`; return its exit code and output."""
     command = [sys.executable, "-W", "error", "-m", "exporter", "healthcheck", *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -29,7 +29,7 @@ def asked(*flags: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "output"),
     [
         (PLAIN, HEALTHY),
         (USERS, HEALTHY),
@@ -42,37 +42,37 @@ def asked(*flags: str) -> tuple[int, str]:
         (f"{REQUIRED}, max_version: TLS12}}", f"{CLOSED}\n"),
     ],
 )
-def test_a_living_exporter_is_healthy(tmp_path: Path, text: str, said: str) -> None:
+def test_a_living_exporter_is_healthy(tmp_path: Path, text: str, output: str) -> None:
     """Users, rate limits, TLS versions and required client certificates don't make the check fail."""
     with serving(tmp_path, text) as served:
         for _ in range(2):
-            code, answer = asked(f"--web.listen-address=127.0.0.1:{served.server.port}")
-            assert (code, answer) == (0, said)
+            code, answer = healthcheck(f"--web.listen-address=127.0.0.1:{served.server.port}")
+            assert (code, answer) == (0, output)
 
 
 def test_an_unhealthy_exporter_fails_the_check() -> None:
     """The check fails with the reason that /-/healthy gives."""
     with running(status=HealthStatus("the ledger's thread has ended", None)) as served:
-        code, said = asked(f"--web.listen-address=:{served.server.port}")
-    assert (code, said) == (1, "unhealthy: 503 the ledger's thread has ended\n")
+        code, output = healthcheck(f"--web.listen-address=:{served.server.port}")
+    assert (code, output) == (1, "unhealthy: 503 the ledger's thread has ended\n")
 
 
 def test_an_unready_exporter_is_healthy() -> None:
     """An exporter that isn't ready passes the check, since a restart wouldn't help."""
     with running(status=HealthStatus(None, "ledger: the disk is full")) as served:
-        assert asked(f"--web.listen-address=0.0.0.0:{served.server.port}") == (0, HEALTHY)
+        assert healthcheck(f"--web.listen-address=0.0.0.0:{served.server.port}") == (0, HEALTHY)
 
 
 def test_no_exporter_on_the_port(free_port: int) -> None:
     """Without an exporter the check prints the address and the reason."""
-    assert asked(f"--web.listen-address=:{free_port}") == (
+    assert healthcheck(f"--web.listen-address=:{free_port}") == (
         1,
         f"127.0.0.1:{free_port}: no answer (Connection refused)\n",
     )
 
 
 @contextmanager
-def saying(said: bytes) -> Iterator[int]:
+def sending(sent: bytes) -> Iterator[int]:
     """Serve a port that sends these bytes to every client, and then nothing more; yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -83,7 +83,7 @@ def saying(said: bytes) -> Iterator[int]:
                 except OSError:
                     return
                 with client, suppress(ConnectionError):
-                    client.sendall(said)
+                    client.sendall(sent)
                     while client.recv(1000):
                         pass
 
@@ -92,23 +92,23 @@ def saying(said: bytes) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"])
-def test_a_silent_exporter_is_not_healthy(said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"])
+def test_a_silent_exporter_is_not_healthy(sent: bytes) -> None:
     """A server that accepts connections and never completes an answer fails the check."""
-    with saying(said) as port:
-        answer = asked(f"--web.listen-address=:{port}", "--timeout-seconds=0.2")
+    with sending(sent) as port:
+        answer = healthcheck(f"--web.listen-address=:{port}", "--timeout-seconds=0.2")
     assert answer == (1, f"127.0.0.1:{port}: no answer (timed out)\n")
 
 
-@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"])
-def test_something_else_is_not_healthy(said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"])
+def test_something_else_is_not_healthy(sent: bytes) -> None:
     """Another program on the port fails the check."""
-    with saying(said) as port:
-        assert asked(f"--web.listen-address=:{port}")[0] == 1
+    with sending(sent) as port:
+        assert healthcheck(f"--web.listen-address=:{port}")[0] == 1
 
 
 @pytest.mark.parametrize(
-    ("address", "asks"),
+    ("address", "expected"),
     [
         (":9464", ("127.0.0.1", 9464)),
         ("0.0.0.0:1", ("127.0.0.1", 1)),
@@ -117,9 +117,9 @@ def test_something_else_is_not_healthy(said: bytes) -> None:
         ("localhost:80", ("localhost", 80)),
     ],
 )
-def test_the_target_of_the_check(address: str, asks: tuple[str, int]) -> None:
+def test_the_target_of_the_check(address: str, expected: tuple[str, int]) -> None:
     """The check connects to the listening address; if that is every interface, to the loopback."""
-    assert target(address) == asks
+    assert target(address) == expected
 
 
 @pytest.mark.parametrize("address", ["", "9464", "localhost", ":port", "[::1:1", ":99999"])

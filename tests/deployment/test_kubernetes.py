@@ -195,16 +195,16 @@ def test_probes_are_independent_of_telnyx(overlay: str) -> None:
     container = exporter(overlay)
     (port,) = container["ports"]
     assert port["containerPort"] == int(LISTEN_ADDRESS.removeprefix(":"))
-    asked = {name: container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")}
-    assert all(probe["httpGet"]["port"] == port["name"] for probe in asked.values())
+    probes = {name: container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")}
+    assert all(probe["httpGet"]["port"] == port["name"] for probe in probes.values())
     healthy, ready = HEALTH
-    paths = {name: probe["httpGet"]["path"] for name, probe in asked.items()}
+    paths = {name: probe["httpGet"]["path"] for name, probe in probes.items()}
     assert paths == {"startup": healthy, "readiness": ready, "liveness": healthy}
     assert settings(overlay).discovery.detail_records.first_lookback_seconds == 0, "a start would wait for Telnyx"
-    longest = {name: probe["periodSeconds"] * probe["failureThreshold"] for name, probe in asked.items()}
+    longest = {name: probe["periodSeconds"] * probe["failureThreshold"] for name, probe in probes.items()}
     assert longest["startup"] >= 600, "a start may migrate a large ledger"
     assert longest["liveness"] >= 60
-    assert asked["startup"]["periodSeconds"] == 1, "the app waits for the sidecar"
+    assert probes["startup"]["periodSeconds"] == 1, "the app waits for the sidecar"
 
 
 @every_overlay

@@ -58,7 +58,7 @@ class Query(Struct):
         """Return whether the panel is marked as exact: it reads counters without a rate."""
         return "Exact:" in self.panel["description"]
 
-    def asked(self, past: Past, currency: str = "USD") -> list[dict[str, Any]]:
+    def run(self, past: Past, currency: str = "USD") -> list[dict[str, Any]]:
         """Return the rows that the panel shows at the end of the past."""
         start = range_start(self.panel.get("timeFrom") or self.since, past.end)
         seconds = past.end - start
@@ -117,7 +117,7 @@ every_board = pytest.mark.parametrize("file", BOARDS)
 @every_query
 def test_every_query_finds_something(past: Past, query: Query) -> None:
     """Every query returns a number at the end of the 35 days, in dollars."""
-    rows = query.asked(past)
+    rows = query.run(past)
     assert rows, substituted(query.expression)
     values = [value for row in rows for _, value in row.get("values", [row.get("value")])]
     assert any(value not in {"NaN", "+Inf", "-Inf"} for value in values), values[:5]
@@ -127,7 +127,7 @@ def test_every_query_finds_something(past: Past, query: Query) -> None:
 def test_a_query_by_currency_returns_that_currency_alone(past: Past, query: Query) -> None:
     """A query for euros returns no row in dollars."""
     if "currency" in variables(query.expression):
-        rows = query.asked(past, "EUR")
+        rows = query.run(past, "EUR")
         currencies = {row["metric"].get("currency") for row in rows}
         assert "USD" not in currencies
 
@@ -174,8 +174,8 @@ def legends(past: Past, file: str, panel: Mapping[str, Any]) -> list[str]:
     """Return the legends of a panel's series; none for tables and heatmaps."""
     if panel["type"] in {"table", "heatmap"}:
         return []
-    asked = [query for query in QUERIES if query.file == file and query.panel["id"] == panel["id"]]
-    return [legend(query.target["legendFormat"], row["metric"]) for query in asked for row in query.asked(past)]
+    of_panel = [query for query in QUERIES if query.file == file and query.panel["id"] == panel["id"]]
+    return [legend(query.target["legendFormat"], row["metric"]) for query in of_panel for row in query.run(past)]
 
 
 def legend(template: str, labels: Mapping[str, str]) -> str:
@@ -214,7 +214,7 @@ def test_the_dashboard_shows_values_of_two_replicas_once(past: Past) -> None:
     assert len({row["metric"]["instance"] for row in past.query("telnyx_balance")}) == 2
     limits = {row["metric"]["budget"]: row["value"][1] for row in past.query("telnyx_budget_limit")}
     (table,) = [query for query in QUERIES if query.panel["title"] == "Budgets" and query.target["refId"] == "B"]
-    shown = {row["metric"]["budget"]: row["value"][1] for row in [*table.asked(past), *table.asked(past, "EUR")]}
+    shown = {row["metric"]["budget"]: row["value"][1] for row in [*table.run(past), *table.run(past, "EUR")]}
     assert shown == limits
     (booked,) = past.query('sum(telnyx_cost_total{currency="USD"})')
     (held,) = past.query('sum(telnyx_cost_total{currency="USD", instance="exporter-1:9464"})')

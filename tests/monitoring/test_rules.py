@@ -62,8 +62,8 @@ def unit_tests() -> Iterator[tuple[str, bool, Rule]]:
     """Yield each case of the unit tests for an alert: its name, whether it must fire, and the expectation."""
     for path in UNIT_TESTS:
         for test in loaded(path)["tests"]:
-            for asked in test.get("alert_rule_test", ()):
-                yield asked["alertname"], bool(asked["exp_alerts"]), asked
+            for case in test.get("alert_rule_test", ()):
+                yield case["alertname"], bool(case["exp_alerts"]), case
 
 
 # Checks and unit tests of promtool
@@ -86,9 +86,9 @@ def test_alerts_pass_their_unit_tests(promtool: Path, path: Path) -> None:
 @every_alert
 def test_each_alert_has_firing_and_silent_cases(alert: str) -> None:
     """The unit tests have both kinds of case, and a firing one asserts all labels and annotations."""
-    asked = [(fires, test) for name, fires, test in unit_tests() if name == alert]
-    assert {fires for fires, _ in asked} == {True, False}
-    for fires, test in asked:
+    cases = [(fires, test) for name, fires, test in unit_tests() if name == alert]
+    assert {fires for fires, _ in cases} == {True, False}
+    for fires, test in cases:
         for expected in test["exp_alerts"] if fires else ():
             assert expected["exp_labels"]["severity"] == ALERTS[alert]["labels"]["severity"]
             assert expected["exp_annotations"].keys() == ALERTS[alert]["annotations"].keys()
@@ -97,9 +97,9 @@ def test_each_alert_has_firing_and_silent_cases(alert: str) -> None:
 @every_alert
 def test_a_silent_case_has_the_series_of_the_alert(alert: str) -> None:
     """A silent case of each alert has all of its families, so the alert isn't silent for lack of series."""
-    asked = sample_names(ALERTS[alert]["expr"])
+    needed = sample_names(ALERTS[alert]["expr"])
     assert any(
-        asked <= {series["series"].partition("{")[0] for series in test["input_series"]}
+        needed <= {series["series"].partition("{")[0] for series in test["input_series"]}
         for path in UNIT_TESTS
         for test in loaded(path)["tests"]
         if any(each["alertname"] == alert and not each["exp_alerts"] for each in test.get("alert_rule_test", ()))

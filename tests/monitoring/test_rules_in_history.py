@@ -58,7 +58,7 @@ def widen_windows(expression: str) -> str:
     return re.sub(r"\[(\d+)([mhd])\]", wide, expression)
 
 
-def asked(past: Past, expression: str) -> list[dict[str, Any]]:
+def run_rule(past: Past, expression: str) -> list[dict[str, Any]]:
     """Return the rows of a rule's expression over the end of the history."""
     return past.query_range(
         widen_windows(expand_records(expression)), past.end - QUERIED_SECONDS, past.end, STEP_SECONDS
@@ -68,7 +68,7 @@ def asked(past: Past, expression: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("record", RECORDS)
 def test_every_record_has_data(past: Past, record: str) -> None:
     """Every record has data, with exactly the labels of its level and the job."""
-    rows = asked(past, RECORDS[record])
+    rows = run_rule(past, RECORDS[record])
     assert rows
     labels = {*record.split(":", maxsplit=1)[0].split("_"), "job"}
     assert {frozenset(row["metric"]) for row in rows if isinstance(row["metric"], dict)} == {frozenset(labels)}
@@ -77,7 +77,7 @@ def test_every_record_has_data(past: Past, record: str) -> None:
 @pytest.mark.parametrize("alert", ALERTS)
 def test_alerts_are_silent_in_a_healthy_history(past: Past, alert: str) -> None:
     """No alert's condition is ever true, except for alerts about events that the history contains."""
-    rows = asked(past, ALERTS[alert]["expr"])
+    rows = run_rule(past, ALERTS[alert]["expr"])
     if alert in BRIEFLY:
         times = [[at for at, _ in row["values"]] for row in rows]
         assert not any(later - at <= STEP_SECONDS for row in times for at, later in pairwise(row)), rows
@@ -88,8 +88,8 @@ def test_alerts_are_silent_in_a_healthy_history(past: Past, alert: str) -> None:
 @pytest.mark.parametrize("alert", BUDGETS)
 def test_alerts_about_budgets_are_silent_by_a_margin(past: Past, alert: str) -> None:
     """Alerts about budgets stay silent even if the budgets are smaller by a quarter."""
-    assert asked(past, ALERTS[alert]["expr"]) == []
+    assert run_rule(past, ALERTS[alert]["expr"]) == []
     scaled = expand_records(ALERTS[alert]["expr"]).replace(
         "telnyx_budget_limit", f"{LEAST_SHARE} * telnyx_budget_limit"
     )
-    assert asked(past, scaled) == []
+    assert run_rule(past, scaled) == []

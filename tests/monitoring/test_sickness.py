@@ -81,7 +81,7 @@ def test_listed_queries_are_empty_in_the_healthy_history(past: Past, query: Quer
     """A listed query shows no failure at the end of the healthy history."""
     values, _ = EMPTY[query.name]
     failing = {"> 0": lambda value: value > 0, "== 0": lambda value: value == 0}[values]
-    shown = [float(value) for row in query.asked(past) for _, value in row.get("values", [row.get("value")])]
+    shown = [float(value) for row in query.run(past) for _, value in row.get("values", [row.get("value")])]
     assert shown
     assert not any(map(failing, shown))
 

@@ -25,14 +25,14 @@ def test_replicas(nginx: Path, postgres: Postgres) -> None:
     """Replicas poll all sessions, and the table has the CPU time of exporters and server."""
     assert nginx, postgres
     found = rows(replicas.report(Size(sessions=100, late_sessions=40, seconds=0.5, rounds=1, replicas=(2,))))
-    names = [(phase, who) for phase, who, *_ in found]
+    names = [(phase, configuration) for phase, configuration, *_ in found]
     assert names == [
-        *((phase, who) for phase in ("first", "again") for who in ("SQLite, 1", "PostgreSQL, 2")),
+        *((phase, configuration) for phase in ("first", "again") for configuration in ("SQLite, 1", "PostgreSQL, 2")),
         *((phase, "PostgreSQL, 2") for phase in ("first", "again")),
     ]
-    for phase, who, _, _, exporters, server, *_ in found:
+    for phase, configuration, _, _, exporters, server, *_ in found:
         assert float(exporters) > 0
-        assert phase == "again" or (float(server) > 0) == who.startswith("PostgreSQL")
+        assert phase == "again" or (float(server) > 0) == configuration.startswith("PostgreSQL")
 
 
 @pytest.mark.usefixtures("postgres")

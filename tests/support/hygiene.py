@@ -30,10 +30,10 @@ class SecretWatch(logging.Handler):
         self._found: dict[str, None] = {}
         self._format = FORMATS["json"]()
 
-    def check(self, place: str, text: str) -> None:
+    def check(self, source: str, text: str) -> None:
         found = SECRET.search(text)
         if found is not None:
-            self._found[f"{place} shows {found[0]}: {text[max(0, found.start() - 200) : found.end() + 50]}"] = None
+            self._found[f"{source} shows {found[0]}: {text[max(0, found.start() - 200) : found.end() + 50]}"] = None
 
     def pop_found(self) -> list[str]:
         found, self._found = self._found, {}
@@ -53,10 +53,10 @@ class SecretWatch(logging.Handler):
                 init: Callable[..., None] = getattr(kind, "__init__")  # noqa: B009 - mypy rejects the attribute
                 patch.setattr(kind, "__init__", self._watched(init, "an error", _error))
 
-    def _watched(self, init: Callable[..., None], place: str, text: Callable[[Any], str]) -> Callable[..., None]:
+    def _watched(self, init: Callable[..., None], source: str, text: Callable[[Any], str]) -> Callable[..., None]:
         def watched(made: Any, *args: Any, **kwargs: Any) -> None:
             init(made, *args, **kwargs)
-            self.check(place, text(made))
+            self.check(source, text(made))
 
         return watched
 

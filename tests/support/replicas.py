@@ -95,8 +95,8 @@ class ReplicaSet:
 
     def scrape(self) -> None:
         """Scrape all replicas but suspended ones in turn, and check the rules."""
-        asked = [replica for replica in self.members if not replica.suspended]
-        pages = [page for replica in asked if (page := self._page(replica)) is not None]
+        scraped = [replica for replica in self.members if not replica.suspended]
+        pages = [page for replica in scraped if (page := self._page(replica)) is not None]
         exposing = [page for page in pages if any(name == MARK for name, _ in page)]
         assert len(exposing) <= 1, "two replicas exposed the ledger"
         self.rounds += 1
