@@ -24,7 +24,9 @@ from exporter.config.rules import (
 )
 from exporter.core.catalog import FAMILIES
 
-RESERVED_LABELS = (*sorted({label for family in FAMILIES for label in family.labels}), "instance", "job", "le")
+# Labels that only the exporter's own families have, such as `version`, stay free: no cost can have them.
+_TAKEN = {label for family in FAMILIES if not family.name.startswith("telnyx_exporter_") for label in family.labels}
+RESERVED_LABELS = (*sorted(_TAKEN), "instance", "job", "le")
 """Labels that the catalogue or Prometheus uses; a configured label must have another name."""
 
 MATCHES_MAX = 20

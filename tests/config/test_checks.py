@@ -8,6 +8,7 @@ from exporter.core.catalog import FAMILIES
 from tests.config.test_config import message, parse
 
 THRESHOLD = "metrics: {thresholds: [{name: t, %s}]}"
+LABEL = "metrics: {labels: [{name: %s, field: f}]}"
 BUDGET = "metrics: {labels: [{name: team, field: t}]}\nbudgets: [{name: b, amount: 1, match: {%s: x}}]"
 
 
@@ -45,14 +46,17 @@ def test_a_label_shows_personal_data_only_if_that_is_allowed() -> None:
 
 
 def test_no_configured_label_takes_a_name_of_the_catalogue() -> None:
-    """Every label of every family, and Prometheus's own, are refused as names of configured labels."""
-    taken = {name for family in FAMILIES for name in family.labels} | {"instance", "job", "le"}
-    refused = {
-        name
-        for name in taken
-        if "one of the exporter's own" in message(f"metrics: {{labels: [{{name: {name}, field: f}}]}}")
-    }
+    """Every label of the families about sessions, money and the API, and Prometheus's own, are refused."""
+    families = [family for family in FAMILIES if not family.name.startswith("telnyx_exporter_")]
+    taken = {name for family in families for name in family.labels} | {"instance", "job", "le"}
+    refused = {name for name in taken if "one of the exporter's own" in message(LABEL % name)}
     assert refused == taken
+
+
+@pytest.mark.parametrize("name", ["version", "python_version", "task"])
+def test_labels_of_the_exporters_own_state_are_free(name: str) -> None:
+    """No cost has them, so a label may be called `version`."""
+    assert [label.name for label in parse(LABEL % name).metrics.labels] == [name]
 
 
 def test_what_shapes_the_totals_needs_a_restart() -> None:

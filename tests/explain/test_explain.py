@@ -89,16 +89,23 @@ def test_the_json_has_the_documented_shape() -> None:
 
 def test_the_json_says_what_the_api_said() -> None:
     """JSON has exact costs, depth and parent of each event, the record fields, and each request."""
-    told = json.loads(FORMS["json"](story(trees.documented())))
-    assert [(e["depth"], e["parent"]) for e in told["events"]][:7] == [
+    explained = json.loads(FORMS["json"](story(trees.documented())))
+    assert [(e["depth"], e["parent"]) for e in explained["events"]][:7] == [
         *((0, None), (1, 0), (1, 0), (1, 0), (1, 0), (2, 4), (3, 5))
     ]
-    assert [e["event_cost"] for e in told["events"]][:6] == ["0.0000", "0.0051", "0.0052", "0.0052", "0.0052", "0.1800"]
-    assert told["events"][0]["cumulative_cost"] == "0.2128"
-    assert [(r["code"], r["attempt"], r["bytes"]) for r in told["requests"]] == [("503", 1, 14), ("200", 2, 999)]
-    spent = [Decimal(s["value"]) for s in told["samples"] if s["family"] == "telnyx_cost_total"]
+    assert [e["event_cost"] for e in explained["events"]][:6] == [
+        "0.0000",
+        "0.0051",
+        "0.0052",
+        "0.0052",
+        "0.0052",
+        "0.1800",
+    ]
+    assert explained["events"][0]["cumulative_cost"] == "0.2128"
+    assert [(r["code"], r["attempt"], r["bytes"]) for r in explained["requests"]] == [("503", 1, 14), ("200", 2, 999)]
+    spent = [Decimal(s["value"]) for s in explained["samples"] if s["family"] == "telnyx_cost_total"]
     assert sum(spent) == Decimal("0.2128")
-    (cost,) = [s for s in told["samples"] if s["family"] == "telnyx_session_cost"]
+    (cost,) = [s for s in explained["samples"] if s["family"] == "telnyx_session_cost"]
     assert (cost["sum"], cost["count"], sum(cost["buckets"].values())) == ("0.2128", 1, 1)
 
 
@@ -137,14 +144,14 @@ def test_every_rule_stands_in_the_catalogue() -> None:
         "record": {"model": "m", "input_tokens": 3, "billed_sec": 2, "duration_sec": 3}
     }
     root = node("call-session:root", "0", leaf, node("recording:r", None), node("recording:", "0.1"), cumulative="7")
-    told = story(trees.answer(root, total="9", event_count=77))
-    booked = {total.family for total in told.totals}
+    explained = story(trees.answer(root, total="9", event_count=77))
+    booked = {total.family for total in explained.totals}
     ruled = {family.name for family in FAMILIES if family.rule}
     assert {family.name for family in FAMILIES if family.name in booked and not family.rule} == set()
     later = {"telnyx_events_priced_late_total", "telnyx_label_overflows_total"}
     assert ruled - booked == later
     assert booked & set(LEDGER_FAMILIES) == set()
-    lines = full_text(told).partition("\nwhere each comes from:\n")[2].splitlines()
+    lines = full_text(explained).partition("\nwhere each comes from:\n")[2].splitlines()
     assert "telnyx_events_total: 1 for each distinct event (product, event_name and id); " in lines[1]
     assert "by record_type, product, currency, assistant, who" in lines[0]
 
@@ -162,7 +169,7 @@ def test_hostile_values_are_harmless_in_every_form(form: str, value: object) -> 
     shown = FORMS[form](story(body(hostile(value))))
     assert harmless(shown.replace("\r\n", "\n"))
     assert len(shown) < 200_000
-    if form != "openmetrics":  # there a label shows what it shows on /metrics
+    if form != "openmetrics":  # OpenMetrics labels are as on /metrics
         assert PHONE not in shown
         assert PHONE[1:] not in shown
     if form == "json":
@@ -188,10 +195,10 @@ NUMBERS: Mapping[str, object] = {
 def test_numbers_in_records_stay_exact(number: str) -> None:
     """A number that a JSON reader would round is text; a number that would fill the screen is only mentioned."""
     content = body(trees.answer(node("call-session:root", "1") | {"record": {"assistant_id": "N"}}))
-    told = story(content.replace(b'"N"', number.encode()))
-    record = json.loads(FORMS["json"](told))["events"][0]["record"]
+    explained = story(content.replace(b'"N"', number.encode()))
+    record = json.loads(FORMS["json"](explained))["events"][0]["record"]
     assert record.get("assistant_id") in {NUMBERS[number], None}
-    assert len(FORMS["csv"](told)) < 2000
+    assert len(FORMS["csv"](explained)) < 2000
 
 
 def test_personal_fields_are_masked_unless_the_list_is_empty() -> None:
@@ -219,8 +226,10 @@ def test_budgets_are_as_of_the_poll() -> None:
     midnight = 1_773_792_000.0
     day = Budget(name="day", amount=Decimal(5), currency="USD", window="day")
     content = trees.answer(node("call-session:root", "1") | {"record": {"started_at": "2026-03-17T23:00:00Z"}})
-    told = story(content, replace(CONFIG, budgets=(day,)), at=midnight + 3600)
-    amounts = {total.family: int(total.value) for total in told.totals if total.family.startswith("telnyx_budget_")}
+    explained = story(content, replace(CONFIG, budgets=(day,)), at=midnight + 3600)
+    amounts = {
+        total.family: int(total.value) for total in explained.totals if total.family.startswith("telnyx_budget_")
+    }
     assert (amounts["telnyx_budget_cost_total"], amounts["telnyx_budget_spent"]) == (1, 0)
 
 
@@ -229,9 +238,9 @@ def test_a_failed_poll_is_explained_too() -> None:
     look = ProbeResult(
         SessionRef("main", "call-session", PHONE), NOW, 0.1, (), problem=f"main: GET /x/{PHONE}: 404\x1b[1m"
     )
-    told = Explanation.of(look, CONFIG, POLICY)
-    assert full_text(told).splitlines()[-1] == "failed: main: GET /x/***23: 404\\x1b[1m"
-    document = json.loads(FORMS["json"](told))
+    explained = Explanation.of(look, CONFIG, POLICY)
+    assert full_text(explained).splitlines()[-1] == "failed: main: GET /x/***23: 404\\x1b[1m"
+    document = json.loads(FORMS["json"](explained))
     assert (document["success"], document["events"], document["samples"], document["rules"]) == (False, [], [], {})
     assert document["problem"] == "main: GET /x/***23: 404\x1b[1m"
 

@@ -64,6 +64,7 @@ def judged(checkout: Path, *defects: Defect, timeout_seconds: float = 60.0) -> l
     return outcomes
 
 
+@pytest.mark.slow
 def test_verdicts(checkout: Path) -> None:
     """A failing test kills, a passing one doesn't, and a defect that breaks before any test fails is an error."""
     outcomes = judged(
@@ -80,6 +81,7 @@ def test_verdicts(checkout: Path) -> None:
     assert outcomes[5].detail == "product.py has the old text 2 times instead of once: 'LIMIT'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hangs", [True, False])
 def test_a_time_out_kills_only_what_may_hang(checkout: Path, hangs: bool) -> None:
     """For any other defect a time-out is an error."""
@@ -88,6 +90,7 @@ def test_a_time_out_kills_only_what_may_hang(checkout: Path, hangs: bool) -> Non
     assert (outcome.verdict, outcome.detail) == ("killed" if hangs else "error", "timed out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["    assert over(3)\n", "    pytest.skip()\n"])
 def test_nothing_is_judged_by_a_test_that_fails_or_is_skipped(checkout: Path, line: str) -> None:
     """The tests run without a defect first: a failing test would kill every defect, a skipped one none."""

@@ -24,7 +24,7 @@ from tests.support.trees import body, node
 
 HOUR = 3600.0
 LONGEST_SECONDS = 1.1 * HOUR + 1
-"""After so long every live session is due, whatever its jitter."""
+"""After this time every live session is due, whatever its jitter."""
 EXAMPLE = SimulatorSettings(speed=0.0, sessions_max=0, documented_example=True)
 GOLDEN = Path(__file__).parents[1] / "data" / "documented-metrics.txt"
 MEASURED = re.compile(
@@ -253,7 +253,7 @@ def test_new_series_show_zero_first(tmp_path: Path) -> None:
             async with exporting(settings, simulated) as exporter:
 
                 async def held() -> bool:
-                    page = (await exporter.get("/metrics")).text  # a look with curl is no scrape
+                    page = (await exporter.get("/metrics")).text  # a request of curl is no scrape
                     return 'telnyx_pending_cost{account="main",currency="USD"} 0.2128' in page
 
                 await exporter.until(held)

@@ -33,7 +33,7 @@ class Writer(Thread):
         self._url = url
         self._stopped = Event()
         self.committed: list[int] = []
-        """Those that the server said are committed; another may be, unsaid."""
+        """Numbers whose commit was confirmed; one more may be committed without confirmation."""
 
     def run(self) -> None:
         number = 0
@@ -87,7 +87,7 @@ POLLING = {
     "recheck_after_seconds": [float(seconds) for seconds in range(5, 105, 5)],
     "configured_recheck_seconds": 5,
 }
-"""The pace of a world in which hours are seconds."""
+"""Intervals for a world in which hours take seconds."""
 
 
 @pytest.mark.timeout(300 + 60 * len(DEATHS) + SESSIONS)
@@ -104,13 +104,13 @@ def test_exporters_outlive_the_death_of_the_primary(
             replica.start()
         try:
             scraped(replicas, lambda: counted(replicas, "telnyx_events_total") > SESSIONS)
-            told = [die(cluster, replicas, how) for how in DEATHS]
+            lines = [die(cluster, replicas, how) for how in DEATHS]
             simulated.clock.pause()
             exact(replicas, httpx.get(f"{simulated.origin}/_truth").json())
         finally:
             replicas.end()
     with capsys.disabled():
-        sys.stdout.write("".join(f"\n{line}" for line in told))
+        sys.stdout.write("".join(f"\n{line}" for line in lines))
 
 
 def scraped(replicas: ReplicaSet, condition: Callable[[], bool]) -> None:

@@ -98,7 +98,7 @@ def test_without_its_ledger_the_exporter_is_unhealthy(tmp_path: Path) -> None:
     asyncio.run(act())
 
 
-# Its end
+# Shutdown
 
 
 class Api:

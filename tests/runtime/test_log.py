@@ -30,7 +30,7 @@ def logging_to_text(level: str = "info", format_: str = "logfmt") -> Iterator[io
     levels = {name: logging.getLogger(name).level for name in (*QUIET, "exporter")}
     stream = io.StringIO()
     try:
-        logging.getLogger("exporter").setLevel(logging.NOTSET)  # as outside of tests, where none are watched
+        logging.getLogger("exporter").setLevel(logging.NOTSET)  # the level that it has outside of tests
         configure(level, format_, stream)
         yield stream
     finally:

@@ -53,7 +53,7 @@ COUNTED = {
     "web config rejected; the previous one stays in effect": ["telnyx_exporter_web_config_failures_total"],
     "webhook not stored": ["telnyx_webhook_failures_total"],
 }
-"""Every message of a failure, and the counters that count it."""
+"""Each failure message with the counters that count it."""
 
 NOT_COUNTED = {
     "a background task or thread failed; the exporter stops": "the process ends, so there is no scrape",

@@ -106,7 +106,7 @@ def play(
         asyncio.run(act(simulated))
 
 
-# What is said
+# Answers
 
 
 def test_reload_must_be_allowed(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_failing_ledger_refuses_a_reload_whole(tmp_path: Path) -> None:
         ledger, away, other = (tmp_path / f"{name}.sqlite" for name in ("ledger", "away", "other"))
         away.hardlink_to(ledger)
         other.touch()
-        other.replace(ledger)  # in one step: a ledger that is gone for a moment is written again
+        other.replace(ledger)  # in one step: the exporter would recreate a missing ledger
         hands.write(accounts=[hands.account(), hands.account("other", api_key_env="OTHER_KEY")])
         answer = await hands.post()
         assert (answer.status_code, app.plan) == (500, before)
@@ -223,7 +223,7 @@ def test_reloads_go_one_after_the_other(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-# What it changes
+# Effects
 
 
 def test_accounts_come_and_go(tmp_path: Path) -> None:

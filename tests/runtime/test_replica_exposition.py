@@ -255,7 +255,7 @@ def test_one_exporter_backfills_the_accounts_of_all(database: str) -> None:
 
 def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, database: str) -> None:
     """If the lease is lost during a request, its answer is dropped, because nothing would ever remove it."""
-    asked, told, apis = asyncio.Event(), asyncio.Event(), list[FaultyServer]()
+    asked, released, apis = asyncio.Event(), asyncio.Event(), list[FaultyServer]()
     body = b'{"data": {"balance": "3.50", "currency": "USD"}}'
 
     async def slowly(writer: asyncio.StreamWriter) -> None:
@@ -263,7 +263,7 @@ def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, datab
             writer.write(answered(404))
             return
         asked.set()
-        await told.wait()
+        await released.wait()
         writer.write(answered(200, body))
 
     async def play() -> None:
@@ -280,7 +280,7 @@ def test_a_balance_that_comes_late_is_anothers_to_show(postgres: Postgres, datab
                     postgres.execute(lost, database.rpartition("/")[2])
                     await exporter.app.replicas.heartbeat()
                     await exporter.app.discover()
-                    told.set()
+                    released.set()
 
                     async def heard() -> bool:
                         exporter.publish()
@@ -361,12 +361,12 @@ def test_an_exporter_waits_for_its_server(tmp_path: Path) -> None:
             until(lambda: answer(replica, "/-/ready").startswith("503 starting: ledger: "), replica.log)
             assert answer(replica, "/-/healthy").startswith("200")
             assert answer(replica, "/metrics").startswith("503")
-            assert [told(replica, number) for number in (1, 1)] == [503, 503]
+            assert [webhook_status(replica, number) for number in (1, 1)] == [503, 503]
             reloaded = httpx.post(f"{replica.origin}/-/reload")
             assert (reloaded.status_code, "the exporter is starting" in reloaded.text) == (500, True)
             postgres.start()
             until(lambda: answer(replica, "/-/ready").startswith("200"), replica.log)
-            assert told(replica, 1) == 204
+            assert webhook_status(replica, 1) == 204
             until(lambda: counted in answer(replica, "/metrics"), replica.log)
             assert "Traceback" not in replica.log()
         finally:
@@ -382,8 +382,8 @@ def answer(replica: Replica, path: str) -> str:
     return f"{found.status_code} {found.text}"
 
 
-def told(replica: Replica, number: int) -> int:
+def webhook_status(replica: Replica, number: int) -> int:
     """Send a webhook and return the status of its answer."""
     named = {"call_session_id": str(UUID(int=number)), "call_leg_id": str(UUID(int=number))}
-    told = {"id": str(number), "event_type": "call.hangup", "occurred_at": "2026-03-17T12:00:00Z", "payload": named}
-    return httpx.post(f"{replica.origin}/webhooks/telnyx/main", json={"data": told}, timeout=10).status_code
+    event = {"id": str(number), "event_type": "call.hangup", "occurred_at": "2026-03-17T12:00:00Z", "payload": named}
+    return httpx.post(f"{replica.origin}/webhooks/telnyx/main", json={"data": event}, timeout=10).status_code

@@ -36,7 +36,7 @@ POLLING = {
     "settle_after_seconds": 600,
 }
 TAKEOVER_SECONDS, SLACK_SECONDS = 3, 10
-"""As tests/support/replicas.py configures it; what a loaded machine may take longer."""
+"""The takeover time that tests/support/replicas.py configures, and the delay that a loaded machine may add."""
 GATE = """
 CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN new; END $$;

@@ -19,7 +19,7 @@ from simulator.tree import View, tree
 
 DAY = 86_400.0
 LAST = 30 * DAY
-"""After so long everything has happened that will."""
+"""By then all bills are final."""
 TYPES = RecordTypes.documented()
 ALL = Bills(
     amended_share=0.3,

@@ -22,7 +22,7 @@ SPOKEN_AS = {
     "tts": "text-to-speech",
     "wireless": "sim_card_usage",
 }
-"""Where the dialect differs."""
+"""Type names of the list that differ from those of Session Analysis."""
 
 MANY: dict[str, Any] = {"sessions_per_hour": 3600.0, "sessions_max": 400, "seed": 8, "requests_per_second": 10**6}
 

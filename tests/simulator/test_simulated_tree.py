@@ -17,7 +17,7 @@ DOCUMENTED_EXAMPLE = Path(__file__).parents[1] / "data" / "documented-example.js
 SETTINGS = SimulatorSettings(sessions_per_hour=600.0, sessions_max=400, documented_example=True)
 CLOCK = AcceleratedClock(SETTINGS.start, 0.0, float)
 WORLD = World(SETTINGS, CLOCK)
-CLOCK.step(4 * 3600.0)  # some events are rated by now, others not
+CLOCK.step(4 * 3600.0)  # by then only some events are rated
 FOUND = [found for ref in WORLD.refs() if (found := WORLD.find((ref.record_type,), uuid.UUID(ref.event_id)))]
 WHOLE = View(max_depth=99)
 

@@ -137,7 +137,7 @@ def test_every_call_and_message_sends_its_webhooks(receiver: Receiver) -> None:
         0,
     )
     assert len(set(receiver.ids())) == len(receiver.posted)
-    told: dict[tuple[str, str], list[str]] = {}
+    types_of: dict[tuple[str, str], list[str]] = {}
     for each in receiver.posted:
         assert each.data.keys() == {"record_type", "event_type", "id", "occurred_at", "payload"}
         assert each.meta == {"attempt": 1, "delivered_to": receiver.url}
@@ -147,9 +147,9 @@ def test_every_call_and_message_sends_its_webhooks(receiver: Receiver) -> None:
                 each.payload[name] for name in ("call_session_id", "call_leg_id", "call_control_id", "connection_id")
             )
         name = ("call-session", each.payload["call_session_id"]) if of_call else ("message", each.payload["id"])
-        told.setdefault(name, []).append(each.data["event_type"])
-    assert told.keys() == {(ref.record_type, ref.event_id) for ref in refs if ref.webhooks}
-    for (record_type, _), types in told.items():
+        types_of.setdefault(name, []).append(each.data["event_type"])
+    assert types_of.keys() == {(ref.record_type, ref.event_id) for ref in refs if ref.webhooks}
+    for (record_type, _), types in types_of.items():
         once = Counter(types) - Counter({"call.conversation.ended": 9})
         if record_type == "message":
             assert types == ["message.finalized"]
@@ -157,7 +157,7 @@ def test_every_call_and_message_sends_its_webhooks(receiver: Receiver) -> None:
             assert once in (
                 Counter(set(CALL_EVENTS) - {"call.conversation.ended", *gone}) for gone in ((), ("call.answered",))
             )
-    assert set().union(*told.values()) == {*CALL_EVENTS, "message.finalized"}
+    assert set().union(*types_of.values()) == {*CALL_EVENTS, "message.finalized"}
 
 
 def test_the_documented_call_says_what_it_cost(receiver: Receiver) -> None:

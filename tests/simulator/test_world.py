@@ -97,7 +97,7 @@ def test_costs_add_up_in_every_tree() -> None:
                 rolled += Decimal(child["cost"]["cumulative_cost"]) if rolls_up else 0
                 kept_out += not rolls_up
             assert Decimal(node["cost"]["cumulative_cost"]) == rolled
-    assert kept_out > 0  # else the rule for costs that don't roll up was never tried
+    assert kept_out > 0  # else the rule for costs that don't roll up is untested
 
 
 def test_every_documented_record_type_occurs() -> None:

@@ -192,7 +192,7 @@ def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) ->
                     await pass_hours(exporter, 3)
             async with exporting(discovering(simulated, tmp_path), simulated) as exporter:
                 await pass_hours(exporter, 6)
-                for _ in range(40):  # to the last recheck, past every late bill
+                for _ in range(40):  # past the last recheck and every late bill
                     simulated.clock.step(24 * HOUR)
                     await exporter.drained()
                 roots, sums = visible(simulated, lambda ref: ref.detail_records)

@@ -24,7 +24,7 @@ WORLD = SimulatorSettings(
     speed=0.0, sessions_per_hour=100, sessions_max=SESSIONS, detail_records_late_seconds=2 * HOUR, webhooks=LOSSY
 )
 POLICY_DAYS = 37
-"""Past the last recheck."""
+"""Days until after the last recheck."""
 
 
 def taking_webhooks(simulated: Running, folder: Path, discovery: DiscoverySettings) -> Config:

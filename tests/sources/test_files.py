@@ -27,7 +27,7 @@ from tests.runtime.test_exporter import LONGEST_SECONDS, value
 from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, net, same, stated
 
 QUIET = SimulatorSettings(speed=0.0, sessions_max=0)
-"""A world without sessions: what the files name is unknown to it, and followed all the same."""
+"""A world without sessions: it knows none that the files name, but they are followed."""
 
 NO_FILES = DiscoverySettings(detail_records=NO_RECORDS)
 
@@ -66,7 +66,7 @@ def run(scenario: Callable[[Exporting, Path], Awaitable[None]], folder: Path, *p
     asyncio.run(play())
 
 
-async def look(exporter: Exporting) -> dict[str, int]:
+async def check(exporter: Exporting) -> dict[str, int]:
     """Check the files now, and return the discovery samples of /metrics."""
     await exporter.app.files.check()
     await exporter.drained()
@@ -89,14 +89,14 @@ def test_what_files_name_is_followed(tmp_path: Path) -> None:
     """Files that match are found when they appear, and again when they change; one list may be JSON, another YAML."""
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
-        assert await look(exporter) == {"found": 0, "failures": 0, "followed": 0}
+        assert await check(exporter) == {"found": 0, "failures": 0, "followed": 0}
         put(lists / "a.json", "1", "2")
         replaced(lists / "b.yaml", "- record_type: message\n  event_id: '3'\n")
         (lists / "c.txt").write_text("not for us")
-        assert (await look(exporter))["found"] == 3
+        assert (await check(exporter))["found"] == 3
         put(lists / "a.json", "2", "4")
         replaced(lists / "b.yaml", "[]")
-        assert await look(exporter) == {"found": 4, "failures": 0, "followed": 4}
+        assert await check(exporter) == {"found": 4, "failures": 0, "followed": 4}
 
     run(scenario, tmp_path, "*.json", "*.yaml")
 
@@ -106,11 +106,11 @@ def test_a_vanished_file_changes_nothing(tmp_path: Path) -> None:
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "a.json", "1")
-        before = await look(exporter)
+        before = await check(exporter)
         (lists / "a.json").unlink()
-        assert await look(exporter) == before
+        assert await check(exporter) == before
         put(lists / "a.json", "1")
-        assert await look(exporter) == before == {"found": 1, "failures": 0, "followed": 1}
+        assert await check(exporter) == before == {"found": 1, "failures": 0, "followed": 1}
 
     run(scenario, tmp_path, "*.json")
 
@@ -120,15 +120,15 @@ def test_a_bad_file_keeps_what_it_named(tmp_path: Path, caplog: pytest.LogCaptur
 
     async def scenario(exporter: Exporting, lists: Path) -> None:
         put(lists / "a.json", "1")
-        await look(exporter)
+        await check(exporter)
         replaced(lists / "a.json", '[{"record_type": "message"')
         put(lists / "b.json", "2")
         for _ in range(3):
-            assert await look(exporter) == {"found": 2, "failures": 1, "followed": 2}
+            assert await check(exporter) == {"found": 2, "failures": 1, "followed": 2}
         replaced(lists / "a.json", '[{"record_type": "message"}]')
-        assert await look(exporter) == {"found": 2, "failures": 2, "followed": 2}
+        assert await check(exporter) == {"found": 2, "failures": 2, "followed": 2}
         put(lists / "a.json", "1", "3")
-        assert await look(exporter) == {"found": 3, "failures": 2, "followed": 3}
+        assert await check(exporter) == {"found": 3, "failures": 2, "followed": 3}
         assert said(caplog) == [
             ("a.json", "a.json, line 1, column 27: Expecting ',' delimiter; is it JSON, and written to its end?"),
             (
@@ -149,7 +149,7 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCa
         (lists / "folder.json").mkdir()
         os.mkfifo(lists / "pipe.json")
         for _ in range(2):
-            assert (await look(exporter))["found"] == 1
+            assert (await check(exporter))["found"] == 1
         reasons = dict(said(caplog))
         assert len(said(caplog)) == len(reasons) + 1 == 6  # the folder was absent at first
         assert {name: reason.partition(";")[0] for name, reason in reasons.items()} == {
@@ -162,7 +162,7 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCa
         put(lists / "absent.json", "2")
         (lists / "loop.json").unlink()
         put(lists / "loop.json", "3")
-        assert (await look(exporter))["found"] == 3
+        assert (await check(exporter))["found"] == 3
 
     run(scenario, tmp_path, "absent.json", "none/*.json", "folder.json", "*.json")
 
@@ -180,7 +180,7 @@ class Stopped:
         return self.seconds
 
 
-class Looking(Struct):
+class CheckedFile(Struct):
     """A source on a clock of its own, and a file that can be changed in memory, mostly without a new stamp."""
 
     source: FileSource
@@ -207,7 +207,7 @@ def stamp(file: Path) -> tuple[int, int, int, int]:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) -> None:
+def run_checks(scenario: Callable[[CheckedFile], Awaitable[None]], folder: Path) -> None:
     """Run a scenario with an exporter that checks files on request; the file lists message 1 and was checked once."""
 
     async def play() -> None:
@@ -218,9 +218,9 @@ def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) ->
                 source.apply_config(settings)
                 put(file := folder / "lists" / "a.json", "1")
                 with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as memory:
-                    looking = Looking(source, clock, exporter, file, memory)
-                    assert await looking.found() == 1
-                    await scenario(looking)
+                    checked = CheckedFile(source, clock, exporter, file, memory)
+                    assert await checked.found() == 1
+                    await scenario(checked)
 
     asyncio.run(play())
 
@@ -230,48 +230,48 @@ def run_looking(scenario: Callable[[Looking], Awaitable[None]], folder: Path) ->
 def test_two_writes_in_one_tick_are_both_read(tmp_path: Path, looks: int) -> None:
     """A change is found even if its stamp equals the one read just before, however often that was checked."""
 
-    async def scenario(looking: Looking) -> None:
+    async def scenario(checked: CheckedFile) -> None:
         moved = []
         for number in range(2, 8):
-            moved.append(looking.name(number))
+            moved.append(checked.name(number))
             for _ in range(looks):
-                assert await looking.found() == number
+                assert await checked.found() == number
         assert not all(moved)
 
-    run_looking(scenario, tmp_path)
+    run_checks(scenario, tmp_path)
 
 
 def test_a_file_is_read_once_more_when_its_stamp_is_old(tmp_path: Path) -> None:
     """Once a further change must show in the stamp, the file is read only when the stamp changes."""
 
-    async def scenario(looking: Looking) -> None:
+    async def scenario(checked: CheckedFile) -> None:
         found, moved = 1, []
         for number in range(2, 8):
-            looking.clock.seconds += STAMP_SECONDS
-            assert await looking.found() == found
-            moved.append(looking.name(number))
+            checked.clock.seconds += STAMP_SECONDS
+            assert await checked.found() == found
+            moved.append(checked.name(number))
             found += moved[-1]
-            assert await looking.found() == found
+            assert await checked.found() == found
         assert not all(moved)
 
-    run_looking(scenario, tmp_path)
+    run_checks(scenario, tmp_path)
 
 
 def test_a_change_whose_time_was_set_back_is_read(tmp_path: Path) -> None:
     """A changed file is read again even if time, size and inode equal those of an earlier version."""
 
-    async def scenario(looking: Looking) -> None:
-        looking.clock.seconds += STAMP_SECONDS
-        assert await looking.found() == 1
-        before = looking.file.stat()
-        while looking.file.stat().st_ctime_ns == before.st_ctime_ns:  # until the file system's clock has ticked
-            looking.file.write_bytes(looking.file.read_bytes().replace(b'"1"', b'"2"'))
-            os.utime(looking.file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        after = looking.file.stat()
+    async def scenario(checked: CheckedFile) -> None:
+        checked.clock.seconds += STAMP_SECONDS
+        assert await checked.found() == 1
+        before = checked.file.stat()
+        while checked.file.stat().st_ctime_ns == before.st_ctime_ns:  # until the file system's clock has ticked
+            checked.file.write_bytes(checked.file.read_bytes().replace(b'"1"', b'"2"'))
+            os.utime(checked.file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        after = checked.file.stat()
         assert (after.st_mtime_ns, after.st_size, after.st_ino) == (before.st_mtime_ns, before.st_size, before.st_ino)
-        assert await looking.found() == 2
+        assert await checked.found() == 2
 
-    run_looking(scenario, tmp_path)
+    run_checks(scenario, tmp_path)
 
 
 def test_entries_are_handed_over_once(tmp_path: Path) -> None:
@@ -280,14 +280,14 @@ def test_entries_are_handed_over_once(tmp_path: Path) -> None:
     async def scenario(exporter: Exporting, lists: Path) -> None:
         async def heard_at() -> float:
             exporter.simulated.clock.step(60)
-            await look(exporter)
+            await check(exporter)
             return float(value(await exporter.samples(), LAST_SUCCESS, source=FILES))
 
         put(lists / "a.json", "1")
         first = await heard_at()
         put(lists / "a.json", "1")
         put(lists / "b.json", "1")
-        assert await heard_at() == first  # a look with nothing new is not written down before its minute is over
+        assert await heard_at() == first  # a check without news is recorded once a minute at most
         put(lists / "b.json", "2", "1")
         assert await heard_at() > first
 
@@ -304,7 +304,7 @@ def test_what_the_ledger_refused_is_handed_over_again(tmp_path: Path) -> None:
             await exporter.app.files.check()
         (lists / "a.json").unlink()
         await exporter.until(lambda: ready(exporter))
-        assert await look(exporter) == {"found": 2, "failures": 0, "followed": 2}
+        assert await check(exporter) == {"found": 2, "failures": 0, "followed": 2}
 
     run(scenario, tmp_path, "*.json")
 
@@ -322,11 +322,11 @@ def test_too_many_files_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         with (lists / "b.json").open("wb") as huge:
             huge.truncate(BYTES_TOTAL_MAX)
         put(lists / "c.json", "2")
-        assert await look(exporter) == {"found": 1, "failures": 2, "followed": 1}
+        assert await check(exporter) == {"found": 1, "failures": 2, "followed": 1}
         (lists / "b.json").unlink()
         for number in range(FILES_MAX):
             (lists / f"d{number}.json").write_text("[]")
-        assert await look(exporter) == {"found": 2, "failures": 3, "followed": 2}
+        assert await check(exporter) == {"found": 2, "failures": 3, "followed": 2}
         problem = f"all files together are larger than {BYTES_TOTAL_MAX} bytes; remove old ones"
         assert said(caplog) == [
             ("b.json", problem),
@@ -347,11 +347,11 @@ def test_a_failure_belongs_to_the_accounts_that_the_file_named(tmp_path: Path) -
             lists = tmp_path / "lists"
             async with exporting(replace(plain, accounts=(*plain.accounts, backup)), simulated) as exporter:
                 put(lists / "a.json", "1", account="backup")
-                await look(exporter)
+                await check(exporter)
                 replaced(lists / "a.json", "")
-                await look(exporter)
+                await check(exporter)
                 replaced(lists / "b.json", "")
-                await look(exporter)
+                await check(exporter)
                 samples = await exporter.samples()
                 failures = {name: int(value(samples, FAILURES, account=name)) for name in ("main", "backup")}
                 assert failures == {"main": 1, "backup": 2}

@@ -199,7 +199,7 @@ def verdict(key: bytes, signature: str | None, timestamp: str | None, body: byte
     return None
 
 
-# What it tells
+# Reported sessions
 
 _CALLS: tuple[tuple[str, str, NoticeKind], ...] = (
     ("call.initiated", "call.initiated", "started"),
@@ -216,9 +216,9 @@ LEADS: dict[str, tuple[dict[str, Any], str, SessionNotice | None]] = {
         event_type: (
             {"call_session_id": "s1", "call_leg_id": "l1"},
             label,
-            SessionNotice(SessionRef("main", "call-session", "s1"), hint),
+            SessionNotice(SessionRef("main", "call-session", "s1"), kind),
         )
-        for event_type, label, hint in _CALLS
+        for event_type, label, kind in _CALLS
     },
     "message.sent": ({"id": "m1"}, "message.sent", SessionNotice(SessionRef("main", "message", "m1"), "started")),
     "message.received": ({"id": "m1"}, "message.received", SessionNotice(SessionRef("main", "message", "m1"), "ended")),
@@ -321,7 +321,7 @@ def test_remembered_ids_are_bounded() -> None:
     assert [number for number in range(10) if replays.knows(("main", str(number)), 1000.0)] == [7, 8, 9]
 
 
-# At work
+# The running exporter
 
 
 class Telnyx:
@@ -425,13 +425,13 @@ def test_the_simulators_webhooks_lead_to_its_sessions(tmp_path: Path) -> None:
                 assert answer.status_code == 200
                 simulated.clock.step(3 * 86_400.0)
                 listed = (await exporter.http.get(f"{simulated.origin}/_sessions")).json()
-                told: int = sum(bool(each["webhooks"]) for each in listed)
+                expected: int = sum(bool(each["webhooks"]) for each in listed)
 
                 async def all_known() -> bool:
-                    return discovered(await exporter.samples()) == told
+                    return discovered(await exporter.samples()) == expected
 
                 await exporter.until(all_known)
-                assert told > 5
+                assert expected > 5
 
     play(scene)
 
@@ -586,7 +586,7 @@ def test_unsigned_webhooks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
 
 OF_ITSELF = ("telnyx_api_", "telnyx_due_", "telnyx_ledger_", "process_", "python_")
-"""Families that appear when the exporter has been running for a moment."""
+"""Families whose series appear some time after the start."""
 
 
 def request(sender: Telnyx, body: bytes) -> bytes:
@@ -702,7 +702,7 @@ def test_slow_senders_delay_no_other_sender(tmp_path: Path) -> None:
             held = [connected(sender) for _ in range(200)]
             for connection in held:
                 connection.sendall(whole[:-10])
-            assert await asyncio.to_thread(held[0].recv, 65_536)  # cut off: more came than may send at once
+            assert await asyncio.to_thread(held[0].recv, 65_536)  # closed, because too many requests were sending
             meanwhile = await round_("meanwhile")
             for connection in held:
                 connection.close()
@@ -723,7 +723,7 @@ def test_polls_go_on_while_webhooks_wait(tmp_path: Path) -> None:
     async def scene() -> None:
         async with listening(tmp_path) as sender:
             app = sender.exporter.app
-            taking(app).waiting = 1  # as if one came whenever another was answered
+            taking(app).waiting = 1  # as if a new sender came whenever one was answered
             await app.ingest.ingest_refs(
                 [SessionRef("main", "call-session", f"s{number}") for number in range(30)], "file"
             )

@@ -82,7 +82,7 @@ def basic(content: bytes) -> str:
     return f"Basic {base64.b64encode(content).decode()}"
 
 
-# Who is let in
+# Access
 
 
 def test_who_has_a_password(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_any_header(content: bytes) -> None:
     assert repr(Credentials(name, password)) == "Credentials(***)"
 
 
-# What it costs
+# Cost of hashing
 
 
 class Counting(PasswordChecker):
@@ -275,7 +275,7 @@ def test_guessers_wait_in_bounds() -> None:
         assert let_in == "in"
         crowd = [passwords.outcome("dave", f"guess{n}", client=str(n)) for n in range(100)]
         assert (await asyncio.gather(*crowd)).count(CROWDED) == 100 - WAITING_MAX
-        assert await passwords.outcome("dave", "wrong") == UNAUTHORIZED  # all places are free again
+        assert await passwords.outcome("dave", "wrong") == UNAUTHORIZED  # nothing waits any more
 
     asyncio.run(play())
 

@@ -30,7 +30,7 @@ discovery:
   webhooks: {{insecure: true}}
 ledger: {{url: "sqlite:///{ledger}"}}
 """
-"""Every route is there; no API is, so every poll fails."""
+"""Turns every route on; no API answers, so every poll fails."""
 
 PROBE = tuple(
     asked.Parameter(name, "", {"type": "string"}, str)
@@ -49,7 +49,7 @@ PAGES = {
     "/sessions/by-id/{event_id}": asked.SESSION,
     "/sessions/{account}/{record_type}/{event_id}": asked.SESSION,
 }
-"""The routes that are no API, with what they take."""
+"""The routes outside the JSON API, with their parameters."""
 
 SETTINGS = """
 [[operations]]
@@ -62,7 +62,7 @@ include-path = "/probe"
 checks.positive_data_acceptance.enabled = false
 checks.negative_data_rejection.enabled = false
 """
-"""JSON Schema can't say what is printable, what a webhook is, or which sessions can be probed."""
+"""JSON Schema can't describe printable text, genuine webhooks or probeable sessions."""
 
 
 def document(own: dict[str, Any]) -> dict[str, Any]:

@@ -105,10 +105,10 @@ def test_a_session_is_shown_whole(http: httpx.Client) -> None:
         "timeout",
     ):
         assert said in text
-    told = http.get("/api/v1/sessions/main/call-session/root").json()
-    assert told["summary"]["costs"] == [{"currency": "USD", "amount": "0.2114"}]
-    assert [event["event_cost"] for event in told["events"]] == ["0", "0.0052", "0.0052", "0.2", "0.001", None]
-    assert told["amendments"] == [
+    as_json = http.get("/api/v1/sessions/main/call-session/root").json()
+    assert as_json["summary"]["costs"] == [{"currency": "USD", "amount": "0.2114"}]
+    assert [event["event_cost"] for event in as_json["events"]] == ["0", "0.0052", "0.0052", "0.2", "0.001", None]
+    assert as_json["amendments"] == [
         {
             "at": "1970-01-01T00:16:40.000Z",
             "record_type": "ai-voice-assistant",
@@ -118,7 +118,7 @@ def test_a_session_is_shown_whole(http: httpx.Client) -> None:
             "currency": "USD",
         }
     ]
-    assert [poll["reason"] for poll in told["polls"]] == ["", "", "timeout"]
+    assert [poll["reason"] for poll in as_json["polls"]] == ["", "", "timeout"]
 
 
 def test_the_picture_is_as_wide_as_the_money(http: httpx.Client) -> None:
@@ -231,9 +231,9 @@ BAD = [
 @pytest.mark.parametrize(("path", "problem"), BAD)
 def test_wrong_parameters_are_refused_with_the_cure(http: httpx.Client, path: str, problem: str) -> None:
     """A bad parameter is an error on page and JSON, with its name, the expectation and the cure."""
-    page, told = http.get(path), http.get(f"/api/v1{path}")
-    assert (page.status_code, told.status_code) == (400, 400)
-    assert told.json()["error"].startswith(problem)
+    page, as_json = http.get(path), http.get(f"/api/v1{path}")
+    assert (page.status_code, as_json.status_code) == (400, 400)
+    assert as_json.json()["error"].startswith(problem)
     assert problem in Read(page.text).text
 
 
@@ -276,10 +276,10 @@ def test_head_is_get_without_the_body(http: httpx.Client) -> None:
 
 def test_the_configuration_is_shown_without_its_keys(http: httpx.Client) -> None:
     """/config shows every setting with value and meaning; of a key it shows only its origin."""
-    page, told = http.get("/config").text, http.get("/api/v1/config")
-    assert KEY not in page + told.text
+    page, as_json = http.get("/config").text, http.get("/api/v1/config")
+    assert KEY not in page + as_json.text
     assert "TELNYX_API_KEY" in page
-    assert told.json()["config"]["accounts"][0]["name"] == "main"
+    assert as_json.json()["config"]["accounts"][0]["name"] == "main"
     assert "settle_after_seconds" in page
 
 
@@ -289,19 +289,19 @@ def test_the_configuration_is_shown_without_its_keys(http: httpx.Client) -> None
 def test_the_ledgers_password_is_not_shown(url: str) -> None:
     """A ledger URL is shown without credentials before the host or among the parameters."""
     read = config.parse(f"ledger: {{url: '{url}'}}".encode(), "config.yaml")
-    told = [settings.effective(read, str)["ledger"]["url"]]
-    told += [value.value for group in settings.groups(read) for value in group.values if value.key == "url"]
-    assert len(told) == 2
-    for each in told:
+    urls = [settings.effective(read, str)["ledger"]["url"]]
+    urls += [value.value for group in settings.groups(read) for value in group.values if value.key == "url"]
+    assert len(urls) == 2
+    for each in urls:
         assert "SECRET" not in each
         assert urlsplit(each).path == "/t"
 
 
 def test_failures_say_what_happened(http: httpx.Client) -> None:
     """Failures are listed newest first, with session, reason and message."""
-    told = http.get("/api/v1/failures", params={"limit": 1}).json()
-    older = http.get("/api/v1/failures", params={"before": told["next"]}).json()
-    found = told["failures"] + older["failures"]
+    as_json = http.get("/api/v1/failures", params={"limit": 1}).json()
+    older = http.get("/api/v1/failures", params={"before": as_json["next"]}).json()
+    found = as_json["failures"] + older["failures"]
     assert sorted((f["event_id"], f["reason"], f["detail"]) for f in found) == [
         ("***67", HOSTILE[0], f"said of {HOSTILE[0]}"),
         ("root", "timeout", "said of timeout"),

@@ -110,7 +110,7 @@ def test_a_probe_equals_the_exporters_own_page(tmp_path: Path) -> None:
             speed=0.0, sessions_per_hour=4, seed=1, history_seconds=DAY, documented_example=True
         )
         with running(settings, time.monotonic) as simulated:
-            simulated.clock.step(2 * DAY)  # all is rated
+            simulated.clock.step(2 * DAY)  # by then all events are rated
             begun = [
                 ref for ref in simulated.world.refs() if ref.outermost and ref.begun < simulated.clock.now() - 2 * DAY
             ]
@@ -384,8 +384,8 @@ def test_a_probe_ends_before_its_scraper_gives_up(tmp_path: Path) -> None:
             (took,) = re.findall(r"(?m)^probe_duration_seconds (.*)$", answered.text)
             assert 0.5 <= float(took) < 1
             assert "probe_success 0\n" in answered.text
-        told = (await probe(exporter, PROBE | {"event_id": "silent", "debug": "true"}, **hurried)).text
-        assert "failed: main: the session could not be read within 0.5 s; try again with more time\n" in told
+        probed = (await probe(exporter, PROBE | {"event_id": "silent", "debug": "true"}, **hurried)).text
+        assert "failed: main: the session could not be read within 0.5 s; try again with more time\n" in probed
 
     face(scenario, tmp_path, answer(404), by_id={"silent": then_silence(b"")})
 
@@ -396,7 +396,7 @@ def test_a_probe_does_not_keep_the_exporter_from_stopping(tmp_path: Path) -> Non
     async def play() -> None:
         async with serving(answer(404), by_id={"silent": then_silence(b"")}) as api:
             async with facing(tmp_path, api) as exporter:
-                told = asyncio.create_task(probe(exporter, PROBE | {"event_id": "silent", "debug": "true"}))
+                probed = asyncio.create_task(probe(exporter, PROBE | {"event_id": "silent", "debug": "true"}))
 
                 async def under_way() -> bool:
                     return len(asked(api)) == 1
@@ -404,7 +404,7 @@ def test_a_probe_does_not_keep_the_exporter_from_stopping(tmp_path: Path) -> Non
                 await exporter.until(under_way)
                 started = time.monotonic()
                 exporter.app.stop()
-                assert "failed: main: the exporter is stopping; try again once it runs\n" in (await told).text
+                assert "failed: main: the exporter is stopping; try again once it runs\n" in (await probed).text
             assert time.monotonic() - started < 5
 
     asyncio.run(play())
@@ -415,8 +415,8 @@ def test_an_account_that_is_no_longer_there(tmp_path: Path) -> None:
 
     async def scenario(exporter: Exporting, api: FaultyServer) -> None:
         exporter.app.prober.apply_config(exporter.app.config, policy(exporter.app.config), {})
-        told = (await probe(exporter, PROBE | {"debug": "true"})).text
-        assert told.endswith("\nfailed: account: main is no longer configured; name another one\n")
+        probed = (await probe(exporter, PROBE | {"debug": "true"})).text
+        assert probed.endswith("\nfailed: account: main is no longer configured; name another one\n")
         assert await success(exporter) == 0
         assert asked(api) == []
 
@@ -432,10 +432,10 @@ def test_probes_take_no_slot_that_they_cannot_wait_for(tmp_path: Path) -> None:
             facing(tmp_path, api, requests_per_second=0.02, max_in_flight=1) as exporter,
         ):
             for _ in range(20):  # the metadata took the only slot
-                told = (await probe(exporter, PROBE | {"event_id": "x", "debug": "true"})).text
-                assert "requests:\nnone\n" in told
+                probed = (await probe(exporter, PROBE | {"event_id": "x", "debug": "true"})).text
+                assert "requests:\nnone\n" in probed
                 says = r"failed: main: the account's pace allows no request for (\d+\.\d) s;"
-                (seconds,) = re.findall(says, told)
+                (seconds,) = re.findall(says, probed)
                 assert 30 < float(seconds) <= 50
             assert asked(api) == []
 
@@ -480,19 +480,19 @@ def test_debug_shows_every_step(tmp_path: Path) -> None:
     """Debug output has requests with retries, tree, checks, samples, and the rule of each family."""
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
-        told = (await probe(exporter, PROBE | {"event_id": "root", "debug": "true"})).text
-        named, requests = re.split(r"\n\n", told)[:2]
+        probed = (await probe(exporter, PROBE | {"event_id": "root", "debug": "true"})).text
+        named, requests = re.split(r"\n\n", probed)[:2]
         assert named.startswith("call-session root of account main\nprobe_success 1, 0.")
         path = r"GET /v2/session_analysis/call-session/root\?max_depth=5&expand=record"
         assert re.fullmatch(
             rf"requests:\n{path}  200  \d\.\d{{3}} s, {len(content)} bytes",
             requests,
         )
-        assert "├── call-control (callcontrol-cdrs) leg" in told
-        assert "check event_sum fails: the events add up to 0.75, cost.total is 0.8: -0.05 apart\n" in told
-        assert 'telnyx_reconciliation_failures_total{account="main",check="event_sum"} 1\n' in told
-        shown = {family(line) for line in told.splitlines() if line.startswith("telnyx_") and "{" in line}
-        rules = dict(re.findall(r"(?m)^(telnyx_\w+): (.+)$", told))
+        assert "├── call-control (callcontrol-cdrs) leg" in probed
+        assert "check event_sum fails: the events add up to 0.75, cost.total is 0.8: -0.05 apart\n" in probed
+        assert 'telnyx_reconciliation_failures_total{account="main",check="event_sum"} 1\n' in probed
+        shown = {family(line) for line in probed.splitlines() if line.startswith("telnyx_") and "{" in line}
+        rules = dict(re.findall(r"(?m)^(telnyx_\w+): (.+)$", probed))
         assert rules.keys() == shown
         assert rules["telnyx_cost_total"] == (
             f"{BY_NAME['telnyx_cost_total'].rule}; by record_type, product, currency, assistant, connection"
@@ -510,8 +510,8 @@ def test_debug_shows_retries(tmp_path: Path) -> None:
         again = answer(503, b'{"errors": []}', {"retry-after-ms": "1"})
         async with serving(answer(404)) as api, facing(tmp_path, api, max_attempts=3) as exporter:
             api.answers[:] = [again, again, answer(200, GOOD)]
-            told = (await probe(exporter, PROBE | {"event_id": "x", "debug": "true"})).text
-        codes = re.findall(r"(?m)^GET \S+  (\d+)  \S+ s, (\d+) bytes(?:, attempt (\d))?$", told)
+            probed = (await probe(exporter, PROBE | {"event_id": "x", "debug": "true"})).text
+        codes = re.findall(r"(?m)^GET \S+  (\d+)  \S+ s, (\d+) bytes(?:, attempt (\d))?$", probed)
         assert codes == [("503", "14", ""), ("503", "14", "2"), ("200", str(len(GOOD)), "3")]
 
     asyncio.run(play())
@@ -531,9 +531,9 @@ def test_debug_says_why_a_probe_failed(tmp_path: Path) -> None:
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
         for event_id, (_bad, says) in CURES.items():
-            told = (await probe(exporter, PROBE | {"event_id": event_id, "debug": "true"})).text
-            assert says in told.splitlines()[-1]
-            assert told.splitlines()[-1].startswith("failed: ")
+            probed = (await probe(exporter, PROBE | {"event_id": event_id, "debug": "true"})).text
+            assert says in probed.splitlines()[-1]
+            assert probed.splitlines()[-1].startswith("failed: ")
 
     face(scenario, tmp_path, answer(404), by_id={name: bad for name, (bad, _) in CURES.items()})
 
@@ -583,13 +583,13 @@ def test_hostile_values_are_harmless(tmp_path: Path, value: object) -> None:
 
     async def scenario(exporter: Exporting, _: FaultyServer) -> None:
         params = PROBE | {"event_id": "root"}
-        told = await probe(exporter, params | {"debug": "true"})
-        assert told.headers["content-type"] == "text/plain; charset=utf-8"
-        assert told.headers["x-content-type-options"] == "nosniff"
-        assert harmless(told.text)
-        assert PHONE not in told.text
-        assert PHONE[1:] not in told.text
-        assert len(told.text) < 100_000
+        probed = await probe(exporter, params | {"debug": "true"})
+        assert probed.headers["content-type"] == "text/plain; charset=utf-8"
+        assert probed.headers["x-content-type-options"] == "nosniff"
+        assert harmless(probed.text)
+        assert PHONE not in probed.text
+        assert PHONE[1:] not in probed.text
+        assert len(probed.text) < 100_000
         page = await probe(exporter, params)
         assert ("probe_success", ()) in read(page.text)
 
@@ -607,10 +607,10 @@ def test_neither_key_nor_number_is_shown(tmp_path: Path) -> None:
         async with serving(answer(404), by_id=by_id) as api, facing(tmp_path, api) as exporter:
             key = exporter.app.config.accounts[0].api_key().reveal()
             for event_id in (PHONE, "bad@example.com"):
-                told = (await probe(exporter, PROBE | {"event_id": event_id, "debug": "true"})).text
-                assert "call-session/***" in told
+                probed = (await probe(exporter, PROBE | {"event_id": event_id, "debug": "true"})).text
+                assert "call-session/***" in probed
                 for secret in (key, PHONE, PHONE[1:], "alice", "bad@", "bad%40", "a@b"):
-                    assert secret not in told
+                    assert secret not in probed
 
     asyncio.run(play())
 
@@ -626,9 +626,9 @@ def test_a_personal_label_is_masked_for_people(tmp_path: Path) -> None:
             async with facing(tmp_path, api, metrics=metrics) as exporter:
                 params = PROBE | {"event_id": "root"}
                 assert 'caller="Alice"' in (await probe(exporter, params)).text
-                told = (await probe(exporter, params | {"debug": "true"})).text
-                assert 'caller="***"' in told
-                assert 'caller="none"' in told
-                assert "Alice" not in told
+                probed = (await probe(exporter, params | {"debug": "true"})).text
+                assert 'caller="***"' in probed
+                assert 'caller="none"' in probed
+                assert "Alice" not in probed
 
     asyncio.run(play())

@@ -100,7 +100,7 @@ def test_connections_are_taken_at_once() -> None:
     server.stop(5)
 
 
-# Ends
+# Stops
 
 
 def test_stop_without_start() -> None:
@@ -174,7 +174,7 @@ def test_a_failing_answer_is_no_dead_thread(caplog: pytest.LogCaptureFixture) ->
     assert "the cause" in caplog.text
 
 
-# What clients may cost
+# Limits on clients
 
 
 def test_connections_are_bounded() -> None:

@@ -135,7 +135,7 @@ def shown_name(serving: Serving, context: ssl.SSLContext) -> str:
     return x509.load_der_x509_certificate(certificate).subject.rfc4514_string().removeprefix("CN=")
 
 
-# Who can connect
+# Client certificates
 
 
 @pytest.mark.parametrize(
@@ -238,9 +238,11 @@ def test_versions(tmp_path: Path, curl: Path, settings: str, client: str, *, com
 
 def curled(curl: Path, serving: Serving, *flags: str, scheme: str = "https") -> str:
     """Return the status that curl gets, or curl's error."""
-    told = ["--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]
-    told += ["--cacert", str(serving.folder / "root.crt")]
-    done = subprocess.run([str(curl), *told, *flags, serving.url(scheme)], capture_output=True, text=True, check=False)
+    arguments = ["--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]
+    arguments += ["--cacert", str(serving.folder / "root.crt")]
+    done = subprocess.run(
+        [str(curl), *arguments, *flags, serving.url(scheme)], capture_output=True, text=True, check=False
+    )
     return done.stdout if done.returncode == 0 else f"error {done.returncode}"
 
 
@@ -449,10 +451,10 @@ def test_a_bad_change_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureF
         running.write(SECURE)
         until(lambda: shown_name(running, context) == "next")
         assert failures() == 3
-    told = [record.fields["error"] for record in caplog.records if record.levelno == logging.ERROR]  # type: ignore[attr-defined]
-    assert len(told) == 3
-    assert told[0].endswith("key_file: is not the key of the certificate; a new one needs both")
-    assert told[2].startswith(f"{tmp_path}/web.yml: tls_server_config.key_file: missing")
+    errors = [record.fields["error"] for record in caplog.records if record.levelno == logging.ERROR]  # type: ignore[attr-defined]
+    assert len(errors) == 3
+    assert errors[0].endswith("key_file: is not the key of the certificate; a new one needs both")
+    assert errors[2].startswith(f"{tmp_path}/web.yml: tls_server_config.key_file: missing")
 
 
 def test_stop_with_open_connections(tmp_path: Path) -> None:

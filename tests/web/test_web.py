@@ -95,7 +95,7 @@ def test_no_page_yet() -> None:
     assert (answer.status_code, answer.text) == (503, "no metrics yet: the ledger is being read\n")
 
 
-def test_scrapes_are_told() -> None:
+def test_scrapes_are_reported() -> None:
     """A GET of /metrics with a scrape timeout counts as one scrape; curl, HEAD and probes don't."""
     with running(published=page(42)) as exporter:
         httpx.get(f"{exporter.url}/metrics")
@@ -107,7 +107,7 @@ def test_scrapes_are_told() -> None:
         assert exporter.callbacks.scraped.empty()
 
 
-def test_scrapes_are_told_before_the_page_is_taken() -> None:
+def test_scrapes_are_reported_before_the_page_is_read() -> None:
     """A scrape gets at least the page published when it was reported: the zero start counts scrapes by that moment."""
     server = WebServer(
         LOOPBACK,

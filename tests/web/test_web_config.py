@@ -374,7 +374,7 @@ def test_a_bad_change_is_reported_once(tmp_path: Path) -> None:
     assert after.tls == before.tls
 
 
-# The page about it
+# Documentation
 
 PAGE = (Path(__file__).parents[2] / "docs" / "web-config.md").read_text()
 
