@@ -157,7 +157,8 @@ def _polls(port: int) -> float:
 
 def _scrapes(port: int, seconds: float, headers: Mapping[str, str]) -> list[float]:
     """Return the seconds of each scrape; each opens a connection, because the obvious stack keeps none."""
-    taken, end = [], time.monotonic() + seconds
+    taken: list[float] = []
+    end = time.monotonic() + seconds
     while (began := time.monotonic()) < end or len(taken) < SCRAPES_MIN:
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
             connection.request("GET", "/metrics", headers=dict(headers))

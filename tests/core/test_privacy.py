@@ -6,8 +6,6 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from telnyx import BaseModel
-from telnyx.types import detail_record_list_response
 
 from exporter import config
 from exporter.core.errors import ConfigError
@@ -83,8 +81,12 @@ def test_open_by_name(field: str) -> None:
     assert DEFAULT.record({field: "abc"}) == {field: "abc"}
 
 
+@pytest.mark.slow
 def test_the_sdks_fields() -> None:
     """Of the fields that Telnyx's SDK knows, the default hides those that name a person, and no others."""
+    from telnyx import BaseModel  # noqa: PLC0415 - takes two seconds, also of workers that run other tests
+    from telnyx.types import detail_record_list_response  # noqa: PLC0415
+
     members = vars(detail_record_list_response).values()
     models = [each for each in members if isinstance(each, type) and issubclass(each, BaseModel)]
     fields = {name for model in models for name in model.model_fields}

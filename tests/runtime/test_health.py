@@ -242,7 +242,7 @@ def test_who_asks_while_the_server_is_away_is_answered(tmp_path: Path, free_port
         assert listed.startswith('503 {"error":"starting: ledger: ')
         assert (
             said(process, "POST", "/webhooks/telnyx", content=event(), headers=JSON)
-            == "503 not taken for now; send it again\n"
+            == "503 the webhook could not be stored; send it again\n"
         )
         assert "the exporter is starting" in said(process, "POST", "/-/reload")
         assert "probe_success 0" in said(process, "GET", "/probe", params=SESSION, headers=HASTY)

@@ -15,6 +15,8 @@ from simulator import DOCUMENTED_ID, Running, Signer, SimulatedWebhooks, Simulat
 from simulator.records import LISTABLE_TYPES
 from tests.simulator.test_webhooks import receiving, sent
 
+pytestmark = pytest.mark.slow
+
 SESSIONS = 200
 
 
@@ -45,7 +47,6 @@ def count(node: EventNode) -> int:
     return 1 + sum(map(count, node.children))
 
 
-@pytest.mark.slow
 def test_the_sdk_reads_200_sessions(simulator: Running, sdk: Telnyx) -> None:
     """Every session that exists is read with every parameter; the others are not found."""
     read = 0
