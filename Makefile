@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reord
 # Where the environment forbids bytecode, each process that a test starts would compile the exporter again, for a second.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test quick test-full test-failover mutants mutants-changed check lint types tests check-image docs bench lock clean
+.PHONY: help demo test quick test-full test-failover mutants mutants-changed check lint types tests check-image check-docs docs bench lock clean
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z%-]+):.*  ## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -48,6 +48,9 @@ types: .venv/.dev
 
 tests: lint
 	$(PYTEST) --durations 20 $(ARGS)
+
+check-docs: .venv/.dev  ## list sentences of the docs that are over 30 words long
+	@$(BIN)/python -m tools.check_docs
 
 docs: .venv/.dev  ## write docs/, the README's table and the dashboards again, as far as they are generated
 	$(BIN)/python -m tools.generate_docs
