@@ -21,20 +21,20 @@ from tests.support.sickness import MINUTE, SCRAPED_SECONDS
 pytestmark = pytest.mark.timeout(600)  # the first test that needs the histories makes them
 
 EMPTY = {
-    "cost-overview: Settled and unsettled money C": ("> 0", "nothing new is held back when all series are known"),
+    "cost-overview: Settled and unsettled cost C": ("> 0", "nothing new is held back when all series are known"),
     "exporter-health: API answers A": ("== 0", "the API answers"),
-    "exporter-health: Configuration read A": ("== 0", "the configuration was read"),
+    "exporter-health: Configuration valid A": ("== 0", "the configuration was read"),
     "exporter-health: Backlog A": ("> 0", "due sessions are polled before the next scrape"),
     "exporter-health: Backlog over time A": ("> 0", "as above"),
-    "exporter-health: Bills that don't add up A": ("> 0", "all bills add up"),
-    "exporter-health: Checks that fail now A": ("> 0", "no check fails"),
-    "exporter-health: Checks that began to fail A": ("> 0", "as above"),
-    "exporter-health: Held back by pacing A": ("> 0", "the pace is quicker than the requests"),
+    "exporter-health: Failing checks A": ("> 0", "all bills add up"),
+    "exporter-health: Failing checks by name A": ("> 0", "no check fails"),
+    "exporter-health: New failing checks per hour A": ("> 0", "as above"),
+    "exporter-health: Throttled by pacing A": ("> 0", "the pace is quicker than the requests"),
     "exporter-health: Webhooks per minute A": ("> 0", "the healthy history has no webhooks"),
     "exporter-health: Webhooks per minute B": ("> 0", "as above"),
     "exporter-health: Failed commits A": ("> 0", "the ledger can be written"),
     "exporter-health: Cut trees per hour B": ("> 0", "cut trees are completed"),
-    "exporter-health: Money held back A": ("> 0", "nothing new is held back when all series are known"),
+    "exporter-health: Pending cost A": ("> 0", "nothing new is held back when all series are known"),
     "exporter-health: Values folded into other A": ("> 0", "all values are within the limits"),
 }
 """By query: a filter for values that show a failure, and why the healthy history has none."""
@@ -43,7 +43,7 @@ NAMED = {
     "exporter-health: API requests per minute by code A": ("code", {"401", "429", "500", "502", "503", "read"}),
     "exporter-health: Sessions by state A": ("state", {"missing", "denied"}),
     "exporter-health: Failed polls by reason A": ("reason", {"key_refused", "throttled", "server_error"}),
-    "exporter-health: Checks that began to fail A": ("check", {"currency"}),
+    "exporter-health: New failing checks per hour A": ("check", {"currency"}),
     "exporter-health: Values folded into other A": ("label", {"caller"}),
 }
 """Queries with a label that names the failure: the label, and its values on the bad day."""
