@@ -32,9 +32,13 @@ class Pair(Struct, frozen=True):
         return self.private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how).decode()
 
     def write(self, folder: Path, name: str) -> None:
-        """Write `name`.crt and `name`.key into the folder."""
-        (folder / f"{name}.crt").write_text(self.cert)
-        (folder / f"{name}.key").write_text(self.key)
+        """Write `name`.crt and `name`.key into the folder; both are renamed at the end, so that a busy machine can't
+        leave an old key beside a new certificate for as long as the exporter waits for a change to be complete.
+        """
+        for ending, text in (("crt", self.cert), ("key", self.key)):
+            (folder / f"{name}.{ending}.new").write_text(text)
+        for ending in ("crt", "key"):
+            (folder / f"{name}.{ending}.new").replace(folder / f"{name}.{ending}")
 
 
 def authority(name: str) -> Pair:

@@ -128,7 +128,7 @@ def _polling() -> list[Panel]:
         ),
         failures(
             "Failed polls by reason",
-            "Failed polls per hour. `unauthorized`: replace the key. `rate_limited`: lower the request rate. "
+            "Failed polls per hour. `key_refused`: replace the key. `throttled`: lower the request rate. "
             "`server_error`, `timeout` and `read` come from Telnyx or the network and pass.",
             {"{{reason}}": or_none(hourly("telnyx_poll_failures_total", "reason"), "reason")},
         ),
