@@ -3,8 +3,8 @@
 import os
 import shutil
 import socket
-from collections.abc import Callable, Generator, Iterator
-from pathlib import Path, PurePath
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -44,13 +44,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the files in order; each file's tests stay together, in theirs."""
-    order: Callable[[PurePath], int] = longest_first
+    items.sort(key=lambda item: longest_first(item.path.relative_to(TOP)))
     if config.getoption("quick"):
-        slow = [item for item in items if is_slow(item)]
-        config.hook.pytest_deselected(items=slow)
+        config.hook.pytest_deselected(items=[item for item in items if is_slow(item)])
         items[:] = [item for item in items if not is_slow(item)]
-        order = changed_first(changed_files())
-    items.sort(key=lambda item: order(item.path.relative_to(TOP)))
+        rank = changed_first(changed_files())
+        items.sort(key=lambda item: rank(item.path.relative_to(TOP)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

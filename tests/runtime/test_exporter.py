@@ -219,6 +219,7 @@ class SteppedClock:
         return time.monotonic()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_seconds", [-86_400.0, 86_400.0], ids=["back", "forward"])
 def test_a_clock_that_steps_by_a_day_loses_nothing(tmp_path: Path, step_seconds: float) -> None:
     """Costs rated after the exporter's clock was set back or forward are booked once."""

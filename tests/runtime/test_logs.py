@@ -186,6 +186,7 @@ def test_a_throttled_account_is_logged_once_per_stop(tmp_path: Path, caplog: pyt
     assert logged(caplog, "throttled") == [{"level": "WARNING", "account": "main"}]
 
 
+@pytest.mark.slow
 def test_what_is_pruned_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Pruning logs one line with the number of sessions, and none if it is 0."""
     caplog.set_level(logging.INFO, "exporter")

@@ -514,6 +514,7 @@ def test_the_balance_is_asked_for_and_forgotten(tmp_path: Path) -> None:
 # Without a reload
 
 
+@pytest.mark.slow
 def test_an_api_key_in_a_file_is_rotated_without_a_reload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A changed key file is read again; while it holds no key, the last good one stays in use."""
     file = tmp_path / "key"
@@ -552,6 +553,7 @@ def test_an_api_key_in_a_file_is_rotated_without_a_reload(tmp_path: Path, caplog
 # As a process
 
 
+@pytest.mark.slow
 def test_sighup_reloads(tmp_path: Path, free_port: int) -> None:
     """SIGHUP needs no flag; a bad file doesn't end the process, and the log has the error."""
     write(tmp_path)

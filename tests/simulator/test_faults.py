@@ -146,6 +146,7 @@ def test_a_redirect_leads_to_itself(simulated: Running) -> None:
     assert (answer.status_code, answer.headers["location"]) == (302, PATH.partition("?")[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULT_KINDS)
 def test_every_fault_passes_without_a_trace(
     simulated: Running, right: bytes, kind: str, caplog: pytest.LogCaptureFixture

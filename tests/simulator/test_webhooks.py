@@ -21,6 +21,8 @@ from simulator import DOCUMENTED_ID, Bills, Running, SimulatedWebhooks, Simulato
 from tests.simulator.test_api import Api
 from tests.support.exporting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400.0
 CALL_EVENTS = ["call.initiated", "call.answered", "call.conversation.ended", "call.hangup", "call.cost"]
 MANY: dict[str, Any] = {"sessions_per_hour": 3600.0, "sessions_max": 60, "seed": 5, "speed": 0.0}
@@ -186,7 +188,6 @@ def test_the_documented_call_says_what_it_cost(receiver: Receiver) -> None:
     assert sum(Decimal(part["cost"]) for part in parts.values()) == Decimal("0.2128")
 
 
-@pytest.mark.slow
 def test_a_webhook_comes_at_its_time_and_the_cost_when_all_is_rated(receiver: Receiver) -> None:
     """No webhook is early or later than the next step; at `call.cost` the tree is complete."""
     with simulating(sessions_max=20, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
@@ -258,7 +259,6 @@ def test_some_are_lost_some_come_twice_as_the_seed_decides(receiver: Receiver) -
     assert runs[0] == runs[1]
 
 
-@pytest.mark.slow
 def test_delayed_webhooks_overtake_each_other(receiver: Receiver) -> None:
     """Each webhook comes within the delay after its time, so a hang-up may precede its `call.initiated`."""
     with simulating(webhooks=SimulatedWebhooks(url=receiver.url, delay_seconds=1800.0)) as simulated:

@@ -108,6 +108,7 @@ def test_every_documented_record_type_occurs() -> None:
     assert found == {each.name for each in TYPES} | {"ai-messaging-assistant"}
 
 
+@pytest.mark.slow
 def test_ai_calls_have_1_to_60_turns_on_up_to_6_levels() -> None:
     """Turns span the configured range, and some lie deeper than one answer can show."""
     world, clock = build(sessions_max=2000, sessions_per_hour=5000.0)

@@ -319,6 +319,7 @@ def test_a_stop_inside_the_backfill_shows_nothing(tmp_path: Path, free_port: int
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_an_initial_backfill_is_history(tmp_path: Path) -> None:
     """The backfill's costs are on the first page with their values; later series start at 0."""
 

@@ -113,6 +113,7 @@ def test_a_list_is_followed_when_it_is_answered(tmp_path: Path) -> None:
         assert value(exporter.samples(), LAST_SUCCESS, source=HTTP) > 0
 
 
+@pytest.mark.slow
 def test_a_world_that_is_posted_is_booked_to_the_last_digit(tmp_path: Path) -> None:
     """Sessions handed over over HTTP are followed exactly once, also across a restart: /metrics equals the truth."""
     folder = tmp_path
@@ -320,6 +321,7 @@ def test_a_ledger_that_fails_is_said(tmp_path: Path) -> None:
         assert counts(exporter.samples()) == (1, 1, 1)
 
 
+@pytest.mark.slow
 def test_what_was_answered_survives_a_stop(tmp_path: Path) -> None:
     """After a stop under a flood of lists, every session answered with 200 is in the ledger."""
     taken: list[str] = []

@@ -159,6 +159,7 @@ def test_how_old_a_webhook_may_be(seconds: int, reason: str | None) -> None:
     assert verdict(now=NOW, **resigned(str(NOW + seconds))) == reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIGNED)
 def test_the_sdk_agrees(name: str) -> None:
     """Telnyx's own SDK accepts and refuses the same webhooks at the current time."""
@@ -515,6 +516,7 @@ def test_a_sender_that_goes_away_was_heard(tmp_path: Path) -> None:
     play(scene)
 
 
+@pytest.mark.slow
 def test_the_key_is_rotated_without_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A changed key file is read again; while it holds no key, the last good one stays in use."""
     file = tmp_path / "key"
@@ -547,6 +549,7 @@ def test_the_key_is_rotated_without_a_restart(tmp_path: Path, caplog: pytest.Log
     play(scene)
 
 
+@pytest.mark.slow
 def test_paths(tmp_path: Path) -> None:
     """The path without an account works if only one account accepts webhooks."""
 

@@ -13,17 +13,31 @@ import pytest
 TOP = Path(__file__).parents[2]
 
 LONGEST = (
+    "tests/monitoring/test_dashboards.py",  # makes the 35 days, for which test_sickness and test_rules_in_history wait
     "tests/runtime/test_replicas.py",
-    "tests/monitoring/test_dashboards.py",  # makes the 35 days
-    "tests/sources/test_discovery.py",
-    "tests/polling/test_crash.py",
     "tests/polling/test_accounting.py",
-    "tests/monitoring/test_sickness.py",  # makes the sick day, by when the 35 days are there
+    "tests/project/test_benchmarks_memory.py",
+    "tests/polling/test_crash.py",
+    "tests/sources/test_discovery.py",
+    "tests/monitoring/test_sickness.py",
     "tests/monitoring/test_rules.py",
+    "tests/web/test_probe.py",
     "tests/ledger/test_laws.py",
     "tests/project/test_benchmarks_fleet.py",
     "tests/runtime/test_failover.py",
+    "tests/runtime/test_replica_standstill.py",
+    "tests/metrics/test_increase_over_a_life.py",
+    "tests/metrics/test_prometheus.py",
+    "tests/sources/test_detail_records.py",
     "tests/ledger/test_copy.py",
+    "tests/deployment/test_compose.py",
+    "tests/polling/test_freshness.py",
+    "tests/sources/test_webhooks.py",
+    "tests/runtime/test_reload.py",
+    "tests/runtime/test_exporter.py",
+    "tests/sources/test_files.py",
+    "tests/web/test_tls.py",
+    "tests/sources/test_http.py",
 )
 """By the time that they take; `make test` prints at its end which tests took longest."""
 

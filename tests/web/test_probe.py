@@ -372,6 +372,7 @@ def test_few_probes_at_once(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_a_probe_ends_before_its_scraper_gives_up(tmp_path: Path) -> None:
     """If the API never answers, `probe_success 0` comes before the scrape timeout, and the slot is free again."""
 

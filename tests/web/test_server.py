@@ -189,6 +189,7 @@ def test_connections_are_bounded() -> None:
             client.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nX-Slow: "])
 def test_who_asks_nothing_is_cut(sent: bytes) -> None:
     """A connection without a request in time is closed without an answer."""

@@ -361,6 +361,7 @@ def test_certificates_change_under_load(tmp_path: Path) -> None:
     assert running.counted("telnyx_exporter_web_config_failures_total") == 0
 
 
+@pytest.mark.slow
 def test_everything_changes_under_load(tmp_path: Path) -> None:
     """Changes of versions, client CAs, headers and the limit fail no request."""
     with serving(tmp_path, lines=2000) as running, Load(running) as load:
@@ -457,6 +458,7 @@ def test_a_bad_change_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureF
     assert errors[2].startswith(f"{tmp_path}/web.yml: tls_server_config.key_file: missing")
 
 
+@pytest.mark.slow
 def test_stop_with_open_connections(tmp_path: Path) -> None:
     """A server with idle clients of several certificates stops in time and frees its port."""
     with serving(tmp_path) as running, ThreadPoolExecutor(1) as pool:
