@@ -42,6 +42,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "events": ("key",),
     "substitutes": ("session", "record_type", "event_id"),
     "records": ("key",),
+    "awaited_records": ("account", "record_type", "event_id"),
+    "event_names": ("record_type", "product", "event_name"),
     "trees": ("session",),
     "amendments": ("id",),
     "session_index": ("session",),

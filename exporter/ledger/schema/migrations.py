@@ -122,6 +122,22 @@ def _from_5(connection: Connection) -> None:
         connection.execute("UPDATE leases SET name = 'backfill' WHERE name = 'look_back'")
 
 
+def _from_6(connection: Connection) -> None:
+    """Add usage, totals stated by webhooks, and records that name no session."""
+    for statement in _AWAITED:
+        connection.execute(_translated(statement, connection))
+
+
+def _translated(statement: str, connection: Connection) -> str:
+    """Return a statement in the engine's own types, which PostgreSQL compares by bytes, too."""
+    if not connection.shared:
+        return statement
+    words = (("INTEGER", "BIGINT"), ("FLOAT", "DOUBLE PRECISION"), ("TEXT", 'TEXT COLLATE "C"'), ("WITHOUT ROWID", ""))
+    for word, own in words:
+        statement = statement.replace(word, own)
+    return statement
+
+
 _LISTS = (
     """CREATE TABLE facets (
         id INTEGER NOT NULL, account TEXT NOT NULL, record_type TEXT NOT NULL, state TEXT NOT NULL,
@@ -183,6 +199,22 @@ _WRITERS = (
 )
 
 
+_AWAITED = (
+    "ALTER TABLE sessions ADD COLUMN stated_cost TEXT",
+    "ALTER TABLE events ADD COLUMN cached_input_tokens INTEGER DEFAULT 0 NOT NULL",
+    "ALTER TABLE events ADD COLUMN characters INTEGER DEFAULT 0 NOT NULL",
+    "ALTER TABLE records ADD COLUMN record_type TEXT DEFAULT '' NOT NULL",
+    """CREATE TABLE awaited_records (
+        account TEXT NOT NULL, record_type TEXT NOT NULL, event_id TEXT NOT NULL, date_time TEXT,
+        due_at FLOAT NOT NULL, PRIMARY KEY (account, record_type, event_id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX awaited_records_due ON awaited_records (account, due_at)",
+    """CREATE TABLE event_names (
+        record_type TEXT NOT NULL, product TEXT NOT NULL, event_name TEXT NOT NULL,
+        PRIMARY KEY (record_type, product, event_name)
+    ) WITHOUT ROWID""",
+)
+
 _RENAMED_COLUMNS = (
     ("sessions", "hint", "notice"),
     ("sessions", "hinted_due", "notice_due"),
@@ -217,6 +249,13 @@ _RENAMED_BY_POSTGRESQL = {
 }
 """Names that the server itself made from those of the tables."""
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
+STEPS: Mapping[int, Callable[[Connection], None]] = {
+    1: _from_1,
+    2: _from_2,
+    3: _from_3,
+    4: _from_4,
+    5: _from_5,
+    6: _from_6,
+}
 OLDEST_SHARED = 5
 """PostgreSQL had ledgers from this version on: this step and later ones must run there too."""

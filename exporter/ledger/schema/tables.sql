@@ -45,6 +45,7 @@ CREATE TABLE sessions (
     notice_due FLOAT,  -- due at the latest then, by notices that came while it was claimed
     summary TEXT,  -- JSON for the gauges of single sessions; NULL until the first tree
     fingerprint BYTES,  -- of the last answer; NULL if booking the same answer again may change something
+    stated_cost TEXT,  -- total that a webhook stated ('0.0942 USD'), until a tree has confirmed it
     PRIMARY KEY (id),
     UNIQUE (account, record_type, event_id)
 );
@@ -70,6 +71,8 @@ CREATE TABLE events (
     billed_seconds MONEY NOT NULL,
     at FLOAT,
     flags INTEGER NOT NULL,  -- bits: schema/rows.py
+    cached_input_tokens INTEGER DEFAULT 0 NOT NULL,  -- part of input_tokens
+    characters INTEGER DEFAULT 0 NOT NULL,
     PRIMARY KEY (key)
 ) WITHOUT ROWID;
 CREATE INDEX ix_events_owner ON events (owner);
@@ -127,9 +130,30 @@ CREATE TABLE records (
     account TEXT NOT NULL,
     at FLOAT NOT NULL,
     cost MONEY,
+    record_type TEXT DEFAULT '' NOT NULL,  -- '': listed by an exporter that didn't store it
     PRIMARY KEY (key)
 ) WITHOUT ROWID;
 CREATE INDEX records_forgettable ON records (account, at);
+
+-- Detail records that name no session: their events are expected in the trees of sessions. A row is deleted when its
+-- event is booked, or when it is followed by itself.
+CREATE TABLE awaited_records (
+    account TEXT NOT NULL,
+    record_type TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    date_time TEXT,
+    due_at FLOAT NOT NULL,  -- followed by itself then
+    PRIMARY KEY (account, record_type, event_id)
+) WITHOUT ROWID;
+CREATE INDEX awaited_records_due ON awaited_records (account, due_at);
+
+-- The names under which events of a record type were booked: an event's key is made with them.
+CREATE TABLE event_names (
+    record_type TEXT NOT NULL,
+    product TEXT NOT NULL,
+    event_name TEXT NOT NULL,
+    PRIMARY KEY (record_type, product, event_name)
+) WITHOUT ROWID;
 
 -- The last tree of each session, without its records: compressed JSON.
 CREATE TABLE trees (

@@ -37,9 +37,11 @@ def rename_account(connection: Connection, old: str, new: str) -> int:
     for table in ("label_sets", "series"):
         _relabel(connection, table, old, new)
     rename_account_groups(connection, old, new)
-    connection.execute("UPDATE records SET account = ? WHERE account = ?", (new, old))
-    connection.execute("DELETE FROM meta WHERE key = ?", (f"cursors:{new}",))
-    connection.execute("UPDATE meta SET key = ? WHERE key = ?", (f"cursors:{new}", f"cursors:{old}"))
+    for table in ("records", "awaited_records"):
+        connection.execute(f"UPDATE {table} SET account = ? WHERE account = ?", (new, old))  # noqa: S608 - literals
+    for state in ("cursors", "detail_records"):  # the key of an older version, and of this one
+        connection.execute("DELETE FROM meta WHERE key = ?", (f"{state}:{new}",))
+        connection.execute("UPDATE meta SET key = ? WHERE key = ?", (f"{state}:{new}", f"{state}:{old}"))
     return connection.execute("UPDATE sessions SET account = ? WHERE account = ?", (new, old)).rowcount
 
 
