@@ -158,6 +158,10 @@ class TelnyxClient:
         """Return the JSON of one page of `GET /detail_records`; raises as `get` does."""
         return await self.get("detail_records", ("detail_records",), params)
 
+    async def detail_record_options(self) -> bytes:
+        """Return the JSON of `GET /detail_records/options`; raises as `get` does."""
+        return await self.get("detail_record_options", ("detail_records", "options"), {})
+
     async def balance(self) -> bytes:
         """Return the JSON of `GET /balance`; raises as `get` does."""
         return await self.get("balance", ("balance",), {})

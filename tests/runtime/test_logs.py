@@ -29,9 +29,14 @@ COUNTED = {
     "check failed": ["telnyx_reconciliation_failures_total"],
     "configuration not reloaded because of a defect in the exporter": ["telnyx_exporter_config_reload_failures_total"],
     "configuration not reloaded; the previous one stays in use": ["telnyx_exporter_config_reload_failures_total"],
-    "detail records not read; retried at the next interval": ["telnyx_discovery_failures_total"],
+    "detail records not read: the key is refused": ["telnyx_discovery_failures_total"],
+    "detail records of a type not read; other types are": [
+        "telnyx_discovery_failures_total",
+        "telnyx_detail_record_failures_total",
+    ],
     "detail records without a readable id are skipped; name their id field under custom_types": [
-        "telnyx_discovery_failures_total"
+        "telnyx_discovery_failures_total",
+        "telnyx_detail_record_failures_total",
     ],
     "file of sessions not read; its earlier sessions stay followed": ["telnyx_discovery_failures_total"],
     "key file not read; the last good key stays in use": [

@@ -46,7 +46,7 @@ SCRAPED_SECONDS = 2 * MINUTE
 START = 1_774_339_200
 """2026-03-24T08:00:00Z."""
 
-_RECORD_TYPES = ("ai-voice-assistant", "call-control", "messaging")
+_RECORD_TYPES = ("ai-voice-assistant", "call-control", "messaging", "no-such-type")
 
 
 def _world() -> SimulatorSettings:
