@@ -21,6 +21,7 @@ from exporter.ledger.accounting.retention import retention_watermark
 from exporter.ledger.accounting.sessions import SessionStats
 from exporter.ledger.accounting.working_set import WorkingSet
 from exporter.ledger.database import Connection, TransactionConflict
+from exporter.ledger.queue.event_keys import EventNames
 from exporter.ledger.queue.sessions import SessionQueue
 from exporter.ledger.schema.rows import EventRow, SessionRow, read_owners, read_sessions
 from exporter.ledger.totals.accounts import account_seeds
@@ -45,11 +46,14 @@ class BatchWriter:
         spend: BudgetSpend,
         policy: lifecycle.PollPolicy,
         settings: TotalsSettings,
+        *,
+        names: EventNames,
     ) -> None:
         self._connection = connection
         self._totals = totals
         self._spend = spend
         self._policy = policy
+        self._names = names
         self._working_set = WorkingSet(connection, totals)
         self._stats = SessionStats(connection, totals, self._working_set, settings)
         self._queue = SessionQueue(connection, totals, policy)
@@ -173,7 +177,9 @@ class BatchWriter:
         if pruned:
             failed.append(("forgotten", f"{pruned} events are older than what the ledger remembers"))
 
-        new = sum(key not in working_set.events for key in events)
+        new = [event for key, (event, _) in events.items() if key not in working_set.events]
+        for event in new:
+            self._names.learn(event)
         changed, overtaken, owned = False, False, 0
         for key, seen in events.items():
             known = working_set.events.get(key)
@@ -181,8 +187,8 @@ class BatchWriter:
             changed |= self._book_event(row, poll, key, seen, failed, nested=key != tree.root)
             owned += working_set.events[key].owner == row.id
         if new:
-            working_set.change_owned(row.id, new)
-            self._totals.add("telnyx_ledger_events", (), Decimal(new))
+            working_set.change_owned(row.id, len(new))
+            self._totals.add("telnyx_ledger_events", (), Decimal(len(new)))
 
         row = working_set.sessions[row.id]
         if complete and owned < row.owned:
