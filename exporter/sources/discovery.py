@@ -97,9 +97,11 @@ class Discovery:
 
     @property
     def idle(self) -> bool:
-        """No detail records are due or being read."""
+        """No detail records are due or being read, and none that wait."""
         held = self._held()
-        return not self._running and not any(source.due or self._awaited_due(name) for name, source in held.items())
+        listing = bool(self._settings.record_types)  # without it nothing new is awaited
+        due = (source.due or (listing and self._awaited_due(name)) for name, source in held.items())
+        return not self._running and not any(due)
 
     def _held(self) -> dict[str, DetailRecordSource]:
         """Return the sources that this process polls; the cursors of the others will have moved in the ledger."""

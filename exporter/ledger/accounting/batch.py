@@ -177,9 +177,10 @@ class BatchWriter:
         if pruned:
             failed.append(("forgotten", f"{pruned} events are older than what the ledger remembers"))
 
-        new = [event for key, (event, _) in events.items() if key not in working_set.events]
-        for event in new:
+        unknown = [event for key, (event, _) in events.items() if key not in working_set.events]
+        for event in unknown:
             self._names.learn(event)
+        new = len(unknown)
         changed, overtaken, owned = False, False, 0
         for key, seen in events.items():
             known = working_set.events.get(key)
@@ -187,8 +188,8 @@ class BatchWriter:
             changed |= self._book_event(row, poll, key, seen, failed, nested=key != tree.root)
             owned += working_set.events[key].owner == row.id
         if new:
-            working_set.change_owned(row.id, len(new))
-            self._totals.add("telnyx_ledger_events", (), Decimal(len(new)))
+            working_set.change_owned(row.id, new)
+            self._totals.add("telnyx_ledger_events", (), Decimal(new))
 
         row = working_set.sessions[row.id]
         if complete and owned < row.owned:
