@@ -14,7 +14,7 @@ from exporter.core.model import UNKNOWN, DetailRecord, SessionNotice, SessionRef
 from exporter.core.money import read_amount
 from exporter.core.record_types import INNER
 
-TIME_FIELDS = ("created_at", "started_at", "invoked_at", "joined_at")
+TIME_FIELDS = ("created_at", "started_at", "invoked_at", "joined_at", "start_time")
 SESSION_FIELDS = ("call_session_id", "telnyx_session_id")
 """The fields with the id of the call-session, in records that belong to a call."""
 CALL_SESSION = "call-session"

@@ -24,7 +24,7 @@ from exporter.sources.record_kinds import KINDS, RecordKind, kinds
 from exporter.sources.record_pages import PAGE_SIZE, RecordPages
 from simulator import Bills, Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened, values
-from tests.support.exporting import Exporting, config, exporting, followed, net, same, visible
+from tests.support.exporting import DESCRIBED, PLENTY, Exporting, config, exporting, followed, net, same, visible
 
 HOUR = 3600.0
 CALLS = KINDS["call-control"]
@@ -197,6 +197,8 @@ def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) ->
         sessions_max=300,
         detail_records_late_seconds=2 * HOUR,
         bills=Bills(late_share=0.1),
+        api=DESCRIBED,
+        quotas=PLENTY,
     )
 
     async def play() -> None:
@@ -289,8 +291,15 @@ def test_a_failing_type_is_counted_and_stops_no_other(tmp_path: Path) -> None:
     """If the API refuses one type, the others are read, a failure is counted, and no success is recorded."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_per_hour=100, sessions_max=50), time.monotonic) as simulated:
-            settings = discovering(simulated, tmp_path, record_types=("no-such-type", "messaging"))
+        world = SimulatorSettings(
+            speed=0.0,
+            sessions_per_hour=100,
+            sessions_max=50,
+            api=replace(DESCRIBED, refused_types={"amd": 400}),
+            quotas=PLENTY,
+        )
+        with running(world, time.monotonic) as simulated:
+            settings = discovering(simulated, tmp_path, record_types=("amd", "messaging"))
             async with exporting(settings, simulated) as exporter:
                 await pass_hours(exporter, 2)
                 samples = await exporter.samples()
@@ -322,7 +331,7 @@ def test_a_stop_inside_the_backfill_shows_nothing(tmp_path: Path, free_port: int
     """A stop before the history is booked publishes no page: its series would be scraped at 0, then count as new."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0, quotas=PLENTY), time.monotonic) as simulated:
             settings = discovering(simulated, tmp_path, first_lookback_seconds=HOUR)
             away = replace(settings.accounts[0], base_url=f"http://127.0.0.1:{free_port}/v2")
             async with exporting(replace(settings, accounts=(away,)), simulated, shown=False) as exporter:
@@ -338,7 +347,8 @@ def test_an_initial_backfill_is_history(tmp_path: Path) -> None:
     """The backfill's costs are on the first page with their values; later series start at 0."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60), time.monotonic) as simulated:
+        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60, api=DESCRIBED, quotas=PLENTY)
+        with running(world, time.monotonic) as simulated:
             simulated.clock.step(30 * HOUR)
             settings = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
             settings = replace(settings, metrics=replace(settings.metrics, new_series_zero_seconds=3600))
