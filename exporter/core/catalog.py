@@ -179,6 +179,8 @@ FAMILIES: tuple[Family, ...] = (
         "Detail records that the API states but doesn't list; 0 while the lists are proven to be whole.", across="max"),
     _process("telnyx_detail_record_failures_total", "counter", "account record_type",
         "Failed attempts to read a type of detail records."),
+    _ledger("telnyx_awaited_detail_records", "gauge", "record_type",
+        "Detail records that name no session and whose event no tree has brought yet."),
     _process("telnyx_webhooks_total", "counter", "account event_type",
         "Accepted webhooks; unknown event types are other."),
     _process("telnyx_webhook_failures_total", "counter", "account reason", "Rejected webhooks."),

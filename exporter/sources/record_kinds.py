@@ -12,6 +12,7 @@ from exporter.config import CustomType, DetailRecordSettings
 from exporter.core.attributes import read_time
 from exporter.core.model import UNKNOWN, DetailRecord, SessionNotice, SessionRef
 from exporter.core.money import read_amount
+from exporter.core.record_types import INNER
 
 ENDS = ("finished_at", "completed_at", "ended_at", "end_time", "left_at", "closed_at")
 BEGINNINGS = ("started_at", "start_time", "created_at", "joined_at", "invoked_at", "sent_at")
@@ -49,13 +50,12 @@ class RecordKind(Struct, frozen=True):
         return sorted(set(times) - set(self.time_fields)) if len(self.time_fields) > 1 else []
 
     def read(self, account: str, record: Mapping[str, object], field: str) -> DetailRecord | None:
-        """Return the record with the session to follow, or None if it has no readable id."""
+        """Return the record with the session to follow, if any is; None if it has no readable id."""
         record_id = self.id(record)
         if record_id is None:
             return None
         began = next(filter(None, (_time(record.get(name)) for name in BEGINNINGS)), None)
         itself = SessionRef(account, self.record_type, record_id, began)
-        call = _id(record, self.session_fields)
         currency = record.get("currency")
         return DetailRecord(
             record_id,
@@ -63,10 +63,13 @@ class RecordKind(Struct, frozen=True):
             read_time(record.get(field)),
             read_amount(record.get(self.cost_field)),
             currency if isinstance(currency, str) and currency.isalpha() and currency.isascii() else UNKNOWN,
-            SessionNotice(itself, "rated")
-            if call is None
-            else SessionNotice(SessionRef(account, CALL_SESSION, call, began), "listed", itself),
+            self._notice(itself, _id(record, self.session_fields)),
         )
+
+    def _notice(self, itself: SessionRef, call: str | None) -> SessionNotice | None:
+        if call is not None:
+            return SessionNotice(SessionRef(itself.account, CALL_SESSION, call, itself.date_time), "listed", itself)
+        return None if self.record_type in INNER else SessionNotice(itself, "rated")
 
 
 def _id(record: Mapping[str, object], fields: tuple[str, ...]) -> str | None:

@@ -15,9 +15,9 @@ from exporter.config import Config, CustomType, DetailRecordSettings, DiscoveryS
 from exporter.core.model import DetailRecord, SessionNotice, SessionRef
 from exporter.ledger import Ledger
 from exporter.sources.record_kinds import KINDS, RecordKind, kinds
-from simulator import Bills, Running, SimulatorSettings, running
+from simulator import WORLD_A, WORLDS, Bills, Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened, values
-from tests.support.exporting import Exporting, Samples, config, exporting, followed, net, same, visible
+from tests.support.exporting import PLENTY, Exporting, Samples, config, exporting, followed, net, same, visible
 
 HOUR = 3600.0
 
@@ -32,8 +32,12 @@ LEADS = {
     ("conference", "call_session_id"): ("conference/R", None),
     ("messaging", None): ("message/R", None),
     ("wireless", None): ("sim_card_usage/R", None),
+    ("verify", None): ("verify/R", None),
+    ("conference", None): ("conference/R", None),
+    ("embedding", None): ("embedding/R", None),
     ("something-new", None): ("something-new/R", None),
 }
+AWAITED = ("inference", "call-control", "ai-voice-assistant", "stt", "tts", "amd", "conference-participant")
 
 
 @pytest.mark.parametrize(("said", "expected"), LEADS.items())
@@ -45,8 +49,17 @@ def test_what_a_record_leads_to(said: tuple[str, str | None], expected: tuple[st
     found = kind.read("main", record, "created_at")
     assert found is not None
     notice = found.notice
+    assert notice is not None
     substitute = notice.substitute and f"{notice.substitute.record_type}/{notice.substitute.event_id}"
     assert (f"{notice.ref.record_type}/{notice.ref.event_id}", substitute) == expected
+
+
+@pytest.mark.parametrize("name", AWAITED)
+def test_a_record_whose_event_may_be_in_a_tree_leads_to_no_session(name: str) -> None:
+    """It names no session, and a tree is expected to bring its event."""
+    found = KINDS[name].read("main", {"id": "R", "conversation_id": None, "call_session_id": None}, "created_at")
+    assert found is not None
+    assert found.notice is None
 
 
 def test_the_configuration_extends_the_dialect() -> None:
@@ -58,6 +71,7 @@ def test_the_configuration_extends_the_dialect() -> None:
     agent, message = kinds(DetailRecordSettings(record_types=("agent", "messaging"), custom_types=custom_types))
     found = agent.read("main", {"key": "k", "call": "s", "began_at": "2026-03-17T12:00:00Z"}, agent.time_fields[0])
     assert found is not None
+    assert found.notice is not None
     assert (found.at, found.notice.ref.event_id) == (NOON, "s")
     assert found.notice.substitute == SessionRef("main", "ai-agent", "k")
     assert (message.record_type, message.id_fields, message.time_fields[0]) == (
@@ -83,18 +97,21 @@ async def pass_hours(exporter: Exporting, hours: int) -> None:
 
 
 @pytest.mark.slow
-def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("world", WORLDS)
+def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path, world: str) -> None:
     """With late, reordered records, changing bills and restarts, each session is followed once."""
-    world = SimulatorSettings(
+    settings = SimulatorSettings(
         speed=0.0,
         sessions_per_hour=100,
         sessions_max=300,
+        api=WORLDS[world],
         detail_records_late_seconds=2 * HOUR,
         bills=Bills(late_share=0.1),
+        quotas=PLENTY,
     )
 
     async def play() -> None:
-        with running(world, time.monotonic) as simulated:
+        with running(settings, time.monotonic) as simulated:
             for _ in range(3):
                 async with exporting(discovering(simulated, tmp_path), simulated) as exporter:
                     await pass_hours(exporter, 3)
@@ -192,21 +209,28 @@ def test_a_refused_type_is_named_and_stops_no_other(tmp_path: Path, caplog: pyte
     """The other types are read and forgotten as ever, the failure is logged once, and the type is tried again daily."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_per_hour=100, sessions_max=50), time.monotonic) as simulated:
-            settings = discovering(simulated, tmp_path, record_types=("no-such-type", "messaging"))
+        world = SimulatorSettings(
+            speed=0.0,
+            sessions_per_hour=100,
+            sessions_max=50,
+            api=replace(WORLD_A, refused_types={"amd": 400}),
+            quotas=PLENTY,
+        )
+        with running(world, time.monotonic) as simulated:
+            settings = discovering(simulated, tmp_path, record_types=("amd", "messaging"))
             async with exporting(settings, simulated) as exporter:
                 for hours, tries in ((2, 1), (20, 1), (4, 2)):
                     await pass_hours(exporter, hours)
                     samples = await exporter.samples()
-                    assert of_type(samples, "telnyx_detail_record_failures_total", "no-such-type") == {"": tries}
+                    assert of_type(samples, "telnyx_detail_record_failures_total", "amd") == {"": tries}
                 source = (("account", "main"), ("source", "detail_records"))
                 assert samples["telnyx_discovered_sessions_total", source] > 5
                 assert samples["telnyx_discovery_last_success_timestamp_seconds", source] == simulated.clock.now()
-                assert of_type(samples, "telnyx_detail_record_type_state", "no-such-type") == {"refused": 1}
+                assert of_type(samples, "telnyx_detail_record_type_state", "amd") == {"refused": 1}
                 assert of_type(samples, "telnyx_detail_record_type_state", "messaging") == {"proven": 1}
                 last = "telnyx_detail_record_last_success_timestamp_seconds"
                 assert of_type(samples, last, "messaging") == {"": Decimal(repr(simulated.clock.now()))}
-                assert of_type(samples, last, "no-such-type") == {}
+                assert of_type(samples, last, "amd") == {}
 
     asyncio.run(play())
     said = [record for record in caplog.records if record.getMessage().startswith("detail records of a type not read")]
@@ -233,7 +257,7 @@ def test_a_stop_inside_the_backfill_shows_nothing(tmp_path: Path, free_port: int
     """A stop before the history is booked publishes no page: its series would be scraped at 0, then count as new."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0, quotas=PLENTY), time.monotonic) as simulated:
             settings = discovering(simulated, tmp_path, first_lookback_seconds=HOUR)
             away = replace(settings.accounts[0], base_url=f"http://127.0.0.1:{free_port}/v2")
             async with exporting(replace(settings, accounts=(away,)), simulated, shown=False) as exporter:
@@ -249,7 +273,8 @@ def test_an_initial_backfill_is_history(tmp_path: Path) -> None:
     """The backfill's costs are on the first page with their values; later series start at 0."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60), time.monotonic) as simulated:
+        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60, quotas=PLENTY)
+        with running(world, time.monotonic) as simulated:
             simulated.clock.step(30 * HOUR)
             settings = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
             settings = replace(settings, metrics=replace(settings.metrics, new_series_zero_seconds=3600))

@@ -38,6 +38,8 @@ PATIENCE_SECONDS = 60.0
 SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10"}
 NO_RECORDS = DetailRecordSettings(record_types=())
 """No polling of detail records: the exporter follows only the sessions that the test names."""
+PLENTY = {"detail_records": 1_000_000}
+"""A quota that no list of a test reaches, so that none waits for a minute to end."""
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
 
 
