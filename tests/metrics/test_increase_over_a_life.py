@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from exporter.config import Budget, Label
 from exporter.ledger import Ledger
 from simulator import Bills, SimulatorSettings, running
+from tests.support.clocks import RealSleep
 from tests.support.exporting import SCRAPER, Exporting, config, exporting, net, same, stated
 from tests.support.programs import make_blocks, prometheus_of
 from tests.support.stepped import TICK_SECONDS
@@ -48,7 +49,7 @@ Sums = dict[str, Decimal]
 """By currency."""
 
 
-class Stepped:
+class Stepped(RealSleep):
     """Both clocks of an exporter in one, moved by hand."""
 
     def __init__(self, time: float) -> None:

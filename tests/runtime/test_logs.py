@@ -53,7 +53,7 @@ COUNTED = {
     "session denied: polled again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
     "the clock was set back": ["telnyx_exporter_clock_steps_total"],
     "initial backfill not finished in time; later costs of it count as new": ["telnyx_exporter_task_failures_total"],
-    "throttled: the account's requests wait": ["telnyx_api_requests_total", "telnyx_api_throttled_seconds_total"],
+    "throttled: requests to an endpoint wait": ["telnyx_api_requests_total", "telnyx_api_throttled_seconds_total"],
     "web config not applied; retrying": ["telnyx_exporter_web_config_failures_total"],
     "web config rejected; the previous one stays in effect": ["telnyx_exporter_web_config_failures_total"],
     "webhook not stored": ["telnyx_webhook_failures_total"],

@@ -24,6 +24,7 @@ from exporter.runtime.replicas import LEASE_SECONDS
 from simulator import Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened
 from tests.sources.test_detail_records import HOUR, discovering
+from tests.support.clocks import RealSleep
 from tests.support.exporting import PLENTY, Exporting, Samples, config, exporting, net, same, stated, visible
 from tests.support.faulty_server import FaultyServer
 from tests.support.faulty_server import answer as answered
@@ -51,7 +52,7 @@ def test_a_lease_ends_by_the_clock_of_its_holder() -> None:
     assert not lease.held(141.0)
 
 
-class Clock:
+class Clock(RealSleep):
     """The simulator's session time, with a real time that can jump, as for a suspended process."""
 
     def __init__(self, simulated: Running) -> None:
@@ -170,7 +171,7 @@ def test_the_rate_is_shared(database: str, replicas: int) -> None:
                 exporters = [await stack.enter_async_context(exporting(slow, simulated)) for _ in range(replicas)]
                 for exporter in exporters:
                     await exporter.app.replicas.heartbeat()
-                    assert exporter.app.plan.pacers["main"].burst == 12 // replicas
+                    assert exporter.app.plan.pacers["main"].session.burst == 12 // replicas
                 async with exporting(slow, simulated):
                     await exporters[0].app.replicas.heartbeat()
                     assert exporters[0].app.replicas.count == replicas + 1
