@@ -188,7 +188,7 @@ def test_a_throttled_account_is_logged_once_per_stop(tmp_path: Path, caplog: pyt
 
     throttled = answer(429, headers={"Retry-After": "1"})
     with_answers(tmp_path, scene, throttled, answer(404), sessions=1)
-    assert logged(caplog, "throttled") == [{"level": "WARNING", "account": "main"}]
+    assert logged(caplog, "throttled") == [{"level": "WARNING", "account": "main", "endpoint": "session"}]
 
 
 @pytest.mark.slow
