@@ -20,7 +20,7 @@ from benchmarks import following
 from benchmarks.following import FollowedSession, Measurement, Sources
 from benchmarks.tables import printed, table
 from exporter.config import PollingSettings
-from simulator import SimulatorSettings, running
+from simulator import WORLD_B, SimulatorSettings, running
 
 SESSIONS_PER_HOUR = 60
 SESSIONS, PROCESSES = 40, 2
@@ -75,7 +75,13 @@ def measure(*, quick: bool) -> list[str]:
 
 
 def played(sessions: int, way: Way) -> Measurement:
-    world = SimulatorSettings(speed=0.0, sessions_per_hour=SESSIONS_PER_HOUR, sessions_max=sessions)
+    world = SimulatorSettings(
+        speed=0.0,
+        sessions_per_hour=SESSIONS_PER_HOUR,
+        sessions_max=sessions,
+        api=WORLD_B,
+        quotas={"detail_records": 1_000_000},  # a minute of real time has many hours of session time
+    )
     with (
         tempfile.TemporaryDirectory(prefix="bench-sessions-") as folder,
         running(world, time.monotonic, wall=time.time) as simulated,

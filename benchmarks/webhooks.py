@@ -79,7 +79,16 @@ def _rows(load: Load, folder: Path) -> Iterator[Sequence[object]]:
     environ = {"BENCH_API_KEY": "KEY-simulator", "BENCH_PUBLIC_KEY": public}
     simulator, port = free_port(), free_port()
     world = ("--sessions-per-hour", "36000", "--history-seconds", "90000", "--sessions-max", str(load.sessions))
-    simulate = ("simulate", "--port", str(simulator), "--requests-per-second", "100000", *world)
+    simulate = (
+        "simulate",
+        "--port",
+        str(simulator),
+        "--quota",
+        "session=6000000",
+        "--quota",
+        "detail_records=6000000",
+        *world,
+    )
     config = folder / "config.yaml"
     config.write_text(CONFIG.format(simulator=simulator, folder=folder))
     with program("-m", "exporter", *simulate):

@@ -5,6 +5,7 @@ the cache.
 """
 
 import uuid
+from functools import partial
 
 from starlette.requests import Request
 from starlette.routing import Route
@@ -27,11 +28,11 @@ class SessionAnalysis:
 
     def routes(self) -> list[Route]:
         path = f"{BASE_PATH}/session_analysis"
-        protected = self._gateway.protected
+        protected = partial(self._gateway.protected, with_title=False)
         return [
-            Route(f"{path}/metadata", protected(self._metadata)),
-            Route(f"{path}/metadata/{{record_type}}", protected(self._type_metadata)),
-            Route(f"{path}/{{record_type}}/{{event_id}}", protected(self._session)),
+            Route(f"{path}/metadata", protected("metadata", self._metadata)),
+            Route(f"{path}/metadata/{{record_type}}", protected("metadata", self._type_metadata)),
+            Route(f"{path}/{{record_type}}/{{event_id}}", protected("session", self._session)),
         ]
 
     def _metadata(self, _: Request) -> ApiAnswer:

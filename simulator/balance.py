@@ -29,7 +29,7 @@ class Balance:
         self._gateway = gateway
 
     def routes(self) -> list[Route]:
-        return [Route(f"{BASE_PATH}/balance", self._gateway.protected(self._balance, with_title=True))]
+        return [Route(f"{BASE_PATH}/balance", self._gateway.protected("balance", self._balance))]
 
     def _balance(self, _: Request) -> ApiAnswer:
         return ApiAnswer(None, lambda: {"data": _stated(self._world.truth(), self._settings)})

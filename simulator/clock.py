@@ -4,6 +4,7 @@ It reads no real clock: the caller passes monotonic seconds. With speed 0 it mov
 need it.
 """
 
+import asyncio
 import math
 import threading
 from collections.abc import Callable
@@ -41,6 +42,10 @@ class AcceleratedClock:
 
     def monotonic(self) -> float:
         return self._monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for so many seconds of real time."""
+        await asyncio.sleep(seconds)
 
     @property
     def speed(self) -> float:

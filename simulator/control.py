@@ -1,9 +1,10 @@
-"""The control endpoints of the simulator: truth, sessions, clock, faults and webhooks.
+"""The control endpoints of the simulator: truth, sessions, clock, faults, quotas and webhooks.
 
 Their paths begin with `/_`; the real API doesn't have them, and they need no key. The truth is exact at its `now` only,
 so pause the clock before a comparison.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from starlette.routing import Route
 from simulator.clock import AcceleratedClock
 from simulator.errors import BAD_PARAMETER, ApiError
 from simulator.faults import FaultInjector
+from simulator.limits import SimulatedQuota
 from simulator.settings import Faults
 from simulator.truth import TruthTotal
 from simulator.webhooks import WebhookChange, WebhookSender
@@ -28,11 +30,17 @@ class _Command(Struct, forbid_unknown_fields=True):
 
 class Control:
     def __init__(
-        self, world: World, clock: AcceleratedClock, fault_injector: FaultInjector, webhook_sender: WebhookSender
+        self,
+        world: World,
+        clock: AcceleratedClock,
+        fault_injector: FaultInjector,
+        quotas: Mapping[str, SimulatedQuota],
+        webhook_sender: WebhookSender,
     ) -> None:
         self._world = world
         self._clock = clock
         self._fault_injector = fault_injector
+        self._quotas = quotas
         self._webhook_sender = webhook_sender
 
     def routes(self) -> list[Route]:
@@ -43,6 +51,7 @@ class Control:
             Route("/_clock", self._command, methods=["POST"]),
             Route("/_faults", self._faults),
             Route("/_faults", self._set_faults, methods=["POST"]),
+            Route("/_quotas", self._used),
             Route("/_webhooks", self._webhooks),
             Route("/_webhooks", self._deliver, methods=["POST"]),
         ]
@@ -90,6 +99,10 @@ class Control:
         except (msgspec.MsgspecError, ValueError) as error:
             raise ApiError(BAD_PARAMETER, str(error)) from error
         return await self._faults(request)
+
+    async def _used(self, _: Request) -> Response:
+        """Return per endpoint its quota, the number of requests and of 429s, and the most requests in one minute."""
+        return _json({name: quota.stated() for name, quota in self._quotas.items()})
 
     async def _webhooks(self, _: Request) -> Response:
         """Return the public key of the webhooks, and the counts of deliveries."""

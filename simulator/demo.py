@@ -59,6 +59,7 @@ WORLD = SimulatorSettings(
     detail_records_late_seconds=1800.0,
     webhooks=SimulatedWebhooks(lost_share=0.1, duplicated_share=0.05, delay_seconds=300.0),
     documented_example=True,
+    quotas={"detail_records": 100_000},  # per real minute, in which ten hours of session time pass
 )
 
 

@@ -1,4 +1,4 @@
-"""Authentication, rate limit, answer cache and compression before every endpoint of the simulated API.
+"""Authentication, quotas, answer cache and compression before every endpoint of the simulated API.
 
 Errors have the format of the endpoint that was asked for.
 """
@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from simulator import errors
 from simulator.errors import ApiError
-from simulator.limits import AnswerCache, SimulatedRateLimit
-from simulator.settings import SimulatorSettings
+from simulator.limits import AnswerCache, SimulatedQuota
+from simulator.settings import QUOTAS, SimulatorSettings
 
 ANSWER_CACHE_BYTES_MAX = 64 * 2**20
 """A tree with records takes 2 to 100 kB; this is some thousands of sessions, each plain and compressed."""
@@ -38,20 +38,24 @@ Endpoint = Callable[[Request], ApiAnswer]
 
 
 class ApiGateway:
-    """Protects endpoints; `monotonic` is the real time of the rate limit."""
+    """Protects endpoints; `wall` is the time of their quotas, seconds since the epoch."""
 
-    def __init__(self, settings: SimulatorSettings, monotonic: Callable[[], float]) -> None:
+    def __init__(self, settings: SimulatorSettings, wall: Callable[[], float]) -> None:
         self._authorization = f"Bearer {settings.api_key}".encode()
-        self._limit = SimulatedRateLimit(settings.requests_per_second, monotonic)
+        self.quotas = {name: SimulatedQuota(limit, wall) for name, limit in {**QUOTAS, **settings.quotas}.items()}
+        """By endpoint."""
         self._answers = AnswerCache(ANSWER_CACHE_BYTES_MAX)
 
-    def protected(self, endpoint: Endpoint, *, with_title: bool = False) -> Callable[[Request], Awaitable[Response]]:
-        """Return the endpoint with rate limit and authentication; an ApiError becomes its answer."""
+    def protected(
+        self, quota: str, endpoint: Endpoint, *, with_title: bool = True
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return the endpoint with its quota and authentication; an ApiError becomes its answer."""
+        counted = self.quotas[quota]
 
         async def protected(request: Request) -> Response:
             headers: Mapping[str, str] = {}
             try:
-                headers = self._limit.take()
+                headers = counted.take()
                 self._authorize(request)
                 return self._response(request, endpoint(request), headers)
             except ApiError as error:

@@ -1,39 +1,59 @@
-"""The simulated API's rate limit and its cache of encoded answers.
+"""The simulated API's quotas and its cache of encoded answers.
 
-The limit counts fixed one-second windows of real time, so a client may send twice its rate around the turn of a second,
-as at Telnyx.
+Each endpoint has a quota of its own, which is counted per UTC minute. A 429 doesn't say when to try again; the header
+`x-ratelimit-reset` has the seconds to the end of the minute, as on every answer.
 """
 
-from collections import OrderedDict
+import math
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 from simulator.errors import TOO_MANY_REQUESTS, ApiError
 
+WINDOW_SECONDS = 60
 
-class SimulatedRateLimit:
-    """Counts requests per window; `monotonic` is real time."""
 
-    def __init__(self, requests_per_second: int, monotonic: Callable[[], float]) -> None:
-        self._limit = requests_per_second
-        self._monotonic = monotonic
-        self._window = 0
-        self._count = 0
+class SimulatedQuota:
+    """Counts the requests to one endpoint; `wall` is in seconds since the epoch."""
+
+    def __init__(self, limit: int, wall: Callable[[], float]) -> None:
+        self.limit = limit
+        """Requests per minute; a test may change it at any time."""
+        self.refused = 0
+        """The number of 429s."""
+        self._wall = wall
+        self._by_minute: Counter[int] = Counter()
+
+    @property
+    def busiest_minute(self) -> int:
+        """The most requests of one UTC minute, those that got 429 included."""
+        return max(self._by_minute.values(), default=0)
 
     def take(self) -> Mapping[str, str]:
-        """Count one request and return the headers of its answer; raise ApiError if the window is used up."""
-        window = int(self._monotonic())
-        if window != self._window:
-            self._window, self._count = window, 0
-        self._count += 1
+        """Count one request and return the headers of its answer; raise ApiError if the minute is used up."""
+        now = self._wall()
+        minute = math.floor(now / WINDOW_SECONDS)
+        self._by_minute[minute] += 1
+        count = self._by_minute[minute]
         headers = {
-            "x-ratelimit-limit": str(self._limit),
-            "x-ratelimit-remaining": str(max(0, self._limit - self._count)),
-            "x-ratelimit-reset": "1",
+            "x-ratelimit-limit": f"{self.limit}, {self.limit};w={WINDOW_SECONDS}",
+            "x-ratelimit-remaining": str(max(0, self.limit - count)),
+            "x-ratelimit-reset": str(math.ceil((minute + 1) * WINDOW_SECONDS - now)),
         }
-        if self._count > self._limit:
-            detail = f"more than {self._limit} requests in this second"
-            raise ApiError(TOO_MANY_REQUESTS, detail, {**headers, "retry-after": "1"})
+        if count > self.limit:
+            self.refused += 1
+            raise ApiError(TOO_MANY_REQUESTS, f"more than {self.limit} requests in this minute", headers)
         return headers
+
+    def stated(self) -> dict[str, Any]:
+        """Return what `/_quotas` shows."""
+        return {
+            "limit": self.limit,
+            "requests": self._by_minute.total(),
+            "busiest_minute": self.busiest_minute,
+            "refused": self.refused,
+        }
 
 
 class AnswerCache:

@@ -1,23 +1,27 @@
-"""The index of all detail records, in the order of the events' times.
+"""The index of all detail records with their times.
 
-It keeps five numbers per record and no record itself. Safe to use from any thread. A record appears later than its
+It keeps some numbers per record and no record itself. Safe to use from any thread. A record appears later than its
 event, and not in the order of events, so a client that continues from the last time it has seen misses some.
 """
 
 import threading
-from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from operator import eq, ge, gt, le, lt
 from typing import NamedTuple
 
 from simulator.events import SimulatedSession
-from simulator.records import BY_RECORD_TYPE
+from simulator.records import BY_RECORD_TYPE, Listable
+
+COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {"gte": ge, "gt": gt, "lte": le, "lt": lt, "eq": eq}
+"""Those for times."""
 
 
 class IndexedRecord(NamedTuple):
     """The record of one event."""
 
-    time: float
+    times: tuple[float, ...]
+    """In the order of `Listable.times`; a time that the record doesn't have is NaN, for which no comparison holds."""
     appears_at: float
     vanishes_at: float
     number: int
@@ -26,8 +30,12 @@ class IndexedRecord(NamedTuple):
     """Among the events of its session."""
 
 
-Bound = tuple[str, float]
-"""A comparison, such as `gte`, and the time to compare with."""
+class Bound(NamedTuple):
+    """A filter on a field of time."""
+
+    field: str
+    comparison: str
+    time: float
 
 
 class RecordIndex:
@@ -46,24 +54,23 @@ class RecordIndex:
                 listable = BY_RECORD_TYPE.get(event.record_type)
                 if listable is not None:
                     late = self._chance(f"record/{event.id}") * self._late_seconds
-                    entry = IndexedRecord(
-                        listable.time(event), event.exists_from + late, event.vanishes_at, number, index
-                    )
-                    insort(self._entries[event.record_type], entry)  # nearly always at the end
+                    times, appears_at = listable.times_of(event), event.exists_from + late
+                    entry = IndexedRecord(times, appears_at, event.vanishes_at, number, index)
+                    self._entries[event.record_type].append(entry)
 
-    def between(self, record_type: str, bounds: Iterable[Bound], now: float) -> list[IndexedRecord]:
-        """Return the records that are listed now and whose events' times are within the bounds."""
+    def matching(self, listable: Listable, bounds: Iterable[Bound], now: float) -> list[IndexedRecord]:
+        """Return the records that are listed now and within the bounds, in no order."""
+        holds = [(listable.times.index(each.field), COMPARISONS[each.comparison], each.time) for each in bounds]
         with self._lock:
-            entries = self._entries[record_type]
-            first, end = 0, len(entries)
-            for comparison, time in bounds:
-                from_, to = _cut(entries, comparison, time)
-                first, end = max(first, from_), min(end, to)
-            return [entry for entry in entries[first:end] if entry.appears_at <= now < entry.vanishes_at]
+            entries = list(self._entries[listable.record_type])
+        return [
+            entry
+            for entry in entries
+            if entry.appears_at <= now < entry.vanishes_at
+            and all(compare(entry.times[place], time) for place, compare, time in holds)
+        ]
 
-
-def _cut(entries: list[IndexedRecord], comparison: str, time: float) -> tuple[int, int]:
-    before = bisect_left(entries, time, key=lambda entry: entry.time)
-    until = bisect_right(entries, time, key=lambda entry: entry.time)
-    cuts = {"gte": (before, len(entries)), "gt": (until, len(entries)), "lt": (0, before), "lte": (0, until)}
-    return cuts.get(comparison, (before, until))
+    def knows(self, listable: Listable, now: float) -> bool:
+        """Return whether a record of this type has ever appeared."""
+        with self._lock:
+            return any(entry.appears_at <= now for entry in self._entries[listable.record_type])

@@ -1,29 +1,28 @@
-"""The query parameters of the list of detail records, read as strictly as those of a session.
+"""The query parameters of the list of detail records.
 
-A time field that the record type doesn't have is an error, as in the real API (a call-control record has `started_at`,
-no `created_at`); any other unknown field just matches no record.
+What a behaviour decides is not decided here: an unknown type or field is noted in the query. Anything else that is
+wrong is an error, so that a client's mistake is noticed.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from operator import eq, ge, gt, le, lt
 from typing import Any
 
 from msgspec import Struct
 
-from simulator.errors import BAD_PARAMETER, BAD_RECORD_TYPE, ApiError
-from simulator.record_index import Bound
+from simulator.errors import BAD_PARAMETER, ApiError
+from simulator.record_index import COMPARISONS, Bound
 from simulator.records import LISTABLE_TYPES, Listable
 
 PAGE_SIZE, PAGE_SIZE_MAX = 20, 50
+"""A larger page than the maximum is not refused, but silently as small as the maximum."""
 
 _DAY_SECONDS = 86_400.0
 
 _FILTER = re.compile(r"filter\[(\w+)\](?:\[(\w+)\])?", re.ASCII)
 _LAST_DAYS = re.compile(r"last_([1-9]\d{0,3})_days", re.ASCII)
 
-_ON_TIMES: Mapping[str, Callable[[float, float], bool]] = {"gte": ge, "gt": gt, "lte": le, "lt": lt, "eq": eq}
 _ON_TEXTS: Mapping[str, Callable[[str, str], bool]] = {
     "eq": str.__eq__,
     "contains": str.__contains__,
@@ -33,36 +32,30 @@ _ON_TEXTS: Mapping[str, Callable[[str, str], bool]] = {
 
 
 class Condition(Struct, frozen=True):
-    """A filter on any field but the one by which the list is ordered."""
+    """A filter on a field that is no time."""
 
     field: str
     comparison: str
-    value: str | float
-    """A number for a field of time."""
+    value: str
 
     def holds(self, record: Mapping[str, Any]) -> bool:
         value = record.get(self.field)
-        if value is None:
-            return False
-        if isinstance(self.value, float):
-            return _ON_TIMES[self.comparison](_time(str(value)), self.value)
-        return _ON_TEXTS[self.comparison](str(value), self.value)
+        return value is not None and _ON_TEXTS[self.comparison](str(value), self.value)
 
 
 class RecordQuery(Struct, frozen=True):
-    listable: Listable
-    bounds: tuple[Bound, ...]
-    """On the time of the event."""
-    conditions: tuple[Condition, ...]
-    """On its record."""
-    sort: str
-    descending: bool
-    page_number: int
-    page_size: int
-
-    @property
-    def by_time(self) -> bool:
-        return self.sort == self.listable.time_field
+    record_type: str
+    """As the client wrote it."""
+    listable: Listable | None
+    """None: there is no such type."""
+    bounds: tuple[Bound, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    sort: str | None = None
+    descending: bool = True
+    unknown_fields: tuple[str, ...] = ()
+    """Fields of filters and of the order that the type doesn't have; only times are known to the order."""
+    page_number: int = 1
+    page_size: int = PAGE_SIZE
 
 
 def read(parameters: Sequence[tuple[str, str]], now: float) -> RecordQuery:
@@ -71,64 +64,69 @@ def read(parameters: Sequence[tuple[str, str]], now: float) -> RecordQuery:
     if len(values) < len(parameters):
         raise ApiError(BAD_PARAMETER, "a parameter is given twice")
     name = values.pop("filter[record_type]", "")
-    if name not in LISTABLE_TYPES:
-        raise ApiError(
-            BAD_RECORD_TYPE, f"filter[record_type]: expected one of {', '.join(LISTABLE_TYPES)}; got {name!r}"
-        )
-    listable = LISTABLE_TYPES[name]
-    sort = values.pop("sort", listable.time_field)
-    if sort.removeprefix("-") not in listable.time_fields:
-        raise ApiError(BAD_PARAMETER, f"sort: {name} has no time {sort.removeprefix('-')!r}")
-    number = _whole("page[number]", values.pop("page[number]", "1"), 10**9)
-    size = _whole("page[size]", values.pop("page[size]", str(PAGE_SIZE)), PAGE_SIZE_MAX)
-    bounds: list[Bound] = list(_range(values.pop("filter[date_range]", None), now))
-    conditions: list[Condition] = []
-    for each in (_condition(listable, *item) for item in values.items()):
-        if each.field == listable.time_field:
-            bounds.append((each.comparison, float(each.value)))
-        else:
-            conditions.append(each)
+    if not name:
+        raise ApiError(BAD_PARAMETER, "filter[record_type]: required")
+    number = _whole("page[number]", values.pop("page[number]", "1"))
+    size = min(_whole("page[size]", values.pop("page[size]", str(PAGE_SIZE))), PAGE_SIZE_MAX)
+    listable = LISTABLE_TYPES.get(name)
+    if listable is None:
+        return RecordQuery(name, None, page_number=number, page_size=size)
+    sort = values.pop("sort", None)
+    days = list(_range(listable, values.pop("filter[date_range]", None), now))
+    filters = [_filter(listable, *item) for item in values.items()]
+    unknown = [each.field for each in filters if not listable.has(each.field)]
+    if sort and sort.removeprefix("-") not in listable.times:
+        unknown.append(sort.removeprefix("-"))
     return RecordQuery(
-        listable, tuple(bounds), tuple(conditions), sort.removeprefix("-"), sort.startswith("-"), number, size
+        name,
+        listable,
+        bounds=(*days, *(each for each in filters if isinstance(each, Bound))),
+        conditions=tuple(each for each in filters if isinstance(each, Condition)),
+        sort=sort and sort.removeprefix("-"),
+        descending=sort is None or sort.startswith("-"),
+        unknown_fields=tuple(unknown),
+        page_number=number,
+        page_size=size,
     )
 
 
-def _condition(listable: Listable, name: str, text: str) -> Condition:
+def _filter(listable: Listable, name: str, text: str) -> Bound | Condition:
     read = _FILTER.fullmatch(name)
     if read is None:
         raise ApiError(BAD_PARAMETER, f"{name}: unknown")
     field, comparison = read[1], read[2] or "eq"
-    timed = field.endswith("_at")
-    if timed and field not in listable.time_fields:
-        raise ApiError(BAD_PARAMETER, f"{name}: {listable.name} has no such time")
-    if comparison not in (_ON_TIMES if timed else _ON_TEXTS):
+    timed = field in listable.times
+    if comparison not in (COMPARISONS if timed else _ON_TEXTS) and listable.has(field):
         raise ApiError(BAD_PARAMETER, f"{name}: no such comparison for this field")
+    if not timed:
+        return Condition(field, comparison, text)
     try:
-        return Condition(field, comparison, _time(text) if timed else text)
+        return Bound(field, comparison, _time(text))
     except (ValueError, OverflowError) as error:
         raise ApiError(BAD_PARAMETER, f"{name}: {text!r} is no ISO 8601 date or time") from error
 
 
-def _range(text: str | None, now: float) -> Iterator[Bound]:
+def _range(listable: Listable, text: str | None, now: float) -> Iterator[Bound]:
     """Yield the bounds of whole days in UTC; the last N days are today and the N days before."""
     if text is None:
         return
     today = now - now % _DAY_SECONDS
     days = _LAST_DAYS.fullmatch(text)
+    field = listable.times[0]
     if days:
-        yield "gte", today - int(days[1]) * _DAY_SECONDS
+        yield Bound(field, "gte", today - int(days[1]) * _DAY_SECONDS)
     elif text in {"today", "yesterday"}:
         begins = today if text == "today" else today - _DAY_SECONDS
-        yield "gte", begins
-        yield "lt", begins + _DAY_SECONDS
+        yield Bound(field, "gte", begins)
+        yield Bound(field, "lt", begins + _DAY_SECONDS)
     else:
         raise ApiError(BAD_PARAMETER, f"filter[date_range]: expected today, yesterday or last_N_days, got {text!r}")
 
 
-def _whole(name: str, text: str, at_most: int) -> int:
-    if text.isascii() and text.isdecimal() and len(text) <= len(str(at_most)) and 1 <= int(text) <= at_most:
+def _whole(name: str, text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= 1:  # noqa: PLR2004 - longer is no page
         return int(text)
-    raise ApiError(BAD_PARAMETER, f"{name}: expected a whole number from 1 to {at_most}, got {text!r}")
+    raise ApiError(BAD_PARAMETER, f"{name}: expected a whole number from 1 on, got {text!r}")
 
 
 def _time(text: str) -> float:

@@ -3,6 +3,7 @@
 The list has its own names: a message is `messaging` with a `uuid` there, and `message` with an `id` everywhere else.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -22,20 +23,18 @@ class Listable(Struct, frozen=True):
     """Its name in the list."""
     record_type: str
     """Its name everywhere else."""
-    began: str
-    """The field of the event's own record that says when it began."""
-    time_field: str
-    """The field that the list has for it, by which it is filtered and sorted."""
-    ended: str | None
+    times: tuple[str, ...]
+    """Its fields of time: when the event began first, then when it ended, if the record says it."""
     id_field: str = "id"
 
-    @property
-    def time_fields(self) -> frozenset[str]:
-        return frozenset({self.began, self.time_field, self.ended or self.began})
+    def has(self, field: str) -> bool:
+        """Return whether records of this type may have the field."""
+        return field in self.times or not field.endswith(("_at", "_time"))
 
-    def time(self, event: SimulatedEvent) -> float:
-        """When the event began, as its record says it."""
-        return datetime.fromisoformat(str(event.record[self.began])).timestamp()
+    def times_of(self, event: SimulatedEvent) -> tuple[float, ...]:
+        """Return the event's times as its record says them, NaN for an absent one."""
+        said = (event.record.get(field) for field in self.times)
+        return tuple(math.nan if text is None else datetime.fromisoformat(str(text)).timestamp() for text in said)
 
     def record(self, event: SimulatedEvent, step: Step) -> dict[str, Any]:
         """Return the detail record of an event at this step of its bill."""
@@ -43,7 +42,6 @@ class Listable(Struct, frozen=True):
         return shown | {
             "record_type": self.name,
             self.id_field: event.id,
-            self.time_field: event.record[self.began],
             "cost": None if step.cost is None else format(step.cost, "f"),
             "currency": step.currency,
         }
@@ -51,9 +49,7 @@ class Listable(Struct, frozen=True):
 
 def _listable(name: str, record_type: str | None = None, **differs: str) -> Listable:
     record_type = record_type or name
-    tariff = TARIFFS[record_type]
-    usual = {"time_field": tariff.began}
-    return Listable(name, record_type, tariff.began, ended=tariff.ended, **usual | differs)
+    return Listable(name, record_type, TARIFFS[record_type].times, **differs)
 
 
 LISTABLE_TYPES: Mapping[str, Listable] = {
@@ -70,7 +66,7 @@ LISTABLE_TYPES: Mapping[str, Listable] = {
         _listable("inference-speech-to-text"),
         _listable("media_storage"),
         _listable("media-streaming"),
-        _listable("messaging", "message", time_field="created_at", id_field="uuid"),
+        _listable("messaging", "message", id_field="uuid"),
         _listable("noise-suppression"),
         _listable("recording"),
         _listable("sip-trunking"),

@@ -47,7 +47,8 @@ Wall = Callable[[], float]
 class Simulator:
     """A world and the ASGI app that shows it.
 
-    `monotonic` is the only clock it is given, unless it is to send webhooks: those are signed by `wall`.
+    `monotonic` is the only clock it is given, unless it is to send webhooks: those are signed by `wall`. Quotas are
+    counted per minute of `wall`, or of `monotonic` if there is none.
     """
 
     def __init__(self, settings: SimulatorSettings, monotonic: Callable[[], float], wall: Wall | None = None) -> None:
@@ -58,14 +59,15 @@ class Simulator:
         webhook_queue = WebhookQueue(settings.webhooks, chance)
         self.world = World(settings, self.clock, watchers=(records.add, webhook_queue.add))
         self.webhook_sender = WebhookSender(self.world, webhook_queue, settings, monotonic, wall)
-        gateway = ApiGateway(settings, monotonic)
+        gateway = ApiGateway(settings, wall or monotonic)
+        self.quotas = gateway.quotas
         self.fault_injector = fault_injector = FaultInjector(settings.faults, settings.seed)
         self.app = Starlette(
             routes=[
                 *SessionAnalysis(self.world, gateway).routes(),
-                *DetailRecordList(self.world, records, gateway).routes(),
+                *DetailRecordList(self.world, records, gateway, settings).routes(),
                 *Balance(self.world, settings, gateway).routes(),
-                *Control(self.world, self.clock, fault_injector, self.webhook_sender).routes(),
+                *Control(self.world, self.clock, fault_injector, self.quotas, self.webhook_sender).routes(),
             ],
             middleware=[Middleware(FaultMiddleware, fault_injector=fault_injector)],
             exception_handlers={ApiError: _refused, HTTPException: _no_such_route},
@@ -85,6 +87,8 @@ class Running:
         self.clock = simulator.clock
         self.public_key = simulator.webhook_sender.public_key
         """Base64; verifies the webhooks."""
+        self.quotas = simulator.quotas
+        """By endpoint."""
         self._fault_injector = simulator.fault_injector
 
     @property

@@ -67,7 +67,7 @@ class SessionBuilder:
         tariff = TARIFFS[record_type]
         units = tariff.units(seconds) if units is None else units
         began, ended = self._begun + at, self._begun + at + seconds
-        times = {tariff.began: iso(began)} | ({tariff.ended: iso(ended)} if tariff.ended else {})
+        times = dict.fromkeys(tariff.began, iso(began)) | dict.fromkeys(tariff.ended, iso(ended))
         fields = {**self._facts(record_type, event_id, tariff), **times, **_durations(tariff, seconds, units)}
         rated = max([ended + self._delay(tariff), *(self._events[parent].exists_from for parent in parents[:1])])
         bill = (Step(rated, tariff.rate * units if cost is None else cost, self._currency),)

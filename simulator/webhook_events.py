@@ -68,7 +68,7 @@ def _of_call(session: SimulatedSession, root: int) -> Iterator[WebhookEvent]:
     for index in below:
         event = session.events[index]
         if event.record_type == "ai-voice-assistant":
-            yield _hook(event, "call.conversation.ended", _time(event, "ended_at"), root, index)
+            yield _hook(event, "call.conversation.ended", _time(event, "completed_at"), root, index)
     yield _hook(call, "call.hangup", ended, root, root)
     rated = max(session.events[index].exists_from for index in below)
     yield _hook(call, "call.cost", rated, root, root)

@@ -44,7 +44,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="multiply the delay of bills by this (default: %(default)g)",
     )
     parser.add_argument(
-        "--requests-per-second", type=int, default=1000, metavar="N", help="answer 429 to more (default: %(default)s)"
+        "--world",
+        choices=simulator.WORLDS,
+        default="a",
+        help="a: as measured on live accounts; b: as the SDK describes the API; mixed: some of each (default: a)",
+    )
+    parser.add_argument(
+        "--quota",
+        type=_quota,
+        action="append",
+        default=[],
+        metavar="ENDPOINT=N",
+        help=f"answer 429 to more requests per minute; repeatable; endpoints: {', '.join(simulator.QUOTAS)}",
     )
     bills = parser.add_argument_group("bills", "shares of bills that change after the first rating")
     for name in simulator.Bills.__struct_fields__:
@@ -94,7 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
         history_seconds=arguments.history_seconds,
         sessions_max=arguments.sessions_max,
         rating_delay_scale=arguments.rating_delay_scale,
-        requests_per_second=arguments.requests_per_second,
+        api=simulator.WORLDS[arguments.world],
+        quotas=dict(arguments.quota),
         bills=_given(simulator.Bills, arguments),
         faults=_given(simulator.Faults, arguments),
         detail_records_late_seconds=arguments.detail_records_late_seconds,
@@ -116,6 +128,14 @@ def run(arguments: argparse.Namespace) -> int:
         problem = f"cannot listen on {host}:{port} ({error.strerror}); choose another --host or --port"
         raise ConfigError("simulate", problem) from error
     return 0
+
+
+def _quota(text: str) -> tuple[str, int]:
+    """Return an endpoint and its requests per minute."""
+    endpoint, _, limit = text.partition("=")
+    if endpoint not in simulator.QUOTAS or not limit.isascii() or not limit.isdecimal() or int(limit) < 1:
+        raise argparse.ArgumentTypeError(f"expected an endpoint and a number, such as session=600; got {text!r}")
+    return endpoint, int(limit)
 
 
 def _given(record: type[_Record], arguments: argparse.Namespace, prefix: str = "") -> _Record:

@@ -8,11 +8,12 @@ import pytest
 
 from benchmarks.following import Sources, measure
 from simulator import SimulatorSettings, running
+from tests.support.exporting import DESCRIBED, PLENTY
 
 pytestmark = pytest.mark.slow
 
 STEP_SECONDS = 20.0
-WORLD = SimulatorSettings(speed=0.0, sessions_per_hour=30, sessions_max=20)
+WORLD = SimulatorSettings(speed=0.0, sessions_per_hour=30, sessions_max=20, api=DESCRIBED, quotas=PLENTY)
 """None of its trees is deeper than one answer shows; a deeper one takes one more request per poll."""
 
 

@@ -24,7 +24,7 @@ from exporter.runtime.replicas import LEASE_SECONDS
 from simulator import Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened
 from tests.sources.test_detail_records import HOUR, discovering
-from tests.support.exporting import Exporting, Samples, config, exporting, net, same, stated, visible
+from tests.support.exporting import DESCRIBED, PLENTY, Exporting, Samples, config, exporting, net, same, stated, visible
 from tests.support.faulty_server import FaultyServer
 from tests.support.faulty_server import answer as answered
 from tests.support.faulty_server import serving as serving_api
@@ -208,7 +208,8 @@ def test_another_exporter_finishes_the_initial_backfill_of_a_dead_one(
         postgres.execute(dead, database.rpartition("/")[2])
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=20), time.monotonic) as simulated:
+        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=20, api=DESCRIBED, quotas=PLENTY)
+        with running(world, time.monotonic) as simulated:
             simulated.clock.step(30 * HOUR)
             plain = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
             metrics = replace(plain.metrics, new_series_zero_seconds=3600)
@@ -234,7 +235,8 @@ def test_one_exporter_backfills_the_accounts_of_all(database: str) -> None:
     """The replica that polls the first account backfills all of them, and no two replicas wait for each other."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=5), time.monotonic) as simulated:
+        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=5, api=DESCRIBED, quotas=PLENTY)
+        with running(world, time.monotonic) as simulated:
             simulated.clock.step(7200.0)
             plain = settings(simulated, database)
             both = replace(

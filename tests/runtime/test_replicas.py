@@ -44,7 +44,7 @@ WORLD = SimulatorSettings(
     history_seconds=400_000.0,
     sessions_per_hour=SESSIONS // 150,
     sessions_max=SESSIONS * 2 // 3,  # the others are events of these, listed besides
-    requests_per_second=100_000,
+    quotas={"session": 6_000_000},
     bills=Bills(amended_share=0.3, late_share=0.3, overlapping_share=0.3),
     seed=SEED,
 )

@@ -190,19 +190,21 @@ def test_other_methods_are_refused(api: Api) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (405, "10006")
 
 
-def test_requests_beyond_the_limit_get_429_until_the_next_second() -> None:
-    """The headers count down within a second of real time; above the limit the answer is 429 with Retry-After."""
-    api = Api(requests_per_second=2)
+def test_requests_beyond_the_quota_get_429_until_the_next_minute() -> None:
+    """The headers count down within a minute of real time; a 429 has no Retry-After, but the seconds to its end."""
+    api = Api(quotas={"session": 2})
+    api.seconds = 119.5 - 12
     answers = [api.get(DOCUMENTED) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
-    assert {answer.headers["x-ratelimit-limit"] for answer in answers} == {"2"}
-    assert {answer.headers["x-ratelimit-reset"] for answer in answers} == {"1"}
-    assert answers[2].headers["retry-after"] == "1"
+    assert {answer.headers["x-ratelimit-limit"] for answer in answers} == {"2, 2;w=60"}
+    assert {answer.headers["x-ratelimit-reset"] for answer in answers} == {"13"}
+    assert "retry-after" not in answers[2].headers
     (error,) = answers[2].json()["errors"]
     assert (error["code"], error["title"]) == ("10011", "Too many requests")
-    api.seconds += 1.0
+    api.seconds += 12.5
     assert api.get(DOCUMENTED).status_code == 200
+    assert api.json("/_quotas")["session"] == {"limit": 2, "requests": 4, "busiest_minute": 3, "refused": 1}
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from telnyx import AuthenticationError, BadRequestError, NotFoundError, Telnyx
 from telnyx.types.event_node import EventNode
 
 from exporter.core.record_types import RecordTypes
-from simulator import DOCUMENTED_ID, Running, Signer, SimulatedWebhooks, SimulatorSettings, running
+from simulator import DOCUMENTED_ID, WORLD_B, Running, Signer, SimulatedWebhooks, SimulatorSettings, running
 from simulator.records import LISTABLE_TYPES
 from tests.simulator.test_webhooks import receiving, sent
 
@@ -28,7 +29,8 @@ def simulator() -> Iterator[Running]:
         sessions_per_hour=3600.0,
         sessions_max=SESSIONS,
         documented_example=True,
-        requests_per_second=10**6,
+        api=replace(WORLD_B, absent_type="empty"),
+        quotas={"detail_records": 10**6},
     )
     with running(settings, time.monotonic) as simulator:
         simulator.clock.step(4 * 3600.0)  # most events are rated, some not yet
@@ -103,11 +105,11 @@ def test_the_sdk_reads_every_kind_of_detail_record(sdk: Telnyx) -> None:
     """All pages of all kinds are read, filtered and sorted by the kind's own time."""
     read = 0
     for name, listable in LISTABLE_TYPES.items():
-        asked: Any = {"record_type": name, listable.time_field: {"gte": "2026-03-17T00:00:00Z"}}
-        page = sdk.detail_records.list(filter=asked, sort=[f"-{listable.time_field}"], page_size=50)
+        asked: Any = {"record_type": name, listable.times[0]: {"gte": "2026-03-17T00:00:00Z"}}
+        page = sdk.detail_records.list(filter=asked, sort=[f"-{listable.times[0]}"], page_size=50)
         records = list(page)
         assert {record.record_type for record in records} <= {name}
-        times = [datetime.fromisoformat(str(getattr(record, listable.time_field))) for record in records]
+        times = [datetime.fromisoformat(str(getattr(record, listable.times[0]))) for record in records]
         assert times == sorted(times, reverse=True)
         read += len(records)
     assert read > SESSIONS
@@ -124,8 +126,8 @@ def test_the_sdk_reads_a_message_s_record(sdk: Telnyx) -> None:
 
 
 def test_the_sdk_knows_the_refusals_of_the_list(sdk: Telnyx) -> None:
-    """A type name of Session Analysis raises the SDK's error for a bad request."""
-    asked: Any = {"record_type": "message"}
+    """A time that the type doesn't have raises the SDK's error for a bad request."""
+    asked: Any = {"record_type": "call-control", "created_at": {"gte": "2026-03-17T00:00:00Z"}}
     with pytest.raises(BadRequestError):
         sdk.detail_records.list(filter=asked)
 

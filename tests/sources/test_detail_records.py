@@ -24,7 +24,7 @@ from exporter.sources.record_kinds import KINDS, RecordKind, kinds
 from exporter.sources.record_pages import PAGE_SIZE, RecordPages
 from simulator import Bills, Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened, values
-from tests.support.exporting import Exporting, config, exporting, followed, net, same, visible
+from tests.support.exporting import DESCRIBED, PLENTY, Exporting, config, exporting, followed, net, same, visible
 
 HOUR = 3600.0
 CALLS = KINDS["call-control"]
@@ -124,8 +124,12 @@ LEADS = {
     ("conference", "call_session_id"): ("conference/R", None),
     ("messaging", None): ("message/R", None),
     ("wireless", None): ("sim_card_usage/R", None),
+    ("verify", None): ("verify/R", None),
+    ("conference", None): ("conference/R", None),
+    ("embedding", None): ("embedding/R", None),
     ("something-new", None): ("something-new/R", None),
 }
+AWAITED = ("inference", "call-control", "ai-voice-assistant", "stt", "tts", "amd", "conference-participant")
 
 
 @pytest.mark.parametrize(("said", "expected"), LEADS.items())
@@ -137,8 +141,17 @@ def test_what_a_record_leads_to(said: tuple[str, str | None], expected: tuple[st
     found = kind.read("main", record, "created_at")
     assert found is not None
     notice = found.notice
+    assert notice is not None
     substitute = notice.substitute and f"{notice.substitute.record_type}/{notice.substitute.event_id}"
     assert (f"{notice.ref.record_type}/{notice.ref.event_id}", substitute) == expected
+
+
+@pytest.mark.parametrize("name", AWAITED)
+def test_a_record_whose_event_may_be_in_a_tree_leads_to_no_session(name: str) -> None:
+    """It names no session, and a tree is expected to bring its event."""
+    found = KINDS[name].read("main", {"id": "R", "conversation_id": None, "call_session_id": None}, "created_at")
+    assert found is not None
+    assert found.notice is None
 
 
 def test_the_configuration_extends_the_dialect() -> None:
@@ -150,6 +163,7 @@ def test_the_configuration_extends_the_dialect() -> None:
     agent, message = kinds(DetailRecordSettings(record_types=("agent", "messaging"), custom_types=custom_types))
     found = agent.read("main", {"key": "k", "call": "s", "began_at": "2026-03-17T12:00:00Z"}, agent.time_fields[0])
     assert found is not None
+    assert found.notice is not None
     assert (found.at, found.notice.ref.event_id) == (NOON, "s")
     assert found.notice.substitute == SessionRef("main", "ai-agent", "k")
     assert (message.record_type, message.id_fields, message.time_fields[0]) == (
@@ -183,6 +197,8 @@ def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) ->
         sessions_max=300,
         detail_records_late_seconds=2 * HOUR,
         bills=Bills(late_share=0.1),
+        api=DESCRIBED,
+        quotas=PLENTY,
     )
 
     async def play() -> None:
@@ -275,8 +291,15 @@ def test_a_failing_type_is_counted_and_stops_no_other(tmp_path: Path) -> None:
     """If the API refuses one type, the others are read, a failure is counted, and no success is recorded."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_per_hour=100, sessions_max=50), time.monotonic) as simulated:
-            settings = discovering(simulated, tmp_path, record_types=("no-such-type", "messaging"))
+        world = SimulatorSettings(
+            speed=0.0,
+            sessions_per_hour=100,
+            sessions_max=50,
+            api=replace(DESCRIBED, refused_types={"amd": 400}),
+            quotas=PLENTY,
+        )
+        with running(world, time.monotonic) as simulated:
+            settings = discovering(simulated, tmp_path, record_types=("amd", "messaging"))
             async with exporting(settings, simulated) as exporter:
                 await pass_hours(exporter, 2)
                 samples = await exporter.samples()
@@ -308,7 +331,7 @@ def test_a_stop_inside_the_backfill_shows_nothing(tmp_path: Path, free_port: int
     """A stop before the history is booked publishes no page: its series would be scraped at 0, then count as new."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0, quotas=PLENTY), time.monotonic) as simulated:
             settings = discovering(simulated, tmp_path, first_lookback_seconds=HOUR)
             away = replace(settings.accounts[0], base_url=f"http://127.0.0.1:{free_port}/v2")
             async with exporting(replace(settings, accounts=(away,)), simulated, shown=False) as exporter:
@@ -324,7 +347,8 @@ def test_an_initial_backfill_is_history(tmp_path: Path) -> None:
     """The backfill's costs are on the first page with their values; later series start at 0."""
 
     async def play() -> None:
-        with running(SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60), time.monotonic) as simulated:
+        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60, api=DESCRIBED, quotas=PLENTY)
+        with running(world, time.monotonic) as simulated:
             simulated.clock.step(30 * HOUR)
             settings = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
             settings = replace(settings, metrics=replace(settings.metrics, new_series_zero_seconds=3600))

@@ -13,7 +13,18 @@ from msgspec.structs import replace
 from exporter.config import Config, DiscoverySettings
 from simulator import Running, SimulatedWebhooks, SimulatorSettings, running
 from tests.metrics.test_zero_start_in_prometheus import free_ports
-from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, followed, net, same, visible
+from tests.support.exporting import (
+    DESCRIBED,
+    NO_RECORDS,
+    PLENTY,
+    Exporting,
+    config,
+    exporting,
+    followed,
+    net,
+    same,
+    visible,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +32,13 @@ HOUR = 3600.0
 SESSIONS = 5000 if os.environ.get("FULL") == "1" else 500
 LOSSY = SimulatedWebhooks(lost_share=0.2, duplicated_share=0.1, delay_seconds=900.0)
 WORLD = SimulatorSettings(
-    speed=0.0, sessions_per_hour=100, sessions_max=SESSIONS, detail_records_late_seconds=2 * HOUR, webhooks=LOSSY
+    speed=0.0,
+    sessions_per_hour=100,
+    sessions_max=SESSIONS,
+    detail_records_late_seconds=2 * HOUR,
+    webhooks=LOSSY,
+    api=DESCRIBED,
+    quotas=PLENTY,
 )
 POLICY_DAYS = 37
 """Days until after the last recheck."""

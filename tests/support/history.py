@@ -36,7 +36,7 @@ from exporter.config import (
     Threshold,
 )
 from simulator import Bills, Faults, Running, SimulatorSettings, running
-from tests.support.exporting import exporting
+from tests.support.exporting import DESCRIBED, PLENTY, exporting
 from tests.support.once import made_once
 from tests.support.programs import Past, linked, make_blocks, prometheus_of
 from tests.support.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
@@ -110,7 +110,14 @@ def _simulators(error_share: float) -> Iterator[tuple[Running, Running]]:
     bills = Bills(amended_share=0.05, late_share=0.03, never_priced_share=0.001)
     faults = Faults(error_share=error_share, kinds=("500", "503", "reset", "truncated"))
     settings = SimulatorSettings(
-        speed=0.0, start=float(START), seed=11, sessions_per_hour=1.3, bills=bills, faults=faults
+        speed=0.0,
+        start=float(START),
+        seed=11,
+        sessions_per_hour=1.3,
+        bills=bills,
+        faults=faults,
+        api=DESCRIBED,
+        quotas=PLENTY,
     )
     other = replace(settings, seed=12, sessions_per_hour=0.6, currencies=("EUR",), balance="300.00")
     with running(settings, time.monotonic) as main, running(other, time.monotonic) as emea:

@@ -36,7 +36,7 @@ from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
 from exporter.runtime.reload import Origin
 from simulator import Bills, Running, SimulatorSettings, running
-from tests.support.exporting import exporting
+from tests.support.exporting import DESCRIBED, PLENTY, exporting
 from tests.support.once import made_once
 from tests.support.programs import Past, linked, make_blocks, prometheus_of
 from tests.support.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
@@ -59,6 +59,8 @@ def _world() -> SimulatorSettings:
         sessions_per_hour=50,
         bills=bills,
         balance="-70.00",
+        api=DESCRIBED,
+        quotas=PLENTY,
     )
 
 
