@@ -93,7 +93,7 @@ class NoticeSchedule(Struct, frozen=True):
 
 NOTICE_SCHEDULES: Mapping[NoticeKind, NoticeSchedule] = {
     "started": NoticeSchedule(first=1, growth=2, grows_on_change=False),
-    "ended": NoticeSchedule(first=2, growth=3, grows_on_change=True),
+    "ended": NoticeSchedule(first=2, growth=6, grows_on_change=True),
     "rated": NoticeSchedule(first=8, growth=6, grows_on_change=False),
 }
 """With these an AI call settles within six requests (tests/polling/test_freshness.py)."""
@@ -190,7 +190,7 @@ def _next_interval(session: SessionState, policy: PollPolicy, *, changed: bool) 
     first = schedule.first * policy.reported_interval
     if not session.interval or (changed and not schedule.grows_on_change):
         return first
-    grown = max(first, schedule.growth * session.interval)
+    grown = max(first, min(schedule.growth * session.interval, policy.settle_after))
     # While a call lasts no poll may be too far off: its `ended` may be the report that gets lost.
     return min(grown, max(policy.max_interval, first)) if session.notice == "started" else grown
 

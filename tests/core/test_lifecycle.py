@@ -204,7 +204,7 @@ def test_an_ended_session_waits_longer_each_time_whatever_it_shows() -> None:
     for outcome in ("gone", "changed", "changed"):
         state, due = next_state(state, outcome, due or 0.0, POLICY, 0)
         dues.append(due)
-    assert dues == [30, 30 + 1800, 30 + 1800 + 5400, 30 + 1800 + 5400 + 16_200]
+    assert dues == [30, 30 + 1800, 30 + 1800 + 10_800, 30 + 1800 + 10_800 + 21_600]
 
 
 def test_the_worked_example_of_a_reported_ai_call() -> None:
