@@ -30,12 +30,12 @@ def state_cost(ledger: Ledger, amount: str, at: float, currency: str = "USD") ->
     ledger.report([notice], "webhooks", at)
 
 
-def failing(ledger: Ledger) -> Decimal:
-    return values(ledger, "telnyx_unreconciled_sessions", "check").get(("stated_cost",), Decimal(0))
+def failing(ledger: Ledger) -> int:
+    return int(values(ledger, "telnyx_unreconciled_sessions", "check").get(("stated_cost",), 0))
 
 
-def failures(ledger: Ledger) -> Decimal:
-    return values(ledger, "telnyx_reconciliation_failures_total", "check").get(("stated_cost",), Decimal(0))
+def failures(ledger: Ledger) -> int:
+    return int(values(ledger, "telnyx_reconciliation_failures_total", "check").get(("stated_cost",), 0))
 
 
 def due_at(ledger: Ledger, *times: float) -> list[bool]:
