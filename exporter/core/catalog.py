@@ -277,9 +277,10 @@ CHECKS = (
     "no_id",
     "usage_decreased",
     "forgotten",
+    "stated_cost",
 )
 """Values of the label `check`. `no_id`: a node without an id, which can't be booked. `forgotten`: an event from before
-the retention watermark."""
+the retention watermark. `stated_cost`: a settled session has another total than a webhook stated."""
 
 
 def labels_of(family: Family, extra: tuple[str, ...]) -> tuple[str, ...]:

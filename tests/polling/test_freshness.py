@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from benchmarks.following import Sources, measure
+from exporter.core.model import SessionNotice
 from simulator import SimulatorSettings, running
+from tests.ledger.test_ledger import opened, ref
 from tests.support.exporting import PLENTY
 
 pytestmark = pytest.mark.slow
@@ -21,9 +24,14 @@ WORLD = SimulatorSettings(speed=0.0, sessions_per_hour=30, sessions_max=20, quot
 def test_an_ai_call_settles_with_six_requests_and_its_bill_is_seen_within_a_minute(
     tmp_path: Path, *, detail_records: bool
 ) -> None:
-    """With webhooks and the default intervals, from the first event to settling; detail records add no request."""
+    """With webhooks and the default intervals, from the first event to settling, although the first poll gets a 404.
+
+    Detail records add no request where `call.cost` has come before.
+    """
     sources = Sources(webhooks=True, detail_records=detail_records)
     with running(WORLD, time.monotonic, wall=time.time) as simulated:
+        with closing(opened(tmp_path / "ledger.sqlite")) as ledger:
+            ledger.report([SessionNotice(ref("rated before"), "rated")], "webhooks", simulated.clock.now())
         measuring = measure(simulated, tmp_path, sources, step_seconds=STEP_SECONDS)
         calls = [session for session in asyncio.run(measuring).sessions if session.ai_call]
     assert len(calls) > 3
