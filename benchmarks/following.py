@@ -137,9 +137,11 @@ def configured(simulated: Running, folder: Path, sources: Sources, polling: Poll
         accounts=(account,),
         polling=polling,
         metrics=MetricsSettings(new_series_zero_seconds=0, session_series_max=1000),
-        discovery=DiscoverySettings()
-        if sources.detail_records
-        else DiscoverySettings(detail_records=DetailRecordSettings(record_types=())),
+        discovery=DiscoverySettings(
+            detail_records=DetailRecordSettings(first_lookback_seconds=0.0)
+            if sources.detail_records
+            else DetailRecordSettings(record_types=())
+        ),
         ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}"),
     )
 

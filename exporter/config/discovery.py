@@ -75,10 +75,11 @@ class DetailRecordSettings(Struct, frozen=True, kw_only=True):
         float,
         SettingSpec(
             number(0),
-            "How far the initial backfill goes back, on an empty ledger. It is booked before /metrics shows anything, "
-            "and counts as history: `increase()` doesn't include it.",
+            "How far the initial backfill goes back, on an empty ledger. It has no time limit and resumes after a "
+            "restart; the ledger's metrics are shown when it is booked. It counts as history: `increase()` doesn't "
+            "include it.",
         ),
-    ] = 0.0
+    ] = 86_400.0
     custom_types: Annotated[
         tuple[CustomType, ...],
         SettingSpec(

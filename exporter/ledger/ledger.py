@@ -35,7 +35,7 @@ from exporter.ledger.queue.awaited_records import AWAIT_SECONDS, AwaitedRecords,
 from exporter.ledger.queue.detail_records import DetailRecordTable
 from exporter.ledger.queue.event_keys import EventNames
 from exporter.ledger.queue.sessions import START, QueuePosition, SessionQueue
-from exporter.ledger.schema.version import COPYING
+from exporter.ledger.schema.version import COPYING, UNPOLLED
 from exporter.ledger.sharing.leases import LeaseAnswer, acquire
 from exporter.ledger.sharing.writers import count_alive, fold_dead
 from exporter.ledger.totals.accounts import rename_account
@@ -283,11 +283,15 @@ class Ledger:
         """Return the id of the session that was discovered last; 0 if there is none."""
         return int(self._read_value("SELECT coalesce(max(id), 0) FROM sessions"))
 
+    def count_sessions(self) -> tuple[int, int]:
+        """Return how many sessions there are, and how many of them were never polled."""
+        unpolled = f"SELECT count(*) FROM sessions WHERE {UNPOLLED}"  # noqa: S608 - a literal
+        return int(self._read_value("SELECT count(*) FROM sessions")), int(self._read_value(unpolled))
+
     def all_polled_up_to(self, session: int) -> bool:
         """Return whether all sessions up to this id were polled at least once."""
-        return bool(
-            self._read_value("SELECT NOT EXISTS (SELECT 1 FROM sessions WHERE id <= ? AND polls = '[]')", session)
-        )
+        query = f"SELECT NOT EXISTS (SELECT 1 FROM sessions WHERE {UNPOLLED} AND id <= ?)"  # noqa: S608 - a literal
+        return bool(self._read_value(query, session))
 
     # Totals
 

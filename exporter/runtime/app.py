@@ -81,9 +81,9 @@ class App:
         self._health = Health(self.ledger, self._commit_queue, clock)
         self._webhook_ingest = WebhookIngest(*core, ingest=self.ingest, status=self._health.status, wall=wall)
         self.poller = Poller({}, *core, crowded=self._webhook_ingest.is_crowded)
-        self._health.watch(self.poller)
         self.replicas = Replicas(*core, poller=self.poller)
         self.discovery = Discovery(*core, holds=self.replicas.holds)
+        self._health.watch(self.poller, self.discovery)
         self._metadata = Metadata(*core, record_fields=self.attribute_reader.record_fields)
         self.prober = Prober(self.attribute_reader, clock, self.metrics)
         self.reloader = Reloader(origin, self._current_config, self._reconfigure, self.metrics, clock)
@@ -243,9 +243,11 @@ class App:
         await self._metadata.recover()
         self._commit_queue.show(await self.ledger.run(Ledger.configure, list(self.config.session_refs()), now))
         await self.ledger.run(Ledger.create_series, list(zero_series(self.config, self._metadata.record_types)))
+        await self.discovery.start(now)
+        if self.discovery.backfill_pending:
+            self.replicas.hold_back()
         await self.replicas.start()
         await self.replicas.load_metrics(now)
-        await self.discovery.start(now)
         await self.reloader.start()
         self._health.recovered = True
 
@@ -253,35 +255,30 @@ class App:
         committing = asyncio.create_task(self._commit_queue.run())
         committing.add_done_callback(self._task_died)
         self._jobs.start_scheduler()
-        if self.discovery.backfill_pending:
-            # Nothing is shown and the exporter isn't ready until the history is booked; a stop doesn't wait for it.
-            backfill = await self._jobs.start("backfill", self.discovery.backfill)
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait({backfill, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-        ending = [committing]
-        if not self._stop.is_set():  # a stop inside the backfill shows nothing: half of the history would start at 0
-            self._health.backfilled = True
-            publishing = asyncio.create_task(self.publisher.run())
-            publishing.add_done_callback(self._task_died)
-            ending.append(publishing)
-            for task, job in (
-                ("metadata", self._metadata.fetch),
-                ("gauges", self.maintenance.update_gauges),
-                ("maintenance", self.maintenance.maintain),
-                ("files", self.files.check),
-            ):
-                await self._jobs.start(task, job)
-            await self._stop.wait()
+        publishing = asyncio.create_task(self.publisher.run())
+        publishing.add_done_callback(self._task_died)
+        for task, job in (
+            *([("backfill", self._backfill)] if self.discovery.backfill_pending else []),
+            ("metadata", self._metadata.fetch),
+            ("gauges", self.maintenance.update_gauges),
+            ("maintenance", self.maintenance.maintain),
+            ("files", self.files.check),
+        ):
+            await self._jobs.start(task, job)
+        await self._stop.wait()
         log.info("stopping")
         self._jobs.pause()
         self.reloader.stop()
         await self.poller.stop(STOP_SECONDS)
         await self._jobs.stop()
-        for running in ending:
+        for running in (committing, publishing):
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await running
+
+    async def _backfill(self) -> None:
+        await self.discovery.backfill()
+        self.replicas.release()
 
     def _scraped(self, _page: object) -> None:
         self.metrics.scraped(self.clock.monotonic())

@@ -9,6 +9,7 @@ from exporter.ledger import on_server
 from exporter.ledger.worker import LedgerWorker
 from exporter.polling.commit_queue import CommitQueue
 from exporter.polling.poller import Poller
+from exporter.sources.discovery import Discovery
 from exporter.web import HealthStatus
 
 LATE_TICKS, LATE_SECONDS = 10, 30.0
@@ -18,24 +19,23 @@ SERVER_SECONDS = 90.0
 
 
 class Health:
-    """The verdicts; the app sets `recovered`, `backfilled` and `stopping`."""
+    """The verdicts; the app sets `recovered` and `stopping`."""
 
     def __init__(self, ledger: LedgerWorker, commit_queue: CommitQueue, clock: Clock) -> None:
         self._ledger = ledger
         self._commit_queue = commit_queue
         self._clock = clock
         self._poller: Poller | None = None
+        self._discovery: Discovery | None = None
         self._late_seconds = LATE_SECONDS
         self._started_at: float | None = None
         self.recovered = False
         """The ledger is open, and its totals are loaded."""
-        self.backfilled = False
-        """The initial backfill is booked, or there is none."""
         self.stopping = False
 
-    def watch(self, poller: Poller) -> None:
-        """Judge this poller's scheduler; called once, when all parts exist."""
-        self._poller = poller
+    def watch(self, poller: Poller, discovery: Discovery) -> None:
+        """Judge this poller's scheduler, and tell the progress of the backfill; called once, when all parts exist."""
+        self._poller, self._discovery = poller, discovery
 
     def apply_config(self, config: Config) -> None:
         self._late_seconds = LATE_TICKS * config.polling.scheduler_interval_seconds + LATE_SECONDS
@@ -47,7 +47,9 @@ class Health:
         self._started_at = self._clock.monotonic()
 
     def status(self) -> HealthStatus:
-        return HealthStatus(self._unhealthy(), self._unready())
+        # The backfill decides nothing: it waits for the API, which must not keep webhooks from an exporter.
+        note = None if self._discovery is None else self._discovery.backfill_progress
+        return HealthStatus(self._unhealthy(), self._unready(), note)
 
     def _unhealthy(self) -> str | None:
         """Return the problem that only a new process can cure, if there is one."""
@@ -66,6 +68,4 @@ class Health:
             return f"starting: ledger: {failing}"
         if not self.recovered or self._poller is None or not self._poller.claimed_once:
             return "starting: the first sessions are not claimed yet"
-        if not self.backfilled:
-            return "starting: the initial backfill is not finished"
         return f"ledger: {failing}" if failing else None

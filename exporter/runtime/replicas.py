@@ -59,6 +59,7 @@ class Replicas:
         self._exposition = Lease(LEASE_SECONDS)
         self._first_page: int | None = None
         """The first page with all totals since this process began to expose; None if it doesn't."""
+        self._held_back = False
         self._recent_at = 0.0
         self._new_series_at = -math.inf
         self.shared = False
@@ -79,6 +80,7 @@ class Replicas:
     async def start(self) -> None:
         """Begin once the ledger is open; raises LedgerError."""
         self.shared = await self._ledger.run(lambda ledger: ledger.shared)
+        self._first_page = None if self.shared or self._held_back else 0
         await self._heartbeat()
         await self._expose()
 
@@ -89,12 +91,22 @@ class Replicas:
         lease = self._leases.get(name)
         return not self.shared or (lease is not None and lease.held(self._clock.monotonic()))
 
+    def hold_back(self) -> None:
+        """Expose no totals until `release`: half of a history would start at 0, and the rest be an increase."""
+        self._held_back, self._first_page = True, None
+
+    def release(self) -> None:
+        """Expose the totals that were held back, with their values; a shared ledger's with the next `expose`."""
+        self._held_back = False
+        if not self.shared:
+            self._first_page = self._metrics.next_page()
+
     def exposes(self, page: int) -> bool:
         """Return whether the page may be served now, with the ledger's totals; from any thread."""
-        if not self.shared:
-            return True
         first = self._first_page  # read once, since the main thread may set it to None meanwhile
-        return first is not None and page >= first and self._exposition.held(self._clock.monotonic())
+        if first is None or page < first:
+            return False
+        return not self.shared or self._exposition.held(self._clock.monotonic())
 
     @property
     def exposing(self) -> bool:
@@ -154,7 +166,7 @@ class Replicas:
             self._commit_queue.report_failure(error)
 
     async def _expose(self) -> None:
-        if not self.shared:
+        if not self.shared or self._held_back:
             return
         if self._first_page is not None and not self._exposition.held(self._clock.monotonic()):
             # Before the lease may be renewed: the page is too old to be served under a new lease.

@@ -77,6 +77,8 @@ class DetailRecordSource:
         self._listed_fields: Mapping[str, Sequence[str]] = {}
         self._options_at: float | None = None
         self._polled_at: float | None = None
+        self._finished = True
+        """The last poll has read every type that can be read."""
         self._problems: dict[str, str] = {}
         """The last logged problem by type, and of the key under an empty name: each is logged once."""
         for kind in kinds:
@@ -96,6 +98,11 @@ class DetailRecordSource:
         polled_at = self._polled_at
         return polled_at is None or not 0 <= self._clock.now() - polled_at < self._settings.interval_seconds
 
+    def unfinished_since(self, seconds: float) -> bool:
+        """Return whether the last poll failed to read some type, and is so long ago."""
+        polled_at = self._polled_at
+        return not self._finished and polled_at is not None and self._clock.now() - polled_at >= seconds
+
     def forget_states(self) -> None:
         """Load the states again before the next poll: another replica changes and shows them meanwhile."""
         if self._states is not None:
@@ -105,18 +112,18 @@ class DetailRecordSource:
 
     async def load_states(self, now: float) -> dict[str, TypeState]:
         """Return the states from the ledger; a new type starts `first_lookback_seconds` ago. Raises LedgerError."""
-        stored = await self._ledger.run(Ledger.get_meta, self._meta_key)
-        if stored is not None:
-            states = msgspec.json.decode(stored, type=dict[str, TypeState])
-        else:
-            states = await self._old_states()
+        states = await self._stored_states() or await self._old_states()
         first = now - self._settings.first_lookback_seconds
-        for kind in self._kinds:
-            states.setdefault(kind.name, TypeState(first, now, first))
-        self._states = states
-        await self._store()
+        new = {kind.name: TypeState(first, now, first) for kind in self._kinds if kind.name not in states}
+        self._states = states = states | new
+        if new:
+            await self._store()
         self._show_states()
         return states
+
+    async def _stored_states(self) -> dict[str, TypeState]:
+        stored = await self._ledger.run(Ledger.get_meta, self._meta_key)
+        return {} if stored is None else msgspec.json.decode(stored, type=dict[str, TypeState])
 
     async def _old_states(self) -> dict[str, TypeState]:
         """Return the cursors of an older version as states.
@@ -130,22 +137,22 @@ class DetailRecordSource:
     async def _store(self) -> None:
         await self._ledger.run(Ledger.put_meta, self._meta_key, msgspec.json.encode(self._states).decode())
 
-    def progress(self) -> float:
-        """Return the share of the time before the first poll that was read, over the types that can be read."""
-        states = self._states or {}
-        shares = [states[kind.name].progress() for kind in self._kinds if kind.name in states]
-        readable = [
-            share
-            for share, kind in zip(shares, self._kinds, strict=False)
-            if states[kind.name].state not in {"empty", "refused", "unproven"}
-        ]
-        return sum(readable) / len(readable) if readable else 1.0
+    async def history(self) -> tuple[float, list[str]]:
+        """Return the share of the time before the first poll that was read, and the types that aren't read to its end.
+
+        Another replica may read them, so the ledger is asked. Types that can't be read don't count. Raises LedgerError.
+        """
+        states = self._states or await self._stored_states()
+        found = {kind.name: states[kind.name] for kind in self._kinds if kind.name in states}
+        readable = {name: state.progress() for name, state in found.items() if not state.is_unreadable}
+        unread = [name for name, share in readable.items() if share < 1]
+        return (sum(readable.values()) / len(readable) if readable else 1.0), unread
 
     async def poll(self) -> bool:
         """Read what is new of every type; return whether all types that can be read were. Raises LedgerError."""
         now = self._clock.now()
         states = self._states if self._states is not None else await self.load_states(now)
-        self._polled_at = now
+        self._polled_at, self._finished = now, False
         waiting = [kind for kind in self._kinds if states[kind.name].waits(now)]
         all_wait = len(waiting) == len(self._kinds)
         if all_wait:  # probably the key is at fault, so try one type each time
@@ -167,6 +174,7 @@ class DetailRecordSource:
         if read:
             self._show(await self._ledger.run(Ledger.mark_success, DETAIL_RECORDS, [self._account], now))
             await self._forget_records(states)
+        self._finished = succeeded
         return succeeded
 
     def _retry_all(self) -> None:

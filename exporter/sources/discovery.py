@@ -1,11 +1,11 @@
 """When the detail records and the balance of each account are requested, and the initial backfill.
 
-The backfill is history, so it is booked before anything is shown. If a page showed its series at 0 first, `increase()`
-would count yesterday's calls as today's spend.
+The backfill is history, so all of it is booked before any total is shown. If a page showed its series at 0 first,
+`increase()` would count yesterday's calls as today's spend. It takes as long as it takes, and resumes after a restart.
 """
 
-import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 
@@ -29,16 +29,20 @@ log = logging.getLogger(__name__)
 
 Job = Callable[[], Coroutine[None, None, None]]
 
-BACKFILL_SECONDS_MAX = 600.0
-"""The timeout of the backfill in real time; an unavailable API must not hold /metrics back for ever."""
-BACKFILL_RETRY_SECONDS = 5.0
-BOOKED_CHECK_SECONDS = 0.2
+BACKFILL_CHECK_SECONDS = 0.2
+BACKFILL_RETRY_SECONDS = 30.0
+"""How soon a failed read of detail records is retried while the backfill waits for it."""
+BACKFILL_STALLED_SECONDS = 3600.0
+"""The backfill ends without the types that have made no progress for so long, so that they don't hide all money."""
+PROGRESS_SECONDS = 5.0
+"""How often the progress is counted."""
+PROGRESS_LOG_SECONDS = 60.0
 AWAITED_SECONDS = 60.0
 """How often awaited detail records are looked up among the booked events."""
 DUE_SESSIONS_MAX = 30
 """Awaited records are followed only while fewer sessions of their account are due: calls come first."""
 PENDING, DONE = "pending", "done"
-"""The state of the backfill, in the ledger's metadata under the lease's name. After a crash it starts again."""
+"""The state of the backfill, in the ledger's metadata under the lease's name. A pending one resumes after a restart."""
 
 
 class Discovery:
@@ -68,7 +72,9 @@ class Discovery:
         self._awaited_after: dict[str, RecordName] = {}
         """By account: the awaited record to continue from."""
         self.backfill_pending = False
-        """Whether the initial backfill is not booked yet, as of `start`."""
+        """Whether the initial backfill is not booked yet."""
+        self.backfill_progress: str | None = None
+        """In words for people, while the backfill is pending."""
 
     def apply_config(self, config: Config, clients: Mapping[str, TelnyxClient]) -> None:
         """Use this configuration and these clients by account; sources with unchanged settings keep their state."""
@@ -101,7 +107,7 @@ class Discovery:
         held = self._held()
         listing = bool(self._settings.record_types)  # without it nothing new is awaited
         due = (source.due or (listing and self._awaited_due(name)) for name, source in held.items())
-        return not self._running and not any(due)
+        return not self._running and not self.backfill_pending and not any(due)
 
     def _held(self) -> dict[str, DetailRecordSource]:
         """Return the sources that this process polls; the states of the others change in the ledger."""
@@ -115,7 +121,7 @@ class Discovery:
     def due(self) -> Iterator[tuple[str, Job, str]]:
         """Yield the requests that are due: task, job, account."""
         for name, source in self._held().items():
-            if source.due:
+            if source.due or (self.backfill_pending and source.unfinished_since(BACKFILL_RETRY_SECONDS)):
                 yield "detail_records", partial(self._run, source.poll), name
             if self._awaited_due(name):
                 yield "awaited_records", partial(self._run, partial(self._follow_awaited, name)), name
@@ -127,7 +133,8 @@ class Discovery:
         """Store where the first polls start and whether there is a backfill; raises LedgerError."""
         if await self._ledger.run(Ledger.get_meta, BACKFILL) is None:
             empty = await self._ledger.run(Ledger.is_empty)
-            state = PENDING if empty and self._settings.first_lookback_seconds > 0 else DONE
+            wanted = bool(self._settings.record_types) and self._settings.first_lookback_seconds > 0
+            state = PENDING if empty and wanted else DONE
             await self._ledger.run(Ledger.put_meta, BACKFILL, state)
         for source in self._records.values():
             await source.load_states(now)
@@ -136,41 +143,76 @@ class Discovery:
     async def _backfilled(self) -> bool:
         return await self._ledger.run(Ledger.get_meta, BACKFILL) != PENDING
 
-    async def _may_backfill(self) -> bool:
-        """Return whether this replica holds the backfill's lease, or another replica has finished the backfill."""
-        return self._holds(BACKFILL) or await self._backfilled()
-
     async def backfill(self) -> None:
-        """Book what was before the ledger, then expose all of it."""
-        try:
-            await self._backfill()
-        except LedgerError as error:
-            self._commit_queue.report_failure(error)
-        self.backfill_pending = False
+        """Wait until what was before the ledger is booked, then expose all of it; never raises LedgerError."""
+        log.info("initial backfill started; /metrics shows no totals until it is finished")
+        while self.backfill_pending:
+            try:
+                await self._backfill()
+            except LedgerError as error:
+                self._commit_queue.report_failure(error)
+                await self._clock.sleep(BACKFILL_CHECK_SECONDS)
 
     async def _backfill(self) -> None:
-        log.info("initial backfill started; /metrics waits for it")
-        try:
-            async with asyncio.timeout(BACKFILL_SECONDS_MAX):
-                await _until(self._may_backfill, BOOKED_CHECK_SECONDS)
-                if await self._backfilled():
-                    return
-                for source in list(self._records.values()):
-                    await _until(source.poll, BACKFILL_RETRY_SECONDS)
-                await self._all_polled()
-                for account in list(self._records):
-                    await _until(partial(self._follow_at_once, account), BOOKED_CHECK_SECONDS)
-                await self._all_polled()
-        except TimeoutError:
-            log.warning("initial backfill not finished in time; later costs of it count as new")
-            self._metrics.inc("telnyx_exporter_task_failures_total", ("backfill",))
-        self._commit_queue.show(await self._ledger.run(Ledger.expose_all))
-        await self._ledger.run(Ledger.put_meta, BACKFILL, DONE)
-        log.info("initial backfill finished")
+        progress = _Progress(self._clock)
+        unread = await self._read_all(progress)
+        if not await self._backfilled():
+            await self._poll_all(progress)
+            for account in list(self._records):
+                while not await self._follow_at_once(account):
+                    await self._report(progress, 1.0)
+            await self._poll_all(progress)
+            if unread:
+                log.warning(
+                    "initial backfill finished without some detail records; later costs of them count as new",
+                    extra=fields(types=", ".join(unread)),
+                )
+                self._metrics.inc("telnyx_exporter_task_failures_total", ("backfill",))
+            self._commit_queue.show(await self._ledger.run(Ledger.expose_all))
+            await self._ledger.run(Ledger.put_meta, BACKFILL, DONE)
+            log.info("initial backfill finished")
+        self.backfill_pending, self.backfill_progress = False, None
 
-    async def _all_polled(self) -> None:
+    async def _read_all(self, progress: "_Progress") -> list[str]:
+        """Wait until the history of all types is read; return the types that are given up, with their accounts.
+
+        Returns early if another replica has finished the backfill.
+        """
+        before, moved_at = -1.0, self._clock.monotonic()
+        while not await self._backfilled():
+            unread: list[str] = []
+            shares = []
+            for name, source in self._records.items():
+                share, types = await source.history()
+                self._metrics.set("telnyx_backfill_records_ratio", (name,), share)
+                shares.append(share)
+                unread += [f"{name}/{record_type}" for record_type in types]
+            share = sum(shares) / len(shares)
+            if share != before:
+                before, moved_at = share, self._clock.monotonic()
+            stalled = self._clock.monotonic() - moved_at > BACKFILL_STALLED_SECONDS
+            if self._holds(BACKFILL) and (not unread or stalled):
+                return unread
+            await self._report(progress, share)
+        return []
+
+    async def _poll_all(self, progress: "_Progress") -> None:
+        """Wait until all sessions that are known by now were polled."""
         last = await self._ledger.run(Ledger.last_session_id)
-        await _until(partial(self._ledger.run, Ledger.all_polled_up_to, last), BOOKED_CHECK_SECONDS)
+        while not await self._ledger.run(Ledger.all_polled_up_to, last):
+            await self._report(progress, 1.0)
+
+    async def _report(self, progress: "_Progress", share: float) -> None:
+        """Report the progress if it is time, and wait for the next check."""
+        if progress.is_due():
+            found, unpolled = await self._ledger.run(Ledger.count_sessions)
+            self._metrics.set("telnyx_backfill_sessions", ("found",), found)
+            self._metrics.set("telnyx_backfill_sessions", ("polled",), found - unpolled)
+            words = f"records {100 * share:.0f} %, sessions {found - unpolled} of {found}"
+            self.backfill_progress = f"Initial backfill: {words}. /metrics shows totals when it is finished."
+            if progress.log_is_due():
+                log.info("initial backfill", extra=fields(progress=words))
+        await self._clock.sleep(BACKFILL_CHECK_SECONDS)
 
     async def _follow_at_once(self, account: str) -> bool:
         """Follow a portion of the awaited records, which are history too; return whether these were the last."""
@@ -231,6 +273,23 @@ def _balance_wanted(account: Account) -> bool:
     return account.balance_interval_seconds > 0
 
 
-async def _until(condition: Callable[[], Coroutine[None, None, bool]], seconds: float) -> None:
-    while not await condition():  # noqa: ASYNC110 - the ledger and the API send no event to wait for
-        await asyncio.sleep(seconds)
+class _Progress:
+    """When the progress of the backfill is counted, and when it is logged."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._counted_at = self._logged_at = -math.inf
+
+    def is_due(self) -> bool:
+        now = self._clock.monotonic()
+        if now - self._counted_at < PROGRESS_SECONDS:
+            return False
+        self._counted_at = now
+        return True
+
+    def log_is_due(self) -> bool:
+        now = self._clock.monotonic()
+        if now - self._logged_at < PROGRESS_LOG_SECONDS:
+            return False
+        self._logged_at = now
+        return True

@@ -57,6 +57,11 @@ class TypeState(Struct):
         tried = self.tried_at
         return self.state in FAILED_STATES and tried is not None and 0 <= now - tried < DAY_SECONDS
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether there is nothing to read of the type, or no way to read it."""
+        return self.state == "empty" or self.state in FAILED_STATES
+
     def progress(self) -> float:
         """Return the share of the time before the first poll that was read."""
         span = self.started_at - self.since

@@ -35,7 +35,7 @@ LINKS = (
     ("/config", "the effective configuration"),
     ("/metrics", "metrics for Prometheus"),
     ("/-/healthy", "200 as long as the process works"),
-    ("/-/ready", "200 once the metrics are complete"),
+    ("/-/ready", "200 once the ledger is open and polls have begun"),
     ("/api/v1/openapi.json", "the pages as JSON for programs, described by OpenAPI"),
 )
 
@@ -48,6 +48,8 @@ class HealthStatus(Struct, frozen=True):
 
     healthy: str | None
     ready: str | None
+    note: str | None = None
+    """What a ready exporter is still about."""
 
 
 class WebApp:
@@ -79,7 +81,8 @@ class WebApp:
         self.app.router.redirect_slashes = False
 
     async def landing(self, _: Request) -> Response:
-        return Response(await asyncio.to_thread(render, "landing.html", links=LINKS), headers=HTML)
+        note = self._status().note
+        return Response(await asyncio.to_thread(render, "landing.html", links=LINKS, note=note), headers=HTML)
 
     async def metrics(self, request: Request) -> Response:
         if self.page is None:
@@ -101,8 +104,10 @@ class WebApp:
         return _plain(f"{NAME} is healthy.") if problem is None else _plain(problem, 503)
 
     async def ready(self, _: Request) -> Response:
-        problem = self._status().ready
-        return _plain(f"{NAME} is ready.") if problem is None else _plain(problem, 503)
+        status = self._status()
+        if status.ready is not None:
+            return _plain(status.ready, 503)
+        return _plain("\n".join(filter(None, (f"{NAME} is ready.", status.note))))
 
 
 class ReloadRoute:

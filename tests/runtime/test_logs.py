@@ -52,7 +52,9 @@ COUNTED = {
     "poll failed by a defect of the exporter": ["telnyx_poll_failures_total"],
     "session denied: polled again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
     "the clock was set back": ["telnyx_exporter_clock_steps_total"],
-    "initial backfill not finished in time; later costs of it count as new": ["telnyx_exporter_task_failures_total"],
+    "initial backfill finished without some detail records; later costs of them count as new": [
+        "telnyx_exporter_task_failures_total"
+    ],
     "throttled: requests to an endpoint wait": ["telnyx_api_requests_total", "telnyx_api_throttled_seconds_total"],
     "web config not applied; retrying": ["telnyx_exporter_web_config_failures_total"],
     "web config rejected; the previous one stays in effect": ["telnyx_exporter_web_config_failures_total"],

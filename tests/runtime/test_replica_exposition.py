@@ -216,11 +216,7 @@ def test_another_exporter_finishes_the_initial_backfill_of_a_dead_one(
             metrics = replace(plain.metrics, new_series_zero_seconds=3600)
             looking = replace(plain, metrics=metrics, ledger=LedgerSettings(url=database))
             async with exporting(looking, simulated, shown=False) as exporter:
-
-                async def shown() -> bool:
-                    return exporter.app.publisher.published.is_set()
-
-                await exporter.until(shown)
+                await exporter.until(exporter.backfilled)
                 await exporter.app.replicas.expose()
                 exporter.publish()
                 samples = await exporter.samples()
@@ -233,7 +229,7 @@ def test_another_exporter_finishes_the_initial_backfill_of_a_dead_one(
 
 
 def test_one_exporter_backfills_the_accounts_of_all(database: str) -> None:
-    """The replica that polls the first account backfills all of them, and no two replicas wait for each other."""
+    """A backfill waits for the accounts that another replica polls, and polls them itself when that one is dead."""
 
     async def play() -> None:
         world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=5, quotas=PLENTY)
@@ -247,7 +243,8 @@ def test_one_exporter_backfills_the_accounts_of_all(database: str) -> None:
             )
             open_ledger(database, policy(both), TotalsSettings.of(both)).close()
             with psycopg.connect(database) as connection:
-                connection.execute("INSERT INTO leases VALUES ('detail_records/second', 999, 'infinity')")
+                dead = "INSERT INTO leases VALUES ('detail_records/second', 999, clock_timestamp() + interval '3 s')"
+                connection.execute(dead)
             async with exporting(both, simulated) as exporter:
                 found = await exporter.samples()
                 named = {value for name, labels in found for key, value in labels if name == "telnyx_cost_total"}

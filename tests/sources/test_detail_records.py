@@ -12,12 +12,24 @@ import pytest
 from msgspec.structs import replace
 
 from exporter.config import Config, CustomType, DetailRecordSettings, DiscoverySettings
+from exporter.core.catalog import FAMILIES
 from exporter.core.model import DetailRecord, SessionNotice, SessionRef
 from exporter.ledger import Ledger
 from exporter.sources.record_kinds import KINDS, RecordKind, kinds
 from simulator import WORLD_A, WORLDS, Bills, Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened, values
-from tests.support.exporting import PLENTY, Exporting, Samples, config, exporting, followed, net, same, visible
+from tests.support.exporting import (
+    PATIENCE_SECONDS,
+    PLENTY,
+    Exporting,
+    Samples,
+    config,
+    exporting,
+    followed,
+    net,
+    same,
+    visible,
+)
 
 HOUR = 3600.0
 
@@ -86,7 +98,8 @@ def test_the_configuration_extends_the_dialect() -> None:
 
 def discovering(simulated: Running, folder: Path, **settings: Any) -> Config:
     plain = config(simulated, folder)
-    return replace(plain, discovery=DiscoverySettings(detail_records=DetailRecordSettings(**settings)))
+    records = DetailRecordSettings(**{"first_lookback_seconds": 0.0, **settings})
+    return replace(plain, discovery=DiscoverySettings(detail_records=records))
 
 
 async def pass_hours(exporter: Exporting, hours: int) -> None:
@@ -253,44 +266,66 @@ def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_stop_inside_the_backfill_shows_nothing(tmp_path: Path, free_port: int) -> None:
-    """A stop before the history is booked publishes no page: its series would be scraped at 0, then count as new."""
+def totals(samples: Samples) -> set[str]:
+    """Return the ledger's families that a page has."""
+    return {family.name for family in FAMILIES if family.home == "ledger"} & {name for name, _ in samples}
+
+
+def test_a_backfill_shows_no_totals_and_makes_nothing_wait(
+    tmp_path: Path, free_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the API is away the exporter is ready, says how far it is, and shows its own families; a stop ends it."""
+    caplog.set_level("INFO", "exporter")
 
     async def play() -> None:
         with running(SimulatorSettings(speed=0.0, sessions_max=0, quotas=PLENTY), time.monotonic) as simulated:
             settings = discovering(simulated, tmp_path, first_lookback_seconds=HOUR)
             away = replace(settings.accounts[0], base_url=f"http://127.0.0.1:{free_port}/v2")
             async with exporting(replace(settings, accounts=(away,)), simulated, shown=False) as exporter:
-                assert (await exporter.get("/-/ready")).status_code == httpx.codes.SERVICE_UNAVAILABLE
-                published = exporter.app.publisher.published
-            assert not published.is_set()
+                await exporter.until(exporter.claiming)
+
+                async def told() -> bool:
+                    return exporter.app.publisher.published.is_set() and bool(exporter.app.discovery.backfill_progress)
+
+                await exporter.until(told)
+                ready = await exporter.get("/-/ready")
+                assert ready.status_code == httpx.codes.OK
+                words = "Initial backfill: records 0 %, sessions 0 of 0. /metrics shows totals when it is finished."
+                assert ready.text.splitlines()[1] == words
+                assert words in (await exporter.get("/")).text
+                exporter.publish()
+                samples = await exporter.samples()
+                assert totals(samples) == set()
+                assert samples["telnyx_backfill_records_ratio", (("account", "main"),)] == 0
+                assert samples["telnyx_backfill_sessions", (("state", "found"),)] == 0
 
     asyncio.run(play())
+    assert [record.getMessage() for record in caplog.records].count("initial backfill") == 1
 
 
 @pytest.mark.slow
 def test_an_initial_backfill_is_history(tmp_path: Path) -> None:
-    """The backfill's costs are on the first page with their values; later series start at 0."""
+    """It resumes after a restart; its costs are on the first page of totals with their values."""
+    world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60, quotas=PLENTY)
 
     async def play() -> None:
-        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60, quotas=PLENTY)
         with running(world, time.monotonic) as simulated:
             simulated.clock.step(30 * HOUR)
             settings = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
             settings = replace(settings, metrics=replace(settings.metrics, new_series_zero_seconds=3600))
-            async with exporting(settings, simulated, shown=False) as exporter:
-                early = await exporter.get("/metrics")
-                assert (early.status_code, (await exporter.get("/-/ready")).status_code) == (503, 503)
-
-                async def shown() -> bool:
-                    return (await exporter.get("/metrics")).status_code == httpx.codes.OK
-
-                await exporter.until(shown)
+            idle = replace(settings.polling, scheduler_interval_seconds=PATIENCE_SECONDS)
+            async with exporting(replace(settings, polling=idle), simulated, shown=False):
+                pass  # stopped before anything was read
+            simulated.clock.step(HOUR)
+            async with exporting(settings, simulated) as exporter:
+                await exporter.drained()
                 samples = await exporter.samples()
                 _, sums = visible(simulated, lambda ref: ref.detail_records)
                 assert sum(sums.values()) > 0
                 assert same(net(samples), sums)
                 assert [value for key, value in samples.items() if key[0] == "telnyx_pending_cost"] == [0]
-                assert (await exporter.get("/-/ready")).status_code == httpx.codes.OK
+                polled = samples["telnyx_backfill_sessions", (("state", "polled"),)]
+                assert polled <= samples["telnyx_backfill_sessions", (("state", "found"),)]
+                assert (await exporter.get("/-/ready")).text == "telnyx-session-exporter is ready.\n"
 
     asyncio.run(play())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from exporter.config import Config, DiscoverySettings
+from exporter.config import Config, DetailRecordSettings, DiscoverySettings
 from simulator import MIXED, WORLD_A, WORLD_B, Running, SimulatedWebhooks, SimulatorSettings, running
 from tests.metrics.test_zero_start_in_prometheus import free_ports
 from tests.support.exporting import (
@@ -77,7 +77,8 @@ async def live(folder: Path, simulated: Running, discovery: DiscoverySettings) -
         return await followed(exporter), await exporter.samples()
 
 
-EITHER = (DiscoverySettings(), lambda ref: ref.webhooks or ref.detail_records, 900)
+RECORDS = DetailRecordSettings(first_lookback_seconds=0.0)
+EITHER = (DiscoverySettings(detail_records=RECORDS), lambda ref: ref.webhooks or ref.detail_records, 900)
 SOURCES = {
     "webhooks and detail records, as measured": (WORLD_A, *EITHER),
     "webhooks and detail records, as documented": (WORLD_B, *EITHER),

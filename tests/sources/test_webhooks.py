@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.config import DiscoverySettings, Secret, WebhookSettings
+from exporter.config import DetailRecordSettings, DiscoverySettings, Secret, WebhookSettings
 from exporter.core.errors import Rejected
 from exporter.core.model import NoticeKind, SessionNotice, SessionRef
 from exporter.runtime.app import App
@@ -435,7 +435,12 @@ async def listening(
             for number, (name, settings) in enumerate((keys or {"main": {"webhook_key": public(KEY)}}).items())
         )
         settings = replace(
-            plain, accounts=accounts, discovery=DiscoverySettings(webhooks=WebhookSettings(insecure=insecure))
+            plain,
+            accounts=accounts,
+            discovery=DiscoverySettings(
+                webhooks=WebhookSettings(insecure=insecure),
+                detail_records=DetailRecordSettings(first_lookback_seconds=0.0),
+            ),
         )
         if ledger_url is not None:
             settings = replace(settings, ledger=replace(settings.ledger, url=ledger_url))

@@ -12,11 +12,14 @@ class RealSleep:
 
 
 class ScaledClock:
-    """All time runs `factor` times as fast, so that a wait for the next minute takes a fraction of a second."""
+    """All time runs `factor` times as fast, so that a wait for the next minute takes a fraction of a second.
 
-    def __init__(self, factor: float, start: float) -> None:
-        """`start` is the time now, in seconds since the epoch."""
-        self._factor, self._start, self._since = factor, start, time.monotonic()
+    Processes that are given the same arguments have the same time.
+    """
+
+    def __init__(self, factor: float, start: float, since: float) -> None:
+        """`start` is the session time at the monotonic time `since`."""
+        self._factor, self._start, self._since = factor, start, since
 
     def now(self) -> float:
         return self._start + self.monotonic()

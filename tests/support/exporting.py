@@ -114,6 +114,9 @@ class Exporting:
         """Return whether the first sessions were claimed, the last step of a start; True if only the test polls."""
         return self.app.poller.claimed_once or self.app.config.polling.scheduler_interval_seconds > PATIENCE_SECONDS
 
+    async def backfilled(self) -> bool:
+        return not self.app.discovery.backfill_pending
+
     async def _idle(self) -> bool:
         due = await self.app.ledger.run(Ledger.count_due, self.app.clock.now(), ["main"])
         if due or not self.app.discovery.idle or not self.app.poller.idle:
@@ -146,7 +149,7 @@ async def exporting(
 ) -> AsyncIterator[Exporting]:
     """Run the exporter, by default on the simulator's clock, until the block ends.
 
-    The block is entered once the exporter is ready and has published a page; with `shown=False`, once it listens.
+    The block is entered once the exporter is ready and shows its totals; with `shown=False`, once it listens.
     """
     app = App(
         config,
@@ -168,6 +171,9 @@ async def exporting(
         try:
             if shown:
                 await exporter.until(exporter.claiming)
+                await exporter.until(exporter.backfilled)
+                await app.replicas.expose()
+                exporter.publish()
             yield exporter
         finally:
             app.stop()

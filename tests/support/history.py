@@ -92,7 +92,10 @@ def configuration(main: Running, emea: Running, folder: Path) -> Config:
         ),
         discovery=DiscoverySettings(
             detail_records=DetailRecordSettings(
-                record_types=_RECORD_TYPES, interval_seconds=5400.0, lookback_seconds=43_200.0
+                record_types=_RECORD_TYPES,
+                first_lookback_seconds=0.0,
+                interval_seconds=5400.0,
+                lookback_seconds=43_200.0,
             )
         ),
         ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}"),

@@ -82,7 +82,9 @@ def _configuration(simulated: Running, folder: Path) -> Config:
             thresholds=(Threshold(name="dear", cost=Decimal("0.05")), Threshold(name="long", turns=5)),
         ),
         discovery=DiscoverySettings(
-            detail_records=DetailRecordSettings(record_types=_RECORD_TYPES, interval_seconds=600.0)
+            detail_records=DetailRecordSettings(
+                record_types=_RECORD_TYPES, first_lookback_seconds=0.0, interval_seconds=600.0
+            )
         ),
         ledger=LedgerSettings(url=f"sqlite:///{folder / 'ledger' / 'ledger.sqlite'}"),
         budgets=(Budget(name="day", amount=Decimal(2), window="day"),),

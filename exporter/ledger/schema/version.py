@@ -9,6 +9,8 @@ LIVE = "state IN ('discovered', 'active')"
 """The condition of `sessions_live`."""
 GIVEN_UP = "state IN ('missing', 'denied')"
 """The condition of `sessions_given_up`: sessions that a reload tries again."""
+UNPOLLED = "summary IS NULL AND polls = '[]'"
+"""Sessions that were never polled; the first part is the condition of `sessions_treeless`."""
 
 COPYING = "copying"
 """A key in `meta` of a copy that isn't complete: what it is a copy of."""
