@@ -25,7 +25,7 @@ TOPICS = (
     ("Events", r"events_.*|billed_.*"),
     ("LLM turns", r"inference_.*"),
     ("Sessions", r"sessions(_.*)?|session_.*"),
-    ("Discovery", r"discover.*|(awaited_)?detail_record.*|webhook.*"),
+    ("Discovery", r"discover.*|(awaited_)?detail_record.*|backfill_.*|webhook.*"),
     ("The account", r"balance|available_credit|credit_limit|pending_amount"),
     ("Single sessions", r"followed_.*"),
     ("Checks of the bill", r".*reconcil.*|trees_.*"),
