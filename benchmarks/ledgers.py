@@ -28,7 +28,7 @@ from exporter.core.money import amount_text
 from exporter.core.record_types import RecordTypes
 from exporter.core.tree import TreeLimits, TreeReader
 from exporter.ledger import Ledger, TotalsSettings, open_ledger
-from exporter.ledger.accounting.keyed_tree import event_key
+from exporter.ledger.queue.event_keys import event_key
 from exporter.runtime.plan import policy
 
 ACCOUNT, RECORD_TYPE = "main", "call-session"

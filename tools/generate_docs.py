@@ -25,7 +25,7 @@ TOPICS = (
     ("Events", r"events_.*|billed_.*"),
     ("LLM turns", r"inference_.*"),
     ("Sessions", r"sessions(_.*)?|session_.*"),
-    ("Discovery", r"discover.*|detail_record.*|webhook.*"),
+    ("Discovery", r"discover.*|(awaited_)?detail_record.*|webhook.*"),
     ("The account", r"balance|available_credit|credit_limit|pending_amount"),
     ("Single sessions", r"followed_.*"),
     ("Checks of the bill", r".*reconcil.*|trees_.*"),
@@ -51,8 +51,9 @@ _METRICS = """\
 Label values are never empty: `unknown` where the API says nothing understandable, `none` where nothing applies,
 `other` where values are folded to bound the series. *+ own* stands for the labels configured under `metrics.labels`.
 `record_type` and `product` are the event's; `root_record_type` and `session_kind` (ai, voice, messaging, conference,
-video, other) are the session's. A new series shows 0 for `metrics.new_series_zero_seconds` before its first value, so
-that `increase()` sees it. The examples make one of all replicas; add up money only `by (currency)`. Besides these
+video, inference, other) are the session's. An LLM turn that is part of no other session is of the kind `inference`. A
+new series shows 0 for `metrics.new_series_zero_seconds` before its first value, so that `increase()` sees it. The
+examples make one of all replicas; add up money only `by (currency)`. Besides these
 families there are the usual `process_*` and `python_*`.
 """
 

@@ -86,7 +86,7 @@ SESSION_KINDS = {
 """`session_kind` by the root's record type; all others are `other`."""
 
 AI_RECORD_TYPES = frozenset({"ai-voice-assistant", "ai-messaging-assistant", INFERENCE})
-"""A session with one event of these is of the kind `ai`."""
+"""A session with one event of these is of the kind `ai`, unless it is an LLM turn alone: that is an `inference`."""
 
 
 class LabelSource(Protocol):
@@ -141,7 +141,7 @@ class AttributeReader:
             duration = max((found for found in durations if found is not None), default=None)
         return SessionAttributes(
             root_record_type=root,
-            session_kind="ai" if is_ai else SESSION_KINDS.get(root, OTHER),
+            session_kind=_session_kind(root, is_ai=is_ai),
             events=len(record_types),
             inference_turns=list(record_types.values()).count(INFERENCE),
             duration_seconds=None if duration is None else float(duration),
@@ -183,6 +183,13 @@ def _own_labels(record_type: str, product: str, model: str) -> Labels:
         ("product", _clean(product) or UNKNOWN),
         ("model", model),
     )
+
+
+def _session_kind(root: str, *, is_ai: bool) -> str:
+    # A turn that is in no call's tree is a session of its own, and would spoil each figure per AI session.
+    if root == INFERENCE:
+        return INFERENCE
+    return "ai" if is_ai else SESSION_KINDS.get(root, OTHER)
 
 
 def _duration(event: Event) -> Decimal | None:

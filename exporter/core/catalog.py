@@ -170,6 +170,8 @@ FAMILIES: tuple[Family, ...] = (
         "Time at which a source was last read to its end; 0 until then.", across="max"),
     _ledger("telnyx_detail_record_cost_total", "counter", "record_type currency",
         "Cost of the detail records that discovery has listed, to compare with the cost of the discovered sessions."),
+    _ledger("telnyx_awaited_detail_records", "gauge", "record_type",
+        "Detail records that name no session and whose event no tree has brought yet."),
     _process("telnyx_webhooks_total", "counter", "account event_type",
         "Accepted webhooks; unknown event types are other."),
     _process("telnyx_webhook_failures_total", "counter", "account reason", "Rejected webhooks."),

@@ -51,7 +51,7 @@ class PollPolicy(Struct, frozen=True):
         intervals = (
             self.max_interval,
             self.configured_recheck,
-            self.settle_after,
+            self.settle_after / (1 - JITTER),
             _LISTED_INTERVALS * self.reported_interval,
         )
         return (1 + JITTER) * max(*intervals, *self.recheck_after)
@@ -98,7 +98,7 @@ NOTICE_SCHEDULES: Mapping[NoticeKind, NoticeSchedule] = {
 }
 """With these an AI call settles within six requests (tests/polling/test_freshness.py)."""
 
-_ORDER: tuple[NoticeKind, ...] = ("", "started", "ended", "rated")
+_ORDER: tuple[NoticeKind, ...] = ("", "final", "started", "ended", "rated")
 _REPORTED = frozenset({"started", "ended"})
 """A source that reported these will also report the whole bill."""
 _LISTED_INTERVALS = 16
@@ -163,6 +163,8 @@ def _unchanged(session: SessionState, now: float, policy: PollPolicy, factor: fl
 
 def _next_interval(session: SessionState, policy: PollPolicy, *, changed: bool) -> float:
     """Return the interval after a good answer."""
+    if session.notice == "final":  # the second poll settles it, however early the jitter makes it
+        return policy.settle_after / (1 - JITTER)
     schedule = NOTICE_SCHEDULES.get(session.notice)
     if schedule is None:
         return policy.min_interval if changed else _doubled(session, policy)
@@ -197,6 +199,8 @@ def _gone(session: SessionState, now: float, policy: PollPolicy, factor: float) 
     interval = _doubled(session, policy)
     if session.notice in _REPORTED:
         interval = min(_next_interval(session, policy, changed=False), max(policy.max_interval, interval))
+    elif session.notice == "final":
+        interval = _next_interval(session, policy, changed=False)
     return replace(session, interval=interval), now + factor * interval
 
 

@@ -23,8 +23,11 @@ class SessionRef(Struct, frozen=True, order=True):
     """ISO 8601 date or date-time by which the API finds the event faster; with a wrong one it answers 404."""
 
 
-NoticeKind = Literal["", "started", "ended", "listed", "rated"]
-"""What happened to a session, as a source reports it. Empty: it exists. `listed`: one of its events has its price."""
+NoticeKind = Literal["", "final", "started", "ended", "listed", "rated"]
+"""What happened to a session, as a source reports it.
+
+Empty: it exists. `listed`: one of its events has its price. `final`: it was rated hours ago, and nothing else is known.
+"""
 
 
 class SessionNotice(Struct, frozen=True):
@@ -45,7 +48,8 @@ class DetailRecord(Struct, frozen=True):
     at: float | None
     cost: Decimal | None
     currency: str
-    notice: SessionNotice
+    notice: SessionNotice | None
+    """None: the record is awaited. It names no session, but a tree is expected to bring its event."""
 
 
 class Event(Struct, frozen=True):

@@ -238,3 +238,7 @@ def _readable(items: Iterable[Raw] | None, kind: type[_T]) -> Iterator[_T]:
             yield msgspec.json.decode(item, type=kind)
         except _UNREADABLE:
             continue
+
+
+INNER = RecordTypes.documented().above().keys()
+"""The documented types that may stand below another one: an LLM turn is part of a call."""

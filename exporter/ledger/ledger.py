@@ -31,7 +31,9 @@ from exporter.ledger.accounting.batch import BatchWriter
 from exporter.ledger.accounting.retention import prune
 from exporter.ledger.database import Connection, Engine, Reload
 from exporter.ledger.queue import claims
+from exporter.ledger.queue.awaited_records import AWAIT_SECONDS, AwaitedRecords, RecordName
 from exporter.ledger.queue.detail_records import DetailRecordTable
+from exporter.ledger.queue.event_keys import EventNames
 from exporter.ledger.queue.sessions import START, QueuePosition, SessionQueue
 from exporter.ledger.schema.version import COPYING
 from exporter.ledger.sharing.leases import LeaseAnswer, acquire
@@ -78,6 +80,7 @@ class Ledger:
     def _load(self, engine: Engine) -> None:
         self._totals = Totals(engine, self._settings)
         self._spend = BudgetSpend(engine.connection, self._totals, self._settings.budgets)
+        self._names = EventNames(engine)
 
     @property
     def _connection(self) -> Connection:
@@ -118,14 +121,47 @@ class Ledger:
         return self._transact(work)
 
     def ingest_records(self, account: str, records: Iterable[DetailRecord], now: float) -> Receipt:
-        """Follow the sessions of detail records that are new or cost more than before; count what they cost."""
+        """Follow the sessions of detail records that are new or cost more than before; count what they cost.
+
+        Records whose event a tree is expected to bring are noted, and followed later: see `follow_awaited`.
+        """
         records = list(records)
 
         def work(queue: SessionQueue) -> None:
             table = DetailRecordTable(self._connection, self._totals, account)
-            queue.report(map(table.notice_for, table.count_new(records, now)), DETAIL_RECORDS, now)
+            new = table.count_new(records, now)
+            queue.report(filter(None, map(table.notice_for, new)), DETAIL_RECORDS, now)
+            self._awaited(account).note((record for record in new if record.notice is None), now)
 
         return self._transact(work)
+
+    def _awaited(self, account: str) -> AwaitedRecords:
+        return AwaitedRecords(self._connection, self._totals, account)
+
+    def drop_booked_records(self, account: str, after: RecordName) -> tuple[RecordName, Receipt]:
+        """Forget awaited records whose events are booked by now.
+
+        One call does a portion; it returns the position to continue from, the first one at the end.
+        """
+        return self._engine.transact(lambda: (self._awaited(account).drop_booked(after), self._receipt()))
+
+    def follow_awaited(self, account: str, now: float, limit: int, *, at_once: bool = False) -> tuple[bool, Receipt]:
+        """Follow awaited records that no tree has brought in time, oldest first; return whether there are more.
+
+        At most as many as leave no more than `limit` sessions of the account due, so they never crowd out calls.
+        `at_once` follows them before their time: every session that could bring them was polled.
+        """
+        due_until = now + AWAIT_SECONDS if at_once else now
+
+        def transaction() -> tuple[bool, Receipt]:
+            queue, awaited = self._queue(), self._awaited(account)
+            if awaited.has_due(due_until):
+                backlog = claims.count_due(self._connection, now, now + self._policy.longest, [account])
+                refs = awaited.pop_due(due_until, max(0, limit - backlog))
+                queue.report([SessionNotice(ref, "final") for ref in refs], DETAIL_RECORDS, now)
+            return awaited.has_due(due_until), self._receipt(queue.state_changes)
+
+        return self._engine.transact(transaction)
 
     def forget_records(self, account: str, before: float) -> None:
         """Delete detail records from before this time: the API doesn't list them again."""
@@ -211,7 +247,8 @@ class Ledger:
         polls = list(polls)
 
         def transaction() -> Receipt:
-            writer = BatchWriter(self._connection, self._totals, self._spend, self._policy, self._settings)
+            core = (self._connection, self._totals, self._spend, self._policy, self._settings)
+            writer = BatchWriter(*core, names=self._names)
             return writer.book(polls)
 
         receipt = self._engine.transact(transaction)

@@ -35,8 +35,8 @@ PRUNE_SESSIONS_MAX = 25
 """Sessions per transaction, about 30 ms with a million of them, so that polls and webhooks don't wait for long."""
 DAY_SECONDS = 86_400.0
 TASKS = (
-    *("backfill", "balance", "config", "detail_records", "discover", "expose", "files", "gauges", "heartbeat"),
-    *("maintenance", "metadata", "pages", "poll", "zero_start"),
+    *("awaited_records", "backfill", "balance", "config", "detail_records", "discover", "expose", "files"),
+    *("gauges", "heartbeat", "maintenance", "metadata", "pages", "poll", "zero_start"),
 )
 """The values of the label `task`: the exporter's jobs and its pages."""
 

@@ -14,6 +14,7 @@ from exporter.core.catalog import DETAIL_RECORDS
 from exporter.core.clock import Clock
 from exporter.core.errors import ConfigError, LedgerError, PollError
 from exporter.ledger import Ledger
+from exporter.ledger.queue.awaited_records import START, RecordName
 from exporter.ledger.sharing.leases import BACKFILL, BALANCE, account_lease
 from exporter.ledger.worker import LedgerWorker
 from exporter.log import fields
@@ -32,6 +33,10 @@ BACKFILL_SECONDS_MAX = 600.0
 """The timeout of the backfill in real time; an unavailable API must not hold /metrics back for ever."""
 BACKFILL_RETRY_SECONDS = 5.0
 BOOKED_CHECK_SECONDS = 0.2
+AWAITED_SECONDS = 60.0
+"""How often awaited detail records are looked up among the booked events."""
+DUE_SESSIONS_MAX = 30
+"""Awaited records are followed only while fewer sessions of their account are due: calls come first."""
 PENDING, DONE = "pending", "done"
 """The state of the backfill, in the ledger's metadata under the lease's name. After a crash it starts again."""
 
@@ -59,6 +64,9 @@ class Discovery:
         self._settings = DetailRecordSettings()
         self._clients = dict[str, TelnyxClient]()
         self._records: dict[str, DetailRecordSource] = {}
+        self._awaited_at: dict[str, float] = {}
+        self._awaited_after: dict[str, RecordName] = {}
+        """By account: the awaited record to continue from."""
         self.backfill_pending = False
         """Whether the initial backfill is not booked yet, as of `start`."""
 
@@ -89,8 +97,11 @@ class Discovery:
 
     @property
     def idle(self) -> bool:
-        """No detail records are due or being read."""
-        return not self._running and not any(source.due for source in self._held().values())
+        """No detail records are due or being read, and none that wait."""
+        held = self._held()
+        listing = bool(self._settings.record_types)  # without it nothing new is awaited
+        due = (source.due or (listing and self._awaited_due(name)) for name, source in held.items())
+        return not self._running and not any(due)
 
     def _held(self) -> dict[str, DetailRecordSource]:
         """Return the sources that this process polls; the cursors of the others will have moved in the ledger."""
@@ -105,7 +116,9 @@ class Discovery:
         """Yield the requests that are due: task, job, account."""
         for name, source in self._held().items():
             if source.due:
-                yield "detail_records", partial(self._poll, source), name
+                yield "detail_records", partial(self._run, source.poll), name
+            if self._awaited_due(name):
+                yield "awaited_records", partial(self._run, partial(self._follow_awaited, name)), name
         for account in self._accounts:
             if self._balance_due(account):
                 yield "balance", partial(self._fetch_balance, account.name), account.name
@@ -133,6 +146,7 @@ class Discovery:
             await self._backfill()
         except LedgerError as error:
             self._commit_queue.report_failure(error)
+        self.backfill_pending = False
 
     async def _backfill(self) -> None:
         log.info("initial backfill started; /metrics waits for it")
@@ -143,8 +157,10 @@ class Discovery:
                     return
                 for source in list(self._records.values()):
                     await _until(source.poll, BACKFILL_RETRY_SECONDS)
-                last = await self._ledger.run(Ledger.last_session_id)
-                await _until(partial(self._ledger.run, Ledger.all_polled_up_to, last), BOOKED_CHECK_SECONDS)
+                await self._all_polled()
+                for account in list(self._records):
+                    await _until(partial(self._follow_at_once, account), BOOKED_CHECK_SECONDS)
+                await self._all_polled()
         except TimeoutError:
             log.warning("initial backfill not finished in time; later costs of it count as new")
             self._metrics.inc("telnyx_exporter_task_failures_total", ("backfill",))
@@ -152,10 +168,37 @@ class Discovery:
         await self._ledger.run(Ledger.put_meta, BACKFILL, DONE)
         log.info("initial backfill finished")
 
-    async def _poll(self, source: DetailRecordSource) -> None:
+    async def _all_polled(self) -> None:
+        last = await self._ledger.run(Ledger.last_session_id)
+        await _until(partial(self._ledger.run, Ledger.all_polled_up_to, last), BOOKED_CHECK_SECONDS)
+
+    async def _follow_at_once(self, account: str) -> bool:
+        """Follow a portion of the awaited records, which are history too; return whether these were the last."""
+        now = self._clock.now()
+        more, receipt = await self._ledger.run(Ledger.follow_awaited, account, now, DUE_SESSIONS_MAX, at_once=True)
+        self._commit_queue.show(receipt)
+        return not more
+
+    def _awaited_due(self, account: str) -> bool:
+        followed_at = self._awaited_at.get(account)
+        waits = followed_at is not None and 0 <= self._clock.now() - followed_at < AWAITED_SECONDS
+        return not waits and not self.backfill_pending
+
+    async def _follow_awaited(self, account: str) -> None:
+        """Forget awaited records that trees have brought, and follow those that none has brought in time."""
+        now = self._clock.now()
+        after = self._awaited_after.get(account, START)
+        self._awaited_after[account], receipt = await self._ledger.run(Ledger.drop_booked_records, account, after)
+        self._commit_queue.show(receipt)
+        more, receipt = await self._ledger.run(Ledger.follow_awaited, account, now, DUE_SESSIONS_MAX)
+        self._commit_queue.show(receipt)
+        if not more:  # else the next portion follows as soon as these are polled
+            self._awaited_at[account] = now
+
+    async def _run(self, job: Callable[[], Coroutine[None, None, object]]) -> None:
         self._running += 1
         try:
-            await source.poll()
+            await job()
         except LedgerError as error:
             self._commit_queue.report_failure(error)
         finally:

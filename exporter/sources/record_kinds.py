@@ -12,6 +12,7 @@ from exporter.config import CustomType, DetailRecordSettings
 from exporter.core.attributes import read_time
 from exporter.core.model import UNKNOWN, DetailRecord, SessionNotice, SessionRef
 from exporter.core.money import read_amount
+from exporter.core.record_types import INNER
 
 TIME_FIELDS = ("created_at", "started_at", "invoked_at", "joined_at", "start_time")
 SESSION_FIELDS = ("call_session_id", "telnyx_session_id")
@@ -38,12 +39,11 @@ class RecordKind(Struct, frozen=True):
         return written if isinstance(written, str) and read_time(written) is not None else None
 
     def read(self, account: str, record: Mapping[str, object], field: str) -> DetailRecord | None:
-        """Return the record with the session to follow, or None if it has no readable id."""
+        """Return the record with the session to follow, if any is; None if it has no readable id."""
         record_id = _id(record, self.id_fields)
         if record_id is None:
             return None
         itself = SessionRef(account, self.record_type, record_id)
-        call = _id(record, self.session_fields)
         currency = record.get("currency")
         return DetailRecord(
             record_id,
@@ -51,10 +51,13 @@ class RecordKind(Struct, frozen=True):
             read_time(record.get(field)),
             read_amount(record.get("cost")),
             currency if isinstance(currency, str) and currency.isalpha() and currency.isascii() else UNKNOWN,
-            SessionNotice(itself, "rated")
-            if call is None
-            else SessionNotice(SessionRef(account, CALL_SESSION, call), "listed", itself),
+            self._notice(itself, _id(record, self.session_fields)),
         )
+
+    def _notice(self, itself: SessionRef, call: str | None) -> SessionNotice | None:
+        if call is not None:
+            return SessionNotice(SessionRef(itself.account, CALL_SESSION, call), "listed", itself)
+        return None if self.record_type in INNER else SessionNotice(itself, "rated")
 
 
 def _id(record: Mapping[str, object], fields: tuple[str, ...]) -> str | None:

@@ -261,7 +261,8 @@ def kind(*record_types: str) -> str:
         (("call-session", "call-control", "ai-voice-assistant"), "ai"),
         (("message",), "messaging"),
         (("message", "ai-messaging-assistant"), "ai"),
-        (("inference",), "ai"),
+        (("inference",), "inference"),
+        (("call-session", "inference"), "ai"),
         (("inference-text-to-speech",), "other"),
         (("conference", "conference-participant", "call-control"), "conference"),
         (("room-session-event", "room-session-recording-event"), "video"),
@@ -270,7 +271,7 @@ def kind(*record_types: str) -> str:
     ],
 )
 def test_session_kind(record_types: tuple[str, ...], expected: str) -> None:
-    """A session with an assistant or an LLM turn is `ai`; any other has the kind of its root."""
+    """A session with an assistant or an LLM turn is `ai`, a turn alone is not; any other has the kind of its root."""
     assert kind(*record_types) == expected
 
 

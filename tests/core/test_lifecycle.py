@@ -198,3 +198,29 @@ def test_the_worked_example_of_a_reported_ai_call() -> None:
     assert due == 22_600
     state, due = next_state(state, "unchanged", 22_600.0, POLICY, 0)
     assert (state.state, due) == ("settled", 22_600 + 86_400)
+
+
+@pytest.mark.parametrize("jitter", [-0.99, 0.0, 1.0])
+@pytest.mark.parametrize("settle_after", [3600.0, 21_600.0, 7 * 86_400.0])
+def test_a_session_whose_bill_is_final_is_polled_twice_and_settles(settle_after: float, jitter: float) -> None:
+    """Its record is hours old: a second poll, settle_after later, only confirms the first. Then it is rechecked."""
+    policy = replace(POLICY, settle_after=settle_after)
+    state, due = after_notice(SessionState(discovered_at=0.0), "final", 0.0, policy) or (SessionState(0.0), None)
+    assert due == 0
+    state, due = next_state(state, "changed", 0.0, policy, jitter)
+    assert due is not None
+    assert settle_after <= due <= policy.longest
+    state, due = next_state(state, "unchanged", due, policy, jitter)
+    assert (state.state, state.rechecks) == ("settled", 0)
+
+
+def test_a_final_session_that_the_api_does_not_know_is_polled_seldom() -> None:
+    """An LLM turn may have no tree of its own: a few polls until it is missing, not one each hour."""
+    state, due = SessionState(discovered_at=0.0, notice="final"), 0.0
+    polls = 0
+    while state.state != "missing":
+        state, next_due = next_state(state, "gone", due, POLICY, 0)
+        assert next_due is not None
+        polls, due = polls + 1, next_due
+    assert polls <= 9
+    assert POLICY.not_found_timeout == 172_800

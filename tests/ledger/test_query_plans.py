@@ -27,7 +27,7 @@ SETTINGS = (
 )
 SEEN_IN_VAIN = 500
 """Rows that a statement may read in vain; more would grow with the table."""
-SMALL = {"meta", "leases", "writers", "series", "totals", "label_sets", "session_groups", "claims"}
+SMALL = {"meta", "leases", "writers", "series", "totals", "label_sets", "session_groups", "claims", "event_names"}
 """Tables whose size has a bound: by the configuration, or by the number of replicas."""
 
 
@@ -85,6 +85,11 @@ DOINGS: dict[str, Callable[[Ledger], object]] = {
     "polling": poll_due,
     "following": lambda ledger: ledger.follow(refs(1, 2, SESSIONS + 7), "webhook", NOW),
     "records": lambda ledger: ledger.ingest_records(ledgers.ACCOUNT, [known(3), known(SESSIONS + 8)], NOW),
+    "awaiting": lambda ledger: (
+        ledger.ingest_records(ledgers.ACCOUNT, [DetailRecord("t", "inference", NOW, None, "USD", None)], NOW),
+        ledger.drop_booked_records(ledgers.ACCOUNT, ("", "")),
+        ledger.follow_awaited(ledgers.ACCOUNT, NOW + 1e5, 30),
+    ),
     "forgetting records": lambda ledger: ledger.forget_records(ledgers.ACCOUNT, NOW - 1e6),
     "pruning": lambda ledger: ledger.prune(NOW + 1e9, 20),
     "pruning nothing": lambda ledger: ledger.prune(NOW - 1e9, 20),

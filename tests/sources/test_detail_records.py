@@ -124,8 +124,12 @@ LEADS = {
     ("conference", "call_session_id"): ("conference/R", None),
     ("messaging", None): ("message/R", None),
     ("wireless", None): ("sim_card_usage/R", None),
+    ("verify", None): ("verify/R", None),
+    ("conference", None): ("conference/R", None),
+    ("embedding", None): ("embedding/R", None),
     ("something-new", None): ("something-new/R", None),
 }
+AWAITED = ("inference", "call-control", "ai-voice-assistant", "stt", "tts", "amd", "conference-participant")
 
 
 @pytest.mark.parametrize(("said", "expected"), LEADS.items())
@@ -137,8 +141,17 @@ def test_what_a_record_leads_to(said: tuple[str, str | None], expected: tuple[st
     found = kind.read("main", record, "created_at")
     assert found is not None
     notice = found.notice
+    assert notice is not None
     substitute = notice.substitute and f"{notice.substitute.record_type}/{notice.substitute.event_id}"
     assert (f"{notice.ref.record_type}/{notice.ref.event_id}", substitute) == expected
+
+
+@pytest.mark.parametrize("name", AWAITED)
+def test_a_record_whose_event_may_be_in_a_tree_leads_to_no_session(name: str) -> None:
+    """It names no session, and a tree is expected to bring its event."""
+    found = KINDS[name].read("main", {"id": "R", "conversation_id": None, "call_session_id": None}, "created_at")
+    assert found is not None
+    assert found.notice is None
 
 
 def test_the_configuration_extends_the_dialect() -> None:
@@ -150,6 +163,7 @@ def test_the_configuration_extends_the_dialect() -> None:
     agent, message = kinds(DetailRecordSettings(record_types=("agent", "messaging"), custom_types=custom_types))
     found = agent.read("main", {"key": "k", "call": "s", "began_at": "2026-03-17T12:00:00Z"}, agent.time_fields[0])
     assert found is not None
+    assert found.notice is not None
     assert (found.at, found.notice.ref.event_id) == (NOON, "s")
     assert found.notice.substitute == SessionRef("main", "ai-agent", "k")
     assert (message.record_type, message.id_fields, message.time_fields[0]) == (

@@ -418,6 +418,8 @@ class NaiveLedger:
 
 
 def session_kind(root: str, kinds: Iterable[str]) -> str:
+    if root == "inference":
+        return "inference"
     if {"ai-voice-assistant", "inference"} & set(kinds):
         return "ai"
     named = {"message": "messaging", "conference": "conference", "conference-participant": "conference"}

@@ -12,6 +12,8 @@ from tools.dashboards.shapes import SOON_BAD, coming, upper
 COST = "telnyx_followed_session_cost"
 SESSION = "event_id, root_record_type, account"
 SESSION_COST = "telnyx_session_cost"
+NO_SINGLE_TURNS = 'session_kind!="inference"'
+"""Without LLM turns that are part of no other session: they would lower every quantile."""
 STATES = 'state=~"discovered|active"'
 LINK = {"event_id": "Session", "root_record_type": "Kind", "account": "Account"}
 WIDTHS = {
@@ -74,7 +76,7 @@ def _now() -> list[Panel]:
             "p95 cost per session",
             "95th percentile of the cost of sessions that settled in the time range. Compare the tables below with it."
             + EXACT,
-            {"{{currency}}": exact_quantile(0.95, SESSION_COST, "currency")},
+            {"{{currency}}": exact_quantile(0.95, SESSION_COST, "currency", NO_SINGLE_TURNS)},
             MONEY,
             width=5,
             height=5,

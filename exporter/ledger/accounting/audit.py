@@ -13,12 +13,14 @@ from exporter.core.model import Labels, Total
 from exporter.core.money import ZERO, add, amount_text, subtract
 from exporter.ledger.accounting.retention import retention_watermark
 from exporter.ledger.database import Connection
+from exporter.ledger.queue.awaited_records import AWAITED
 from exporter.ledger.totals.totals import Totals
 from exporter.ledger.views.index import check_index
 
 Sums = dict[tuple[str, Labels], Decimal]
 
 NET = "net cost"
+_RECOUNTED = {EVENTS, AWAITING, AWAITED, "telnyx_sessions", "telnyx_unsettled_cost", "telnyx_ledger_events"}
 _ONE = Decimal(1)
 
 
@@ -44,7 +46,7 @@ def _booked(totals: Iterable[Total]) -> Sums:
             sums[NET, total.labels] = add(sums[NET, total.labels], total.value)
         elif total.family == CREDITS:
             sums[NET, total.labels] = subtract(sums[NET, total.labels], total.value)
-        elif total.family in {EVENTS, AWAITING, "telnyx_sessions", "telnyx_unsettled_cost", "telnyx_ledger_events"}:
+        elif total.family in _RECOUNTED:
             sums[total.family, total.labels] = total.value
     return sums
 
@@ -61,6 +63,8 @@ def _recount(connection: Connection, totals: Totals) -> Sums:
         if state != "settled":
             unsettled.add(session)
         count("telnyx_sessions", (("account", account), ("state", state)))
+    for account, record_type in connection.execute("SELECT account, record_type FROM awaited_records"):
+        count(AWAITED, (("account", account), ("record_type", record_type)))
     rows = connection.execute("SELECT owner, labels, cost_labels, cost, currency FROM events")
     for owner, label_set, cost_label_set, cost, currency in rows:
         count("telnyx_ledger_events", ())

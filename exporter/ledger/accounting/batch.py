@@ -21,6 +21,7 @@ from exporter.ledger.accounting.retention import retention_watermark
 from exporter.ledger.accounting.sessions import SessionStats
 from exporter.ledger.accounting.working_set import WorkingSet
 from exporter.ledger.database import Connection, TransactionConflict
+from exporter.ledger.queue.event_keys import EventNames
 from exporter.ledger.queue.sessions import SessionQueue
 from exporter.ledger.schema.rows import EventRow, SessionRow, read_owners, read_sessions
 from exporter.ledger.totals.accounts import account_seeds
@@ -45,11 +46,14 @@ class BatchWriter:
         spend: BudgetSpend,
         policy: lifecycle.PollPolicy,
         settings: TotalsSettings,
+        *,
+        names: EventNames,
     ) -> None:
         self._connection = connection
         self._totals = totals
         self._spend = spend
         self._policy = policy
+        self._names = names
         self._working_set = WorkingSet(connection, totals)
         self._stats = SessionStats(connection, totals, self._working_set, settings)
         self._queue = SessionQueue(connection, totals, policy)
@@ -173,7 +177,10 @@ class BatchWriter:
         if pruned:
             failed.append(("forgotten", f"{pruned} events are older than what the ledger remembers"))
 
-        new = sum(key not in working_set.events for key in events)
+        unknown = [event for key, (event, _) in events.items() if key not in working_set.events]
+        for event in unknown:
+            self._names.learn(event)
+        new = len(unknown)
         changed, overtaken, owned = False, False, 0
         for key, seen in events.items():
             known = working_set.events.get(key)

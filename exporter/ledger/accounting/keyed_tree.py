@@ -1,11 +1,9 @@
 """A session's tree as booking needs it: each distinct event under its key."""
 
-import hashlib
-
 from msgspec import Struct
 
 from exporter.core.model import Event, EventAttributes, Poll, Session, SessionAttributes
-from exporter.core.tree import identity
+from exporter.ledger.queue.event_keys import event_key
 
 Events = dict[bytes, tuple[Event, EventAttributes]]
 
@@ -19,13 +17,6 @@ class KeyedTree(Struct, frozen=True):
     """The key of the root event, which is not among the events if it has no id."""
     events: Events
     """The distinct events by key, in the order of the tree. The first of several nodes of one event counts."""
-
-
-def event_key(seed: str, event: Event) -> bytes:
-    """Return the 16 bytes that identify an event of an account, in however many trees it appears."""
-    product, event_name, event_id = identity(event.record_type, event.product, event.event_name, event.id)
-    name = f"{seed}\0{product}\0{event_name}\0{event_id}\0{event.ordinal}"
-    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def keyed_tree(poll: Poll, seed: str) -> KeyedTree | None:

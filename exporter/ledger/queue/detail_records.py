@@ -33,8 +33,13 @@ class DetailRecordTable:
         """Count the costs of the records that are new, or cost more than before; return these records."""
         return [record for record in records if self._count(record, now)]
 
-    def notice_for(self, record: DetailRecord) -> SessionNotice:
-        """Return the notice for the record's session; one without a kind, if a poll has seen the event at this cost."""
+    def notice_for(self, record: DetailRecord) -> SessionNotice | None:
+        """Return the notice for the record's session; one without a kind, if a poll has seen the event at this cost.
+
+        None for an awaited record.
+        """
+        if record.notice is None:
+            return None
         ref = record.notice.ref
         query = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"
         session = self._connection.execute(query, (ref.account, ref.record_type, ref.event_id)).fetchone()

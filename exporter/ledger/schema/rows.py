@@ -89,6 +89,11 @@ def read_owners(connection: Connection, keys: Collection[bytes]) -> set[int]:
     return {owner for (owner,) in _select(connection, "SELECT DISTINCT owner FROM events WHERE key", sorted(keys))}
 
 
+def find_events(connection: Connection, keys: Collection[bytes]) -> set[bytes]:
+    """Return those of these keys that have a row, without a lock."""
+    return {key for (key,) in _select(connection, "SELECT key FROM events WHERE key", sorted(keys))}
+
+
 def _select(connection: Connection, select: str, wanted: Sequence[object], rest: str = "") -> Iterator[tuple[Any, ...]]:
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
