@@ -85,7 +85,8 @@ SESSION_KINDS = {
 }
 """`session_kind` by the root's record type; all others are `other`."""
 
-AI_RECORD_TYPES = frozenset({"ai-voice-assistant", "ai-messaging-assistant", INFERENCE})
+ASSISTANTS = frozenset({"ai-voice-assistant", "ai-messaging-assistant"})
+AI_RECORD_TYPES = ASSISTANTS | {INFERENCE}
 """A session with one event of these is of the kind `ai`, unless it is an LLM turn alone: that is an `inference`."""
 
 

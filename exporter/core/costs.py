@@ -16,6 +16,7 @@ COST, CREDITS = "telnyx_cost_total", "telnyx_cost_credits_total"
 INFERENCE_COST, INFERENCE_CREDITS = "telnyx_inference_cost_total", "telnyx_inference_cost_credits_total"
 EVENTS, TURNS = "telnyx_events_total", "telnyx_inference_turns_total"
 AWAITING, PRICED_LATE = "telnyx_events_awaiting_price", "telnyx_events_priced_late_total"
+SETTLED_UNPRICED, BUNDLED = "telnyx_events_settled_unpriced_total", "telnyx_events_bundled_total"
 TOKENS, BILLED_SECONDS = "telnyx_inference_tokens_total", "telnyx_billed_seconds_total"
 
 INFERENCE = "inference"
@@ -50,7 +51,9 @@ class BookedEvent(Struct, frozen=True, gc=False):
     at: float | None = None
     """When it happened, as first known. Its money counts as spent then, so this never changes."""
     settled_unpriced: bool = False
-    """It was counted as settled without a price."""
+    """Its session settled while it had no price."""
+    bundled: bool = False
+    """Then it was counted as bundled, and no longer awaits a price."""
 
 
 class Booking(Struct, frozen=True, gc=False):
@@ -77,7 +80,7 @@ def book(before: BookedEvent | None, cost: Decimal | None, currency: str, attrib
     """Book one state of an event; `before` is None for a new one. The same state booked again yields no entries."""
     entries: list[LedgerEntry] = []
     failed: list[tuple[str, str]] = []
-    awaiting = before is not None and before.cost is None
+    awaiting = before is not None and before.cost is None and not before.bundled
     if before is None:
         before = BookedEvent(labels=attributes.labels)
         families = [EVENTS, *([TURNS] if is_inference(before.labels) else []), *([AWAITING] if cost is None else [])]
@@ -104,7 +107,8 @@ def book(before: BookedEvent | None, cost: Decimal | None, currency: str, attrib
     at = before.at if before.at is not None else attributes.at
     unpriced = before.settled_unpriced and cost is None
     usage = (input_tokens, output_tokens, seconds)
-    after = BookedEvent(before.labels, cost_labels, cost, currency, *usage, at, unpriced)
+    bundled = before.bundled and cost is None
+    after = BookedEvent(before.labels, cost_labels, cost, currency, *usage, at, unpriced, bundled)
     return Booking(after, tuple(entries), tuple(failed))
 
 

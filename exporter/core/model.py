@@ -92,6 +92,8 @@ class Session(Struct, frozen=True):
     cuts: int
     """Number of nodes whose subtree the API cut off at max_depth."""
     cuts_unresolved: int
+    adds_up: bool = False
+    """The API states a total, and its events fit every stated sum: those without a cost are no part of it."""
 
 
 Labels = tuple[tuple[str, str], ...]

@@ -393,3 +393,33 @@ def test_rounding_of_printed_places_is_no_mismatch() -> None:
         "event_sum",
         "node_cumulative",
     ]
+
+
+@pytest.mark.parametrize(
+    "cost", [None, {}, "none", {"event_cost": None}, {"cumulative_cost": "0"}, {"currency": "USD"}]
+)
+def test_nodes_without_a_cost_fail_no_check_if_the_rest_adds_up(cost: object) -> None:
+    """A conversation's turn may never have a cost, in any form, nor its assistant a cumulative cost."""
+    turn = node("inference:i", None) | {"cost": cost}
+    assistant = node("ai-voice-assistant:a", "0.05", cumulative="0.05") | {"children": [turn]}
+    content = answer(node("call-session:s", "0", cumulative="0.05") | {"children": [assistant]})
+    for absent in (False, True):
+        if absent:
+            del assistant["cost"]["cumulative_cost"]
+        session = read(content)
+        assert session.mismatches == ()
+        assert session.adds_up
+        assert [event.cost for event in session.events] == [0, Decimal("0.05"), None]
+
+
+def test_a_session_adds_up_only_if_a_total_is_stated_and_fits() -> None:
+    """Without a readable total, or with a wrong sum, nothing tells which events are billed."""
+    tree = node("call-session:s", "0", node("call-control:c", "0.05"))
+    assert read(answer(tree)).adds_up
+    assert read(answer(tree, event_count=7)).adds_up  # a wrong count says nothing about sums
+    assert not read(answer(tree, total="0.08")).adds_up
+    assert not read(answer(tree, total="unknown")).adds_up
+    assert not read(answer(cut(tree, 1)), max_depth=1).adds_up
+    dollars_and_euros = node("call-session:s", "1", node("call-control:c", "0.05"))
+    dollars_and_euros["children"][0]["cost"]["currency"] = "EUR"
+    assert not read(answer(dollars_and_euros)).adds_up

@@ -149,7 +149,7 @@ def test_every_rule_stands_in_the_catalogue() -> None:
     ruled = {family.name for family in FAMILIES if family.rule}
     assert {family.name for family in FAMILIES if family.name in booked and not family.rule} == set()
     later = {"telnyx_events_priced_late_total", "telnyx_label_overflows_total"}
-    assert ruled - booked == later
+    assert ruled - booked == later | {"telnyx_events_bundled_total"}  # here no sum fits
     assert booked & set(LEDGER_FAMILIES) == set()
     lines = full_text(explained).partition("\nwhere each comes from:\n")[2].splitlines()
     assert "telnyx_events_total: 1 for each distinct event (product, event_name and id); " in lines[1]

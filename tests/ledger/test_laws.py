@@ -4,6 +4,7 @@ Answers are cut, stitched, late, committed twice, in batches of any order, or fa
 lose events; the ledger is closed and opened. `tests/support/naive.py` says what must come out.
 """
 
+import dataclasses
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -285,7 +286,8 @@ class Scenario:
         )
         if fingerprint is not None and fingerprint == claim.fingerprint:
             poll = Poll(claim, self.now, "same", fingerprint=fingerprint, reread=partial(replace, poll))
-        return poll, seen_at_depth(self.telnyx, ref, claim.number, self.now, depth)
+        answer = seen_at_depth(self.telnyx, ref, claim.number, self.now, depth)
+        return poll, dataclasses.replace(answer, adds_up=session.adds_up)
 
     def answers_are_booked(self, which: int, how: int) -> None:
         """Some of the open answers are booked, the latest first; perhaps one more that was booked already."""

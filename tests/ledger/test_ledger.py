@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from exporter.config import Config
 from exporter.core.errors import LedgerCorrupt, LedgerError, LedgerLocked, LedgerTooNew
 from exporter.core.lifecycle import PollPolicy
-from exporter.core.model import Claim, EventAttributes, Poll, Receipt, Session, SessionAttributes, SessionRef
+from exporter.core.model import Claim, EventAttributes, Poll, Receipt, SessionAttributes, SessionRef
 from exporter.ledger import Ledger, TotalsSettings, open_ledger
 from tests.support.trees import answer, node, read
 
@@ -52,7 +52,7 @@ def poll(claim: Claim, tree: dict[str, Any] | None, at: float, **stated: Any) ->
     if tree is None:
         return Poll(claim, at, "gone")
     session = read(answer(tree, **stated))
-    session = Session(claim.ref, session.events, session.complete, session.mismatches, session.cuts, 0)
+    session = replace(session, ref=claim.ref)
     attributes = tuple(
         EventAttributes(
             (("account", "main"), ("record_type", e.record_type), ("product", e.product), ("model", "none"))

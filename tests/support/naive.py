@@ -160,6 +160,8 @@ class SeenEvent:
     usage: tuple[int, int, int]
     """Input tokens, output tokens and billed seconds."""
     labels: Mapping[str, str]
+    in_conversation: bool
+    """It is below an assistant, or a voice."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,8 @@ class Answer:
     events: Mapping[Key, SeenEvent] = field(default_factory=dict)
     complete: bool = True
     duration: int | None = None
+    adds_up: bool = False
+    """All stated sums fit; tests/core/test_tree.py says when."""
 
 
 def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer:
@@ -182,7 +186,7 @@ def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) 
     durations: list[int] = []
     missing: list[Ref] = []
 
-    def walk(event: RealEvent, shown: str, left: int, team: str) -> None:
+    def walk(event: RealEvent, shown: str, left: int, team: str, *, assisted: bool) -> None:
         record, turn = event.record, event.kind == "inference"
         team = record.get("team", team)
         labels = {
@@ -199,7 +203,7 @@ def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) 
         twins = 2 if shown == "twins" and event.price is not None else 1
         for twin in range(twins):
             price = None if event.price is None else event.price + twin * TWIN_PRICE_GAP
-            seen.setdefault((*event.ref, twin), SeenEvent(price, event.currency, usage, labels))
+            seen.setdefault((*event.ref, twin), SeenEvent(price, event.currency, usage, labels, assisted))
         durations.extend(filter(None, [record.get("duration_sec")]))
         children_shown = event.children_shown()
         if left == 1 and children_shown:
@@ -207,10 +211,11 @@ def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) 
                 missing.append(event.ref)
                 return
             left = max(2, depth)
+        below = assisted or event.kind == "ai-voice-assistant"
         for child, how in children_shown:
-            walk(child, how, left - 1, team)
+            walk(child, how, left - 1, team, assisted=below or child.kind == "speech-to-text")
 
-    walk(root, "once", depth, "none")
+    walk(root, "once", depth, "none", assisted=False)
     duration = root.record.get("duration_sec", max(durations, default=None))
     return Answer(ref, number, at, "tree", seen, not missing, duration)
 
@@ -228,6 +233,7 @@ class NaiveEvent:
     seen_by_claim: dict[int, SeenEvent] = field(default_factory=dict)
     changed_by: int = 0
     settled_unpriced: bool = False
+    bundled: bool = False
 
     @property
     def cost(self) -> tuple[Decimal, str] | None:
@@ -308,7 +314,7 @@ class NaiveLedger:
         if event.cost is not None:
             event.cost_labels = event.cost_labels or report.labels
             if event.settled_unpriced:
-                event.settled_unpriced = False
+                event.settled_unpriced = event.bundled = False
                 self._add("telnyx_events_priced_late_total", event.labels, "account record_type product")
         changed = before != (event.cost, event.usage)
         taken = self.sessions[event.owner].state == "settled" != session.state and answer.number > event.changed_by
@@ -327,10 +333,13 @@ class NaiveLedger:
         session.seen = True
         if session.state != "settled" or session.counted or not answer.complete:
             return
-        for event in self.events.values():
+        for key, event in self.events.items():
             if event.owner == answer.ref and event.cost is None and not event.settled_unpriced:
-                event.settled_unpriced = True
-                self._add("telnyx_events_settled_unpriced_total", event.labels, "account record_type product")
+                event.settled_unpriced, report = True, answer.events.get(key)
+                conversation = "ai-voice-assistant" in kinds and report is not None and report.in_conversation
+                event.bundled = answer.adds_up and conversation and report is not None and report.price is None
+                how = "bundled" if event.bundled else "settled_unpriced"
+                self._add(f"telnyx_events_{how}_total", event.labels, "account record_type product")
         absorbed = (*answer.ref, 0) in self.nested
         if absorbed or session.rechecks or not self._may_be_absorbed(account, kind):
             session.counted = True
@@ -395,7 +404,8 @@ class NaiveLedger:
                 labels = of(event.labels, "model") | {"token_direction": way}
                 yield "telnyx_inference_tokens_total", labels, Decimal(tokens_of)
         if event.cost is None or event.cost_labels is None:
-            yield "telnyx_events_awaiting_price", of(event.labels, "record_type product"), Decimal(1)
+            awaits = Decimal(0 if event.bundled else 1)
+            yield "telnyx_events_awaiting_price", of(event.labels, "record_type product"), awaits
             return
         cost, currency = event.cost
         in_currency = {"currency": currency}

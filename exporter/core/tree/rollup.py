@@ -36,6 +36,9 @@ from exporter.core.tree.walk import Flat
 
 _HALF = Decimal("0.5")
 
+SUM_CHECKS = frozenset({"event_sum", "root_cumulative", "node_cumulative", "currency", "duplicate_id"})
+"""The checks that compare sums, and those that say that there is nothing to compare."""
+
 
 class Stated(Struct, frozen=True):
     """The API's own figures for the whole session."""

@@ -32,7 +32,7 @@ from exporter.core.model import Event, Session, SessionRef
 from exporter.core.money import ZERO, read_amount
 from exporter.core.record_types import RecordTypes
 from exporter.core.tree.decode import Decoder, TreeResponse
-from exporter.core.tree.rollup import Stated, identify, verify
+from exporter.core.tree.rollup import SUM_CHECKS, Stated, identify, verify
 from exporter.core.tree.walk import Flat, TreeLimits, flatten
 
 
@@ -80,6 +80,7 @@ class TreeReader:
         complete = not stitch.unresolved
         stated = Stated(read_amount(answer.cost.total) if answer.cost else None, answer.event_count)
         failed = verify(rows, identified, stated) if complete else ()
+        mismatches = identified.mismatches + failed
         record = self.decoder.record
         events = [
             Event(
@@ -100,9 +101,10 @@ class TreeReader:
             ref=ref,
             events=tuple(events),
             complete=complete,
-            mismatches=identified.mismatches + failed,
+            mismatches=mismatches,
             cuts=stitch.cuts,
             cuts_unresolved=stitch.unresolved,
+            adds_up=complete and stated.total is not None and SUM_CHECKS.isdisjoint(each.check for each in mismatches),
         )
 
 

@@ -14,6 +14,7 @@ from exporter.core.money import ZERO, add, amount_text, subtract
 from exporter.ledger.accounting.retention import retention_watermark
 from exporter.ledger.database import Connection
 from exporter.ledger.queue.awaited_records import AWAITED
+from exporter.ledger.schema.rows import NOT_BUNDLED
 from exporter.ledger.totals.totals import Totals
 from exporter.ledger.views.index import check_index
 
@@ -65,12 +66,14 @@ def _recount(connection: Connection, totals: Totals) -> Sums:
         count("telnyx_sessions", (("account", account), ("state", state)))
     for account, record_type in connection.execute("SELECT account, record_type FROM awaited_records"):
         count(AWAITED, (("account", account), ("record_type", record_type)))
-    rows = connection.execute("SELECT owner, labels, cost_labels, cost, currency FROM events")
-    for owner, label_set, cost_label_set, cost, currency in rows:
+    query = f"SELECT owner, labels, cost_labels, cost, currency, {NOT_BUNDLED} FROM events"  # noqa: S608 - a literal
+    rows = connection.execute(query)
+    for owner, label_set, cost_label_set, cost, currency, awaits in rows:
         count("telnyx_ledger_events", ())
         count(EVENTS, totals.project_labels(EVENTS, totals.labels(label_set)))
         if cost is None:
-            count(AWAITING, totals.project_labels(AWAITING, totals.labels(label_set)))
+            if awaits:
+                count(AWAITING, totals.project_labels(AWAITING, totals.labels(label_set)))
             continue
         labels = totals.project_labels(COST, (*totals.labels(cost_label_set), ("currency", currency)))
         count(NET, labels, Decimal(cost))

@@ -2,8 +2,12 @@
 
 from msgspec import Struct
 
+from exporter.core.attributes import ASSISTANTS
 from exporter.core.model import Event, EventAttributes, Poll, Session, SessionAttributes
 from exporter.ledger.queue.event_keys import event_key
+
+_VOICES = frozenset({"text-to-speech", "speech-to-text"})
+"""Of a conversation, too, though they stand beside its assistant."""
 
 Events = dict[bytes, tuple[Event, EventAttributes]]
 
@@ -29,3 +33,31 @@ def keyed_tree(poll: Poll, seed: str) -> KeyedTree | None:
             events.setdefault(event_key(seed, event), (event, attributes))
     root = event_key(seed, poll.session.events[0])
     return KeyedTree(poll.session, poll.session_attributes, root, events)
+
+
+# Example: a call of 0.05 USD with an assistant. Its cost.total is 0.05, and every stated sum fits.
+#
+#     call-session          0
+#       call-control        0
+#         ai-voice-assistant  0.05
+#           inference         none     bundled: the assistant's price covers it
+#         text-to-speech      none     bundled: a voice of the conversation
+#       recording           none     not bundled: a recording has a price of its own, so it is late or missing
+
+
+def bundled_events(tree: KeyedTree) -> set[bytes]:
+    """Return the unpriced events of an AI conversation whose priced events are all that the API bills for it."""
+    events = tree.session.events
+    if not tree.session.adds_up or all(event.record_type not in ASSISTANTS for event in events):
+        return set()
+
+    def in_conversation(event: Event) -> bool:
+        if event.record_type in _VOICES:
+            return True
+        while event.parent >= 0:
+            event = events[event.parent]
+            if event.record_type in ASSISTANTS:
+                return True
+        return False
+
+    return {key for key, (event, _) in tree.events.items() if event.cost is None and in_conversation(event)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from exporter.core.costs import AWAITING, LedgerEntry
 from exporter.ledger.database import Connection
+from exporter.ledger.schema.rows import NOT_BUNDLED
 from exporter.ledger.totals.totals import Totals
 
 SESSION_TABLES = ("substitutes", "trees", "amendments", "session_index", "session_index_costs", "root_ids", "failures")
@@ -68,7 +69,8 @@ def _find_closed(connection: Connection, condition: str, age: str, before: float
 def _delete(connection: Connection, totals: Totals, sessions: list[int]) -> None:
     # One statement for each table, however many sessions: each is a round trip to a server.
     marks = f"IN ({', '.join('?' * len(sessions))})"
-    unpriced = connection.execute(f"SELECT labels FROM events WHERE owner {marks} AND cost IS NULL", sessions)  # noqa: S608 - marks
+    query = f"SELECT labels FROM events WHERE owner {marks} AND cost IS NULL AND {NOT_BUNDLED}"  # noqa: S608 - marks
+    unpriced = connection.execute(query, sessions)
     for (labels,) in unpriced.fetchall():
         totals.add_entries([LedgerEntry(AWAITING, totals.labels(labels), (), -_ONE)])
     deleted = connection.execute(f"DELETE FROM events WHERE owner {marks}", sessions).rowcount  # noqa: S608 - marks

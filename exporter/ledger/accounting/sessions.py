@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from exporter.core.costs import LedgerEntry
+from exporter.core.costs import AWAITING, BUNDLED, SETTLED_UNPRICED, LedgerEntry
 from exporter.core.model import Exemplar, Labels, Poll, StateChange
 from exporter.core.money import ZERO, add
-from exporter.ledger.accounting.keyed_tree import KeyedTree
+from exporter.ledger.accounting.keyed_tree import KeyedTree, bundled_events
 from exporter.ledger.accounting.working_set import WorkingSet
 from exporter.ledger.database import Connection
 from exporter.ledger.schema.rows import SessionRow
@@ -53,10 +53,11 @@ class SessionStats:
             self._totals.add("telnyx_sessions_started_total", _root_labels(row, tree), _ONE)
         if new.state != "settled" or row.observed or not tree.session.complete:  # the counts of a part would stay wrong
             return
-        self._totals.add_entries(
-            LedgerEntry("telnyx_events_settled_unpriced_total", self._totals.labels(event.labels), (), _ONE)
-            for event in self._working_set.settle_unpriced(row.id)
-        )
+        for event in self._working_set.settle_unpriced(row.id, bundled_events(tree)):
+            labels = self._totals.labels(event.labels)
+            self._totals.add_entries([LedgerEntry(BUNDLED if event.bundled else SETTLED_UNPRICED, labels, (), _ONE)])
+            if event.bundled:
+                self._totals.add_entries([LedgerEntry(AWAITING, labels, (), -_ONE)])
         part = self._is_part(tree)
         if part or not self._may_be_part(row, tree):
             self._working_set.sessions[row.id] = replace(row, observed=1)

@@ -5,7 +5,7 @@ accounting.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from decimal import Decimal
 
 from msgspec.structs import astuple, replace
@@ -107,6 +107,7 @@ class WorkingSet:
             booked.billed_seconds,
             booked.at,
             booked.settled_unpriced,
+            booked.bundled,
             nested,
         )
         self._dirty.add(key)
@@ -117,12 +118,19 @@ class WorkingSet:
         self._dirty.add(event.key)
         return marked
 
-    def settle_unpriced(self, session: int) -> list[EventRow]:
-        """Mark the unpriced events that a session owns as settled without a price; return the newly marked ones."""
+    def settle_unpriced(self, session: int, bundled: Container[bytes]) -> list[EventRow]:
+        """Mark the unpriced events that a session owns as settled without a price; return the newly marked ones.
+
+        Those with a key in `bundled` await no price from now on.
+        """
         self.flush()
         found = self._connection.execute("SELECT key FROM events WHERE owner = ? AND cost IS NULL", (session,))
         rows = read_events(self._connection, {key for (key,) in found.fetchall()})
-        marked = [replace(row, settled_unpriced=True) for row in rows.values() if not row.settled_unpriced]
+        marked = [
+            replace(row, settled_unpriced=True, bundled=row.key in bundled)
+            for row in rows.values()
+            if not row.settled_unpriced
+        ]
         self.events |= {row.key: row for row in marked}
         self._dirty |= {row.key for row in marked}
         return marked

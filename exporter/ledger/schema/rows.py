@@ -34,6 +34,7 @@ class EventRow(Struct, frozen=True, gc=False):
     billed_seconds: Decimal
     at: float | None
     settled_unpriced: bool
+    bundled: bool
     nested: bool
 
 
@@ -66,7 +67,9 @@ _SESSION = (
 )
 _INTO_EVENTS = f"INTO events ({_EVENT}) VALUES ({','.join('?' * len(_EVENT.split(',')))})"
 _EVENT_SET = ", ".join(f"{name} = excluded.{name}" for name in _EVENT.split(", ") if name != "key")
-_SETTLED_UNPRICED, _NESTED = 1, 2
+_SETTLED_UNPRICED, _NESTED, _BUNDLED = 1, 2, 4
+NOT_BUNDLED = f"(flags & {_BUNDLED}) = 0"
+"""A condition of `events`."""
 
 
 def read_events(connection: Connection, keys: Collection[bytes]) -> dict[bytes, EventRow]:
@@ -149,6 +152,7 @@ def _event(row: tuple[Any, ...]) -> EventRow:
         Decimal(seconds),
         at,
         bool(flags & _SETTLED_UNPRICED),
+        bool(flags & _BUNDLED),
         bool(flags & _NESTED),
     )
 
@@ -166,7 +170,7 @@ def _event_values(row: EventRow) -> tuple[object, ...]:
         row.output_tokens,
         amount_text(row.billed_seconds),
         row.at,
-        _SETTLED_UNPRICED * row.settled_unpriced + _NESTED * row.nested,
+        _SETTLED_UNPRICED * row.settled_unpriced + _BUNDLED * row.bundled + _NESTED * row.nested,
     )
 
 
