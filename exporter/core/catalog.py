@@ -173,6 +173,15 @@ FAMILIES: tuple[Family, ...] = (
         "Time at which a source was last read to its end; 0 until then.", across="max"),
     _ledger("telnyx_detail_record_cost_total", "counter", "record_type currency",
         "Cost of the detail records that discovery has listed, to compare with the cost of the discovered sessions."),
+    _process("telnyx_detail_record_type_state", "gauge", "account record_type state",
+        "1 for the state of a type of detail records: proven (its list is read by a time field that works), empty (the"
+        " account has no such record), unproven (no time field works), refused (the API forbids it).", across="max"),
+    _process("telnyx_detail_record_last_success_timestamp_seconds", "gauge", "account record_type",
+        "Time at which a type of detail records was last read to its end.", across="max"),
+    _process("telnyx_detail_records_missing", "gauge", "account record_type",
+        "Detail records that the API states but doesn't list; 0 while the lists are proven to be whole.", across="max"),
+    _process("telnyx_detail_record_failures_total", "counter", "account record_type",
+        "Failed attempts to read a type of detail records."),
     _ledger("telnyx_awaited_detail_records", "gauge", "record_type",
         "Detail records that name no session and whose event no tree has brought yet."),
     _process("telnyx_webhooks_total", "counter", "account event_type",
@@ -193,10 +202,11 @@ FAMILIES: tuple[Family, ...] = (
         "1 if the last request to the API was answered and the key accepted, else 0.", across="min"),
     _process("telnyx_api_last_success_timestamp_seconds", "gauge", "account",
         "Time of the API's last successful answer; 0 until then.", across="max"),
-    _process("telnyx_api_throttled_seconds_total", "counter", "account",
-        "Time that requests waited for the rate limit."),
-    _process("telnyx_api_quota_limit", "gauge", "account", "x-ratelimit-limit of the last answer.", across="max"),
-    _process("telnyx_api_quota_remaining", "gauge", "account",
+    _process("telnyx_api_throttled_seconds_total", "counter", "account endpoint",
+        "Time that requests waited for the rate or the quota of their endpoint."),
+    _process("telnyx_api_quota_limit", "gauge", "account endpoint",
+        "x-ratelimit-limit of the last answer.", across="max"),
+    _process("telnyx_api_quota_remaining", "gauge", "account endpoint",
         "x-ratelimit-remaining of the last answer.", across="max"),
     # Series and the ledger
     _ledger("telnyx_label_overflows_total", "counter", "label",
@@ -267,9 +277,10 @@ CHECKS = (
     "no_id",
     "usage_decreased",
     "forgotten",
+    "stated_cost",
 )
 """Values of the label `check`. `no_id`: a node without an id, which can't be booked. `forgotten`: an event from before
-the retention watermark."""
+the retention watermark. `stated_cost`: a settled session has another total than a webhook stated."""
 
 
 def labels_of(family: Family, extra: tuple[str, ...]) -> tuple[str, ...]:

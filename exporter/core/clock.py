@@ -11,3 +11,6 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return monotonic time in seconds; only differences have a meaning."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so much monotonic time."""

@@ -9,7 +9,8 @@ The family::
     │   ├── Unauthorized      401: wait for the operator to replace the key; the session stays due
     │   ├── Denied            400 or 403: poll the session only at its rechecks
     │   ├── NotFound          404: poll again until not_found_timeout: the event may still appear
-    │   └── TreeError         poll again later: the answer can't be read as a tree
+    │   ├── TreeError         poll again later: the answer can't be read as a tree
+    │   └── IncompleteList    read the list again later: records may be missing
     ├── Rejected              answer the sender with the status of `reason`; keep nothing of the request
     └── LedgerError           nothing was booked: keep the polls and try again
         ├── LedgerLocked      stop: another process holds the ledger
@@ -60,6 +61,14 @@ class NotFound(PollError):
 
 class TreeError(PollError):
     """The answer is no tree, or one over the configured limits."""
+
+
+class IncompleteList(PollError):
+    """A list can't be proven to be whole; `missing` is by how many records, 0 if that is unknown."""
+
+    def __init__(self, message: str, missing: int = 0) -> None:
+        super().__init__("incomplete", message)
+        self.missing = missing
 
 
 class Rejected(ExporterError):

@@ -93,7 +93,7 @@ class NoticeSchedule(Struct, frozen=True):
 
 NOTICE_SCHEDULES: Mapping[NoticeKind, NoticeSchedule] = {
     "started": NoticeSchedule(first=1, growth=2, grows_on_change=False),
-    "ended": NoticeSchedule(first=2, growth=3, grows_on_change=True),
+    "ended": NoticeSchedule(first=2, growth=6, grows_on_change=True),
     "rated": NoticeSchedule(first=8, growth=6, grows_on_change=False),
 }
 """With these an AI call settles within six requests (tests/polling/test_freshness.py)."""
@@ -105,18 +105,39 @@ _LISTED_INTERVALS = 16
 """If that report gets lost, a listed event has its session polled after this many `reported_interval`s."""
 
 
-def next_state(session: SessionState, outcome: Outcome, now: float, policy: PollPolicy, jitter: float) -> Transition:
-    """Return the state after a poll and the next due time; `jitter` is a number from -1 to 1."""
-    return _AFTER[outcome](session, now, policy, 1 + JITTER * jitter)
+def next_state(
+    session: SessionState,
+    outcome: Outcome,
+    now: float,
+    policy: PollPolicy,
+    jitter: float,
+    *,
+    lags: bool | None = None,
+) -> Transition:
+    """Return the state after a poll and the next due time; `jitter` is a number from -1 to 1.
+
+    `lags` says whether the tree is older than the last rating. None: unknown, then an unchanged tree is taken to be.
+    """
+    factor = 1 + JITTER * jitter
+    state, due_at = _AFTER[outcome](session, now, policy, factor)
+    lags = outcome == "unchanged" if lags is None else lags
+    # Poll again soon, once: only the first poll after a notice has no interval yet.
+    if lags and session.notice == "rated" and not session.interval and state.state == "active":
+        state, soon = replace(state, interval=policy.min_interval), now + factor * policy.min_interval
+        due_at = soon if due_at is None else min(due_at, soon)
+    return state, due_at
 
 
-def after_notice(session: SessionState, kind: NoticeKind, now: float, policy: PollPolicy) -> Transition | None:
+def after_notice(
+    session: SessionState, kind: NoticeKind, now: float, policy: PollPolicy, *, rating_expected: bool = False
+) -> Transition | None:
     """Return the state after a notice, and the latest due time; None if the notice is no news.
 
     Notices come twice and out of order: `started` says nothing about a session that has ended, nor `ended` about one
-    that is rated. A rating may come again, with another amount.
+    that is rated. A rating may come again, with another amount. `rating_expected` says that a webhook will report when
+    the session is rated; otherwise a listed event is the only sign of that.
     """
-    if kind == "listed" and session.notice in _REPORTED:
+    if kind == "listed" and session.notice in _REPORTED and rating_expected:
         return session, now + _LISTED_INTERVALS * policy.reported_interval
     if remembered_kind(kind) != "rated" and _ORDER.index(kind) <= _ORDER.index(session.notice):
         return None
@@ -155,9 +176,7 @@ def _unchanged(session: SessionState, now: float, policy: PollPolicy, factor: fl
     settles_at = session.changed_at + policy.settle_after
     if now >= settles_at:
         return _recheck(replace(session, state="settled", closed_at=now, rechecks=0), now, policy, factor)
-    # Rated, and still the old tree: it lags behind the notice, so poll again soon.
-    lags = session.notice == "rated" and not session.interval
-    interval = policy.min_interval if lags else _next_interval(session, policy, changed=False)
+    interval = _next_interval(session, policy, changed=False)
     return replace(session, state="active", interval=interval), min(now + factor * interval, settles_at)
 
 
@@ -171,7 +190,7 @@ def _next_interval(session: SessionState, policy: PollPolicy, *, changed: bool) 
     first = schedule.first * policy.reported_interval
     if not session.interval or (changed and not schedule.grows_on_change):
         return first
-    grown = max(first, schedule.growth * session.interval)
+    grown = max(first, min(schedule.growth * session.interval, policy.settle_after))
     # While a call lasts no poll may be too far off: its `ended` may be the report that gets lost.
     return min(grown, max(policy.max_interval, first)) if session.notice == "started" else grown
 

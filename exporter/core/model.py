@@ -37,6 +37,8 @@ class SessionNotice(Struct, frozen=True):
     kind: NoticeKind = ""
     substitute: SessionRef | None = None
     """An event of the session that surely exists; it is polled instead while the API doesn't know the session."""
+    stated_cost: tuple[Decimal, str] | None = None
+    """The session's total and its currency, if the source states them; compared with the tree, never booked."""
 
 
 class DetailRecord(Struct, frozen=True):

@@ -163,10 +163,19 @@ class Ledger:
 
         return self._engine.transact(transaction)
 
-    def forget_records(self, account: str, before: float) -> None:
-        """Delete detail records from before this time: the API doesn't list them again."""
-        statement = "DELETE FROM records WHERE account = ? AND at < ?"
-        self._engine.transact(lambda: self._connection.execute(statement, (account, before)))
+    def forget_records(self, account: str, before: Mapping[str, float]) -> None:
+        """Delete detail records from before these times, by record type: their lists aren't read that far again."""
+        # Records that an older version listed have no type.
+        oldest = [("", min(before.values()))] if before else []
+        rows = [(account, at, record_type) for record_type, at in (*before.items(), *oldest)]
+        statement = "DELETE FROM records WHERE account = ? AND at < ? AND record_type = ?"
+        self._engine.transact(lambda: self._connection.executemany(statement, rows))
+
+    def record_times(self, account: str, record_type: str, since: float, until: float) -> list[float]:
+        """Return the times of the detail records that discovery has listed, in no order."""
+        query = "SELECT at FROM records WHERE account = ? AND at >= ? AND at < ? AND record_type = ?"
+        values = (account, since, until, record_type)
+        return self._engine.read(lambda: [at for (at,) in self._connection.execute(query, values).fetchall()])
 
     def mark_success(self, source: str, accounts: Iterable[str], now: float) -> Receipt:
         """Note that a source has reported all it has for these accounts."""

@@ -11,7 +11,7 @@ from exporter.core.catalog import CHECKS, DETAIL_RECORDS, FILES, HTTP, STATES, W
 from exporter.core.model import Labels
 from exporter.core.record_types import RecordTypes
 
-WEBHOOK_ROOTS = ("call-session", "message")
+WEBHOOK_ROOTS = ("call-session", "message", "fax-api")
 """Record types of the sessions that webhooks report."""
 
 Series = tuple[str, Labels]

@@ -1,5 +1,6 @@
 """The real clock; all other code gets a clock as an argument."""
 
+import asyncio
 import time
 
 
@@ -11,6 +12,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 SYSTEM_CLOCK = SystemClock()

@@ -20,6 +20,7 @@ from exporter.runtime.jobs import Job
 from exporter.runtime.plan import Plan
 from exporter.runtime.replicas import Replicas
 from exporter.telnyx.client import Answered
+from exporter.telnyx.pacing import ENDPOINTS
 from exporter.web import WebServer
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,6 @@ ACCOUNT_COUNTERS = (
     "telnyx_polls_total",
     "telnyx_trees_cut_total",
     "telnyx_trees_cut_unresolved_total",
-    "telnyx_api_throttled_seconds_total",
     "telnyx_exporter_key_failures_total",
 )
 
@@ -95,6 +95,8 @@ class Maintenance:
             # A series that starts at 0 lets `increase()` see its first value.
             for family in ACCOUNT_COUNTERS:
                 self._metrics.inc(family, (account.name,), 0)
+            for endpoint in ENDPOINTS:
+                self._metrics.inc("telnyx_api_throttled_seconds_total", (account.name, endpoint), 0)
             if account.name not in known:
                 self._metrics.set("telnyx_api_last_success_timestamp_seconds", (account.name,), 0)
             for source in configured_sources(plan.config, account):
@@ -134,12 +136,14 @@ class Maintenance:
         self._metrics.set("telnyx_exporter_replicas", (), self._replicas.count)
         for family, labels, count in self._web.counts():
             self._metrics.set(family, labels, count)
-        for name, pacer in self._current_plan.pacers.items():
-            self._metrics.set("telnyx_api_throttled_seconds_total", (name,), pacer.throttled_seconds)
-            if pacer.quota_limit is not None:
-                self._metrics.set("telnyx_api_quota_limit", (name,), pacer.quota_limit)
-            if pacer.quota_remaining is not None:
-                self._metrics.set("telnyx_api_quota_remaining", (name,), pacer.quota_remaining)
+        for account, pacers in self._current_plan.pacers.items():
+            for endpoint, pacer in pacers.items():
+                labels = (account, endpoint)
+                self._metrics.set("telnyx_api_throttled_seconds_total", labels, pacer.throttled_seconds)
+                if pacer.quota_limit is not None:
+                    self._metrics.set("telnyx_api_quota_limit", labels, pacer.quota_limit)
+                if pacer.quota_remaining is not None:
+                    self._metrics.set("telnyx_api_quota_remaining", labels, pacer.quota_remaining)
         try:
             await self._count_due()
             size, restores, retries = await self._ledger.run(

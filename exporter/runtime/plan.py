@@ -1,7 +1,7 @@
-"""Make a plan from a configuration: for each account a pacer, a client and a session fetcher.
+"""Make a plan from a configuration: for each account pacers, a client and a session fetcher.
 
 A reload swaps the plan as a whole, so all parts work by the same configuration. A new plan keeps what it can: a client
-with unchanged settings keeps its connections, and a pacer stays whatever changes, since the API's quota still holds.
+with unchanged settings keeps its connections, and pacers stay whatever changes, since the API's quota still holds.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from exporter.polling.account_slots import AccountSlots
 from exporter.polling.fetcher import SessionFetcher
 from exporter.telnyx.client import Answered, RequestLimits, TelnyxClient
 from exporter.telnyx.keys import api_key
-from exporter.telnyx.pacing import Pacer
+from exporter.telnyx.pacing import ENDPOINTS, AccountPacers, Pacer
 from exporter.telnyx.transport import open_transport
 
 Transport = Callable[[Path | None, int], httpx.AsyncBaseTransport]
@@ -35,14 +35,14 @@ class Plan(Struct, frozen=True):
     """A configuration and its parts by account."""
 
     config: Config
-    pacers: Mapping[str, Pacer]
+    pacers: Mapping[str, AccountPacers]
     clients: Mapping[str, TelnyxClient]
     fetchers: Mapping[str, SessionFetcher]
 
     def apply_rates(self) -> None:
         """Set the pacers to this plan's rates; requests in flight keep their slots."""
         for account in self.config.accounts:
-            pacer = self.pacers[account.name]
+            pacer = self.pacers[account.name].session
             pacer.max_in_flight = account.max_in_flight
             pacer.set_rate(account.requests_per_second)
 
@@ -80,7 +80,7 @@ class Planner:
         self._key_failed = key_failed
         self._transport = transport
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
-        self._pacers: dict[str, Pacer] = {}
+        self._pacers: dict[str, AccountPacers] = {}
         """Of all accounts since the start: an account that returns continues its counter of throttled seconds."""
         self._retiring: dict[asyncio.Task[None], TelnyxClient] = {}
 
@@ -120,21 +120,22 @@ class Planner:
             settings = [_client_settings(before.config, known) for known in before.config.accounts]
             if _client_settings(config, account) in settings:
                 return before.clients[account.name]
-        pacer = self._pacers.get(account.name)
-        if pacer is None:
-            pacer = self._pacers[account.name] = Pacer(account.requests_per_second, account.max_in_flight)
+        pacers = self._pacers.get(account.name)
+        if pacers is None:
+            pacers = AccountPacers(Pacer(account.requests_per_second, account.max_in_flight))
+            self._pacers[account.name] = pacers
         key = api_key(account, self._clock.monotonic, partial(self._key_failed, account.name))
         return TelnyxClient(
             name=account.name,
             base_url=account.base_url,
             api_key=lambda: key.current().reveal(),
-            pacer=pacer,
+            pacers=pacers,
             limits=RequestLimits(
                 config.tree.max_body_bytes, config.polling.timeout_seconds, config.polling.max_attempts
             ),
-            transport=self._transport(account.ca_file, account.max_in_flight),
+            transport=self._transport(account.ca_file, account.max_in_flight + len(ENDPOINTS) - 1),
             monotonic=self._clock.monotonic,
-            sleep=asyncio.sleep,
+            sleep=self._clock.sleep,
             random=self._random,
             observe=partial(self._observe, account.name),
         )

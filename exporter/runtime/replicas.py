@@ -142,7 +142,7 @@ class Replicas:
         """Set each account's rate to this replica's part; the API's quota headers reach each replica by themselves."""
         if self._plan is not None:
             for account in self._plan.config.accounts:
-                self._plan.pacers[account.name].set_rate(account.requests_per_second / self.count)
+                self._plan.pacers[account.name].session.set_rate(account.requests_per_second / self.count)
 
     # The exposition
 

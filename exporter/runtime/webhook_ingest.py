@@ -91,7 +91,7 @@ class WebhookIngest:
         insecure = config.discovery.webhooks.insecure
         if any(account.webhook_key is not None for account in config.accounts):
             prepare()  # importing takes 50 ms, which the first webhook should not wait
-        self._webhooks.apply_config({name: key.current for name, key in self._keys.items()}, insecure=insecure)
+        self._webhooks.apply_config(self._keys, insecure=insecure)
         names = [account.name for account in config.accounts]
         self._lists.set_accounts(names if config.discovery.http.enabled else None)
         for account in filter(config.takes_webhooks, config.accounts):

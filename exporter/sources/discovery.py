@@ -90,7 +90,7 @@ class Discovery:
             for name, client in clients.items()
         }
         for name, source in self._records.items():
-            source.client = clients[name]
+            source.use_client(clients[name])
         for account in self._accounts:
             if not _balance_wanted(account):
                 hide_balance(self._metrics, account.name)
@@ -104,12 +104,12 @@ class Discovery:
         return not self._running and not any(due)
 
     def _held(self) -> dict[str, DetailRecordSource]:
-        """Return the sources that this process polls; the cursors of the others will have moved in the ledger."""
+        """Return the sources that this process polls; the states of the others change in the ledger."""
         held = {
             name: source for name, source in self._records.items() if self._holds(account_lease(name, DETAIL_RECORDS))
         }
         for name in self._records.keys() - held.keys():
-            self._records[name].forget_cursors()
+            self._records[name].forget_states()
         return held
 
     def due(self) -> Iterator[tuple[str, Job, str]]:
@@ -130,7 +130,7 @@ class Discovery:
             state = PENDING if empty and self._settings.first_lookback_seconds > 0 else DONE
             await self._ledger.run(Ledger.put_meta, BACKFILL, state)
         for source in self._records.values():
-            await source.load_cursors(now)
+            await source.load_states(now)
         self.backfill_pending = not await self._backfilled()
 
     async def _backfilled(self) -> bool:

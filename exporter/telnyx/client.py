@@ -1,8 +1,8 @@
 """The client of the Telnyx API for one account: one request in, a JSON body or a `PollError` out.
 
-Adds the key, keeps the account's pace, and retries; `answers` says what an answer means. There is no httpx.AsyncClient:
-a prepared `httpx.Request` goes straight to an `httpx.AsyncBaseTransport`, so a redirect is an error and no cookie or
-proxy is used.
+Adds the key, keeps the pace of each endpoint, and retries; `answers` says what an answer means. There is no
+httpx.AsyncClient: a prepared `httpx.Request` goes straight to an `httpx.AsyncBaseTransport`, so a redirect is an error
+and no cookie or proxy is used.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from exporter.telnyx.answers import (
     stream,
     verdict_on,
 )
-from exporter.telnyx.pacing import Pacer, retry_after_seconds
+from exporter.telnyx.pacing import AccountPacers, Pacer, retry_after_seconds
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class TelnyxClient:
         name: str,
         base_url: str,
         api_key: Callable[[], str],
-        pacer: Pacer,
+        pacers: AccountPacers,
         limits: RequestLimits,
         transport: httpx.AsyncBaseTransport,
         monotonic: Callable[[], float],
@@ -120,14 +120,15 @@ class TelnyxClient:
         self._base_path = self._base_url.raw_path.decode("ascii").rstrip("/")
         self._host = self._base_url.netloc.decode("ascii")
         self._api_key = api_key
-        self._pacer = pacer
+        self._pacers = pacers
         self._limits = limits
         self._transport = transport
         self._monotonic = monotonic
         self._sleep = sleep
         self._random = random
         self._observe = observe
-        self._in_flight = asyncio.Semaphore(pacer.max_in_flight)
+        # Each endpoint has its own: a list that waits for its quota takes no request from the polls.
+        self._in_flight = {name: asyncio.Semaphore(pacer.max_in_flight) for name, pacer in pacers.items()}
         self._watch: Callable[[Exchange], None] | None = None
         self._until = math.inf
 
@@ -158,6 +159,10 @@ class TelnyxClient:
         """Return the JSON of one page of `GET /detail_records`; raises as `get` does."""
         return await self.get("detail_records", ("detail_records",), params)
 
+    async def detail_record_options(self) -> bytes:
+        """Return the JSON of `GET /detail_records/options`; raises as `get` does."""
+        return await self.get("detail_record_options", ("detail_records", "options"), {})
+
     async def balance(self) -> bytes:
         """Return the JSON of `GET /balance`; raises as `get` does."""
         return await self.get("balance", ("balance",), {})
@@ -174,10 +179,10 @@ class TelnyxClient:
         if len(target) > TARGET_CHARS_MAX:
             problem = f"its path would have {len(target)} characters"
             raise Denied("bad_request", f"{self._name}: no request can be made of this name: {problem}")
-        attempt = 1
+        attempt, pacer = 1, self._pacers[endpoint]
         while True:
-            async with self._in_flight:
-                await self._wait_for_slot()
+            async with self._in_flight[endpoint]:
+                await self._wait_for_slot(pacer)
                 outcome = await self._attempt(endpoint, target, attempt)
             if isinstance(outcome, bytes):
                 return outcome
@@ -187,7 +192,7 @@ class TelnyxClient:
                 raise outcome.error
             if asked is None:
                 await self._sleep(self._random.uniform(0, BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS)) - 1]))
-            elif not self._pacer.held(self._monotonic()):  # after a 429 the pacer holds the next slot back long enough
+            elif not pacer.held(self._monotonic()):  # after a 429 the pacer holds the next slot back long enough
                 await self._sleep(asked)
             attempt += 1
 
@@ -195,19 +200,19 @@ class TelnyxClient:
         """Close all connections."""
         await self._transport.aclose()
 
-    async def _wait_for_slot(self) -> None:
+    async def _wait_for_slot(self, pacer: Pacer) -> None:
         while True:
             if self._watch is not None:
                 now = self._monotonic()
-                wait = self._pacer.wait(now)
+                wait = pacer.wait(now)
                 if now + wait > self._until:
                     problem = f"the account's pace allows no request for {wait:.1f} s; polls and probes share it"
                     raise Transient("throttled", f"{self._name}: {problem}")
-            wait = self._pacer.reserve(self._monotonic())
+            wait = pacer.reserve(self._monotonic())
             if wait > 0:
                 await self._sleep(wait)
-            # If a 429 to another request has stopped the account meanwhile, this slot is void.
-            if not self._pacer.held(self._monotonic()):
+            # If a 429 to another request has stopped the endpoint meanwhile, this slot is void.
+            if not pacer.held(self._monotonic()):
                 return
 
     async def _attempt(self, endpoint: str, target: str, attempt: int) -> bytes | _Failure:
@@ -217,7 +222,7 @@ class TelnyxClient:
             async with asyncio.timeout(self._limits.timeout_seconds):
                 response = await self._transport.handle_async_request(request)
                 headers = plain_headers(response)
-                self._learn(response.status_code, headers)
+                self._learn(endpoint, response.status_code, headers)
                 async with aclosing(stream(response)):
                     outcome = await self._outcome(request, response, headers)
             code = str(response.status_code)
@@ -237,13 +242,13 @@ class TelnyxClient:
             self._watch(Exchange(target, code, seconds, read, attempt))
         return outcome
 
-    def _learn(self, status: int, headers: Mapping[str, str]) -> None:
-        """Let the pacer learn from an answer; log when it stops the account."""
-        now = self._monotonic()
-        held = self._pacer.held(now)
-        self._pacer.learn(headers, status, now)
-        if self._pacer.held(now) and not held:
-            log.warning("throttled: the account's requests wait", extra=fields(account=self._name))
+    def _learn(self, endpoint: str, status: int, headers: Mapping[str, str]) -> None:
+        """Let the endpoint's pacer learn from an answer; log when it stops the endpoint."""
+        now, pacer = self._monotonic(), self._pacers[endpoint]
+        held = pacer.held(now)
+        pacer.learn(headers, status, now)
+        if pacer.held(now) and not held:
+            log.warning("throttled: requests to an endpoint wait", extra=fields(account=self._name, endpoint=endpoint))
 
     def _request(self, target: str) -> httpx.Request:
         key = self._api_key()

@@ -58,6 +58,11 @@ class FileKey(Generic[_Kind]):
             self._check(self._path)
         return self._key
 
+    @property
+    def readable(self) -> bool:
+        """Whether the file held a key at the last check by `current`; True for a key without a file."""
+        return self._path is None or self._good
+
     def _check(self, path: Path) -> None:
         before = self._file_state
         try:  # before the file is read: a change in between is then seen at the next check

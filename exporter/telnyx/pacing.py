@@ -1,12 +1,14 @@
-"""The request rate of one account: when the next request may leave.
+"""The request rate of one account's endpoints: when the next request may leave.
 
-One schedule of slots follows the configured rate and the quota that the API reports. Time is an argument (`now`,
-monotonic seconds); nothing here sleeps. Answers arrive late, so the quota that the API calls `remaining` doesn't count
-the requests under way. The pacer counts them, and goes by the smaller number.
+The API counts requests per endpoint, so each endpoint has a `Pacer`, and none waits for another's quota. Its schedule
+of slots follows a rate and the quota that the API reports. Time is an argument (`now`, monotonic seconds); nothing here
+sleeps. Answers arrive late, so the quota that the API calls `remaining` doesn't count the requests under way. The pacer
+counts them, and goes by the smaller number.
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -14,7 +16,16 @@ HOLD_SECONDS_MAX = 300.0
 """The longest stop that one answer can impose; after it a single request finds out whether the stop still holds."""
 
 HOLD_SECONDS_DEFAULT = 1.0
-"""How long a 429 without a wait stops the account: the first step of the back-off that Telnyx advises."""
+"""How long a 429 without a wait stops the endpoint: the first step of the back-off that Telnyx advises."""
+
+SESSION = "session"
+"""The endpoint of polls: its rate is configured."""
+ENDPOINTS = (SESSION, "metadata", "detail_records", "detail_record_options", "balance")
+"""Values of the label `endpoint`."""
+LIST_QUOTA, LIST_SECONDS = 40, 60
+"""The quota of an endpoint until the API states another one: what lists have on live accounts, per UTC minute."""
+BURST_SHARE = 10
+"""A tenth of a quota may be used at once; the rest is spread, so that no minute holds more, whenever it begins."""
 
 WINDOW_SECONDS_MAX = 86_400.0
 """A reset further away than a day is ignored: it is no number of seconds (some APIs send a time of day)."""
@@ -25,14 +36,18 @@ WINDOW_SLACK_SECONDS = 1.0
 LOW_SHARE = 0.25
 """Below this share of its limit the rest of the quota is spread over the rest of the window."""
 
+_POLICY = re.compile(r"\s*(\d{1,9})\s*;.*\bw=(\d{1,9})\b.*", re.ASCII)
+"""A limit and its window in seconds, as in `40;w=60`."""
+
 EARLY_SECONDS = 0.001
 """A sleep may end this much early and its slot still counts."""
 
 
 class Pacer:
-    """Spreads the requests of one account over time; learns from every answer."""
+    """Spreads the requests to one endpoint over time; learns from every answer."""
 
     def __init__(self, requests_per_second: float, max_in_flight: int) -> None:
+        """Keep to this rate, and to the quota that the API reports if it is smaller."""
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight must be at least 1, got {max_in_flight}")
         self.max_in_flight = max_in_flight
@@ -45,7 +60,22 @@ class Pacer:
         self._held_until = -math.inf
         self._window_end = -math.inf
         self._quota_left = 0
+        self._window_seconds: int | None = None
+        """Length of the quota's window; None until the API reports it."""
+        self._follows_quota = False
         self.set_rate(requests_per_second)
+
+    @classmethod
+    def of_quota(cls, limit: int, seconds: int) -> "Pacer":
+        """Return a pacer whose rate is this quota's, until the API reports another one."""
+        pacer = cls(1.0, 1)
+        pacer._follows_quota = True
+        pacer._set_quota(limit, seconds)
+        return pacer
+
+    def _set_quota(self, limit: int, seconds: int) -> None:
+        self.burst = max(1, limit // BURST_SHARE)
+        self._interval = seconds / max(1, limit - self.burst)
 
     def set_rate(self, requests_per_second: float) -> None:
         """Change the rate; reserved slots stay reserved."""
@@ -80,26 +110,36 @@ class Pacer:
         return min(slot, now + self.wait_seconds_max)
 
     def held(self, now: float) -> bool:
-        """Return whether a 429 stops the account; a request that slept while it arrived must reserve again."""
+        """Return whether a 429 stops the endpoint; a request that slept while it arrived must reserve again."""
         return now < self._held_until - EARLY_SECONDS
 
     def learn(self, headers: Mapping[str, str], status: int, now: float) -> None:
         """Learn from an answer; `headers` are by lower-case name, and unreadable ones are ignored."""
-        limit, remaining = _count(headers.get("x-ratelimit-limit")), _count(headers.get("x-ratelimit-remaining"))
+        limit, window = read_quota(headers.get("x-ratelimit-limit", ""))
+        remaining, reset = _count(headers.get("x-ratelimit-remaining")), _seconds(headers.get("x-ratelimit-reset"))
+        reset = reset if reset is not None and reset <= WINDOW_SECONDS_MAX else None
         if limit is not None:
             self.quota_limit = limit
+            self._window_seconds = window
+            if self._follows_quota and window is not None:
+                self._set_quota(limit, window)
         if remaining is not None:
             self.quota_remaining = remaining
-            reset = _seconds(headers.get("x-ratelimit-reset"))
-            end = now + (reset if reset is not None and reset <= WINDOW_SECONDS_MAX else 0.0)  # 0: the window is over
+            end = now + (reset or 0.0)  # 0: the window is over
             if now < self._window_end and abs(end - self._window_end) <= WINDOW_SLACK_SECONDS:
                 self._quota_left = min(self._quota_left, remaining)
             else:
                 self._quota_left, self._window_end = remaining, end
         if status == 429:  # noqa: PLR2004 - the status that means it
             stop = retry_after_seconds(headers)
-            stop = HOLD_SECONDS_DEFAULT if stop is None else min(stop, HOLD_SECONDS_MAX)
-            self._held_until = max(self._held_until, now + stop)
+            if stop is None:
+                stop = reset or self._minute_left(headers)
+            self._held_until = max(self._held_until, now + min(stop, HOLD_SECONDS_MAX))
+
+    def _minute_left(self, headers: Mapping[str, str]) -> float:
+        """Return the seconds to the end of the UTC minute, by the answer's own date, if the quota is per minute."""
+        date = _date(headers.get("date")) if self._window_seconds == LIST_SECONDS else None
+        return HOLD_SECONDS_DEFAULT if date is None else float(LIST_SECONDS - date.second)
 
     def _distance(self, slot: float) -> float:
         """Return the seconds from one slot to the next: by the rate, or more while the quota runs low."""
@@ -113,6 +153,23 @@ class Pacer:
     def _interval_max(self) -> float:
         """The slowest pace: all requests that may be in flight leave within one longest hold."""
         return max(self._interval, HOLD_SECONDS_MAX / self.max_in_flight)
+
+
+class AccountPacers:
+    """The pacers of one account, by endpoint; they stay over reloads, because the API's quotas do."""
+
+    def __init__(self, session: Pacer) -> None:
+        """`session` paces the polls."""
+        self.session = session
+        quotas = {name: Pacer.of_quota(LIST_QUOTA, LIST_SECONDS) for name in ENDPOINTS if name != SESSION}
+        self._by_endpoint = {SESSION: session, **quotas}
+
+    def __getitem__(self, endpoint: str) -> Pacer:
+        return self._by_endpoint[endpoint]
+
+    def items(self) -> Iterable[tuple[str, Pacer]]:
+        """Return each endpoint with its pacer."""
+        return self._by_endpoint.items()
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -129,6 +186,17 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
         return seconds
     until, since = _date(asked), _date(headers.get("date"))
     return max(0.0, (until - since).total_seconds()) if until and since else None
+
+
+def read_quota(text: str) -> tuple[int | None, int | None]:
+    """Return limit and window in seconds of a header: `40`, or `40, 40;w=60` with a policy behind the limit."""
+    first, *policies = text.split(",")
+    limit = _count(first.partition(";")[0])
+    for policy in (first, *policies):
+        found = _POLICY.fullmatch(policy)
+        if found and int(found[1]) == limit and 0 < int(found[2]) <= WINDOW_SECONDS_MAX:
+            return limit, int(found[2])
+    return limit, None
 
 
 def _count(text: str | None) -> int | None:

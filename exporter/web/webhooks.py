@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import Struct
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -17,15 +18,16 @@ from exporter.core.errors import LedgerError, Rejected
 from exporter.core.model import UNKNOWN
 from exporter.log import fields
 from exporter.sources.replays import ReplayWindow, WebhookId
-from exporter.sources.webhooks import Webhook, read, verify
+from exporter.sources.webhooks import READERS, Webhook, verify
+from exporter.telnyx.keys import FileKey
 from exporter.web.uploads import DEFAULT_LIMITS, UploadLimits, Uploads
 
 log = logging.getLogger(__name__)
 
 PATH = "/webhooks/telnyx"
 
-ANSWER_SECONDS = 8.0
-"""The ledger waits up to 5 s for a lock of another process; after this time the sender has to retry."""
+ANSWER_SECONDS = 1.5
+"""Telnyx waits 2 s, and sends a webhook again after a 503. It may become durable meanwhile, which is harmless."""
 
 RETRY_AFTER_SECONDS = 5
 
@@ -33,17 +35,26 @@ ANSWERS: Mapping[str, tuple[int, str]] = {
     "no_such_account": (404, "no such account; see the configuration's accounts"),
     "account_not_named": (404, f"name the account in the path: {PATH}/ACCOUNT"),
     "no_key": (403, "this account has no webhook public key, so its webhooks are refused"),
-    "content_type": (415, "expected Content-Type: application/json"),
+    "content_type": (415, "expected Content-Type: application/json, or application/x-www-form-urlencoded from TeXML"),
     "too_large": (413, "the body is too large for a webhook"),
     "slow": (408, "the body was not received in time"),
-    "disconnected": (400, "the body was not received completely"),
+    "disconnected": (408, "the body was not received completely"),
     "unsigned": (401, "expected the headers telnyx-signature-ed25519 and telnyx-timestamp, as Telnyx sends them"),
     "bad_signature": (403, "the signature does not match this body and this account's key"),
-    "stale": (403, "the signature is too old, or from the future; is a clock wrong?"),
+    "key_file": (
+        503,
+        "the account's public key file can't be read, and the last good key doesn't match; send it again",
+    ),
+    "stale": (403, "the signature is too old; is a clock wrong?"),
+    "early": (503, "the signature is from the future; is a clock wrong? send it again"),
     "malformed": (400, "the body is not a webhook of Telnyx"),
     "unavailable": (503, "the webhook could not be stored; send it again"),
 }
-"""By the reason of a rejection, as it is counted: the status and the text of the answer."""
+"""By the reason of a rejection, as it is counted: the status and the text of the answer.
+
+Telnyx sends a webhook again after 408, 429 and 5xx only, so the answer has another status only if the same webhook
+can never be accepted by this configuration.
+"""
 
 REASONS = tuple(reason for reason in ANSWERS if reason not in {"no_such_account", "account_not_named"})
 """The reasons that are counted under an account's name; the others are counted under `unknown`."""
@@ -53,8 +64,8 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
     503: {"Retry-After": str(RETRY_AFTER_SECONDS)},
 }
 
-Key = Callable[[], bytes | None]
-"""Returns the account's current public key; None if it has none."""
+Key = FileKey[bytes | None]
+"""The account's public key; its value is None if the account has none."""
 
 IngestWebhook = Callable[[str, Webhook], Awaitable[None]]
 """Stores a webhook of an account; returns when it is durable."""
@@ -109,7 +120,7 @@ class WebhookRoutes:
     async def unnamed(self, request: Request) -> Response:
         """Receive a webhook without an account in its path, if just one account accepts webhooks."""
         accounts = self._accounts
-        accepting = [name for name, key in accounts.keys.items() if accounts.insecure or key() is not None]
+        accepting = [name for name, key in accounts.keys.items() if accounts.insecure or key.current() is not None]
         if len(accepting) != 1:
             return self._reject(UNKNOWN, Rejected("account_not_named"))
         return await self._receive(accepting[0], request)
@@ -128,14 +139,12 @@ class WebhookRoutes:
 
     async def _receive(self, account: str, request: Request) -> Response:
         try:
-            key = self._check_head(account, request)
+            key, read = self._check_head(account, request)
             body = await self._uploads.read(request)
             self.waiting += 1
             try:
                 now = self._wall()
-                if key is not None:
-                    signature = request.headers.get("telnyx-signature-ed25519")
-                    verify(key, signature, request.headers.get("telnyx-timestamp"), body, now)
+                _verify(key, request.headers, body, now)
                 await self._store_once(account, read(body, account), now)
             finally:
                 self.waiting -= 1
@@ -143,19 +152,20 @@ class WebhookRoutes:
             return self._reject(account, error)
         return Response(status_code=204)
 
-    def _check_head(self, account: str, request: Request) -> bytes | None:
-        """Return the key to verify the body with, None for unsigned webhooks; raise Rejected before a body is read."""
+    def _check_head(self, account: str, request: Request) -> tuple[Key, Callable[[bytes, str], Webhook]]:
+        """Return the key to verify the body with, and its reader; raise Rejected before a body is read."""
         if self._closed:
             raise Rejected("unavailable")
         accounts = self._accounts
         if account not in accounts.keys:  # a reload has removed it just now
             raise Rejected("no_such_account")
-        key = accounts.keys[account]()
-        if key is None and not accounts.insecure:
+        key = accounts.keys[account]
+        if key.current() is None and not accounts.insecure:
             raise Rejected("no_key")
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        read = READERS.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())
+        if read is None:
             raise Rejected("content_type")
-        return key
+        return key, read
 
     async def _store_once(self, account: str, webhook: Webhook, now: float) -> None:
         """Store the webhook unless it was stored before; a duplicate that arrives meanwhile waits for the first."""
@@ -185,6 +195,20 @@ class WebhookRoutes:
             self._replays.add(webhook_id, now)  # only now: a webhook that failed must be stored when it is sent again
         finally:
             del self._in_progress[webhook_id]
+
+
+def _verify(key: Key, headers: Headers, body: bytes, now: float) -> None:
+    """Raise Rejected unless the body is signed with the account's key, or the account accepts unsigned webhooks."""
+    public = key.current()
+    if public is None:
+        return
+    try:
+        verify(public, headers.get("telnyx-signature-ed25519"), headers.get("telnyx-timestamp"), body, now)
+    except Rejected as error:
+        # The key may have been replaced: once the file can be read again, the same webhook may be genuine.
+        if error.reason == "bad_signature" and not key.readable:
+            raise Rejected("key_file") from None
+        raise
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:

@@ -118,11 +118,11 @@ def test_no_session_is_due_in_the_past_nor_beyond_the_longest_interval(
 # Notices
 
 
-def due_after(*notices: tuple[float, NoticeKind]) -> list[float | None]:
+def due_after(*notices: tuple[float, NoticeKind], rating_expected: bool = False) -> list[float | None]:
     """Return when a session, discovered at 0, is due at the latest after each notice; None if it was no news."""
     state, dues = SessionState(discovered_at=0.0), list[float | None]()
     for at, kind in notices:
-        after = after_notice(state, kind, at, POLICY)
+        after = after_notice(state, kind, at, POLICY, rating_expected=rating_expected)
         dues.append(None if after is None else after[1])
         state = state if after is None else after[0]
     return dues
@@ -137,7 +137,9 @@ def test_no_notice_delays_a_session_beyond_the_longest_interval() -> None:
     """A later due time means that the clock was set back, so no setting may lead to one."""
     policy = replace(POLICY, reported_interval=100 * 86_400.0)
     for before, kind in product(get_args(NoticeKind), repeat=2):
-        after = after_notice(SessionState(discovered_at=0.0, notice=remembered_kind(before)), kind, 0.0, policy)
+        after = after_notice(
+            SessionState(discovered_at=0.0, notice=remembered_kind(before)), kind, 0.0, policy, rating_expected=True
+        )
         due_at = 0.0 if after is None else after[1]
         assert due_at is not None
         assert due_at <= policy.longest, (before, kind)
@@ -151,12 +153,36 @@ def test_notices_that_come_late_or_twice_are_no_news() -> None:
 
 
 def test_a_listed_event_is_news_if_no_source_reports_the_bill() -> None:
-    """With detail records alone each one has its session polled; where a rating will be reported, only after hours."""
+    """Each listed event has its session polled at once; where a webhook will report the rating, only after hours."""
     assert due_after((0, "listed"), (5, "started"), (9, "listed")) == [0, None, 9]
+    assert due_after((0, "started"), (100, "listed"), (200, "ended"), (300, "listed")) == [900, 100, None, 300]
     hours = 4 * 3600
     assert due_after(
-        (0, "started"), (100, "listed"), (200, "ended"), (300, "listed"), (400, "rated"), (500, "listed")
+        *((0, "started"), (100, "listed"), (200, "ended"), (300, "listed"), (400, "rated"), (500, "listed")),
+        rating_expected=True,
     ) == [*(900, 100 + hours, 230, 300 + hours, 400, 500)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "lags", "wait"),
+    [
+        ("changed", None, 7200),
+        ("changed", True, 30),
+        ("changed", False, 7200),
+        ("unchanged", None, 30),
+        ("unchanged", True, 30),
+        ("unchanged", False, 7200),
+    ],
+)
+def test_a_tree_that_lags_behind_the_rating_is_polled_again_soon_but_once(
+    outcome: Outcome, lags: bool | None, wait: int
+) -> None:
+    """A stated total says whether a tree lags; without one an unchanged tree is taken to lag."""
+    rated = SessionState(discovered_at=0.0, state="active", notice="rated", changed_at=0.0)
+    state, due = next_state(rated, outcome, 1000.0, POLICY, 0, lags=lags)
+    assert due == 1000 + wait
+    _, due = next_state(state, outcome, 2000.0, POLICY, 0, lags=lags)
+    assert (due or 0) >= 2000 + 7200
 
 
 def test_a_rated_session_is_polled_twice_more() -> None:
@@ -178,7 +204,7 @@ def test_an_ended_session_waits_longer_each_time_whatever_it_shows() -> None:
     for outcome in ("gone", "changed", "changed"):
         state, due = next_state(state, outcome, due or 0.0, POLICY, 0)
         dues.append(due)
-    assert dues == [30, 30 + 1800, 30 + 1800 + 5400, 30 + 1800 + 5400 + 16_200]
+    assert dues == [30, 30 + 1800, 30 + 1800 + 10_800, 30 + 1800 + 10_800 + 21_600]
 
 
 def test_the_worked_example_of_a_reported_ai_call() -> None:

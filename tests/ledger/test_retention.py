@@ -237,7 +237,9 @@ def test_the_audit_finds_a_changed_event(tmp_path: Path) -> None:
 def test_a_renamed_account_keeps_everything_and_books_nothing_twice(ledger_url: str) -> None:
     """Sessions, events and totals have the new name, and a poll finds its events booked."""
     ledger = settled(ledger_url)
+    ledger.put_meta("ratings:main", "1")
     assert ledger.rename_account("main", "prod") == 1
+    assert (ledger.get_meta("ratings:main"), ledger.get_meta("ratings:prod")) == (None, "1")
     claims = ledger.claim(NOON + 5 * DAY, {"prod": 10})
     again = [replace(claim, ref=replace(claim.ref, account="prod")) for claim in claims]
     found = poll(again[0], CALL, NOON + 5 * DAY)

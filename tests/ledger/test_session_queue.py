@@ -1,12 +1,14 @@
 """The queue of sessions: notices, due times and claims, whatever happens in which order."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.core.model import NoticeKind, SessionNotice, SessionRef
 from exporter.ledger import Ledger
-from exporter.ledger.queue.sessions import START
+from exporter.ledger.queue.sessions import RATING_SECONDS, START
 from tests.ledger.test_ledger import ALL, CALL, POLICY, book, opened, poll, ref, state
 from tests.support.trees import node
 
@@ -67,6 +69,74 @@ def test_a_new_session_waits_for_its_first_poll_as_its_notice_says(ledger: Ledge
     report(ledger, "started", 0.0)
     assert not due(ledger, 899.0)
     assert due(ledger, 900.0)
+
+
+# The time of a session
+
+
+def requested_time(ledger: Ledger, at: float) -> str | None:
+    """Return the `date_time` with which the due session is requested."""
+    (claim,) = ledger.claim(at, ALL)
+    ledger.release_claims([claim])
+    return claim.ref.date_time
+
+
+@pytest.mark.parametrize("kind", ["", "listed", "started"])
+def test_a_session_gets_the_time_of_the_first_notice_that_has_one(ledger: Ledger, kind: NoticeKind) -> None:
+    """A later notice fills the time of a session without one, whatever its kind, and never replaces it."""
+    ledger.report([SessionNotice(ref("s"), "rated")], "webhooks", 0.0)
+    for time in ("2026-11-30T22:20:27Z", "2026-12-01T00:00:00Z"):
+        ledger.report([SessionNotice(replace(ref("s"), date_time=time), kind)], "webhooks", 1.0)
+    assert requested_time(ledger, 1.0) == "2026-11-30T22:20:27Z"
+
+
+def test_the_configured_time_of_a_session_wins(ledger: Ledger) -> None:
+    """It replaces that of a notice; a configured session without a time keeps the notice's."""
+    ledger.report([SessionNotice(replace(ref("s"), date_time="2026-11-30T22:20:27Z"), "rated")], "webhooks", 0.0)
+    ledger.configure([ref("s")], 0.0)
+    assert requested_time(ledger, 0.0) == "2026-11-30T22:20:27Z"
+    ledger.configure([replace(ref("s"), date_time="2026-11-30")], 0.0)
+    assert requested_time(ledger, 0.0) == "2026-11-30"
+
+
+# Ratings by webhook
+
+
+def test_detail_records_hasten_polls_until_a_webhook_rates_a_call(ledger_url: str) -> None:
+    """A call's record waits for `call.cost` only where one has come lately; a restart doesn't change that."""
+    ledger = opened(ledger_url)
+    analyzed = SessionNotice(ref("a"), "rated", stated_cost=(Decimal(0), "USD"))
+    ledger.report([analyzed, SessionNotice(SessionRef("main", "message", "m"), "rated")], "webhooks", 0.0)
+    clear(ledger, 0.0)
+    assert listed_hastens(ledger, ref("before"), 10.0)
+    ledger.report([SessionNotice(ref("b"), "rated")], "webhooks", 20.0)
+    clear(ledger, 20.0)
+    assert not listed_hastens(ledger, ref("after"), 30.0)
+    assert listed_hastens(ledger, SessionRef("main", "message", "n"), 30.0)
+    ledger.close()
+    ledger = opened(ledger_url)
+    assert not listed_hastens(ledger, ref("restarted"), 40.0)
+    later = 20.0 + RATING_SECONDS
+    clear(ledger, later)
+    assert listed_hastens(ledger, ref("switched off"), later)
+    ledger.close()
+
+
+def clear(ledger: Ledger, at: float) -> None:
+    """Poll all that is due."""
+    ledger.commit(
+        [poll(claim, node(f"{claim.ref.record_type}:{claim.ref.event_id}", "0"), at) for claim in ledger.claim(at, ALL)]
+    )
+
+
+def listed_hastens(ledger: Ledger, session: SessionRef, at: float) -> bool:
+    """Return whether a detail record of a session that has ended makes it due at once; then poll it."""
+    ledger.report([SessionNotice(session, "ended")], "webhooks", at)
+    assert ledger.count_due(at, ["main"]) == 0
+    ledger.report([SessionNotice(session, "listed")], "detail_records", at)
+    hastened = ledger.count_due(at, ["main"]) == 1
+    clear(ledger, at)
+    return hastened
 
 
 # Substitutes

@@ -29,6 +29,7 @@ EMPTY = {
     "exporter-health: Failing checks A": ("> 0", "all bills add up"),
     "exporter-health: Failing checks by name A": ("> 0", "no check fails"),
     "exporter-health: New failing checks per hour A": ("> 0", "as above"),
+    "exporter-health: Types of detail records B": ("> 0", "all types are read"),
     "exporter-health: Throttled by pacing A": ("> 0", "the pace is quicker than the requests"),
     "exporter-health: Webhooks per minute A": ("> 0", "the healthy history has no webhooks"),
     "exporter-health: Webhooks per minute B": ("> 0", "as above"),

@@ -109,7 +109,8 @@ def everything(ledger: Ledger, now: float) -> None:
     ledger.report([SessionNotice(ref, "started"), SessionNotice(ref, "rated")], "webhooks", now)
     record = DetailRecord("r1", "message", now, Decimal("0.01"), "USD", SessionNotice(ref, "listed"))
     ledger.ingest_records(ACCOUNT, [record], now)
-    ledger.forget_records(ACCOUNT, now - 86_400)
+    ledger.record_times(ACCOUNT, "message", now - 86_400, now)
+    ledger.forget_records(ACCOUNT, {"message": now - 86_400})
     ledger.mark_success("files", [ACCOUNT], now)
     day = day_before(now)
     for claim in ledger.claim(now, {ACCOUNT: 10}):

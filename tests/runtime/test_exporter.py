@@ -17,6 +17,7 @@ from exporter.config import ConfiguredSession, TreeSettings
 from exporter.core.errors import ConfigError, LedgerError, LedgerLocked
 from exporter.runtime.app import App
 from simulator import DOCUMENTED_ID, Running, SimulatorSettings, running
+from tests.support.clocks import RealSleep
 from tests.support.exporting import Exporting, Samples, config, exporting, net, same, stated
 from tests.support.faulty_server import Answer, answer, serving, then_close, then_reset, then_silence
 from tests.support.trees import answer as tree
@@ -206,7 +207,7 @@ def test_a_wrong_date_time_is_dropped_after_the_first_404(tmp_path: Path) -> Non
     asyncio.run(play())
 
 
-class SteppedClock:
+class SteppedClock(RealSleep):
     """A clock that can be set, also back."""
 
     def __init__(self, seconds: float) -> None:

@@ -19,6 +19,7 @@ from exporter.ledger import Ledger
 from simulator import Running, running
 from tests.runtime.test_exporter import EXAMPLE
 from tests.sources.test_webhooks import JSON, event
+from tests.support.clocks import RealSleep
 from tests.support.exporting import PATIENCE_SECONDS, Exporting, config, exporting
 from tests.support.faulty_server import FaultyServer, answer, serving, then_silence, together
 from tests.support.processes import Process, write
@@ -34,7 +35,7 @@ CLOSED_PORT = 1
 """A port on which nothing listens."""
 
 
-class Leaping:
+class Leaping(RealSleep):
     """The simulator's clock, with a monotonic time that can jump."""
 
     def __init__(self, simulated: Running) -> None:

@@ -274,11 +274,11 @@ def test_an_account_keeps_its_pace_and_its_connections(tmp_path: Path) -> None:
         client, pacer = app.plan.clients["main"], app.plan.pacers["main"]
         await hands.reload(accounts=[hands.account(requests_per_second=3)], sessions=[DOCUMENTED])
         assert (app.plan.clients["main"], app.plan.pacers["main"]) == (client, pacer)
-        assert pacer.burst == 3
+        assert pacer.session.burst == 3
         await hands.reload(accounts=[hands.account(max_in_flight=2)])
         assert app.plan.clients["main"] is not client
         assert app.plan.pacers["main"] is pacer
-        assert pacer.burst == 2
+        assert pacer.session.burst == 2
 
     play(tmp_path, scene)
 

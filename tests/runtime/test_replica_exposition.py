@@ -24,7 +24,8 @@ from exporter.runtime.replicas import LEASE_SECONDS
 from simulator import Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened
 from tests.sources.test_detail_records import HOUR, discovering
-from tests.support.exporting import DESCRIBED, PLENTY, Exporting, Samples, config, exporting, net, same, stated, visible
+from tests.support.clocks import RealSleep
+from tests.support.exporting import PLENTY, Exporting, Samples, config, exporting, net, same, stated, visible
 from tests.support.faulty_server import FaultyServer
 from tests.support.faulty_server import answer as answered
 from tests.support.faulty_server import serving as serving_api
@@ -51,7 +52,7 @@ def test_a_lease_ends_by_the_clock_of_its_holder() -> None:
     assert not lease.held(141.0)
 
 
-class Clock:
+class Clock(RealSleep):
     """The simulator's session time, with a real time that can jump, as for a suspended process."""
 
     def __init__(self, simulated: Running) -> None:
@@ -170,7 +171,7 @@ def test_the_rate_is_shared(database: str, replicas: int) -> None:
                 exporters = [await stack.enter_async_context(exporting(slow, simulated)) for _ in range(replicas)]
                 for exporter in exporters:
                     await exporter.app.replicas.heartbeat()
-                    assert exporter.app.plan.pacers["main"].burst == 12 // replicas
+                    assert exporter.app.plan.pacers["main"].session.burst == 12 // replicas
                 async with exporting(slow, simulated):
                     await exporters[0].app.replicas.heartbeat()
                     assert exporters[0].app.replicas.count == replicas + 1
@@ -208,7 +209,7 @@ def test_another_exporter_finishes_the_initial_backfill_of_a_dead_one(
         postgres.execute(dead, database.rpartition("/")[2])
 
     async def play() -> None:
-        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=20, api=DESCRIBED, quotas=PLENTY)
+        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=20, quotas=PLENTY)
         with running(world, time.monotonic) as simulated:
             simulated.clock.step(30 * HOUR)
             plain = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)
@@ -235,7 +236,7 @@ def test_one_exporter_backfills_the_accounts_of_all(database: str) -> None:
     """The replica that polls the first account backfills all of them, and no two replicas wait for each other."""
 
     async def play() -> None:
-        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=5, api=DESCRIBED, quotas=PLENTY)
+        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=5, quotas=PLENTY)
         with running(world, time.monotonic) as simulated:
             simulated.clock.step(7200.0)
             plain = settings(simulated, database)

@@ -1,120 +1,28 @@
 """Detail records: each session with a record is found, however late it appears or the list shifts."""
 
 import asyncio
-import json
 import time
 import uuid
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exporter.config import Config, CustomType, DetailRecordSettings, DiscoverySettings
-from exporter.core.errors import TreeError
 from exporter.core.model import DetailRecord, SessionNotice, SessionRef
 from exporter.ledger import Ledger
 from exporter.sources.record_kinds import KINDS, RecordKind, kinds
-from exporter.sources.record_pages import PAGE_SIZE, RecordPages
-from simulator import Bills, Running, SimulatorSettings, running
+from simulator import WORLD_A, WORLDS, Bills, Running, SimulatorSettings, running
 from tests.ledger.test_ledger import opened, values
-from tests.support.exporting import DESCRIBED, PLENTY, Exporting, config, exporting, followed, net, same, visible
+from tests.support.exporting import PLENTY, Exporting, Samples, config, exporting, followed, net, same, visible
 
 HOUR = 3600.0
-CALLS = KINDS["call-control"]
-
-
-def written(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
-
-
-class Listed:
-    """A list like the API's, ordered by time; a test can change it between two pages."""
-
-    def __init__(self, times: list[float]) -> None:
-        self.records = [(at, f"c{place}") for place, at in enumerate(times)]
-        self.asked = 0
-
-    def page(self, params: Mapping[str, str]) -> bytes:
-        self.asked += 1
-        since = datetime.fromisoformat(params["filter[started_at][gte]"]).timestamp()
-        found = sorted(record for record in self.records if record[0] >= since)
-        size, number = int(params["page[size]"]), int(params["page[number]"])
-        shown = found[(number - 1) * size : number * size]
-        data = [{"id": name, "started_at": written(at), "cost": "0.1", "currency": "USD"} for at, name in shown]
-        return json.dumps({"data": data, "meta": {"page_number": number}}).encode()
-
-
-def read_all(listed: Listed, since: float, until: float) -> list[str]:
-    listing, found = RecordPages("main", CALLS, "started_at", since, until), []
-    while not listing.ended:
-        found += [record.id for record in listing.read(listed.page(listing.params()))]
-    return found
 
 
 NOON = 1_773_748_800.0
-
-
-@given(st.lists(st.integers(0, 40), max_size=260), st.randoms(use_true_random=False))
-def test_nothing_is_skipped_while_the_list_moves(offsets: list[int], random: Any) -> None:
-    """Records that appear or vanish between two pages shift the others; every lasting one is read."""
-    listed = Listed([NOON + offset for offset in offsets])
-    staying = {name for _, name in listed.records}
-    listing, found = RecordPages("main", CALLS, "started_at", NOON, NOON + 100), set()
-    while not listing.ended:
-        found |= {record.id for record in listing.read(listed.page(listing.params()))}
-        for _ in range(random.randint(0, 3)):
-            listed.records.append((NOON + random.randint(0, 40), f"new{random.random()}"))
-    assert staying <= found
-
-
-def test_a_list_that_grows_as_it_is_read_comes_to_an_end() -> None:
-    """A listing ends at the time of its start; newer records are left to the next one."""
-    listed = Listed([NOON + place for place in range(PAGE_SIZE)])
-    listing = RecordPages("main", CALLS, "started_at", NOON, NOON + 1000)
-    while not listing.ended:
-        listing.read(listed.page(listing.params()))
-        last = max(listed.records)[0]
-        listed.records += [(last + place + 1, f"more{last}{place}") for place in range(PAGE_SIZE)]
-    assert listed.asked < 1000 / PAGE_SIZE + 2
-
-
-def test_many_records_of_one_moment_are_paged_through() -> None:
-    """A page whose records all have one time is followed by the next page, not by itself."""
-    names = read_all(Listed([NOON] * 120 + [NOON + 5]), NOON, NOON + 10)
-    assert len(set(names)) == 121
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": 1}', b'{"data": [', b"\xff", b"[" * 100_000])
-def test_a_malformed_page_fails_the_listing(body: bytes) -> None:
-    """Any other body of a 200 is an error, not an empty list."""
-    with pytest.raises(TreeError):
-        RecordPages("main", CALLS, "started_at", NOON, NOON).read(body)
-
-
-def test_a_bad_record_costs_only_itself() -> None:
-    """A malformed record doesn't keep the others of its page from being read."""
-    odd: list[object] = [
-        1,
-        None,
-        [],
-        {},
-        {"id": 5},
-        {"id": ""},
-        {"id": "x" * 500},
-        {"id": "a\nb"},
-        {"id": "ok", "cost": "NaN"},
-    ]
-    listing = RecordPages("main", CALLS, "started_at", NOON, NOON)
-    records = listing.read(json.dumps({"data": odd}).encode())
-    assert [(record.id, record.cost, record.currency) for record in records] == [("ok", None, "unknown")]
-    assert listing.unreadable == len(odd) - 1
 
 
 LEADS = {
@@ -189,20 +97,21 @@ async def pass_hours(exporter: Exporting, hours: int) -> None:
 
 
 @pytest.mark.slow
-def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("world", WORLDS)
+def test_detail_records_alone_find_every_session_that_has_one(tmp_path: Path, world: str) -> None:
     """With late, reordered records, changing bills and restarts, each session is followed once."""
-    world = SimulatorSettings(
+    settings = SimulatorSettings(
         speed=0.0,
         sessions_per_hour=100,
         sessions_max=300,
+        api=WORLDS[world],
         detail_records_late_seconds=2 * HOUR,
         bills=Bills(late_share=0.1),
-        api=DESCRIBED,
         quotas=PLENTY,
     )
 
     async def play() -> None:
-        with running(world, time.monotonic) as simulated:
+        with running(settings, time.monotonic) as simulated:
             for _ in range(3):
                 async with exporting(discovering(simulated, tmp_path), simulated) as exporter:
                     await pass_hours(exporter, 3)
@@ -287,28 +196,45 @@ def test_a_record_that_equals_the_booking_causes_no_poll(
     asyncio.run(play())
 
 
-def test_a_failing_type_is_counted_and_stops_no_other(tmp_path: Path) -> None:
-    """If the API refuses one type, the others are read, a failure is counted, and no success is recorded."""
+def of_type(samples: Samples, family: str, record_type: str) -> dict[str, Decimal]:
+    """Return the values of a type's series by the label `state`, or under an empty name."""
+    found = {}
+    for (name, labels), value in samples.items():
+        if name == family and ("record_type", record_type) in labels:
+            found[dict(labels).get("state", "")] = value
+    return found
+
+
+def test_a_refused_type_is_named_and_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The other types are read and forgotten as ever, the failure is logged once, and the type is tried again daily."""
 
     async def play() -> None:
         world = SimulatorSettings(
             speed=0.0,
             sessions_per_hour=100,
             sessions_max=50,
-            api=replace(DESCRIBED, refused_types={"amd": 400}),
+            api=replace(WORLD_A, refused_types={"amd": 400}),
             quotas=PLENTY,
         )
         with running(world, time.monotonic) as simulated:
             settings = discovering(simulated, tmp_path, record_types=("amd", "messaging"))
             async with exporting(settings, simulated) as exporter:
-                await pass_hours(exporter, 2)
-                samples = await exporter.samples()
+                for hours, tries in ((2, 1), (20, 1), (4, 2)):
+                    await pass_hours(exporter, hours)
+                    samples = await exporter.samples()
+                    assert of_type(samples, "telnyx_detail_record_failures_total", "amd") == {"": tries}
                 source = (("account", "main"), ("source", "detail_records"))
-                assert samples["telnyx_discovery_failures_total", source] > 0
                 assert samples["telnyx_discovered_sessions_total", source] > 5
-                assert samples.get(("telnyx_discovery_last_success_timestamp_seconds", source), 0) == 0
+                assert samples["telnyx_discovery_last_success_timestamp_seconds", source] == simulated.clock.now()
+                assert of_type(samples, "telnyx_detail_record_type_state", "amd") == {"refused": 1}
+                assert of_type(samples, "telnyx_detail_record_type_state", "messaging") == {"proven": 1}
+                last = "telnyx_detail_record_last_success_timestamp_seconds"
+                assert of_type(samples, last, "messaging") == {"": Decimal(repr(simulated.clock.now()))}
+                assert of_type(samples, last, "amd") == {}
 
     asyncio.run(play())
+    said = [record for record in caplog.records if record.getMessage().startswith("detail records of a type not read")]
+    assert len(said) == 1
 
 
 def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
@@ -347,7 +273,7 @@ def test_an_initial_backfill_is_history(tmp_path: Path) -> None:
     """The backfill's costs are on the first page with their values; later series start at 0."""
 
     async def play() -> None:
-        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60, api=DESCRIBED, quotas=PLENTY)
+        world = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=60, quotas=PLENTY)
         with running(world, time.monotonic) as simulated:
             simulated.clock.step(30 * HOUR)
             settings = discovering(simulated, tmp_path, first_lookback_seconds=31 * HOUR)

@@ -11,10 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from exporter.config import Config, DiscoverySettings
-from simulator import Running, SimulatedWebhooks, SimulatorSettings, running
+from simulator import MIXED, WORLD_A, WORLD_B, Running, SimulatedWebhooks, SimulatorSettings, running
 from tests.metrics.test_zero_start_in_prometheus import free_ports
 from tests.support.exporting import (
-    DESCRIBED,
     NO_RECORDS,
     PLENTY,
     Exporting,
@@ -37,7 +36,6 @@ WORLD = SimulatorSettings(
     sessions_max=SESSIONS,
     detail_records_late_seconds=2 * HOUR,
     webhooks=LOSSY,
-    api=DESCRIBED,
     quotas=PLENTY,
 )
 POLICY_DAYS = 37
@@ -79,9 +77,12 @@ async def live(folder: Path, simulated: Running, discovery: DiscoverySettings) -
         return await followed(exporter), await exporter.samples()
 
 
+EITHER = (DiscoverySettings(), lambda ref: ref.webhooks or ref.detail_records, 900)
 SOURCES = {
-    "webhooks and detail records": (DiscoverySettings(), lambda ref: ref.webhooks or ref.detail_records, 900),
-    "webhooks alone": (DiscoverySettings(detail_records=NO_RECORDS), lambda ref: ref.webhooks, 800),
+    "webhooks and detail records, as measured": (WORLD_A, *EITHER),
+    "webhooks and detail records, as documented": (WORLD_B, *EITHER),
+    "webhooks and detail records, some of each": (MIXED, *EITHER),
+    "webhooks alone": (WORLD_A, DiscoverySettings(detail_records=NO_RECORDS), lambda ref: ref.webhooks, 800),
 }
 
 
@@ -92,8 +93,9 @@ def test_every_session_is_followed_once_and_the_totals_are_exact(tmp_path: Path,
 
     Webhooks alone lose nothing only if none is lost: then each is delivered at least once, in any order.
     """
-    discovery, source, least = SOURCES[sources]
-    world = WORLD if sources != "webhooks alone" else replace(WORLD, webhooks=replace(LOSSY, lost_share=0.0))
+    api, discovery, source, least = SOURCES[sources]
+    lost_share = 0.0 if sources == "webhooks alone" else LOSSY.lost_share
+    world = replace(WORLD, api=api, webhooks=replace(LOSSY, lost_share=lost_share))
     with running(world, time.monotonic, wall=time.time) as simulated:
         known, samples = asyncio.run(live(tmp_path, simulated, discovery))
         roots, sums = visible(simulated, source)

@@ -24,6 +24,7 @@ from exporter.sources.files import BYTES_TOTAL_MAX, FILES_MAX, STAMP_SECONDS, Fi
 from simulator import Running, SimulatorSettings, running
 from tests.ledger.test_durability import busy
 from tests.runtime.test_exporter import LONGEST_SECONDS, value
+from tests.support.clocks import RealSleep
 from tests.support.exporting import NO_RECORDS, Exporting, config, exporting, net, same, stated
 
 QUIET = SimulatorSettings(speed=0.0, sessions_max=0)
@@ -167,7 +168,7 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCa
     run(scenario, tmp_path, "absent.json", "none/*.json", "folder.json", "*.json")
 
 
-class Stopped:
+class Stopped(RealSleep):
     """A clock that the test advances, apart from the file system's clock."""
 
     def __init__(self) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import json
+import os
+import signal
 import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,22 @@ from exporter.core.errors import Rejected
 from exporter.core.model import NoticeKind, SessionNotice, SessionRef
 from exporter.runtime.app import App
 from exporter.sources.replays import KEPT_SECONDS, ReplayWindow
-from exporter.sources.webhooks import EVENT_TYPES, Webhook, check_signature, read, verify
+from exporter.sources.webhooks import (
+    EVENT_TYPES,
+    KINDS,
+    STATUSES,
+    Webhook,
+    check_signature,
+    read,
+    read_form,
+    verify,
+)
 from exporter.web.webhooks import ANSWERS, REASONS, WebhookRoutes
 from simulator import SimulatorSettings, running
 from tests.ledger.test_durability import busy
 from tests.support.exporting import Exporting, Samples, config, exporting
+from tests.support.postgres import Postgres, binaries
+from tests.support.postgres import running as running_postgres
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -122,7 +135,7 @@ SIGNED: dict[str, tuple[dict[str, Any], str | None]] = {
     "good, an empty object": (resigned(str(NOW), b"{}"), None),
     "good, not ASCII": (resigned(str(NOW), '{"a": "é\U0001f600"}'.encode()), None),
     "too old": (resigned(str(NOW - 360)), "stale"),
-    "from the future": (resigned(str(NOW + 360)), "stale"),
+    "from the future": (resigned(str(NOW + 360)), "early"),
     "from the beginning of time": (resigned("0"), "stale"),
     "the body changed": (case(body=BODY + b" "), "bad_signature"),
     "the time changed": (case(timestamp=str(NOW + 1)), "bad_signature"),
@@ -153,7 +166,7 @@ def test_what_is_genuine(name: str) -> None:
     assert verdict(now=NOW, **given_) == reason
 
 
-@pytest.mark.parametrize(("seconds", "reason"), [(-301, "stale"), (-300, None), (300, None), (301, "stale")])
+@pytest.mark.parametrize(("seconds", "reason"), [(-301, "stale"), (-300, None), (300, None), (301, "early")])
 def test_how_old_a_webhook_may_be(seconds: int, reason: str | None) -> None:
     """The tolerance is exact to the second; the SDK, which has only the real clock, is compared by minutes."""
     assert verdict(now=NOW, **resigned(str(NOW + seconds))) == reason
@@ -203,47 +216,102 @@ def verdict(key: bytes, signature: str | None, timestamp: str | None, body: byte
 
 # Reported sessions
 
-_CALLS: tuple[tuple[str, str, NoticeKind], ...] = (
-    ("call.initiated", "call.initiated", "started"),
-    ("call.answered", "call.answered", "started"),
-    ("call.bridged", "call.bridged", "started"),
-    ("call.conversation.ended", "call.conversation.ended", "started"),
-    ("call.recording.saved", "call.recording.saved", "started"),
-    ("call.hangup", "call.hangup", "ended"),
-    ("call.cost", "call.cost", "rated"),
-    ("call.of.the.future", "other", "started"),
-)
-LEADS: dict[str, tuple[dict[str, Any], str, SessionNotice | None]] = {
+AT = "2026-03-17T12:00:00Z"
+CALL, CALL_ID = {"call_session_id": "s1", "call_leg_id": "l1"}, ("call-session", "s1")
+MESSAGE, MESSAGE_ID = {"id": "m1"}, ("message", "m1")
+PRICE = {"amount": "0.0051", "currency": "USD"}
+Yield = tuple[str, tuple[str, str] | None, NoticeKind]
+"""The label, the session, and the kind of notice."""
+
+LEADS: dict[str, tuple[str, dict[str, Any], Yield]] = {
     **{
-        event_type: (
-            {"call_session_id": "s1", "call_leg_id": "l1"},
-            label,
-            SessionNotice(SessionRef("main", "call-session", "s1"), kind),
-        )
-        for event_type, label, kind in _CALLS
+        event_type: (event_type, CALL, (event_type, CALL_ID, kind))
+        for event_type, kind in KINDS.items()
+        if event_type.startswith("call.")
     },
-    "message.sent": ({"id": "m1"}, "message.sent", SessionNotice(SessionRef("main", "message", "m1"), "started")),
-    "message.received": ({"id": "m1"}, "message.received", SessionNotice(SessionRef("main", "message", "m1"), "ended")),
-    "message.finalized": (
-        {"id": "m1"},
-        "message.finalized",
-        SessionNotice(SessionRef("main", "message", "m1"), "ended"),
+    "a cost": ("call.cost", CALL | {"status": "success", "total_cost": "0.01"}, ("call.cost", CALL_ID, "rated")),
+    "a cost without a status": ("call.cost", CALL | {"total_cost": 0.01}, ("call.cost", CALL_ID, "rated")),
+    "a cost of nothing": ("call.cost", CALL | {"total_cost": "0"}, ("call.cost", CALL_ID, "rated")),
+    "a failed rating": ("call.cost", CALL | {"status": "error", "total_cost": "1"}, ("call.cost", CALL_ID, "ended")),
+    "a rating without a total": ("call.cost", CALL | {"status": "success"}, ("call.cost", CALL_ID, "ended")),
+    "an unreadable total": ("call.cost", CALL | {"total_cost": "much"}, ("call.cost", CALL_ID, "ended")),
+    "a cost without a currency": (
+        "call.analyzed",
+        CALL | {"cost": {"total": "1"}},
+        ("call.analyzed", CALL_ID, "ended"),
     ),
-    "message.link_click": ({"id": "m1"}, "other", None),
-    "fax.delivered": ({"fax_id": "f1", "id": 5}, "other", None),
-    "callx": ({"call_session_id": "s1"}, "other", None),
-    "": ({"id": "x"}, "other", None),
-    'call."} 1\n': ({}, "other", None),
+    "a call's event of the future": ("call.of.the.future", CALL, ("other", CALL_ID, "started")),
+    "any event that names a call": ("siprec.started", CALL, ("other", CALL_ID, "started")),
+    "a fax within a call": ("fax.delivered", CALL | {"fax_id": "f1"}, ("fax.delivered", CALL_ID, "ended")),
+    "a fax": ("fax.sending.started", {"fax_id": "f1", "id": 5}, ("other", ("fax-api", "f1"), "started")),
+    "version 1": ("call_hangup", CALL, ("call.hangup", CALL_ID, "ended")),
+    "version 1, of the future": ("call_of_the_future", CALL, ("other", CALL_ID, "started")),
+    "message.sent": ("message.sent", MESSAGE, ("message.sent", MESSAGE_ID, "started")),
+    "message.received": ("message.received", MESSAGE, ("message.received", MESSAGE_ID, "ended")),
+    "a message's price": ("message.finalized", MESSAGE | {"cost": PRICE}, ("message.finalized", MESSAGE_ID, "rated")),
+    "no price yet": ("message.finalized", MESSAGE | {"cost": None}, ("message.finalized", MESSAGE_ID, "ended")),
+    "an event of a message": ("message.link_click", {"id": "c1", "message_id": "m1"}, ("other", MESSAGE_ID, "started")),
+    "a WhatsApp message": ("whatsapp.read", {"record_type": "message", "id": "m1"}, ("other", MESSAGE_ID, "started")),
+    "an id of something else": ("message.link_click", {"id": "c1"}, ("other", None, "")),
+    "a WhatsApp template": ("whatsapp.template.approved", {"id": "t1"}, ("other", None, "")),
+    "a verification": ("verify.done", {"id": "v1", "fax_id": "f1"}, ("other", None, "")),
+    "no type": ("", {"id": "x"}, ("other", None, "")),
+    "a hostile type": ('call."} 1\n', {}, ("other", None, "")),
 }
 
 
-@pytest.mark.parametrize("event_type", LEADS)
-def test_where_an_event_leads(event_type: str) -> None:
+@pytest.mark.parametrize("name", LEADS)
+def test_where_an_event_leads(name: str) -> None:
     """Each event type gives a notice or none; only known types have a label of their own."""
-    payload, label, notice = LEADS[event_type]
-    data = {"event_type": event_type, "id": "e1", "payload": payload, "occurred_at": "2026-03-17T12:00:00Z"}
-    body = json.dumps({"data": data, "meta": {"attempt": 1}}).encode()
-    assert read(body, "main") == Webhook("e1", label, notice)
+    event_type, payload, (label, session, kind) = LEADS[name]
+    data = {"event_type": event_type, "id": "e1", "payload": payload, "occurred_at": AT}
+    body = data if name.startswith("version 1") else {"data": data, "meta": {"attempt": 1}}
+    notice = None if session is None else SessionNotice(SessionRef("main", *session, AT), kind)
+    assert read(json.dumps(body).encode(), "main") == Webhook("e1", label, notice)
+
+
+@pytest.mark.parametrize(
+    ("times", "date_time"),
+    [
+        ({"start_time": "2026-03-17T11:00:00.5+01:00"}, "2026-03-17T11:00:00.5+01:00"),
+        ({"start_time": "yesterday", "sent_at": AT}, AT),
+        ({"start_time": 5, "received_at": AT}, AT),
+        ({"start_time": "2026-03-17T25:00:00Z"}, None),
+        ({"start_time": "20260317T110000Z"}, None),
+        ({}, None),
+    ],
+)
+def test_the_time_of_a_session(times: dict[str, Any], date_time: str | None) -> None:
+    """An unreadable time is left out, since the API would find no session by it."""
+    notice = read(event(call_session_id="s1", **times), "main").notice
+    assert notice is not None
+    assert notice.ref.date_time == date_time
+
+
+@pytest.mark.parametrize(("status", "kind"), [*STATUSES.items(), ("conversation_ended", "started"), ("", "started")])
+def test_where_a_status_callback_leads(status: str, kind: NoticeKind) -> None:
+    """TeXML's callbacks name their call; one with the same body is the same callback."""
+    body = f"CallSid=v3%3Ax&CallSessionId=s1&CallStatus={status}&From=%FF&Timestamp=2026-03-17T12%3A00%3A00Z".encode()
+    webhook = read_form(body, "main")
+    assert webhook == read_form(body, "main")
+    assert webhook.id != read_form(body + b"&CallDuration=1", "main").id
+    assert webhook.event_type == "texml"
+    assert webhook.notice == SessionNotice(SessionRef("main", "call-session", "s1", AT), kind)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"CallStatus=completed", b"CallSid=\xff", b"CallSessionId=a%00", b"CallSid=x" + 200 * b"&a=b"],
+)
+def test_what_is_no_status_callback(body: bytes) -> None:
+    """A form without a call, or with an impossible one, is refused as malformed."""
+    with pytest.raises(Rejected, match="malformed"):
+        read_form(body, "main")
+
+
+def test_a_status_callback_without_a_session() -> None:
+    """It is accepted, since sending it again would change nothing."""
+    assert read_form(b"CallSid=x&CallStatus=completed", "main").notice is None
 
 
 @pytest.mark.parametrize(
@@ -357,7 +425,7 @@ class Telnyx:
 
 @asynccontextmanager
 async def listening(
-    folder: Path, *, insecure: bool = False, keys: Mapping[str, Any] | None = None
+    folder: Path, *, insecure: bool = False, keys: Mapping[str, Any] | None = None, ledger_url: str | None = None
 ) -> AsyncIterator[Telnyx]:
     """Run an exporter that accepts webhooks for `main`, or for the accounts of `keys`."""
     with running(SimulatorSettings(speed=0.0, sessions_max=0), time.monotonic) as simulated:
@@ -369,12 +437,75 @@ async def listening(
         settings = replace(
             plain, accounts=accounts, discovery=DiscoverySettings(webhooks=WebhookSettings(insecure=insecure))
         )
+        if ledger_url is not None:
+            settings = replace(settings, ledger=replace(settings.ledger, url=ledger_url))
         async with exporting(settings, simulated, wall=lambda: float(NOW)) as exporter:
             yield Telnyx(exporter)
 
 
 def play(scene: Callable[[], Any]) -> None:
     asyncio.run(scene())
+
+
+# As witnessed on live accounts
+
+WITNESSED = Path(__file__).parents[1] / "data" / "witnessed" / "webhooks"
+ONE = ("call-session", "c8126682-f484-4c92-9a41-347e36d0dd1d")
+BEGAN, SENT = "2026-11-30T22:20:27Z", "2026-11-30T22:25:27.521992Z"
+YIELDS: dict[str, tuple[str, tuple[str, ...] | None]] = {
+    "1_initiated.json": ("call.initiated", (*ONE, "started", SENT)),
+    "2_hangup.json": ("call.hangup", (*ONE, "ended", BEGAN)),
+    "3_conv_ended.json": ("call.conversation.ended", (*ONE, "started", SENT)),
+    "4_insights.json": ("call.conversation_insights.generated", (*ONE, "started", SENT)),
+    "5_analyzed.json": ("call.analyzed", (*ONE, "rated", SENT, "0.0942 USD")),
+    "5b_analyzed_nocost.json": ("call.analyzed", (*ONE, "ended", SENT)),
+    "6_cost_error.json": ("call.cost", (*ONE, "ended", SENT)),
+    "7_cost.json": ("call.cost", (*ONE, "rated", SENT)),
+    "8_finalized.json": (
+        "message.finalized",
+        ("message", "c272305d-bac9-443d-8b33-b283fa6cecac", "rated", SENT),
+    ),
+    "9_received.json": ("message.received", ("message", "ba963d3d-fe7e-47bc-84b8-ffd59e67ee13", "ended", SENT)),
+    "10_streaming.json": (
+        "streaming.started",
+        ("call-session", "cbe28af4-af08-4825-857c-65d260c1d964", "started", SENT),
+    ),
+    "11_conference.json": (
+        "conference.ended",
+        ("call-session", "ef4cffc7-c8bd-4c41-8801-21d1b818dbc8", "started", SENT),
+    ),
+    "12_fax.json": ("fax.delivered", ("fax-api", "e5eede88-af5e-4f2e-b03d-b47a5d274337", "ended", SENT)),
+    "13_assistant_init.json": ("other", None),
+    "14_v1.json": ("call.initiated", ("call-session", "z", "started", "2018-02-02T22:25:27.521992Z")),
+    "15_texml.form": ("texml", (*ONE, "ended")),
+}
+"""By file: the label, and the session's record type, id, notice, time and stated total."""
+
+
+def test_every_witnessed_webhook_is_in_the_table() -> None:
+    """A new file needs a row."""
+    assert {path.name for path in WITNESSED.iterdir()} == YIELDS.keys()
+
+
+@pytest.mark.parametrize("name", YIELDS)
+def test_what_a_witnessed_webhook_yields(tmp_path: Path, name: str) -> None:
+    """Signed and sent to a running exporter, each leads to its session, and counts as its event type."""
+    label, session = YIELDS[name]
+
+    async def scene() -> None:
+        async with listening(tmp_path) as sender:
+            body = (WITNESSED / name).read_bytes()
+            form = {"content-type": "application/x-www-form-urlencoded"} if name.endswith(".form") else {}
+            for _ in range(2):  # the second is a repeated one
+                assert (await sender.post(body, **sender.headers(body), **form)).status_code == 204
+            with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as ledger:
+                found = ledger.execute(
+                    "SELECT record_type, event_id, notice, date_time, stated_cost FROM sessions"
+                ).fetchall()
+            assert [tuple(filter(None, row)) for row in found] == ([] if session is None else [session])
+            assert webhooks(await sender.shown(), label) == 1
+
+    play(scene)
 
 
 def webhooks(samples: Samples, event_type: str) -> int:
@@ -481,23 +612,49 @@ def test_duplicates_at_the_same_time_are_followed_once(tmp_path: Path) -> None:
     play(scene)
 
 
-@pytest.mark.slow
-def test_a_failing_ledger_refuses_and_takes_it_later(tmp_path: Path) -> None:
-    """While the ledger can't be written the answer is 503, for duplicates too; a retry is accepted later."""
+@contextmanager
+def stopped(server: Postgres) -> Iterator[None]:
+    """Stop all processes of a PostgreSQL server for the block; its connections stay open."""
+    processes = server.pids
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
 
-    async def scene() -> None:
-        async with listening(tmp_path) as sender:
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_ledger_that_blocks_gets_an_answer_in_time(tmp_path: Path, engine: str) -> None:
+    """While the ledger blocks the answer is 503 within 2 s, for duplicates too; a retry is accepted later, once."""
+
+    async def scene(url: str | None, blocking: Callable[[], AbstractContextManager[None]]) -> None:
+        async with listening(tmp_path, ledger_url=url) as sender:
             body = event("call.hangup", "e1", call_session_id="s1")
-            with busy(tmp_path):
+            with blocking():
+                began = time.monotonic()
                 answers = await asyncio.gather(*(sender.send(body) for _ in range(3)))
+                assert time.monotonic() - began < 2.0
                 assert [answer.status_code for answer in answers] == [503] * 3
                 assert answers[0].headers["retry-after"] == "5"
-            assert await sender.status(body) == 204
+
+            async def accepted() -> bool:
+                return await sender.status(body) == 204
+
+            await sender.exporter.until(accepted)
             samples = await sender.shown()
             assert (webhooks(samples, "call.hangup"), discovered(samples)) == (1, 1)
-            assert failures(samples) == {"unavailable": 3}
+            assert failures(samples)["unavailable"] >= 3
 
-    play(scene)
+    if engine == "sqlite":
+        asyncio.run(scene(None, lambda: busy(tmp_path)))
+        return
+    if binaries() is None:
+        pytest.skip("needs PostgreSQL")
+    with running_postgres() as server:
+        asyncio.run(scene(server.url(), lambda: stopped(server)))
 
 
 def test_a_sender_that_goes_away_was_heard(tmp_path: Path) -> None:
@@ -534,6 +691,7 @@ def test_the_key_is_rotated_without_a_restart(tmp_path: Path, caplog: pytest.Log
                 return "key file not read" in caplog.text
 
             await sender.exporter.until(said)
+            assert await new.status(event(name="e4")) == 503  # the file may be about to get this key
             (tmp_path / "next").write_text(base64.b64encode(public(OTHER_KEY)).decode())
             (tmp_path / "next").rename(file)
 
@@ -617,6 +775,7 @@ def test_every_refusal_has_its_answer(tmp_path: Path) -> None:
                 "unsigned": await sender.post(event()),
                 "bad_signature": await Telnyx(sender.exporter, OTHER_KEY).send(event()),
                 "stale": await sender.send(event(), at=NOW - 301),
+                "early": await sender.send(event(), at=NOW + 301),
                 "malformed": await sender.send(b"{}"),
             }
             for reason, answer in answers.items():
@@ -626,6 +785,15 @@ def test_every_refusal_has_its_answer(tmp_path: Path) -> None:
             assert failures(await sender.shown()) == dict.fromkeys(answers, 1)
 
     play(scene)
+
+
+def test_a_webhook_that_may_be_accepted_later_is_sent_again() -> None:
+    """Telnyx sends a webhook again after 408, 429 and 5xx only, so other statuses are for what no retry can cure."""
+    final = {reason for reason, (status, _) in ANSWERS.items() if status not in {408, 429, 503}}
+    assert final == {
+        *("no_such_account", "account_not_named", "no_key", "content_type", "too_large"),
+        *("unsigned", "bad_signature", "stale", "malformed"),
+    }
 
 
 def hostile(sender: Telnyx) -> Iterator[tuple[bytes, str, dict[str, str]]]:
@@ -645,7 +813,7 @@ def hostile(sender: Telnyx) -> Iterator[tuple[bytes, str, dict[str, str]]]:
     ):
         yield event(), path, stranger.headers(event())
         yield event(), path, {"telnyx-signature-ed25519": GOOD, "telnyx-timestamp": "9" * 5000}
-    for at in (0, NOW - 400, NOW + 400, 10**11):
+    for at in (0, NOW - 400):
         yield event(), "/main", sender.headers(event(), at)
 
 

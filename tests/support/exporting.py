@@ -29,7 +29,7 @@ from exporter.core.model import SessionRef
 from exporter.ledger import Ledger
 from exporter.runtime.app import App
 from exporter.runtime.reload import Origin
-from simulator import WORLD_B, Running
+from simulator import Running
 from simulator.world import Ref
 
 PATIENCE_SECONDS = 60.0
@@ -40,8 +40,6 @@ NO_RECORDS = DetailRecordSettings(record_types=())
 """No polling of detail records: the exporter follows only the sessions that the test names."""
 PLENTY = {"detail_records": 1_000_000}
 """A quota that no list of a test reaches, so that none waits for a minute to end."""
-DESCRIBED = replace(WORLD_B, absent_type="empty")
-"""The API as its SDK describes it, but a type without records is an empty list."""
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Decimal]
 
 

@@ -20,7 +20,7 @@ import httpx
 
 from exporter.core.errors import PollError
 from exporter.telnyx.client import Answered, RequestLimits, TelnyxClient
-from exporter.telnyx.pacing import Pacer
+from exporter.telnyx.pacing import AccountPacers, Pacer
 from exporter.telnyx.transport import CurlTransport
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -215,7 +215,7 @@ class Bench:
             name="main",
             base_url=f"{scheme}://127.0.0.1:{self.server.port}/v2/",
             api_key=lambda: self.keys.pop(0) if len(self.keys) > 1 else self.keys[0],
-            pacer=self.pacer,
+            pacers=AccountPacers(self.pacer),
             limits=limits,
             transport=transport or CurlTransport({}, self.pacer.max_in_flight),
             monotonic=lambda: self.now,

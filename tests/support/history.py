@@ -36,7 +36,7 @@ from exporter.config import (
     Threshold,
 )
 from simulator import Bills, Faults, Running, SimulatorSettings, running
-from tests.support.exporting import DESCRIBED, PLENTY, exporting
+from tests.support.exporting import PLENTY, exporting
 from tests.support.once import made_once
 from tests.support.programs import Past, linked, make_blocks, prometheus_of
 from tests.support.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
@@ -116,7 +116,6 @@ def _simulators(error_share: float) -> Iterator[tuple[Running, Running]]:
         sessions_per_hour=1.3,
         bills=bills,
         faults=faults,
-        api=DESCRIBED,
         quotas=PLENTY,
     )
     other = replace(settings, seed=12, sessions_per_hour=0.6, currencies=("EUR",), balance="300.00")

@@ -25,8 +25,9 @@ from exporter.polling.fetcher import SessionFetcher
 from exporter.polling.ingest import IngestQueue
 from exporter.polling.poller import Poller
 from exporter.telnyx.client import Answered, RequestLimits, TelnyxClient
-from exporter.telnyx.pacing import Pacer
+from exporter.telnyx.pacing import AccountPacers, Pacer
 from tests.ledger.test_ledger import opened, ref
+from tests.support.clocks import RealSleep
 from tests.support.exporting import PATIENCE_SECONDS, read
 from tests.support.trees import RECORD_TYPES, body
 
@@ -35,7 +36,7 @@ Answer = dict[str, Any] | int | Exception | None
 """A tree, a status, an error of the transport, or None: no answer ever comes."""
 
 
-class ManualClock:
+class ManualClock(RealSleep):
     """A clock whose session time and real time the test moves."""
 
     def __init__(self, now: float = 0.0) -> None:
@@ -101,7 +102,7 @@ class Polling:
             name="main",
             base_url="http://api.invalid/v2",
             api_key=lambda: KEY,
-            pacer=Pacer(1e6, 100),
+            pacers=AccountPacers(Pacer(1e6, 100)),
             limits=RequestLimits(1_000_000, PATIENCE_SECONDS, 1),
             transport=self.api,
             monotonic=self.clock.monotonic,

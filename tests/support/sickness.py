@@ -35,8 +35,8 @@ from exporter.config import (
 from exporter.core.errors import ConfigError
 from exporter.core.model import SessionRef
 from exporter.runtime.reload import Origin
-from simulator import Bills, Running, SimulatorSettings, running
-from tests.support.exporting import DESCRIBED, PLENTY, exporting
+from simulator import WORLD_A, Bills, Running, SimulatorSettings, running
+from tests.support.exporting import PLENTY, exporting
 from tests.support.once import made_once
 from tests.support.programs import Past, linked, make_blocks, prometheus_of
 from tests.support.stepped import TICK_SECONDS, Clock, Pages, Stepped, account
@@ -46,7 +46,7 @@ SCRAPED_SECONDS = 2 * MINUTE
 START = 1_774_339_200
 """2026-03-24T08:00:00Z."""
 
-_RECORD_TYPES = ("ai-voice-assistant", "call-control", "messaging")
+_RECORD_TYPES = ("ai-voice-assistant", "call-control", "messaging", "amd")
 
 
 def _world() -> SimulatorSettings:
@@ -59,8 +59,8 @@ def _world() -> SimulatorSettings:
         sessions_per_hour=50,
         bills=bills,
         balance="-70.00",
-        api=DESCRIBED,
         quotas=PLENTY,
+        api=replace(WORLD_A, refused_types={"amd": 403}),
     )
 
 

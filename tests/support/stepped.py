@@ -20,6 +20,7 @@ from exporter.core.catalog import BY_NAME
 from exporter.ledger import Ledger
 from exporter.sources.discovery import Job
 from simulator import Running
+from tests.support.clocks import RealSleep
 from tests.support.exporting import PATIENCE_SECONDS, SCRAPER, Exporting
 
 JOB = "telnyx"
@@ -47,7 +48,7 @@ _Line = tuple[str, str, str]
 """Name, labels as printed, and value."""
 
 
-class Clock:
+class Clock(RealSleep):
     """Both clocks of the exporter: session time is moved by hand; the other goes on by itself and jumps along."""
 
     def __init__(self, time: float) -> None:

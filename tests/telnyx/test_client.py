@@ -184,11 +184,41 @@ def test_in_flight() -> None:
         barrier = asyncio.Barrier(3)
         async with serving(together(GOOD, barrier)) as server:
             client = Bench(server, pacer=Pacer(1e6, 3)).client()
-            await asyncio.gather(*(client.metadata() for _ in range(9)))
+            await asyncio.gather(
+                *(client.tree("message", "m", max_depth=5, expand=True, date_time=None) for _ in range(9))
+            )
             await client.aclose()
             return server.in_flight_most, len(server.heads)
 
     assert asyncio.run(run()) == (3, 9)
+
+
+def test_a_list_that_is_out_of_quota_delays_no_poll() -> None:
+    """A 429 to a list stops that endpoint alone, even if only one request may be in flight."""
+
+    async def run() -> tuple[list[tuple[str, str]], bool]:
+        throttled = answer(429, b"{}", {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "50"})
+        async with serving(throttled, GOOD, GOOD) as server:
+            bench = Bench(server, pacer=Pacer(1e6, 1))
+            waits = asyncio.Event()
+
+            async def sleep(seconds: float) -> None:
+                if seconds > 0.001:
+                    waits.set()
+                    await asyncio.Event().wait()
+
+            bench.sleep = sleep  # type: ignore[method-assign] # nobody passes the minute
+            client = bench.client()
+            listing = asyncio.ensure_future(client.detail_records({}))
+            await waits.wait()
+            for _ in range(2):
+                await client.tree("message", "m", max_depth=5, expand=True, date_time=None)
+            waiting = not listing.done()
+            listing.cancel()
+            await client.aclose()
+            return [(each.endpoint, each.code) for each in bench.observed], waiting
+
+    assert asyncio.run(run()) == ([("detail_records", "429"), ("session", "200"), ("session", "200")], True)
 
 
 def test_kept_alive() -> None:

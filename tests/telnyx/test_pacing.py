@@ -1,13 +1,14 @@
 """The request rate: properties over any traffic, then the named cases."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.telnyx.pacing import HOLD_SECONDS_DEFAULT, HOLD_SECONDS_MAX, Pacer, retry_after_seconds
+from exporter.telnyx.pacing import HOLD_SECONDS_DEFAULT, HOLD_SECONDS_MAX, Pacer, read_quota, retry_after_seconds
 
 RATES = st.floats(0.01, 10_000)
 GAPS = st.lists(st.floats(0, 10), min_size=1, max_size=60)
@@ -118,6 +119,97 @@ def test_used_up_quota_waits_for_the_reset() -> None:
     pacer = Pacer(10, 5)
     pacer.learn({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"}, 200, now=0)
     assert [round(pacer.reserve(1), 6) for _ in range(3)] == [29, 29.1, 29.2]
+
+
+class Api:
+    """An endpoint that counts requests per UTC minute of its own clock; `skew` is how far that is ahead."""
+
+    def __init__(self, limit: int, skew: float, *, states_quota: bool = True) -> None:
+        self.limit, self.skew, self.states_quota = limit, skew, states_quota
+        self.counts: Counter[int] = Counter()
+
+    def answer(self, now: float) -> tuple[int, dict[str, str]]:
+        minute, second = divmod(now + self.skew, 60)
+        self.counts[int(minute)] += 1
+        used = self.counts[int(minute)]
+        if not self.states_quota:
+            return (200 if used <= self.limit else 429), {}
+        headers = {
+            "x-ratelimit-limit": f"{self.limit}, {self.limit};w=60",
+            "x-ratelimit-remaining": str(max(0, self.limit - used)),
+            "x-ratelimit-reset": str(math.ceil(60 - second)),
+        }
+        return (200 if used <= self.limit else 429), headers
+
+
+SKEWS = st.floats(-90, 90)
+
+
+@given(SKEWS, GAPS, st.booleans())
+def test_lists_keep_to_forty_a_minute_from_the_first_request_on(
+    skew: float, gaps: list[float], states_quota: bool
+) -> None:
+    """Whatever the server's clock shows, and whether or not it states the quota, no minute has a request too many."""
+    api, pacer, now = Api(40, skew, states_quota=states_quota), Pacer.of_quota(40, 60), 0.0
+    for gap in [*gaps, *[0.0] * 150]:
+        now += gap + pacer.reserve(now + gap)
+        status, headers = api.answer(now)
+        assert status == 200
+        pacer.learn(headers, status, now)
+    assert max(api.counts.values()) <= 40
+
+
+@given(SKEWS, st.integers(1, 39), st.lists(st.integers(0, 3), min_size=100, max_size=100))
+def test_a_quota_that_another_client_shares_is_found_out(skew: float, limit: int, others: list[int]) -> None:
+    """The remaining quota shows what others use: at most one request a minute is refused, and then none for a while."""
+    api, pacer, now, refused = Api(limit, skew), Pacer.of_quota(40, 60), 0.0, Counter[int]()
+    for count in others:
+        now += pacer.reserve(now)
+        for _ in range(count):
+            api.answer(now)
+        status, headers = api.answer(now)
+        refused[int((now + skew) // 60)] += status == 429
+        pacer.learn(headers, status, now)
+    assert max(refused.values()) <= 1
+
+
+def test_a_larger_quota_is_used_at_once() -> None:
+    """After the first answer of a plentiful endpoint nothing waits."""
+    pacer = Pacer.of_quota(40, 60)
+    pacer.reserve(0)
+    plenty = {"x-ratelimit-limit": "6000, 6000;w=60", "x-ratelimit-remaining": "5999", "x-ratelimit-reset": "60"}
+    pacer.learn(plenty, 200, 0)
+    assert max(pacer.reserve(0) for _ in range(200)) == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "quota"),
+    [
+        ("40", (40, None)),
+        ("40, 40;w=60", (40, 60)),
+        ("40;w=60", (40, 60)),
+        ("40, 1000;w=3600, 40;w=60", (40, 60)),
+        ('40, 40;w=60;comment="lists"', (40, 60)),
+        ("40, 40;w=0", (40, None)),
+        ("", (None, None)),
+        ("many", (None, None)),
+        ("-4, 4;w=60", (None, None)),
+    ],
+)
+def test_quota_headers(header: str, quota: tuple[int | None, int | None]) -> None:
+    """The limit, and the policy that belongs to it."""
+    assert read_quota(header) == quota
+
+
+def test_a_429_without_a_wait_lasts_to_the_end_of_the_minute() -> None:
+    """By the reset; or, if the quota is known to be one of a minute, by the answer's own date."""
+    pacer = Pacer.of_quota(40, 60)
+    pacer.learn({"x-ratelimit-reset": "12"}, 429, now=0)
+    assert pacer.wait(0) == 12
+    dated = {"x-ratelimit-limit": "40, 40;w=60", "date": "Wed, 21 Oct 2026 07:28:15 GMT"}
+    pacer = Pacer.of_quota(40, 60)
+    pacer.learn(dated, 429, now=0)
+    assert pacer.wait(0) == 45
 
 
 def test_far_reset_is_probed() -> None:

@@ -12,6 +12,7 @@ from tools.dashboards.shapes import AGES, coming, failures, holds, levels, tails
 FAILED_CODES = 'code=~"401|403|429|5..|timeout|connect|tls|read|decode"'
 RELOADED = "telnyx_exporter_config_last_reload_successful"
 SERIES = f"{gauge('telnyx_series', 'job')} / ({gauge('telnyx_series_limit', 'job')} > 0)"
+TYPE_STATE = "telnyx_detail_record_type_state"
 FOUND = "telnyx_discovery_last_success_timestamp_seconds"
 READ = 'source=~"detail_records|files"'
 """Sources that the exporter reads. The others receive, and may be silent for long."""
@@ -212,6 +213,9 @@ def _quota() -> list[Panel]:
 def _discovery() -> list[Panel]:
     seen = exact("telnyx_detail_record_cost_total", "record_type, currency")
     booked = exact_net("record_type, currency")
+    by = "account, record_type"
+    refused = latest(TYPE_STATE, by, 'state=~"unproven|refused"')
+    missing = latest("telnyx_detail_records_missing", by)
     return [
         coming(
             "Sessions found per hour",
@@ -252,6 +256,20 @@ def _discovery() -> list[Panel]:
             names={"record_type": "Record type", "currency": "Currency"},
             sort="Found",
             decimals=4,
+        ),
+        rows(
+            "Types of detail records",
+            "Time since each type was last read to its end. A type fails if the API refuses it, if no time field finds "
+            "its records, or if its list has fewer records than the API states. Other types are read all the same.",
+            {
+                "Age": f"time() - {latest('telnyx_detail_record_last_success_timestamp_seconds', by)}",
+                "Failing": f"({refused} > 0) or ({missing} > 0) or 0 * {latest(TYPE_STATE, by)}",
+            },
+            NUMBER,
+            width=12,
+            names={"account": "Account", "record_type": "Type"},
+            sort="Failing",
+            units={"Age": "s"},
         ),
         rows(
             "Sources",

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from exporter.core import costs, lifecycle
 from exporter.core.attributes import read_time
 from exporter.core.model import UNKNOWN, Event, EventAttributes, FailedCheck, Poll, Receipt, SessionGauges
-from exporter.core.money import ZERO, add, amount_text
+from exporter.core.money import ZERO, add, amount_text, places, subtract
 from exporter.ledger.accounting.keyed_tree import Events, KeyedTree, keyed_tree
 from exporter.ledger.accounting.retention import retention_watermark
-from exporter.ledger.accounting.sessions import SessionStats
+from exporter.ledger.accounting.sessions import SessionStats, cost_by_currency
 from exporter.ledger.accounting.working_set import WorkingSet
 from exporter.ledger.database import Connection, TransactionConflict
 from exporter.ledger.queue.event_keys import EventNames
@@ -32,8 +32,11 @@ from exporter.ledger.views.index import SessionIndex
 from exporter.ledger.views.trees import write_tree
 
 _ONE = Decimal(1)
-WHOLE_TREE_CHECKS = ("event_sum", "root_cumulative", "node_cumulative", "event_count", "vanished_event")
+STATED_COST = "stated_cost"
+WHOLE_TREE_CHECKS = ("event_sum", "root_cumulative", "node_cumulative", "event_count", "vanished_event", STATED_COST)
 """Checks that need the whole tree: after an incomplete one they keep their last result."""
+STATED_PLACES_MIN = 4
+"""Telnyx rounds the total in a webhook to as many places, and leaves out zeros at its end."""
 
 
 class BatchWriter:
@@ -136,9 +139,14 @@ class BatchWriter:
         row = rows.get(poll.claim.session)
         if poll.reread is None or row is None:
             return False
-        after, _ = lifecycle.next_state(row.standing, "unchanged", poll.at, self._policy, 0.0)
-        settles = after.state != row.standing.state or (after.state == "settled" and not row.observed)
+        after = self._state_if_unchanged(row, poll)
+        settles = after != row.standing.state or (after == "settled" and not row.observed)
         return settles or row.fingerprint != poll.fingerprint
+
+    def _state_if_unchanged(self, row: SessionRow, poll: Poll) -> lifecycle.State:
+        """Return the state that the session has after a poll with an unchanged, complete tree."""
+        after, _ = lifecycle.next_state(row.standing, "unchanged", poll.at, self._policy, 0.0)
+        return after.state
 
     # One poll
 
@@ -147,11 +155,14 @@ class BatchWriter:
         outcome: lifecycle.Outcome = (
             "unchanged" if poll.outcome == "tree" or poll.outcome == "same" else poll.outcome  # noqa: PLR1714 - narrows the type
         )
+        lags: bool | None = None
         if tree is not None:
             row, outcome = self._book_tree(row, poll, tree)
+            if before.stated_cost is not None and tree.session.complete:
+                lags = row.stated_cost is not None
         # Spread evenly from -1 to 1 by Knuth's multiplicative hash, and the same in every run.
         jitter = (poll.claim.number * 2654435761 % 2**32) / 2**31 - 1
-        state, due_at = lifecycle.next_state(row.standing, outcome, poll.at, self._policy, jitter)
+        state, due_at = lifecycle.next_state(row.standing, outcome, poll.at, self._policy, jitter, lags=lags)
         if row.notice_due is not None:  # a notice came while the session was polled; the poll must not postpone it
             due_at = row.notice_due if due_at is None else min(due_at, row.notice_due)
         polls = append_poll(row.polls, poll.at, outcome, poll.reason)
@@ -194,6 +205,8 @@ class BatchWriter:
         row = working_set.sessions[row.id]
         if complete and owned < row.owned:
             failed.append(("vanished_event", f"{row.owned - owned} booked events are no longer in the tree"))
+        if complete and row.stated_cost is not None:
+            row = self._compare_stated_cost(row, poll, tree, failed, changed=changed)
         # The same answer may be skipped next time only if booking it again does nothing. A change of currency fails
         # a check once: when the same answer comes again, the check passes.
         repeatable = complete and owned == len(events) and not pruned and not overtaken
@@ -206,6 +219,29 @@ class BatchWriter:
         if changed:
             return row, "changed"
         return row, "unchanged" if complete else "incomplete"
+
+    # Example: `call.analyzed` states 0.0942 USD, and the events of the tree cost 0.0921 USD, since the recording isn't
+    # rated yet. The session is polled again soon, and then as usual. A tree of 0.09415 USD confirms the stated total,
+    # which is rounded. If the session settles with 0.0921 USD, the check fails until a recheck finds the rest.
+
+    def _compare_stated_cost(
+        self, row: SessionRow, poll: Poll, tree: KeyedTree, failed: list[tuple[str, str]], *, changed: bool
+    ) -> SessionRow:
+        """Forget the total that a webhook stated if the whole tree has it; else add the check if the session settles.
+
+        `changed` says that this poll has changed the bill, so the session doesn't settle.
+        """
+        stated, currency = (row.stated_cost or "").split()
+        spent = cost_by_currency(tree).get(currency, ZERO)
+        off = subtract(spent, Decimal(stated))
+        rounding = Decimal(5).scaleb(-1 - max(places(Decimal(stated)), STATED_PLACES_MIN))
+        if abs(off) <= rounding:
+            return replace(row, stated_cost=None)
+        settled = not changed and self._state_if_unchanged(row, poll) == "settled"
+        if settled or STATED_COST in row.failing.split(","):
+            detail = f"a webhook stated {stated} {currency}: {amount_text(off)} apart"
+            failed.append((STATED_COST, f"the events add up to {amount_text(spent)}, {detail}"))
+        return row
 
     def _bookable(self, events: Events, latest: float | None) -> Events:
         """Return the events without the unknown ones from before the watermark.

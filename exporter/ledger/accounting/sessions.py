@@ -69,7 +69,7 @@ class SessionStats:
         if not self._settings.thresholds or row.standing.state == "settled" or self._is_part(tree):
             return row
         exceeded = set(filter(None, row.crossed.split(",")))
-        spent = _cost_by_currency(tree)
+        spent = cost_by_currency(tree)
         account, *rest = _root_labels(row, tree)
         for threshold in self._settings.thresholds:
             expensive = threshold.cost is not None and spent.get(threshold.currency, ZERO) > threshold.cost
@@ -122,7 +122,7 @@ class SessionStats:
         settled_at = poll.at if row.standing.closed_at is None else row.standing.closed_at
         settling = max(0.0, round(settled_at - row.standing.discovered_at, 3))  # the clock may have been set back
         observe("telnyx_session_settling_seconds", (root[0], root[2]), settling)
-        for currency, cost in _cost_by_currency(tree).items():
+        for currency, cost in cost_by_currency(tree).items():
             observe("telnyx_session_cost", (*root, ("currency", currency)), max(cost, ZERO))
 
 
@@ -134,7 +134,8 @@ def _root_labels(row: SessionRow, tree: KeyedTree) -> Labels:
     )
 
 
-def _cost_by_currency(tree: KeyedTree) -> dict[str, Decimal]:
+def cost_by_currency(tree: KeyedTree) -> dict[str, Decimal]:
+    """Return what all distinct events of a tree cost."""
     spent: dict[str, Decimal] = {}
     for event, _ in tree.events.values():
         if event.cost is not None:

@@ -61,11 +61,12 @@ class DetailRecordTable:
         text = None if cost is None else amount_text(cost)
         at = now if record.at is None else record.at
         change = (
-            "UPDATE records SET account = ?, at = ?, cost = ? WHERE key = ?"
+            "UPDATE records SET account = ?, at = ?, cost = ?, record_type = ? WHERE key = ?"
             if known is not None
-            else "INSERT INTO records (account, at, cost, key) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            else "INSERT INTO records (account, at, cost, record_type, key) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING"
         )
-        if self._connection.execute(change, (self._account, at, text, key)).rowcount != 1:
+        if self._connection.execute(change, (self._account, at, text, record.record_type, key)).rowcount != 1:
             raise TransactionConflict("another process has just listed the same record")
         if cost is not None and cost > (before or ZERO):
             labels = (("account", self._account), ("record_type", record.record_type), ("currency", record.currency))

@@ -25,6 +25,13 @@ START: QueuePosition = ("", "", 0)
 PORTION = 2000
 """Sessions that one transaction goes through, in some 10 ms: a webhook waits for one transaction at most."""
 
+CALL = "call-session"
+RATINGS = "ratings"
+"""The keys in `meta` are this and an account; the value is the time of a rating by webhook."""
+RATING_SECONDS = 7 * 86_400.0
+"""How long after a rating by webhook the next one is expected; then `call.cost` was switched off."""
+RATING_NOTED_SECONDS = 3600.0
+
 _ONE = Decimal(1)
 
 
@@ -36,29 +43,38 @@ class SessionQueue:
         self._totals = totals
         self._policy = policy
         self._index = SessionIndex(connection)
+        self._ratings: dict[str, float | None] = {}
+        """By account: when a webhook last rated a call; None if none ever did."""
         self.state_changes: list[StateChange] = []
         """Sessions that are new."""
 
     def report(self, notices: Iterable[SessionNotice], source: str, now: float) -> None:
         """Insert the sessions that are new; have known ones polled sooner if the kind of notice says so."""
+        rating_accounts = set()
         for notice in notices:
-            if not self._insert(notice, source, now) and notice.kind:
-                self._bring_forward(notice, now)
+            # A call is rated by `call.cost`, or by `call.analyzed`, which states the total and comes for AI calls only.
+            if notice.kind == "rated" and notice.ref.record_type == CALL and notice.stated_cost is None:
+                rating_accounts.add(notice.ref.account)
+            if not self._insert(notice, source, now) and (notice.kind or notice.ref.date_time):
+                self._update(notice, now)
             if notice.substitute is not None:
                 self._connection.write(
                     "INSERT INTO substitutes SELECT id, ?, ? FROM sessions WHERE account = ? AND record_type = ?"
                     " AND event_id = ? AND first_tree_at IS NULL ON CONFLICT DO NOTHING",
                     (notice.substitute.record_type, notice.substitute.event_id, *_key(notice.ref)),
                 )
+        for account in sorted(rating_accounts):  # after the sessions, in the order in which every process locks rows
+            self._note_rating(account, now)
 
     def _insert(self, notice: SessionNotice, source: str, now: float) -> bool:
         ref, due_at = notice.ref, now + first_wait(notice.kind, self._policy)
+        reported = (remembered_kind(notice.kind), _stated(notice))
         cursor = self._connection.execute(
             "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
-            " state, interval, discovered_at, rechecks, observed, owned, failing, polls, notice)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?) ON CONFLICT DO NOTHING"
+            " state, interval, discovered_at, rechecks, observed, owned, failing, polls, notice, stated_cost)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?, ?) ON CONFLICT DO NOTHING"
             " RETURNING id",
-            (*_key(ref), ref.date_time, source, int(source == CONFIGURED), due_at, now, remembered_kind(notice.kind)),
+            (*_key(ref), ref.date_time, source, int(source == CONFIGURED), due_at, now, *reported),
         )
         inserted = cursor.fetchall()
         for (number,) in inserted:
@@ -69,14 +85,22 @@ class SessionQueue:
             self._totals.add("telnyx_discovered_sessions_total", (account, ("source", source)), _ONE)
         return bool(inserted)
 
-    def _bring_forward(self, notice: SessionNotice, now: float) -> None:
+    def _update(self, notice: SessionNotice, now: float) -> None:
+        """Store what a notice says about a known session."""
         query = "SELECT id FROM sessions WHERE account = ? AND record_type = ? AND event_id = ?"
         found = self._connection.execute(query, _key(notice.ref)).fetchall()
         rows = read_sessions(self._connection, [number for (number,) in found])
         if not rows:
             raise TransactionConflict("a session was pruned as it was reported again")
         ((number, row),) = rows.items()
-        transition = after_notice(row.standing, notice.kind, now, self._policy)
+        if notice.ref.date_time is not None and row.ref.date_time is None:
+            self._connection.write("UPDATE sessions SET date_time = ? WHERE id = ?", (notice.ref.date_time, number))
+        if notice.stated_cost is not None:
+            # Without its fingerprint the next answer is read, and compared, even if it is the same as the last.
+            statement = "UPDATE sessions SET stated_cost = ?, fingerprint = NULL WHERE id = ?"
+            self._connection.write(statement, (_stated(notice), number))
+        expected = notice.kind == "listed" and self._rating_expected(notice.ref, now)
+        transition = after_notice(row.standing, notice.kind, now, self._policy, rating_expected=expected)
         if transition is not None:
             state, due_at = transition
             # The earlier due time counts: the session may be due sooner for another reason.
@@ -86,15 +110,42 @@ class SessionQueue:
                 (state.notice, state.interval, due_at, due_at, due_at, due_at, number),
             )
 
+    def _rating_expected(self, ref: SessionRef, now: float) -> bool:
+        """Return whether a webhook will report when a session is rated.
+
+        Telnyx sends `call.cost` only where it is switched on, so one must have come for the account lately. The
+        webhooks of other sessions say nothing after their end.
+        """
+        rated_at = self._rated_at(ref.account)
+        return ref.record_type == CALL and rated_at is not None and now - rated_at < RATING_SECONDS
+
+    def _rated_at(self, account: str) -> float | None:
+        if account not in self._ratings:
+            query = "SELECT value FROM meta WHERE key = ?"
+            found = self._connection.execute(query, (f"{RATINGS}:{account}",)).fetchone()
+            self._ratings[account] = None if found is None else float(found[0])
+        return self._ratings[account]
+
+    def _note_rating(self, account: str, now: float) -> None:
+        """Store that a webhook has rated a call of the account; hourly, as all webhooks would wait for this row."""
+        rated_at = self._rated_at(account)
+        if rated_at is None or not 0 <= now - rated_at < RATING_NOTED_SECONDS:
+            self._ratings[account] = now
+            self._connection.write(
+                "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (f"{RATINGS}:{account}", repr(now)),
+            )
+
     def configure(self, refs: Sequence[SessionRef], now: float) -> None:
         """Have these sessions polled daily, and no others."""
         self._connection.execute("UPDATE sessions SET configured = 0 WHERE configured = 1")
         self.report(map(SessionNotice, refs), CONFIGURED, now)
         daily = now + self._policy.configured_recheck
         self._connection.executemany(
-            "UPDATE sessions SET configured = 1, due_at = CASE WHEN due_at IS NULL THEN ? WHEN due_at > ? THEN ?"
-            " ELSE due_at END WHERE account = ? AND record_type = ? AND event_id = ?",
-            [(min(now, daily), daily, daily, *_key(ref)) for ref in refs],
+            "UPDATE sessions SET configured = 1, date_time = coalesce(?, date_time),"
+            " due_at = CASE WHEN due_at IS NULL THEN ? WHEN due_at > ? THEN ? ELSE due_at END"
+            " WHERE account = ? AND record_type = ? AND event_id = ?",
+            [(ref.date_time, min(now, daily), daily, daily, *_key(ref)) for ref in refs],
         )
 
     def clamp_due(self, now: float, after: QueuePosition) -> QueuePosition | None:
@@ -136,6 +187,14 @@ class SessionQueue:
 
     def forget_substitutes(self, session: int) -> None:
         self._connection.write("DELETE FROM substitutes WHERE session = ?", (session,))
+
+
+def _stated(notice: SessionNotice) -> str | None:
+    """Return the stated total as it is stored; its printed places say how it was rounded."""
+    if notice.stated_cost is None:
+        return None
+    amount, currency = notice.stated_cost
+    return f"{amount:f} {currency}"
 
 
 def _key(ref: SessionRef) -> tuple[str, str, str]:

@@ -39,7 +39,7 @@ def rename_account(connection: Connection, old: str, new: str) -> int:
     rename_account_groups(connection, old, new)
     for table in ("records", "awaited_records"):
         connection.execute(f"UPDATE {table} SET account = ? WHERE account = ?", (new, old))  # noqa: S608 - literals
-    for state in ("cursors", "detail_records"):  # the key of an older version, and of this one
+    for state in ("cursors", "detail_records", "ratings"):  # the first is the second's key in an older version
         connection.execute("DELETE FROM meta WHERE key = ?", (f"{state}:{new}",))
         connection.execute("UPDATE meta SET key = ? WHERE key = ?", (f"{state}:{new}", f"{state}:{old}"))
     return connection.execute("UPDATE sessions SET account = ? WHERE account = ?", (new, old)).rowcount

@@ -36,6 +36,7 @@ CHECKS: Mapping[str, str] = {
     "vanished_event": "every booked event is still in the tree",
     "usage_decreased": "tokens and billed seconds never fall",
     "forgotten": "no event is older than the retention watermark",
+    "stated_cost": "a settled session has the total that a webhook stated, rounded as in the webhook",
 }
 """The meaning of each check of a session; docs/accuracy.md has the same words."""
 
