@@ -35,7 +35,7 @@ from exporter.core.model import SessionRef
 from exporter.ledger import Ledger
 from exporter.runtime.app import App
 from exporter.telnyx.transport import open_transport
-from simulator import Running
+from simulator import WORLD_B, Running
 from simulator.events import SimulatedSession
 from simulator.webhook_events import webhook_events
 from simulator.world import Ref
@@ -250,7 +250,7 @@ class Driver:
     def _follow(self, ref: Ref) -> None:
         session = self._simulated.world.session(self._simulated.world.number_of(uuid.UUID(ref.event_id)))
         self._followed[ref.event_id] = followed_session(session, ref)
-        for hook in webhook_events(session):
+        for hook in webhook_events(session, WORLD_B):
             heapq.heappush(self._hooks, hook.time)
 
     def _pop_sent_webhooks(self, now: float) -> bool:

@@ -14,6 +14,7 @@ from simulator import errors, metadata, query
 from simulator.errors import ApiError
 from simulator.events import TYPES
 from simulator.gateway import ApiAnswer, ApiGateway
+from simulator.settings import SimulatorSettings
 from simulator.tree import BASE_PATH, tree
 from simulator.world import World
 
@@ -21,10 +22,11 @@ from simulator.world import World
 class SessionAnalysis:
     """The endpoints over one world."""
 
-    def __init__(self, world: World, gateway: ApiGateway) -> None:
+    def __init__(self, world: World, gateway: ApiGateway, settings: SimulatorSettings) -> None:
         self._world = world
         self._gateway = gateway
         self._record_types = _names()
+        self._too_early = errors.CONFLICT if settings.api.tree_too_early == errors.CONFLICT.status else errors.NOT_FOUND
 
     def routes(self) -> list[Route]:
         path = f"{BASE_PATH}/session_analysis"
@@ -52,7 +54,8 @@ class SessionAnalysis:
             raise ApiError(errors.BAD_RECORD_TYPE, f"{word!r} is no record type")
         found = self._world.find(record_types, _event_id(request))
         if found is None:
-            raise ApiError(errors.NOT_FOUND, "no such event")
+            early = self._world.expect(record_types, _event_id(request)) is not None
+            raise ApiError(self._too_early if early else errors.NOT_FOUND, "no such event")
         session, index, now = found.session, found.index, found.now
         query.check_day(asked, session.begun)
         event = session.events[index]

@@ -30,14 +30,52 @@ class ApiBehaviour(Struct, frozen=True, kw_only=True):
     options: bool = False
     """`GET /detail_records/options` lists the fields of each type; otherwise it is 404."""
 
+    # Records and trees
+    inference_names_session: bool = False
+    """The record of an LLM turn names its conversation, assistant and call; otherwise its `conversation_id` is null."""
+    inference_event_name: Literal["inference", "inference-event", "mixed"] = "inference"
+    """The event name of LLM turns in trees; mixed: one or the other by event."""
+    bundled_tts: bool = True
+    """Each turn of a voice conversation has a text-to-speech event that never has a price of its own."""
+    tree_too_early: Literal[404, 409] = 404
+    """The status of a tree of which no event exists yet."""
+
+    # Webhooks
+    call_cost_webhooks: bool = False
+    """`call.cost` is sent for each leg: the setting `call_cost_in_webhooks` of an application."""
+    call_analyzed_webhooks: Literal["off", "cost", "text"] = "cost"
+    """`call.analyzed` is sent for calls with an assistant, with the cost of the tree, or a text that there is none."""
+    texml_share: float = 0.0
+    """Of the calls: those of TeXML applications, whose status callbacks are forms."""
+    webhook_api_version: Literal["1", "2"] = "2"
+    """The form of JSON bodies."""
+
 
 WORLD_A = ApiBehaviour()
 """As measured on live accounts."""
 
-WORLD_B = ApiBehaviour(sort="honoured", unknown_field="error", absent_type="error", options=True)
-"""As Telnyx's SDK and OpenAPI text describe the API."""
+WORLD_B = ApiBehaviour(
+    sort="honoured",
+    unknown_field="error",
+    absent_type="error",
+    options=True,
+    inference_names_session=True,
+    bundled_tts=False,
+    call_cost_webhooks=True,
+    call_analyzed_webhooks="off",
+)
+"""As Telnyx's SDK, OpenAPI text and guide describe the API; their webhooks have the bill of each call."""
 
-MIXED = replace(WORLD_A, sort="shuffled", unknown_field="error", options=True)
+MIXED = replace(
+    WORLD_A,
+    sort="shuffled",
+    unknown_field="error",
+    options=True,
+    inference_event_name="mixed",
+    tree_too_early=409,
+    call_cost_webhooks=True,
+    texml_share=0.3,
+)
 """Some of each."""
 
 WORLDS: Mapping[str, ApiBehaviour] = {"a": WORLD_A, "b": WORLD_B, "mixed": MIXED}

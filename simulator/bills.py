@@ -66,6 +66,8 @@ class _BillReviser:
         return self._rng.random() < share
 
     def event(self, event: SimulatedEvent, *, leaf: bool) -> SimulatedEvent:
+        if event.bundled:
+            return event
         first = event.bill[0]
         changes: list[_Change] = []
         priced = not self.happens(self._bills.never_priced_share)

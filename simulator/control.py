@@ -17,6 +17,7 @@ from simulator.clock import AcceleratedClock
 from simulator.errors import BAD_PARAMETER, ApiError
 from simulator.faults import FaultInjector
 from simulator.limits import SimulatedQuota
+from simulator.record_index import RecordCost, RecordIndex
 from simulator.settings import Faults
 from simulator.truth import TruthTotal
 from simulator.webhooks import WebhookChange, WebhookSender
@@ -31,13 +32,16 @@ class _Command(Struct, forbid_unknown_fields=True):
 class Control:
     def __init__(
         self,
+        *,
         world: World,
+        records: RecordIndex,
         clock: AcceleratedClock,
         fault_injector: FaultInjector,
         quotas: Mapping[str, SimulatedQuota],
         webhook_sender: WebhookSender,
     ) -> None:
         self._world = world
+        self._records = records
         self._clock = clock
         self._fault_injector = fault_injector
         self._quotas = quotas
@@ -58,7 +62,9 @@ class Control:
 
     async def _truth(self, _: Request) -> Response:
         truth = self._world.truth()
-        return _json({**msgspec.structs.asdict(truth), "totals": [_total(total) for total in truth.totals]})
+        totals = [_exact(total) for total in truth.totals]
+        records = [_exact(cost) for cost in self._records.costs(truth.now)]
+        return _json({**msgspec.structs.asdict(truth), "totals": totals, "records": records})
 
     async def _sessions(self, request: Request) -> Response:
         """Return the sessions that started after `since`, by record type, id and date of their roots."""
@@ -118,7 +124,7 @@ class Control:
         return await self._webhooks(request)
 
 
-def _total(total: TruthTotal) -> dict[str, Any]:
+def _exact(total: TruthTotal | RecordCost) -> dict[str, Any]:
     return {**msgspec.structs.asdict(total), "cost": format(total.cost, "f")}
 
 

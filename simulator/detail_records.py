@@ -4,6 +4,7 @@ Only the sessions of a page are generated, unless a filter needs more than times
 client pages through it: a late record shifts all records after it, so some are missed or seen twice.
 """
 
+import math
 import random
 import uuid
 from collections.abc import Iterator
@@ -83,11 +84,11 @@ class DetailRecordList:
         if asked.conditions:
             records = [
                 record
-                for record in self._records(listable, entries, now)
+                for record in self._records(entries, now)
                 if all(condition.holds(record) for condition in asked.conditions)
             ]
             return self._stated(records[page], len(records), asked)
-        return self._stated(list(self._records(listable, entries[page], now)), len(entries), asked)
+        return self._stated(list(self._records(entries[page], now)), len(entries), asked)
 
     def _stated(self, records: list[dict[str, Any]], total: int, asked: RecordQuery) -> dict[str, Any]:
         meta = {"page_number": asked.page_number, "page_size": asked.page_size}
@@ -100,7 +101,7 @@ class DetailRecordList:
         honoured = self._api.sort == "honoured"
         place = listable.times.index(asked.sort) if honoured and asked.sort else 0
         entries.sort(
-            key=lambda entry: (entry.times[place], entry.number, entry.event_index),
+            key=lambda entry: (_sortable(entry.times[place]), entry.number, entry.event_index),
             reverse=asked.descending or not honoured,
         )
         if self._api.sort == "shuffled":
@@ -120,16 +121,19 @@ class DetailRecordList:
                 with suppress(ValueError):
                     yield self._world.number_of(uuid.UUID(condition.value))
 
-    def _records(self, listable: Listable, entries: list[IndexedRecord], now: float) -> Iterator[dict[str, Any]]:
+    def _records(self, entries: list[IndexedRecord], now: float) -> Iterator[dict[str, Any]]:
         for entry in entries:
             event = self._world.session(entry.number).events[entry.event_index]
             step = event.step_at(now)
             assert step is not None, "a record appears no sooner than its event"
-            yield listable.record(event, step)
+            yield dict(event.record_at(step))
+
+
+def _sortable(time: float) -> float:
+    return -math.inf if math.isnan(time) else time
 
 
 def _described(listable: Listable) -> dict[str, Any]:
-    return {
-        "record_type": listable.name,
-        "fields": [{"name": name, "type": "datetime"} for name in listable.times],
-    }
+    names = [*listable.times, *sorted((listable.fields or frozenset()) - {*listable.times})]
+    fields = [{"name": name, "type": "datetime" if name in listable.times else "string"} for name in names]
+    return {"record_type": listable.name, "fields": fields}

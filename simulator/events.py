@@ -8,20 +8,20 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
 from exporter.core.record_types import RecordTypes
+from simulator.record_shapes import money
 
 TYPES = RecordTypes.documented()
 """The simulated API's own record types."""
 
-
-INPUT_TOKENS = ("prompt_tokens", "input_tokens")
-OUTPUT_TOKENS = ("completion_tokens", "output_tokens")
-BILLED = "billed"
-"""How the names of billed durations begin."""
+INPUT_TOKENS, CACHED_TOKENS, OUTPUT_TOKENS = "user_prompt_tokens", "cached_user_prompt_tokens", "completion_tokens"
+CHARACTERS, BILLED_SECONDS = "number_of_characters", "billed_sec"
+USAGE = (INPUT_TOKENS, CACHED_TOKENS, OUTPUT_TOKENS, CHARACTERS, BILLED_SECONDS)
+"""The fields of records that state what an event has used. Input includes the cached tokens."""
 
 UnpricedAs = Literal["null", "missing", "text", "no cost"]
 """How an unpriced event is shown: its cost is null, left out, or a word; or it has no costs at all."""
@@ -47,7 +47,13 @@ class SimulatedEvent(Struct, frozen=True):
     event_name: str
     bill: tuple[Step, ...]
     record: Mapping[str, object]
-    """Its final state."""
+    """Its final state, without its cost."""
+    facts: Mapping[str, object]
+    """All that is known of it, of which the record shows a part."""
+    began: float
+    ended: float
+    bundled: bool = False
+    """Its price is part of another event's, so it never has one of its own."""
     vanishes_at: float = math.inf
     unpriced_as: UnpricedAs = "null"
 
@@ -61,9 +67,11 @@ class SimulatedEvent(Struct, frozen=True):
         return self.bill[place - 1] if place else None
 
     def record_at(self, step: Step) -> Mapping[str, object]:
-        if step.usage_percent == 100:  # noqa: PLR2004 - all of it
-            return self.record
-        return {name: _part(name, value, step.usage_percent) for name, value in self.record.items()}
+        shown = self.record
+        if step.usage_percent < 100:  # noqa: PLR2004 - not all of it
+            parts = {name: _whole(shown[name]) * step.usage_percent // 100 for name in USAGE if name in shown}
+            shown = {**shown, **parts}
+        return {**shown, **money(self.record_type, step.cost, step.currency, bundled=self.bundled)}
 
     @property
     def times(self) -> Iterator[float]:
@@ -112,18 +120,18 @@ def naming(record_type: str) -> tuple[str, str]:
     return (known.product, known.event) if known else (record_type, record_type)
 
 
-def usage(record: Mapping[str, object]) -> tuple[int, int, int]:
-    """Input tokens, output tokens and billed seconds that a record states."""
-    return (
-        sum(_whole(record.get(name)) for name in INPUT_TOKENS),
-        sum(_whole(record.get(name)) for name in OUTPUT_TOKENS),
-        sum(_whole(value) for name, value in record.items() if name.startswith(BILLED)),
-    )
+class Usage(NamedTuple):
+    """What a record states as used."""
+
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    characters: int
+    billed_seconds: int
 
 
-def _part(name: str, value: object, percent: int) -> object:
-    used = name in INPUT_TOKENS or name in OUTPUT_TOKENS or name.startswith(BILLED)
-    return _whole(value) * percent // 100 if used else value
+def usage(record: Mapping[str, object]) -> Usage:
+    return Usage(*(_whole(record.get(name)) for name in USAGE))
 
 
 def _whole(value: object) -> int:

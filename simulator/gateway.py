@@ -23,7 +23,7 @@ ANSWER_CACHE_BYTES_MAX = 64 * 2**20
 COMPRESSED_FROM_BYTES = 1024
 _GZIP_LEVEL = 1  # the fastest; what a tree has to repeat is found all the same
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class ApiAnswer(NamedTuple):

@@ -1,16 +1,16 @@
-"""Detail records: the names of record types in `/detail_records`, and the record of an event there.
+"""Detail records: the names of record types in `/detail_records`, and their fields.
 
-The list has its own names: a message is `messaging` with a `uuid` there, and `message` with an `id` everywhere else.
+The list has its own names: a message is `messaging` there and `message` in Session Analysis.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct
 
-from simulator.events import SimulatedEvent, SimulatedSession, Step
+from simulator.events import SimulatedEvent, SimulatedSession
+from simulator.record_shapes import fields_of
 from simulator.tariffs import TARIFFS
 
 CALL_SESSION = "call-session"
@@ -25,31 +25,24 @@ class Listable(Struct, frozen=True):
     """Its name everywhere else."""
     times: tuple[str, ...]
     """Its fields of time: when the event began first, then when it ended, if the record says it."""
-    id_field: str = "id"
+    fields: frozenset[str] | None
+    """None: nobody has witnessed them."""
 
     def has(self, field: str) -> bool:
         """Return whether records of this type may have the field."""
-        return field in self.times or not field.endswith(("_at", "_time"))
+        return field in self.times or (field in self.fields if self.fields else not field.endswith(("_at", "_time")))
 
     def times_of(self, event: SimulatedEvent) -> tuple[float, ...]:
         """Return the event's times as its record says them, NaN for an absent one."""
         said = (event.record.get(field) for field in self.times)
         return tuple(math.nan if text is None else datetime.fromisoformat(str(text)).timestamp() for text in said)
 
-    def record(self, event: SimulatedEvent, step: Step) -> dict[str, Any]:
-        """Return the detail record of an event at this step of its bill."""
-        shown = {name: value for name, value in event.record_at(step).items() if name != "id"}
-        return shown | {
-            "record_type": self.name,
-            self.id_field: event.id,
-            "cost": None if step.cost is None else format(step.cost, "f"),
-            "currency": step.currency,
-        }
 
-
-def _listable(name: str, record_type: str | None = None, **differs: str) -> Listable:
+def _listable(name: str, record_type: str | None = None) -> Listable:
     record_type = record_type or name
-    return Listable(name, record_type, TARIFFS[record_type].times, **differs)
+    fields = fields_of(record_type)
+    answered = ("answered_at",) if fields and "answered_at" in fields else ()
+    return Listable(name, record_type, TARIFFS[record_type].times + answered, fields)
 
 
 LISTABLE_TYPES: Mapping[str, Listable] = {
@@ -66,7 +59,7 @@ LISTABLE_TYPES: Mapping[str, Listable] = {
         _listable("inference-speech-to-text"),
         _listable("media_storage"),
         _listable("media-streaming"),
-        _listable("messaging", "message", id_field="uuid"),
+        _listable("messaging", "message"),
         _listable("noise-suppression"),
         _listable("recording"),
         _listable("sip-trunking"),
@@ -90,5 +83,5 @@ def referenced_sessions(session: SimulatedSession) -> Iterator[tuple[str, str]]:
     """
     for event in session.events:
         if event.record_type in BY_RECORD_TYPE:
-            call = event.record.get("call_session_id")
+            call = event.record.get("call_session_id") or event.record.get("telnyx_session_id")
             yield (event.record_type, event.id) if call is None else (CALL_SESSION, str(call))

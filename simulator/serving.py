@@ -56,7 +56,7 @@ class Simulator:
         self.clock = AcceleratedClock(settings.start, settings.speed, monotonic)
         chance = Ids(settings.seed).chance_of
         records = RecordIndex(settings.detail_records_late_seconds, chance)
-        webhook_queue = WebhookQueue(settings.webhooks, chance)
+        webhook_queue = WebhookQueue(settings.webhooks, settings.api, chance)
         self.world = World(settings, self.clock, watchers=(records.add, webhook_queue.add))
         self.webhook_sender = WebhookSender(self.world, webhook_queue, settings, monotonic, wall)
         gateway = ApiGateway(settings, wall or monotonic)
@@ -64,10 +64,17 @@ class Simulator:
         self.fault_injector = fault_injector = FaultInjector(settings.faults, settings.seed)
         self.app = Starlette(
             routes=[
-                *SessionAnalysis(self.world, gateway).routes(),
+                *SessionAnalysis(self.world, gateway, settings).routes(),
                 *DetailRecordList(self.world, records, gateway, settings).routes(),
                 *Balance(self.world, settings, gateway).routes(),
-                *Control(self.world, self.clock, fault_injector, self.quotas, self.webhook_sender).routes(),
+                *Control(
+                    world=self.world,
+                    records=records,
+                    clock=self.clock,
+                    fault_injector=fault_injector,
+                    quotas=self.quotas,
+                    webhook_sender=self.webhook_sender,
+                ).routes(),
             ],
             middleware=[Middleware(FaultMiddleware, fault_injector=fault_injector)],
             exception_handlers={ApiError: _refused, HTTPException: _no_such_route},

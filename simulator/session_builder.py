@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from simulator.behaviour import ApiBehaviour
 from simulator.events import SimulatedEvent, SimulatedSession, Step, naming
+from simulator.record_shapes import amount_text, record_of
 from simulator.tariffs import MINUTES, TARIFFS, Tariff
 
 DELAY_SECONDS_MIN, DELAY_SECONDS_MEDIAN, DELAY_SECONDS_MAX = 60.0, 1200.0, 21_600.0
@@ -34,7 +36,9 @@ class SessionBuilder:
         *,
         currency: str = "USD",
         delay_scale: float = 1.0,
+        api: ApiBehaviour,
     ) -> None:
+        self.api = api
         self.rng = rng
         self.shared: dict[str, object] = {}
         """Fields of the records of all events added from now on."""
@@ -57,10 +61,12 @@ class SessionBuilder:
         cost: Decimal | None = None,
         event_id: str | None = None,
         record: Mapping[str, object] | None = None,
+        bundled: bool = False,
     ) -> int:
         """Add an event that began `at` seconds into the session and took `seconds`; a root if it has no parents.
 
-        It is billed by its tariff for `units`, or for its minutes, or at `cost`. Returns its index.
+        It is billed by its tariff for `units`, or for its minutes, or at `cost`; never, if it is bundled. Returns its
+        index.
         """
         index = len(self._events)
         event_id = event_id or self._make_id(index)
@@ -68,12 +74,34 @@ class SessionBuilder:
         units = tariff.units(seconds) if units is None else units
         began, ended = self._begun + at, self._begun + at + seconds
         times = dict.fromkeys(tariff.began, iso(began)) | dict.fromkeys(tariff.ended, iso(ended))
-        fields = {**self._facts(record_type, event_id, tariff), **times, **_durations(tariff, seconds, units)}
+        facts = {
+            "id": event_id,
+            "rate": amount_text(record_type, tariff.rate),
+            "rate_measured_in": tariff.measured_in,
+            "currency": self._currency,
+            **times,
+            **_durations(tariff, seconds, units),
+            **self.shared,
+            **(record or {}),
+        }
         rated = max([ended + self._delay(tariff), *(self._events[parent].exists_from for parent in parents[:1])])
-        bill = (Step(rated, tariff.rate * units if cost is None else cost, self._currency),)
-        product, event_name = naming(record_type)
-        record = {**fields, **self.shared, **(record or {})}
-        self._events.append(SimulatedEvent(event_id, record_type, product, event_name, bill, record))
+        price = tariff.rate * units if cost is None else cost
+        product, event_name = self._naming(record_type, event_id)
+        self._events.append(
+            SimulatedEvent(
+                event_id,
+                record_type,
+                product,
+                event_name,
+                bill=(Step(rated, None if bundled else price, self._currency),),
+                record=record_of(record_type, facts, bundled=bundled, named=self.api.inference_names_session),
+                facts=facts,
+                began=began,
+                ended=ended,
+                bundled=bundled,
+                unpriced_as="no cost" if bundled and int(event_id[0], 16) % 2 else "null",
+            )
+        )
         self._children.append([])
         for parent in parents:
             self._children[parent].append(index)
@@ -101,14 +129,13 @@ class SessionBuilder:
             roots=tuple(self._roots),
         )
 
-    def _facts(self, record_type: str, event_id: str, tariff: Tariff) -> dict[str, object]:
-        return {
-            "record_type": record_type,
-            "id": event_id,
-            "rate": str(tariff.rate),
-            "rate_measured_in": tariff.measured_in,
-            "currency": self._currency,
-        }
+    def _naming(self, record_type: str, event_id: str) -> tuple[str, str]:
+        """Return product and event name; that of an LLM turn has two forms."""
+        product, event_name = naming(record_type)
+        said = self.api.inference_event_name
+        if record_type != "inference" or said == "inference" or (said == "mixed" and int(event_id[-1], 16) % 2):
+            return product, event_name
+        return product, "inference-event"
 
     def _delay(self, tariff: Tariff) -> float:
         drawn = self.rng.lognormvariate(math.log(DELAY_SECONDS_MEDIAN), 1.0)
@@ -117,7 +144,8 @@ class SessionBuilder:
 
 
 def iso(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    """Return a time as records write it: to the second."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds")[:-6] + "Z"
 
 
 def _durations(tariff: Tariff, seconds: int, units: int) -> dict[str, int]:

@@ -38,15 +38,16 @@ def _message(builder: SessionBuilder) -> int:
     rng = builder.rng
     parts = rng.choices((1, 2, 3, 4), (70, 20, 7, 3))[0]
     sent = builder.plain_id()
+    tags = rng.choice(voice.TAGS).split(",")
     record = {
-        "uuid": sent,
         "cli": voice.phone_number(builder),
         "cld": voice.phone_number(builder),
         "parts": parts,
         "message_type": "SMS",
         "direction": rng.choice(("inbound", "outbound")),
+        "profile_id": "40017f8e-3d1b-4a2c-9a55-0c8a4f6d1e01",
         "profile_name": rng.choice(("alerts", "marketing")),
-        "tags": rng.choice(voice.TAGS),
+        "tags": ",".join(rng.sample(tags, len(tags))),
     }
     return builder.add("message", seconds=rng.randint(0, 5), units=parts, event_id=sent, record=record)
 
@@ -68,21 +69,32 @@ def video_room(builder: SessionBuilder) -> None:
 
 
 def fax(builder: SessionBuilder) -> None:
-    builder.add("fax-api", seconds=builder.rng.randint(20, 300), units=builder.rng.randint(1, 30))
+    pages = builder.rng.randint(1, 30)
+    builder.add("fax-api", seconds=builder.rng.randint(20, 300), units=pages, record={"pages": pages})
 
 
 def verification(builder: SessionBuilder) -> None:
-    record = {"verify_channel_type": builder.rng.choice(("sms", "call", "flashcall"))}
+    record = {
+        "verify_channel_type": builder.rng.choice(("sms", "call", "flashcall")),
+        "destination_phone_number": voice.phone_number(builder),
+    }
     builder.add("verify", seconds=builder.rng.randint(5, 120), record=record)
 
 
 def sim_card(builder: SessionBuilder) -> None:
     megabytes = builder.rng.randint(1, 500)
-    builder.add("sim_card_usage", seconds=3600, units=megabytes, record={"downlink_data": megabytes, "imsi": "311960"})
+    record = {
+        "downlink_data": megabytes - 0.5,
+        "uplink_data": 0.5,
+        "phone_number": voice.phone_number(builder),
+        "sim_card_id": builder.plain_id(),
+        "sim_group_id": builder.plain_id(),
+    }
+    builder.add("sim_card_usage", seconds=3600, units=megabytes, record=record)
 
 
 def stored_media(builder: SessionBuilder) -> None:
-    builder.add("media_storage", units=builder.rng.randint(1, 40), record={"action_type": "store"})
+    builder.add("media_storage", units=builder.rng.randint(1, 40), record={"status": "succeeded"})
 
 
 def embedding(builder: SessionBuilder) -> None:
@@ -93,9 +105,9 @@ def embedding(builder: SessionBuilder) -> None:
 def inference(builder: SessionBuilder) -> None:
     """Add a call of the plain inference API, without an assistant."""
     model = builder.rng.choice(MODELS)
-    tokens_in, tokens_out = builder.rng.randint(50, 4000), builder.rng.randint(5, 800)
-    record = voice.inference_record(model, tokens_in, tokens_out)
-    builder.add("inference", seconds=1, cost=model.cost(tokens_in, tokens_out), record=record)
+    tokens = (builder.rng.randint(50, 4000), 0, builder.rng.randint(5, 800))
+    record = voice.inference_record(model, tokens, "inference-api")
+    builder.add("inference", seconds=1, cost=model.cost(tokens[0], tokens[2]), record=record)
 
 
 def _single(record_type: str) -> Callable[[SessionBuilder], None]:

@@ -43,8 +43,6 @@ class Model(Struct, frozen=True):
     name: str
     input_price: int
     output_price: int
-    input_field: str
-    output_field: str
 
     def cost(self, tokens_in: int, tokens_out: int) -> Decimal:
         return Decimal((tokens_in * self.input_price + tokens_out * self.output_price) // 1000).scaleb(-6)
@@ -76,7 +74,7 @@ TARIFFS = {
     "summarization": _tariff("0.001500"),
     "embedding": _tariff("0.000120", "thousand tokens"),
     "speech-to-text": _by_minute("0.0150", "duration_sec", "billed_sec", times="start_time/end_time"),
-    "text-to-speech": _tariff("0.000015", "character"),
+    "text-to-speech": _tariff("7.0E-7", "character"),
     "amd": _tariff("0.00650", "invocation", times="invoked_at"),
     "noise-suppression": _by_minute("0.0030", "billed_sec", times="invoked_at"),
     "media-streaming": _by_minute("0.0035", "duration_sec", times="start_time/end_time"),
@@ -100,8 +98,8 @@ TARIFFS = {
 suppression, for which no witness is known."""
 
 MODELS = (
-    Model("gpt-4o", 2_500, 10_000, "prompt_tokens", "completion_tokens"),
-    Model("gpt-4o-mini", 150, 600, "prompt_tokens", "completion_tokens"),
-    Model("claude-3-7-sonnet-latest", 3_000, 15_000, "input_tokens", "output_tokens"),
-    Model("meta-llama/Meta-Llama-3.1-70B-Instruct", 880, 880, "prompt_tokens", "completion_tokens"),
+    Model("gpt-4o", 2_500, 10_000),
+    Model("gpt-4o-mini", 150, 600),
+    Model("claude-3-7-sonnet-latest", 3_000, 15_000),
+    Model("meta-llama/Llama-3.3-70B-Instruct", 0, 0),  # free, as turns of some models are
 )

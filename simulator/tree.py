@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from exporter.core.money import ZERO, add
 from exporter.core.record_types import Relationship
-from simulator.events import TYPES, SimulatedSession, Step, UnpricedAs
+from simulator.events import TYPES, SimulatedEvent, SimulatedSession, Step, UnpricedAs
+from simulator.record_shapes import amount_text
 
 BASE_PATH = "/v2"
 
@@ -84,7 +85,7 @@ class _TreeAtTime:
             "product": event.product,
             "event_name": event.event_name,
             "relationship": None if parent is None else self._relationship(index, parent),
-            "cost": _cost(billed, event.unpriced_as),
+            "cost": _cost(event, billed),
             "links": {
                 "self": f"{BASE_PATH}/session_analysis/{word}/{event.id}",
                 "records": f"{BASE_PATH}/detail_records?record_type={event.record_type}&id={event.id}",
@@ -103,11 +104,12 @@ class _TreeAtTime:
         }
 
 
-def _cost(billed: _Billed, unpriced_as: UnpricedAs) -> dict[str, Any] | None:
-    sums = {"cumulative_cost": format(billed.cumulative, "f"), "currency": billed.step.currency}
+def _cost(event: SimulatedEvent, billed: _Billed) -> dict[str, Any] | None:
+    cumulative = amount_text(event.record_type, billed.cumulative)
+    sums = {"cumulative_cost": cumulative, "currency": billed.step.currency}
     if billed.step.cost is None:
-        return _UNPRICED[unpriced_as](sums)
-    return {"event_cost": format(billed.step.cost, "f"), **sums}
+        return _UNPRICED[event.unpriced_as](sums)
+    return {"event_cost": amount_text(event.record_type, billed.step.cost), **sums}
 
 
 _UNPRICED: Mapping[UnpricedAs, Callable[[dict[str, Any]], dict[str, Any] | None]] = {

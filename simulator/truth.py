@@ -10,7 +10,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from exporter.core.money import ZERO, add, subtract
-from simulator.events import SimulatedEvent, Step, usage
+from simulator.events import SimulatedEvent, SimulatedSession, Step, usage
 
 
 class TruthTotal(Struct, frozen=True, gc=False):
@@ -22,13 +22,21 @@ class TruthTotal(Struct, frozen=True, gc=False):
     cost: Decimal
     events: int
     awaiting_price: int = 0
-    """Of the events: those shown without a price."""
+    """Of the events: those shown without a price that are not bundled."""
+    bundled: int = 0
+    """Of the events: those that have no price of their own for ever."""
     input_tokens: int = 0
+    """Those of LLM turns, cached ones included."""
+    cached_tokens: int = 0
     output_tokens: int = 0
-    """What the LLM turns among them have used."""
+    characters: int = 0
     billed_seconds: int = 0
     vanished: int = 0
     """Of the events: those that no tree shows any more."""
+
+
+COUNTS = TruthTotal.__struct_fields__[4:]
+"""The fields behind the cost."""
 
 
 class Truth(Struct, frozen=True):
@@ -48,7 +56,10 @@ class Truth(Struct, frozen=True):
     events: int
     inference_turns: int
     awaiting_price: int
+    bundled: int
     vanished: int
+    sessions_by_kind: dict[str, int]
+    """Outermost sessions that have a tree; a call is of the kind `ai` once the tree has an event of an assistant."""
     totals: tuple[TruthTotal, ...]
 
 
@@ -64,17 +75,9 @@ class TruthChange(Struct, frozen=True, gc=False):
 
     def applied_to(self, before: TruthTotal | None) -> TruthTotal:
         before = before or TruthTotal(*self.key, cost=ZERO, events=0)
-        more, sign = self.more, 1 if self.added else -1
-        return TruthTotal(
-            *self.key,
-            cost=(add if self.added else subtract)(before.cost, more.cost),
-            events=before.events + sign * more.events,
-            awaiting_price=before.awaiting_price + sign * more.awaiting_price,
-            input_tokens=before.input_tokens + sign * more.input_tokens,
-            output_tokens=before.output_tokens + sign * more.output_tokens,
-            billed_seconds=before.billed_seconds + sign * more.billed_seconds,
-            vanished=before.vanished + sign * more.vanished,
-        )
+        sign = 1 if self.added else -1
+        counts = {name: getattr(before, name) + sign * getattr(self.more, name) for name in COUNTS}
+        return TruthTotal(*self.key, cost=(add if self.added else subtract)(before.cost, self.more.cost), **counts)
 
 
 def changes(event: SimulatedEvent) -> Iterator[tuple[float, TruthChange]]:
@@ -92,16 +95,38 @@ def changes(event: SimulatedEvent) -> Iterator[tuple[float, TruthChange]]:
 
 def _counted(event: SimulatedEvent, step: Step) -> TruthTotal:
     """One event at one step of its bill."""
-    tokens_in, tokens_out, billed_seconds = usage(event.record_at(step))
-    turn = event.record_type == "inference"
+    used = usage(event.record_at(step))
     return TruthTotal(
         event.record_type,
         event.product,
         step.currency,
         cost=ZERO if step.cost is None else step.cost,
         events=1,
-        awaiting_price=int(step.cost is None),
-        input_tokens=tokens_in if turn else 0,
-        output_tokens=tokens_out if turn else 0,
-        billed_seconds=billed_seconds,
+        awaiting_price=int(step.cost is None and not event.bundled),
+        bundled=int(event.bundled),
+        **used._asdict(),
     )
+
+
+AI = frozenset({"ai-voice-assistant", "ai-messaging-assistant", "inference"})
+KINDS = {
+    "inference": "inference",
+    "message": "messaging",
+    **dict.fromkeys(("conference", "conference-participant"), "conference"),
+    "room-session-event": "video",
+    **dict.fromkeys(("call-session", "speech-to-text"), "voice"),
+}
+"""The kind of a session by the type of its root; all others are `other`."""
+
+
+def kinds(session: SimulatedSession) -> Iterator[tuple[float, str, int]]:
+    """Yield when the number of sessions of a kind changes, the kind, and by how many."""
+    for root in session.roots:
+        event = session.events[root]
+        kind = KINDS.get(event.record_type, "other")
+        yield event.exists_from, kind, 1
+        below = [session.events[index] for index in session.below(root) if index != root]
+        ai = min((each.exists_from for each in below if each.record_type in AI), default=math.inf)
+        if ai < math.inf:
+            yield ai, kind, -1
+            yield ai, "ai", 1

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from simulator.events import CACHED_TOKENS, CHARACTERS, INPUT_TOKENS, OUTPUT_TOKENS
 from simulator.session_builder import SessionBuilder
 from simulator.tariffs import MODELS, Model
 
@@ -28,6 +29,9 @@ ASSISTANTS = (
 )
 TAGS = ("production", "production,vip", "staging", "")
 
+INSIGHTS = "insight-generation"
+"""The use case of an inference after a conversation."""
+
 ON_THE_LEG = (
     ("amd", 0.15),
     ("noise-suppression", 0.10),
@@ -43,17 +47,24 @@ def ai_call(builder: SessionBuilder) -> None:
     rng = builder.rng
     turns = min(TURNS_MAX, 1 + int(rng.expovariate(1 / _TURNS_MEAN)))
     seconds = sum(rng.randint(*_TURN_SECONDS) for _ in range(turns))
-    session, leg = call(builder, seconds, transport=rng.choice(("webrtc", "sip-trunking", "sip-trunking")))
+    talk = Conversation.begin(builder)
+    transport = rng.choice(("webrtc", "sip-trunking", "sip-trunking"))
+    session, leg = call(builder, seconds, transport, connection=talk.connection)
     assistants = min(turns, rng.choices((1, 2, 3), (80, 15, 5))[0])
     above, at, before = leg, 2, None
     for place in range(assistants):
         share = turns // assistants + (place < turns % assistants)
-        talk = max(1, (seconds - 2) * share // turns)
-        above, before = assistant(builder, above, at=at, seconds=talk, turns=share, handed_by=before)
-        at += talk
+        during = max(1, (seconds - 2) * share // turns)
+        above = assistant(builder, above, talk, at=at, seconds=during, turns=share, handed_by=before)
+        if builder.api.bundled_tts:
+            speech(builder, leg, talk, at=at, seconds=during, turns=share)
+        at += during
+        talk, before = Conversation.begin(builder), talk
     extras(builder, leg, seconds)
     if builder.happens(0.5):
         recording(builder, session, seconds)
+    if builder.happens(0.2):
+        insight(builder, at=seconds)
 
 
 def plain_call(builder: SessionBuilder) -> None:
@@ -87,18 +98,20 @@ def conference(builder: SessionBuilder) -> None:
         builder.add("conference-participant", room, session, at=joined, seconds=present, record=place)
 
 
-def call(builder: SessionBuilder, seconds: int, transport: str, at: float = 0.0) -> tuple[int, int]:
+def call(
+    builder: SessionBuilder, seconds: int, transport: str, at: float = 0.0, connection: tuple[str, str] | None = None
+) -> tuple[int, int]:
     """Add a call-session with its transport and a leg under call control; return the session and the leg.
 
     The session's id is the `telnyx_session_id` of the whole call, and sometimes its first trunk leg's id as well.
     """
     session_id = builder.plain_id()
-    builder.shared = call_facts(builder, session_id, builder.rng.choice(CONNECTIONS))
+    builder.shared = call_facts(builder, session_id, connection or builder.rng.choice(CONNECTIONS))
     session = builder.add("call-session", at=at, seconds=seconds, event_id=session_id)
     shared_id = session_id if transport == "sip-trunking" and builder.happens(0.3) else None
     direction = {"direction": builder.rng.choice(("inbound", "outbound"))}
-    builder.add(transport, session, at=at, seconds=seconds, event_id=shared_id, record=direction)
-    leg = builder.add("call-control", session, at=at, seconds=seconds, record={"call_control_id": builder.plain_id()})
+    builder.add(transport, session, at=at, seconds=seconds, event_id=shared_id, record=tagged(builder) | direction)
+    leg = builder.add("call-control", session, at=at, seconds=seconds, record=tagged(builder) | direction)
     return session, leg
 
 
@@ -108,6 +121,7 @@ def call_facts(builder: SessionBuilder, session_id: str, connection: tuple[str, 
         "call_session_id": session_id,
         "telnyx_session_id": session_id,
         "call_leg_id": builder.plain_id(),
+        "call_control_id": f"v3:{session_id[:8]}",
         "connection_id": connection[0],
         "connection_name": connection[1],
         "from": phone_number(builder),
@@ -116,8 +130,14 @@ def call_facts(builder: SessionBuilder, session_id: str, connection: tuple[str, 
     }
 
 
+def tagged(builder: SessionBuilder) -> dict[str, object]:
+    """Return the call's tags in another order: each record has its own."""
+    tags = str(builder.shared["tags"]).split(",")
+    return {"tags": ",".join(builder.rng.sample(tags, len(tags)))}
+
+
 class Conversation(Struct, frozen=True):
-    """The model and ids that the turns of a conversation share."""
+    """The assistant, model and ids that the turns of a conversation share."""
 
     model: Model
     ids: dict[str, object]
@@ -127,14 +147,26 @@ class Conversation(Struct, frozen=True):
         ids: dict[str, object] = {"conversation_id": builder.plain_id(), "assistant_id": builder.rng.choice(ASSISTANTS)}
         return cls(builder.rng.choice(MODELS), ids)
 
+    @property
+    def connection(self) -> tuple[str, str]:
+        """Return id and name of the application that Telnyx makes for an assistant."""
+        name = f"ai-{self.ids['assistant_id']}"
+        return f"25{int(name[-12:], 16):017}", name
+
 
 def assistant(
-    builder: SessionBuilder, above: int, *, at: float, seconds: int, turns: int, handed_by: Conversation | None
-) -> tuple[int, Conversation]:
+    builder: SessionBuilder,
+    above: int,
+    talk: Conversation,
+    *,
+    at: float,
+    seconds: int,
+    turns: int,
+    handed_by: Conversation | None,
+) -> int:
     """Add an assistant's conversation with its turns, perhaps handed over by another one."""
-    talk = Conversation.begin(builder)
     handed = {"parent_conversation_id": handed_by.ids["conversation_id"]} if handed_by else {}
-    record = {**talk.ids, **handed, "llm_model": talk.model.name, "tts_provider": "telnyx"}
+    record = {**talk.ids, **handed, "llm_model": talk.model.name}
     index = builder.add("ai-voice-assistant", above, at=at, seconds=seconds, record=record)
     for turn in range(turns):
         inference(builder, index, talk, turn, at=at + seconds * turn / turns)
@@ -142,23 +174,45 @@ def assistant(
         builder.add("inference-speech-to-text", index, at=at, seconds=seconds, record=talk.ids)
     if builder.happens(0.08):
         spoken = builder.rng.randint(40, 400) * turns
-        builder.add("inference-text-to-speech", index, at=at, units=spoken, record={**talk.ids, "characters": spoken})
+        record = {**talk.ids, CHARACTERS: spoken}
+        builder.add("inference-text-to-speech", index, at=at, units=spoken, record=record)
     if builder.happens(0.15):
         builder.add("summarization", index, at=at + seconds, record=talk.ids)
-    return index, talk
+    return index
 
 
 def inference(builder: SessionBuilder, above: int, talk: Conversation, turn: int, *, at: float) -> None:
-    """Add an LLM turn; the prompt grows with the conversation."""
-    tokens_in = builder.rng.randint(400, 900) + turn * builder.rng.randint(60, 120)
-    tokens_out = builder.rng.randint(10, 180)
-    cost = talk.model.cost(tokens_in, tokens_out)
-    record = inference_record(talk.model, tokens_in, tokens_out) | talk.ids
+    """Add an LLM turn; the prompt grows with the conversation, and most of it is cached from the turn before."""
+    before = turn * builder.rng.randint(60, 120)
+    tokens = (builder.rng.randint(400, 900) + before, before, builder.rng.randint(10, 180))
+    record = inference_record(talk.model, tokens, "ai-assistant")
+    if builder.api.inference_names_session:
+        record |= talk.ids
+    cost = talk.model.cost(tokens[0], tokens[2])
     builder.add("inference", above, at=at, seconds=1, cost=cost, record=record)
 
 
-def inference_record(model: Model, tokens_in: int, tokens_out: int) -> dict[str, object]:
-    return {"model": model.name, model.input_field: tokens_in, model.output_field: tokens_out}
+def inference_record(model: Model, tokens: tuple[int, int, int], usecase: str) -> dict[str, object]:
+    """Return the usage of an LLM turn; `tokens` are input, of those cached, and output."""
+    used = dict(zip((INPUT_TOKENS, CACHED_TOKENS, OUTPUT_TOKENS), tokens, strict=True))
+    context = {"conversation_id": None, "billing_group_id": None, "inference_time": round(0.2 + tokens[2] / 90, 2)}
+    return {"model": model.name, "usecase": usecase, **context, **used}
+
+
+def insight(builder: SessionBuilder, *, at: float) -> None:
+    """Add the generation of insights about a conversation, which no tree of the call shows."""
+    model = MODELS[-1]
+    tokens = (builder.rng.randint(300, 3000), 0, builder.rng.randint(20, 200))
+    cost = Decimal("0.000500")
+    builder.shared = {}
+    builder.add("inference", at=at, seconds=1, cost=cost, record=inference_record(model, tokens, INSIGHTS))
+
+
+def speech(builder: SessionBuilder, leg: int, talk: Conversation, *, at: float, seconds: int, turns: int) -> None:
+    """Add what an assistant says, once per turn; the price is part of the conversation's."""
+    for turn in range(turns):
+        said = {"call_leg_id": None, "provider": "telnyx", CHARACTERS: builder.rng.randint(20, 400), **talk.ids}
+        builder.add("text-to-speech", leg, at=at + seconds * turn / turns, record=said, bundled=True)
 
 
 def extras(builder: SessionBuilder, leg: int, seconds: int) -> None:
@@ -167,13 +221,11 @@ def extras(builder: SessionBuilder, leg: int, seconds: int) -> None:
             builder.add(record_type, leg, seconds=seconds)
     if builder.happens(0.12):
         characters = builder.rng.randint(20, 3000)
-        builder.add(
-            "text-to-speech", leg, units=characters, record={"characters": characters, "voice": "Telnyx.NaturalHD"}
-        )
+        builder.add("text-to-speech", leg, units=characters, record={CHARACTERS: characters})
 
 
 def recording(builder: SessionBuilder, session: int, seconds: int) -> int:
-    return builder.add("recording", session, seconds=seconds, record={"channels": 2, "format": "mp3"})
+    return builder.add("recording", session, seconds=seconds, record={"channels": 2})
 
 
 def phone_number(builder: SessionBuilder) -> str:
@@ -187,8 +239,11 @@ def documented_call(builder: SessionBuilder, session_id: str) -> None:
     for record_type, cost in (("recording", "0.0051"), ("webrtc", "0.0052"), ("sip-trunking", "0.0052")):
         builder.add(record_type, session, seconds=152, cost=Decimal(cost))
     leg = builder.add("call-control", session, seconds=152, cost=Decimal("0.0052"))
-    conversation = {"conversation_id": builder.plain_id(), "assistant_id": ASSISTANTS[0]}
+    conversation = {"conversation_id": builder.plain_id(), "assistant_id": ASSISTANTS[0], "llm_model": MODELS[0].name}
     speaker = builder.add("ai-voice-assistant", leg, seconds=152, record=conversation)
     for turn, cost in enumerate(("0.0010", "0.0015", "0.0029", "0.0033", "0.0034")):
-        record = inference_record(MODELS[0], 300 + 150 * turn, 25 + 10 * turn) | conversation
+        tokens = (300 + 150 * turn, 150 * turn, 25 + 10 * turn)
+        record = inference_record(MODELS[0], tokens, "ai-assistant")
+        if builder.api.inference_names_session:
+            record |= conversation
         builder.add("inference", speaker, at=30 * turn, seconds=1, cost=Decimal(cost), record=record)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from simulator.behaviour import ApiBehaviour
 from simulator.events import SimulatedSession
 from simulator.settings import SimulatedWebhooks
 from simulator.webhook_events import webhook_events
@@ -48,8 +49,9 @@ class WebhookCounts(Struct, frozen=True):
 class WebhookQueue:
     """`chance` gives a number in [0, 1) that belongs to a name."""
 
-    def __init__(self, webhooks: SimulatedWebhooks, chance: Callable[[str], float]) -> None:
+    def __init__(self, webhooks: SimulatedWebhooks, api: ApiBehaviour, chance: Callable[[str], float]) -> None:
         self.webhooks = webhooks
+        self._api = api
         self._chance = chance
         self._lock = threading.Lock()
         self._scheduled: list[Delivery] = []
@@ -61,7 +63,7 @@ class WebhookQueue:
     def add(self, number: int, session: SimulatedSession) -> None:
         """Schedule the webhooks of a session that has started."""
         with self._lock:
-            for index, event in enumerate(webhook_events(session)):
+            for index, event in enumerate(webhook_events(session, self._api)):
                 late = self._chance(f"late/{event.id}") * self.webhooks.delay_seconds
                 heapq.heappush(self._scheduled, Delivery(event.time + late, event.id, number, index))
 

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
 
-import msgspec
 import pycurl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import UNSET, Struct, UnsetType
@@ -59,11 +58,11 @@ class Signer:
     def public_key(self) -> str:
         return base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
 
-    def headers(self, body: bytes, wall: float) -> Mapping[str, str]:
+    def headers(self, content_type: str, body: bytes, wall: float) -> Mapping[str, str]:
         timestamp = str(int(wall))
         signature = self._key.sign(timestamp.encode() + b"|" + body)
         return {
-            "content-type": "application/json",
+            "content-type": content_type,
             "telnyx-signature-ed25519": base64.b64encode(signature).decode(),
             "telnyx-timestamp": timestamp,
         }
@@ -82,6 +81,7 @@ class WebhookSender:
     ) -> None:
         self._world = world
         self._webhook_queue = webhook_queue
+        self._api = settings.api
         self._signer = Signer(settings)
         self._monotonic = monotonic
         self._wall = wall
@@ -144,9 +144,9 @@ class WebhookSender:
     async def _post(self, curl: pycurl.AsyncCurlMulti, url: str, delivery: Delivery) -> bool:
         assert self._wall is not None, "checked when the URL was set"
         session = self._world.session(delivery.number)
-        hook = next(islice(webhook_events.webhook_events(session), delivery.index, None))
-        body = msgspec.json.encode(webhook_events.body(session, hook, delivery.attempt, url))
-        headers = self._signer.headers(body, self._wall())
+        hook = next(islice(webhook_events.webhook_events(session, self._api), delivery.index, None))
+        content_type, body = webhook_events.body(session, hook, self._api, delivery.attempt, url)
+        headers = self._signer.headers(content_type, body, self._wall())
         request = pycurl.Curl()
         for option, value in OPTIONS.items():
             request.setopt(option, value)

@@ -10,6 +10,7 @@ import random
 import threading
 import uuid
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from operator import attrgetter
@@ -18,14 +19,15 @@ from typing import Protocol
 from msgspec import Struct
 
 from simulator import bills, shapes
+from simulator.behaviour import ApiBehaviour
 from simulator.events import SimulatedSession
 from simulator.identity import Ids
 from simulator.records import referenced_sessions
 from simulator.session_builder import SessionBuilder, iso
 from simulator.settings import SimulatorSettings
-from simulator.truth import Truth, TruthChange, TruthTotal, changes
+from simulator.truth import Truth, TruthChange, TruthTotal, changes, kinds
 from simulator.voice import documented_call
-from simulator.webhook_events import SENDERS
+from simulator.webhook_events import NAMED
 
 SESSIONS_CACHED_MAX = 1024
 """Sessions generated most recently; each takes 10 to 100 kB."""
@@ -84,13 +86,17 @@ class World:
         self._origin = settings.start - settings.history_seconds
         self._slot_seconds = _HOUR_SECONDS / settings.sessions_per_hour
         self._session = lru_cache(maxsize=SESSIONS_CACHED_MAX)(self._draw)
-        self._documented = _documented_session() if settings.documented_example else None
+        self._documented = _documented_session(settings.api) if settings.documented_example else None
         self._lock = threading.Lock()
         self._begun = 0
         self._refs: list[Ref] = []
         self._outermost = 0
-        self._coming: list[tuple[float, int, TruthChange]] = []
-        """A heap in order of time; the number makes entries comparable."""
+        self._coming: list[tuple[float, int, TruthChange | tuple[str, int]]] = []
+        """A heap in order of time: changes of totals, and of the number of sessions of a kind.
+
+        The number makes entries comparable.
+        """
+        self._kinds: Counter[str] = Counter()
         self._numbers = itertools.count()
         self._totals: dict[tuple[str, str, str], TruthTotal] = {}
         if self._documented:
@@ -108,7 +114,9 @@ class World:
                 events=sum(total.events for total in totals),
                 inference_turns=sum(total.events for total in totals if total.record_type == "inference"),
                 awaiting_price=sum(total.awaiting_price for total in totals),
+                bundled=sum(total.bundled for total in totals),
                 vanished=sum(total.vanished for total in totals),
+                sessions_by_kind={kind: count for kind, count in sorted(self._kinds.items()) if count},
                 totals=totals,
             )
 
@@ -125,6 +133,12 @@ class World:
 
     def find(self, record_types: tuple[str, ...], event_id: uuid.UUID) -> Found | None:
         """Return the event with this id and one of these record types, if it exists now."""
+        found = self.expect(record_types, event_id)
+        exists = found is not None and found.session.events[found.index].step_at(found.now) is not None
+        return found if exists else None
+
+    def expect(self, record_types: tuple[str, ...], event_id: uuid.UUID) -> Found | None:
+        """Return the event, even if it doesn't exist yet."""
         with self._lock:
             now = self._advance()
             number = self.number_of(event_id)
@@ -134,7 +148,7 @@ class World:
         session = self.session(number)
         for record_type in record_types:
             index = session.index_of(record_type, str(event_id))
-            if index is not None and session.events[index].step_at(now) is not None:
+            if index is not None:
                 return Found(session, index, now)
         return None
 
@@ -174,7 +188,7 @@ class World:
         referenced = set(referenced_sessions(session))
         for index in (*session.roots, *session.listed):
             name = (session.events[index].record_type, session.events[index].id)
-            webhooks = index in session.roots and name[0] in SENDERS
+            webhooks = index in session.roots and name[0] in NAMED
             self._refs.append(
                 Ref(
                     begun,
@@ -189,10 +203,15 @@ class World:
         for event in session.events:
             for time, change in changes(event):
                 heapq.heappush(self._coming, (time, next(self._numbers), change))
+        for time, kind, more in kinds(session):
+            heapq.heappush(self._coming, (time, next(self._numbers), (kind, more)))
         for watch in self._watchers:
             watch(number, session)
 
-    def _apply(self, change: TruthChange) -> None:
+    def _apply(self, change: TruthChange | tuple[str, int]) -> None:
+        if isinstance(change, tuple):
+            self._kinds[change[0]] += change[1]
+            return
         self._totals[change.key] = change.applied_to(self._totals.get(change.key))
 
     def _draw(self, number: int) -> SimulatedSession:
@@ -203,17 +222,18 @@ class World:
             rng,
             currency=rng.choice(self._settings.currencies),
             delay_scale=self._settings.rating_delay_scale,
+            api=self._settings.api,
         )
         shapes.draw(builder)
         reviser = random.Random(f"{self._settings.seed}/{number}/later")  # noqa: S311 - as above
         return bills.revise_bills(builder.finish(), self._settings.bills, reviser)
 
 
-def _documented_session() -> SimulatedSession:
+def _documented_session(api: ApiBehaviour) -> SimulatedSession:
     """Return the call of Telnyx's guide; each of its events exists as soon as it has ended."""
     rng = random.Random(0)  # noqa: S311 - always the same numbers
     builder = SessionBuilder(
-        _DOCUMENTED_BEGUN, lambda index: f"{DOCUMENTED_ID[:-12]}{index:012x}", rng, delay_scale=0.0
+        _DOCUMENTED_BEGUN, lambda index: f"{DOCUMENTED_ID[:-12]}{index:012x}", rng, delay_scale=0.0, api=api
     )
     documented_call(builder, DOCUMENTED_ID)
     return builder.finish()

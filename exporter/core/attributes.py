@@ -40,7 +40,7 @@ class FieldNames(Struct, frozen=True):
     """
 
     model: tuple[str, ...] = ("model", "llm_model", "model_name")
-    input_tokens: tuple[str, ...] = ("input_tokens", "prompt_tokens", "tokens_in")
+    input_tokens: tuple[str, ...] = ("user_prompt_tokens", "input_tokens", "prompt_tokens", "tokens_in")
     output_tokens: tuple[str, ...] = ("output_tokens", "completion_tokens", "tokens_out")
     billed_seconds: tuple[str, ...] = (
         *("billed_sec", "billed_secs", "billed_seconds"),

@@ -21,7 +21,7 @@ from simulator import SimulatorSettings, running
 from tests.deployment.test_sidecar import NOWHERE, beside, configured, samples, status
 from tests.monitoring.test_rules import ALERTS
 from tests.project.test_docs import examples
-from tests.support.exporting import net, read, same, stated
+from tests.support.exporting import PLENTY, net, read, same, stated
 from tests.support.processes import KEY
 from tools.generate_docs import TOP
 
@@ -30,7 +30,9 @@ pytestmark = pytest.mark.slow
 PAGE = (TOP / "docs" / "deploying.md").read_text()
 LEDGER = "/data/ledger.sqlite"
 COPY = "/data/backup.sqlite"
-WORLD = SimulatorSettings(speed=0.0, history_seconds=100_000.0, sessions_per_hour=2, sessions_max=40, api_key=KEY)
+WORLD = SimulatorSettings(
+    speed=0.0, history_seconds=100_000.0, sessions_per_hour=2, sessions_max=40, api_key=KEY, quotas=PLENTY
+)
 
 
 def by_statement(ledger: Path, copy: Path) -> None:

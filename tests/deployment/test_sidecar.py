@@ -21,14 +21,16 @@ import yaml
 from simulator import SimulatorSettings, running
 from tests.deployment.test_kubernetes import exporter, settings
 from tests.polling.test_crash import COUNTERS
-from tests.support.exporting import PATIENCE_SECONDS, SCRAPER, Samples, net, read, same, stated
+from tests.support.exporting import PATIENCE_SECONDS, PLENTY, SCRAPER, Samples, net, read, same, stated
 from tests.support.processes import KEY, Process
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
 NOWHERE = "http://127.0.0.1:1/v2"
-WORLD = SimulatorSettings(speed=0.0, history_seconds=200_000.0, sessions_per_hour=2, sessions_max=60, api_key=KEY)
+WORLD = SimulatorSettings(
+    speed=0.0, history_seconds=200_000.0, sessions_per_hour=2, sessions_max=60, api_key=KEY, quotas=PLENTY
+)
 STARTED_SECONDS = 30.0
 """Limit for a start, which takes a second or two on an idle machine."""
 MIB = 1 << 20

@@ -15,7 +15,7 @@ import yaml
 
 from exporter.core.catalog import FAMILIES
 from simulator import Faults, Running, SimulatorSettings, running
-from tests.support.exporting import SCRAPER, Samples, net, read, same, stated
+from tests.support.exporting import PLENTY, SCRAPER, Samples, net, read, same, stated
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +108,13 @@ def test_kills_cost_nothing(tmp_path: Path, free_port: int, error_share: float) 
     chance = random.Random(SEED)
     faults = Faults(error_share=error_share, slow_body_seconds=0.1, retry_after_seconds=1)
     world = SimulatorSettings(
-        faults=faults, speed=SPEED, history_seconds=100_000.0, sessions_per_hour=6, sessions_max=150, seed=SEED
+        faults=faults,
+        speed=SPEED,
+        history_seconds=100_000.0,
+        sessions_per_hour=6,
+        sessions_max=150,
+        seed=SEED,
+        quotas=PLENTY,
     )
 
     async def play(simulated: Running) -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from exporter.core.record_types import RecordTypes
-from simulator import DOCUMENTED_ID, Bills, Simulator, SimulatorSettings
+from simulator import DOCUMENTED_ID, MIXED, WORLD_A, WORLD_B, Bills, Simulator, SimulatorSettings
 
 AUTHORIZED = {"authorization": "Bearer KEY-test", "accept-encoding": "identity"}
 DOCUMENTED = f"/v2/session_analysis/call-session/{DOCUMENTED_ID}"
@@ -237,6 +239,33 @@ def test_a_live_session_is_404_then_there_then_larger() -> None:
             counts.setdefault(ref["event_id"], []).append(count)
     assert all(each == sorted(each) and each[-1] > 0 for each in counts.values())
     assert any(len(set(each)) > 2 and each[0] == 0 for each in counts.values())
+
+
+def test_a_tree_that_is_asked_for_too_early_may_be_409() -> None:
+    """Only while its first event is to come; an unknown id is 404."""
+    api = Api(sessions_per_hour=3600.0, api=replace(WORLD_A, tree_too_early=409))
+    api.command(action="step", seconds=20)
+    ref = api.json("/_sessions")[-1]
+    assert api.get(f"/v2/session_analysis/{ref['record_type']}/{ref['event_id']}").status_code == 409
+    assert api.get(f"/v2/session_analysis/call-session/{uuid.UUID(int=7)}").status_code == 404
+
+
+def test_an_llm_turn_names_its_session_only_in_world_b() -> None:
+    """By default its record has no id of a call, and its `conversation_id` is null."""
+    turns = [turns_of(Api(api=behaviour)) for behaviour in (WORLD_A, WORLD_B, MIXED)]
+    assert {turn["record"]["conversation_id"] for turn in turns[0]} == {None}
+    assert not any("call_session_id" in turn["record"] for turn in turns[0])
+    assert {turn["record"]["call_session_id"] for turn in turns[1]} == {DOCUMENTED_ID}
+    assert all(turn["record"]["conversation_id"] for turn in turns[1])
+    assert {turn["event_name"] for turn in turns[0]} == {"inference"}
+    assert {turn["event_name"] for turn in turns[2]} == {"inference", "inference-event"}
+
+
+def turns_of(api: Api) -> list[Any]:
+    """Return the turns of the documented call."""
+    (leg,) = (each for each in api.json(DOCUMENTED, max_depth="5")["root"]["children"] if each["children"])
+    found: list[Any] = leg["children"][0]["children"]
+    return found
 
 
 def test_the_overview_describes_all_types_and_parameters(api: Api) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.core.record_types import RecordTypes
-from simulator import DOCUMENTED_ID, AcceleratedClock, Bills, SimulatorSettings, World
+from simulator import DOCUMENTED_ID, WORLD_A, AcceleratedClock, Bills, SimulatorSettings, World
 from simulator.bills import INNER_ROOTS, VANISHES_AFTER_SECONDS
-from simulator.events import SimulatedEvent, SimulatedSession
+from simulator.events import USAGE, SimulatedEvent, SimulatedSession
 from simulator.tree import View, tree
 
 DAY = 86_400.0
@@ -30,11 +31,14 @@ ALL = Bills(
     vanished_share=0.2,
     overlapping_share=0.5,
 )
+WITHOUT_BUNDLED = replace(WORLD_A, bundled_tts=False)
+"""A bundled event has no bill that could change."""
 Node = dict[str, Any]
 
 
 def build(bills: Bills, sessions: int = 60, seed: int = 1, **chosen: Any) -> tuple[World, AcceleratedClock]:
-    settings_ = SimulatorSettings(seed=seed, sessions_per_hour=600.0, sessions_max=sessions, bills=bills, **chosen)
+    world: dict[str, Any] = {"sessions_per_hour": 600.0, "sessions_max": sessions, "api": WITHOUT_BUNDLED}
+    settings_ = SimulatorSettings(seed=seed, bills=bills, **world | chosen)
     clock = AcceleratedClock(settings_.start, 0.0, float)
     return World(settings_, clock), clock
 
@@ -102,15 +106,14 @@ def test_the_truth_is_the_result_of_polling_twice_a_day(seed: int) -> None:
         stated = {(each.record_type, each.product, each.currency): each.cost for each in truth.totals}
         assert {key: cost for key, cost in stated.items() if cost} == {key: c for key, c in costs.items() if c}
         turns = [node["record"] for node in seen.values() if node["event_name"] == "inference"]
-        billed = [whole(n["record"], *(x for x in n["record"] if x.startswith("billed"))) for n in seen.values()]
+        billed = [whole(n["record"], "billed_sec") for n in seen.values()]
         assert (truth.events, truth.inference_turns) == (len(seen), len(turns))
         assert truth.awaiting_price == sum(price(node) is None for node in seen.values())
-        assert sum(t.input_tokens for t in truth.totals) == sum(
-            whole(r, "prompt_tokens", "input_tokens") for r in turns
-        )
-        assert sum(t.output_tokens for t in truth.totals) == sum(
-            whole(r, "completion_tokens", "output_tokens") for r in turns
-        )
+        assert sum(t.input_tokens for t in truth.totals) == sum(whole(r, "user_prompt_tokens") for r in turns)
+        assert sum(t.cached_tokens for t in truth.totals) == sum(whole(r, "cached_user_prompt_tokens") for r in turns)
+        assert sum(t.output_tokens for t in truth.totals) == sum(whole(r, "completion_tokens") for r in turns)
+        characters = sum(whole(node["record"], "number_of_characters") for node in seen.values())
+        assert sum(t.characters for t in truth.totals) == characters
         assert sum(t.billed_seconds for t in truth.totals) == sum(billed)
     in_trees = {node["id"] + node["event_name"] for answer in answers(world) for node in walk(answer["root"])}
     assert truth.vanished == len(seen) - len(in_trees)
@@ -163,7 +166,7 @@ def test_amendments_go_up_and_down_once_or_often() -> None:
     assert 0.2 < sum(ups) / len(ups) < 0.8
     assert all(later.cost != earlier.cost for earlier, later in moves)
     places = {step.cost.as_tuple().exponent for event in events for step in event.bill if step.cost is not None}
-    assert places == {-4, -5, -6}
+    assert places == {-4, -5, -6, -8}
 
 
 def test_late_events_are_shown_without_a_price_and_get_one() -> None:
@@ -204,15 +207,15 @@ def test_a_changed_currency_moves_the_whole_cost() -> None:
 
 
 def test_usage_grows_to_what_the_record_says_in_the_end() -> None:
-    """Tokens and billed seconds never fall, and no other field of a record changes."""
+    """Tokens, characters and billed seconds never fall, and no other field of a record changes."""
     events = events_of(Bills(growing_usage_share=1.0))
     grown = 0
     for event in events:
         records = [event.record_at(step) for step in event.bill]
-        assert records[-1] == event.record
+        assert records[-1].items() >= event.record.items()
         for earlier, later in pairwise(records):
             moved = {name for name in event.record if earlier[name] != later[name]}
-            assert all(name.endswith("_tokens") or name.startswith("billed") for name in moved)
+            assert all(name in USAGE for name in moved)
             assert all(earlier[name] < later[name] for name in moved)  # type: ignore[operator]  # whole numbers
             grown += len(moved)
     assert grown > 100
@@ -273,3 +276,23 @@ def test_a_share_is_a_share(name: str) -> None:
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=f"{name}: expected a share from 0 to 1"):
             Bills(**{name: wrong})
+
+
+def test_a_bundled_event_never_has_a_price() -> None:
+    """In a voice conversation each turn is spoken; the truth counts it as bundled, not as awaiting a price."""
+    world, clock = build(replace(ALL, overlapping_share=0.0), api=WORLD_A)
+    clock.step(LAST)
+    truth = world.truth()
+    (spoken,) = (total for total in truth.totals if total.bundled)
+    assert (spoken.record_type, spoken.awaiting_price) == ("text-to-speech", 0)
+    assert 0 < spoken.bundled == truth.bundled < spoken.events
+    assert spoken.characters > 100 * spoken.events
+    costs = [
+        node["cost"]
+        for answer in answers(world)
+        for node in walk(answer["root"])
+        if node["record"].get("record_type") == "tts"
+    ]
+    assert len(costs) == truth.bundled
+    assert all(cost is None or cost["event_cost"] is None for cost in costs)
+    assert None in costs

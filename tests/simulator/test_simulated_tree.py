@@ -30,7 +30,8 @@ def graft(found: Found, node: dict[str, Any], depth: int, left: int) -> dict[str
     """The whole tree below `node`: where `depth` levels end, ask again with that node as the root."""
     if left > 1:
         return {**node, "children": [graft(found, child, depth, left - 1) for child in node["children"]]}
-    index = found.session.index_of(node["record"]["record_type"], node["id"])
+    record_type = node["links"]["records"].partition("record_type=")[2].partition("&")[0]
+    index = found.session.index_of(record_type, node["id"])
     assert index is not None
     again = answer(Found(found.session, index, found.now), View(max_depth=depth))["root"]
     assert again["cost"] == node["cost"]

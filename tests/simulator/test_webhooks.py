@@ -11,13 +11,15 @@ from datetime import datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from msgspec.structs import replace
 
-from simulator import DOCUMENTED_ID, Bills, Running, SimulatedWebhooks, SimulatorSettings, running
+from simulator import DOCUMENTED_ID, WORLD_A, WORLD_B, Bills, Running, SimulatedWebhooks, SimulatorSettings, running
 from tests.simulator.test_api import Api
 from tests.support.exporting import PATIENCE_SECONDS
 
@@ -128,7 +130,8 @@ def tree_of(simulated: Running, call: str) -> dict[str, Any]:
 
 def test_every_call_and_message_sends_its_webhooks(receiver: Receiver) -> None:
     """Exactly the flagged sessions send all their webhooks, each once and in the API's shape."""
-    with simulating(webhooks=SimulatedWebhooks(url=receiver.url), documented_example=True) as simulated:
+    webhooks = SimulatedWebhooks(url=receiver.url)
+    with simulating(webhooks=webhooks, documented_example=True, api=WORLD_B) as simulated:
         simulated.clock.step(DAY)
         counts = sent(simulated)
         refs = simulated.world.refs()
@@ -141,44 +144,66 @@ def test_every_call_and_message_sends_its_webhooks(receiver: Receiver) -> None:
     assert len(set(receiver.ids())) == len(receiver.posted)
     types_of: dict[tuple[str, str], list[str]] = {}
     for each in receiver.posted:
-        assert each.data.keys() == {"record_type", "event_type", "id", "occurred_at", "payload"}
+        assert each.data.keys() - {"created_at"} == {"record_type", "event_type", "id", "occurred_at", "payload"}
         assert each.meta == {"attempt": 1, "delivered_to": receiver.url}
-        of_call = each.data["event_type"].startswith("call.")
-        if of_call:
+        family = each.data["event_type"].partition(".")[0]
+        if family == "call":
             assert all(
                 each.payload[name] for name in ("call_session_id", "call_leg_id", "call_control_id", "connection_id")
             )
-        name = ("call-session", each.payload["call_session_id"]) if of_call else ("message", each.payload["id"])
-        types_of.setdefault(name, []).append(each.data["event_type"])
+            types_of.setdefault(("call-session", each.payload["call_session_id"]), []).append(each.data["event_type"])
+        elif family == "message":
+            types_of.setdefault(("message", each.payload["id"]), []).append(each.data["event_type"])
+        else:
+            assert family in {"conference", "fax", "siprec", "streaming"}
     assert types_of.keys() == {(ref.record_type, ref.event_id) for ref in refs if ref.webhooks}
     for (record_type, _), types in types_of.items():
-        once = Counter(types) - Counter({"call.conversation.ended": 9})
         if record_type == "message":
-            assert types == ["message.finalized"]
+            assert types in (["message.finalized"], ["message.received"])
         else:
-            assert once in (
-                Counter(set(CALL_EVENTS) - {"call.conversation.ended", *gone}) for gone in ((), ("call.answered",))
-            )
-    assert set().union(*types_of.values()) == {*CALL_EVENTS, "message.finalized"}
+            once = Counter(event_type for event_type in types if not event_type.startswith("call.conversation"))
+            several = {name: once[name] for name in ("call.answered", "call.cost")}
+            assert once == Counter({"call.initiated": 1, "call.hangup": 1, **several})
+            assert several["call.cost"] in {2, 3}  # of its transports and of call control
+    assert set().union(*types_of.values()) >= {*CALL_EVENTS, "message.finalized", "message.received"}
+
+
+def test_the_bill_of_a_call_comes_only_where_it_is_switched_on(receiver: Receiver) -> None:
+    """By default no call sends `call.cost`, and each with an assistant sends `call.analyzed`, with the tree's sums."""
+    with simulating(webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
+        simulated.clock.step(DAY)
+        sent(simulated)
+        analyzed = [each.payload for each in receiver.posted if each.data["event_type"] == "call.analyzed"]
+        for payload in analyzed:
+            tree = tree_of(simulated, payload["call_session_id"])
+            assert Decimal(payload["cost"]["total"]) == Decimal(tree["cost"]["total"]) > 0
+            assert {part["product"] for part in payload["cost"]["breakdown"]} <= set(tree["meta"]["products"])
+    talked = {each.payload["call_session_id"] for each in receiver.posted if "conversation_id" in each.payload}
+    assert {payload["call_session_id"] for payload in analyzed} == talked
+    assert len(analyzed) == len(talked) > 5
+    assert "call.cost" not in {each.data["event_type"] for each in receiver.posted}
 
 
 def test_the_documented_call_says_what_it_cost(receiver: Receiver) -> None:
     """The documented call's webhooks come in order; hang-up, conversation and cost have the guide's values."""
-    with simulating(sessions_max=0, documented_example=True, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
+    webhooks = SimulatedWebhooks(url=receiver.url)
+    with simulating(sessions_max=0, documented_example=True, webhooks=webhooks, api=WORLD_B) as simulated:
         sent(simulated)
     said = {
         each.data["event_type"]: each.payload for each in sorted(receiver.posted, key=lambda e: e.data["occurred_at"])
     }
-    assert said.keys() == set(CALL_EVENTS)
+    assert said.keys() == {*CALL_EVENTS, "call.conversation.created"}
     assert {payload["call_session_id"] for payload in said.values()} == {DOCUMENTED_ID}
-    assert said["call.hangup"]["start_time"] == "2026-03-17T10:00:00.000Z"
+    assert said["call.hangup"]["start_time"] == "2026-03-17T10:00:00Z"
     assert said["call.hangup"]["hangup_cause"] == "normal_clearing"
     assert said["call.conversation.ended"]["duration_sec"] == 152
     assert said["call.conversation.ended"]["assistant_id"].startswith("assistant-")
-    cost = said["call.cost"]
-    assert (cost["status"], cost["total_cost"]) == ("success", "0.2128")
-    parts = {part["call_part"]: part for part in cost["cost_parts"]}
-    assert parts["ai-voice-assistant"] | {"rate": "0.0600"} == {
+    costs = [each.payload for each in receiver.posted if each.data["event_type"] == "call.cost"]
+    assert {cost["status"] for cost in costs} == {"success"}
+    assert len({cost["call_leg_id"] for cost in costs}) == len(costs) == 3  # WebRTC, the trunk, call control
+    assert sum(Decimal(cost["total_cost"]) for cost in costs) == Decimal("0.2128")
+    parts = {part["call_part"]: part for cost in costs for part in cost["cost_parts"]}
+    assert parts["ai-voice-assistant"] == {
         "call_part": "ai-voice-assistant",
         "cost": "0.1800",
         "currency": "USD",
@@ -189,7 +214,7 @@ def test_the_documented_call_says_what_it_cost(receiver: Receiver) -> None:
 
 
 def test_a_webhook_comes_at_its_time_and_the_cost_when_all_is_rated(receiver: Receiver) -> None:
-    """No webhook is early or later than the next step; at `call.cost` the tree is complete."""
+    """No webhook is early or later than the next step; at `call.analyzed` the tree is complete."""
     with simulating(sessions_max=20, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         seen, counts = 0, {}
         for _ in range(40):
@@ -199,22 +224,60 @@ def test_a_webhook_comes_at_its_time_and_the_cost_when_all_is_rated(receiver: Re
             new, seen = receiver.posted[seen:], len(receiver.posted)
             for each in new:
                 occurred = datetime.fromisoformat(each.data["occurred_at"]).timestamp()
-                assert before - 0.001 < occurred <= simulated.clock.now()  # printed to the millisecond
-                if each.data["event_type"] == "call.cost":
+                assert before - 0.001 < occurred <= simulated.clock.now()  # printed to the microsecond
+                if each.data["event_type"] == "call.analyzed":
                     call = each.payload["call_session_id"]
                     counts[call] = tree_of(simulated, call)["meta"]["event_count"]
         simulated.clock.step(DAY)
         assert counts == {call: tree_of(simulated, call)["meta"]["event_count"] for call in counts}
-    assert len(counts) > 5
+    assert len(counts) > 3
 
 
 def test_a_bill_without_a_price_is_an_error_of_the_cost(receiver: Receiver) -> None:
-    """`call.cost` says `error` when an event of the call has no price; the parts are what has one."""
-    with simulating(bills=Bills(never_priced_share=1.0), webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
+    """`call.cost` says `error`, without a total, when an event of the leg has no price."""
+    unpriced = {"bills": Bills(never_priced_share=1.0), "api": replace(WORLD_B, call_analyzed_webhooks="cost")}
+    with simulating(**unpriced, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         simulated.clock.step(DAY)
         sent(simulated)
     costs = [each.payload for each in receiver.posted if each.data["event_type"] == "call.cost"]
-    assert {(cost["status"], cost["total_cost"], len(cost["cost_parts"])) for cost in costs} == {("error", "0", 0)}
+    assert {(cost["status"], cost["total_cost"], len(cost["cost_parts"])) for cost in costs} == {("error", None, 0)}
+    costs = [each.payload for each in receiver.posted if each.data["event_type"] == "call.analyzed"]
+    assert {cost["cost"] for cost in costs} == {"No cost data available."}
+    costs = [each.payload for each in receiver.posted if each.data["event_type"] == "message.finalized"]
+    assert {cost["cost"] for cost in costs} == {None}
+
+
+def test_texml_calls_send_forms_signed_alike(receiver: Receiver) -> None:
+    """Their status callbacks take the place of the webhooks with the same meaning; `call.analyzed` stays JSON."""
+    with simulating(api=replace(WORLD_A, texml_share=1.0), webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
+        simulated.clock.step(DAY)
+        sent(simulated)
+        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(simulated.public_key))
+        calls = {ref.event_id for ref in simulated.world.refs() if ref.record_type == "call-session"}
+    forms = [each for each in receiver.posted if each.headers["content-type"] == "application/x-www-form-urlencoded"]
+    statuses: dict[str, list[str]] = {}
+    for each in forms:
+        timestamp, signature = each.headers["telnyx-timestamp"], each.headers["telnyx-signature-ed25519"]
+        key.verify(base64.b64decode(signature), timestamp.encode() + b"|" + each.body)
+        said = dict(parse_qsl(each.body.decode(), strict_parsing=True))
+        statuses.setdefault(said["CallSessionId"], []).append(said["CallStatus"])
+    assert statuses.keys() == calls
+    assert all({"initiated", "completed"} <= set(each) for each in statuses.values())
+    assert {"in-progress", "conversation_ended"} <= {status for each in statuses.values() for status in each}
+    others = {each.data["event_type"] for each in receiver.posted if each not in forms}
+    assert {event_type for event_type in others if event_type.startswith("call.")} == {"call.analyzed"}
+
+
+def test_version_1_has_another_body(receiver: Receiver) -> None:
+    """Older applications get no `data`, and event types with underscores."""
+    old = replace(WORLD_A, webhook_api_version="1")
+    with simulating(api=old, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
+        simulated.clock.step(DAY)
+        sent(simulated)
+    bodies = [json.loads(each.body) for each in receiver.posted]
+    names = {"record_type", "id", "event_type", "created_at", "payload", "metadata"}
+    assert all(body.keys() == names for body in bodies)
+    assert {"call_initiated", "call_hangup", "message_finalized"} <= {body["event_type"] for body in bodies}
 
 
 def test_webhooks_due_before_there_was_a_receiver_are_sent_later(receiver: Receiver) -> None:
@@ -231,7 +294,7 @@ def test_webhooks_due_before_there_was_a_receiver_are_sent_later(receiver: Recei
 
 def test_an_accelerated_world_sends_webhooks_in_time(receiver: Receiver) -> None:
     """With a running clock webhooks are sent without a command."""
-    with simulating(speed=36_000.0, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
+    with simulating(speed=36_000.0, api=WORLD_B, webhooks=SimulatedWebhooks(url=receiver.url)) as simulated:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not {"call.cost", "message.finalized"} <= {each.data["event_type"] for each in list(receiver.posted)}:
             assert time.monotonic() < deadline
@@ -266,7 +329,7 @@ def test_delayed_webhooks_overtake_each_other(receiver: Receiver) -> None:
             simulated.clock.step(120.0)
             sent(simulated)
             now = simulated.clock.now()
-        late = [each for each in receiver.posted if each.data["event_type"] != "call.cost"]
+        late = [each for each in receiver.posted if each.data["event_type"] != "call.analyzed"]
         occurred = [datetime.fromisoformat(each.data["occurred_at"]).timestamp() for each in late]
         assert max(occurred) <= now
         assert occurred != sorted(occurred)

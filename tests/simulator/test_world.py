@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.core.record_types import RecordTypes
-from simulator import DOCUMENTED_ID, AcceleratedClock, SimulatorSettings, World
+from simulator import DOCUMENTED_ID, WORLD_A, AcceleratedClock, SimulatorSettings, World
 from simulator.events import SimulatedSession
 from simulator.identity import Ids
 from simulator.tree import View, tree
@@ -19,12 +20,13 @@ from simulator.tree import View, tree
 DAY = 86_400.0
 WHOLE = View(max_depth=99)
 TYPES = RecordTypes.documented()
+PRICED = replace(WORLD_A, bundled_tts=False)
 
 
 def build(**chosen: Any) -> tuple[World, AcceleratedClock]:
-    """A world whose time moves only when its clock is stepped."""
-    chosen = {"sessions_per_hour": 600.0, "sessions_max": 150} | chosen
-    settings_ = SimulatorSettings(**chosen)
+    """A world whose time moves only when its clock is stepped; each event has a price."""
+    usual: dict[str, Any] = {"sessions_per_hour": 600.0, "sessions_max": 150, "api": PRICED}
+    settings_ = SimulatorSettings(**usual | chosen)
     clock = AcceleratedClock(settings_.start, 0.0, float)
     return World(settings_, clock), clock
 
@@ -127,7 +129,7 @@ def depth(node: dict[str, Any]) -> int:
 
 
 def test_children_and_parents_hold_the_fields_that_link_them() -> None:
-    """The record of each child has in its local field what the parent's record has in the parent field."""
+    """Where the records of both have them: the child's local field is the parent's parent field."""
     world, clock = build(sessions_max=600)
     clock.step(2 * DAY)
     links = 0
@@ -137,8 +139,10 @@ def test_children_and_parents_hold_the_fields_that_link_them() -> None:
                 relationship = child["relationship"]
                 via = relationship["via"]
                 assert relationship["parent_id"] == parent["id"]
-                assert child["record"][via["local_field"]] == parent["record"][via["parent_field"]]
-                links += 1
+                fields = (child["record"].get(via["local_field"]), parent["record"].get(via["parent_field"]))
+                if None not in fields:
+                    assert fields[0] == fields[1]
+                    links += 1
     assert links > 1000
 
 
@@ -298,3 +302,20 @@ def test_an_invented_id_is_not_found() -> None:
     assert world.find(("call-session",), uuid.UUID(int=0x1234)) is None
     assert world.find(("message",), uuid.UUID(DOCUMENTED_ID)) is None
     assert world.find(("call-session",), uuid.UUID(DOCUMENTED_ID)) is not None
+
+
+def test_sessions_are_counted_by_kind() -> None:
+    """A call is of the kind `ai` once its tree has an assistant; an inference by itself is none."""
+    world, clock = build(sessions_max=300)
+    clock.step(2 * DAY)
+    counted: dict[str, int] = {}
+    for answer in trees(world):
+        nodes = list(walk(answer["root"]))
+        ai = any(node["event_name"].startswith(("ai-", "inference")) for node in nodes[1:])
+        root = TYPES.canonical(nodes[0]["product"], nodes[0]["event_name"], nodes[0]["links"]["self"])
+        named = {"message": "messaging", "inference": "inference", "conference": "conference"}.get(root, "other")
+        voice = root in {"call-session", "speech-to-text"}
+        kind = "ai" if ai else "voice" if voice else "video" if root.startswith("room-") else named
+        counted[kind] = counted.get(kind, 0) + 1
+    assert world.truth().sessions_by_kind == counted
+    assert counted.keys() == {"ai", "conference", "inference", "messaging", "other", "video", "voice"}
