@@ -22,7 +22,7 @@ TOP = Path(__file__).parent.parent
 
 TOPICS = (
     ("Cost", r"cost(_credits)?_total|budget_.*|(unsettled|pending)_cost"),
-    ("Events", r"events_.*|billed_.*"),
+    ("Events", r"events_.*|billed_.*|characters_.*"),
     ("LLM turns", r"inference_.*"),
     ("Sessions", r"sessions(_.*)?|session_.*"),
     ("Discovery", r"discover.*|(awaited_)?detail_record.*|backfill_.*|webhook.*"),

@@ -33,13 +33,19 @@ from exporter.core.model import SessionRef
 
 REDACT_FIELDS = (
     *("from", "to", "cli", "cld", "ani", "dnis", "msisdn", "number", "*_number", "*numbers", "*phone", "*phones"),
-    *("from_uri", "to_uri", "sip_uri", "*_sip_uri", "destination_uri", "request_uri", "contact", "sip_user*"),
+    *("*lrn", "*lrn_*", "*jip", "wa_id"),
+    *("from_uri", "to_uri", "sip_uri", "*_sip_uri", "destination_uri", "request_uri", "contact", "contacts"),
+    *("sip_user*", "sip_from*", "sip_to*", "sip_full*", "sip_call_id", "cc", "bcc", "reply_to"),
     *("*username", "user_name", "*display_name", "*caller_name", "*callee_name", "caller*id", "caller_id_*"),
     *("caller", "callee", "cnam*", "first_name", "last_name", "full_name", "*person_name", "*customer_name"),
-    *("*email", "*emails", "*address", "*addresses", "imsi", "imei", "iccid"),
-    *("*sip_headers", "*custom_headers", "client_state", "text", "body", "*transcript", "*transcription"),
+    *("*email", "*emails", "*address", "*addresses", "ip", "ipv4", "ipv6", "imsi", "*imei", "*imeis", "iccid", "eid"),
+    *("birthday", "latitude", "longitude", "*device_location"),
+    *("*sip_headers", "*custom_headers", "client_state", "*transcript", "*transcription", "transcription_text"),
+    *("text", "text_body", "reply_text", "body", "html_body", "content", "subject", "digit", "digits", "results"),
+    *("*recording_url", "*recording_urls", "download_url", "download_urls", "*media_url"),
 )
-"""Phone numbers; SIP URIs; names; other addresses and SIM cards; headers and spoken or written text."""
+"""Phone numbers and what is derived from them; SIP; names; other addresses and SIM cards; birth and place; headers and
+spoken, written or typed text; links to recordings."""
 
 KEY = ("api_key_env", "api_key_file")
 WEBHOOK_KEY = ("webhook_public_key_env", "webhook_public_key_file")

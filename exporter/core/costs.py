@@ -5,7 +5,7 @@ negative. A missing price is not zero: the event is unpriced, counted apart, and
 """
 
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any
 
 from msgspec import Struct
 
@@ -17,13 +17,22 @@ INFERENCE_COST, INFERENCE_CREDITS = "telnyx_inference_cost_total", "telnyx_infer
 EVENTS, TURNS = "telnyx_events_total", "telnyx_inference_turns_total"
 AWAITING, PRICED_LATE = "telnyx_events_awaiting_price", "telnyx_events_priced_late_total"
 SETTLED_UNPRICED, BUNDLED = "telnyx_events_settled_unpriced_total", "telnyx_events_bundled_total"
-TOKENS, BILLED_SECONDS = "telnyx_inference_tokens_total", "telnyx_billed_seconds_total"
+TOKENS, CACHED_TOKENS = "telnyx_inference_tokens_total", "telnyx_inference_cached_input_tokens_total"
+CHARACTERS, BILLED_SECONDS = "telnyx_characters_total", "telnyx_billed_seconds_total"
 
 INFERENCE = "inference"
 """The record type of LLM turns; speech-to-text and text-to-speech have their own."""
 
+USAGE: tuple[tuple[str, str, Labels], ...] = (
+    ("input_tokens", TOKENS, (("token_direction", "input"),)),
+    ("cached_input_tokens", CACHED_TOKENS, ()),
+    ("output_tokens", TOKENS, (("token_direction", "output"),)),
+    ("characters", CHARACTERS, ()),
+    ("billed_seconds", BILLED_SECONDS, ()),
+)
+"""Each kind of usage: its field in records of events, its family, and the labels that this has beyond the event's."""
+
 _ONE = Decimal(1)
-_Usage = TypeVar("_Usage", int, Decimal)
 
 
 class LedgerEntry(Struct, frozen=True, gc=False):
@@ -46,7 +55,9 @@ class BookedEvent(Struct, frozen=True, gc=False):
     cost: Decimal | None = None
     currency: str = ""
     input_tokens: int = 0
+    cached_input_tokens: int = 0
     output_tokens: int = 0
+    characters: int = 0
     billed_seconds: Decimal = ZERO
     at: float | None = None
     """When it happened, as first known. Its money counts as spent then, so this never changes."""
@@ -95,20 +106,12 @@ def book(before: BookedEvent | None, cost: Decimal | None, currency: str, attrib
         if before.cost is not None and currency != before.currency:
             failed.append(("currency", f"was in {before.currency}, is now in {currency}"))
         entries += _price_entries(before, awaiting, cost, currency, cost_labels)
-    input_tokens = _rise(before.input_tokens, attributes.input_tokens, "input tokens", failed)
-    output_tokens = _rise(before.output_tokens, attributes.output_tokens, "output tokens", failed)
-    seconds = _rise(before.billed_seconds, attributes.billed_seconds, "billed seconds", failed)
-    tokens = {"input": input_tokens - before.input_tokens, "output": output_tokens - before.output_tokens}
-    for direction, more in tokens.items():
-        if more:
-            entries.append(LedgerEntry(TOKENS, before.labels, (("token_direction", direction),), Decimal(more)))
-    if seconds != before.billed_seconds:
-        entries.append(LedgerEntry(BILLED_SECONDS, before.labels, (), subtract(seconds, before.billed_seconds)))
+    usage = _book_usage(before, attributes, entries, failed)
     at = before.at if before.at is not None else attributes.at
     unpriced = before.settled_unpriced and cost is None
-    usage = (input_tokens, output_tokens, seconds)
     bundled = before.bundled and cost is None
-    after = BookedEvent(before.labels, cost_labels, cost, currency, *usage, at, unpriced, bundled)
+    booked = (before.labels, cost_labels, cost, currency)
+    after = BookedEvent(*booked, at=at, settled_unpriced=unpriced, bundled=bundled, **usage)
     return Booking(after, tuple(entries), tuple(failed))
 
 
@@ -151,8 +154,17 @@ def _cost_entries(difference: Decimal, currency: str, labels: Labels) -> list[Le
     return entries
 
 
-def _rise(before: _Usage, now: _Usage | None, name: str, failed: list[tuple[str, str]]) -> _Usage:
-    """Return the usage that is booked from now on: it never falls, and a fall fails a check."""
-    if now is not None and now < before:
-        failed.append(("usage_decreased", f"{name} were {before}, are now {now}"))
-    return before if now is None or now <= before else now
+def _book_usage(
+    before: BookedEvent, attributes: EventAttributes, entries: list[LedgerEntry], failed: list[tuple[str, str]]
+) -> dict[str, Any]:
+    """Book each rise of usage and return all usage by field: what is booked never falls, and a fall fails a check."""
+    usage = {}
+    for field, family, further in USAGE:
+        booked, now = getattr(before, field), getattr(attributes, field)
+        usage[field] = booked if now is None or now < booked else now
+        if usage[field] != booked:
+            more = subtract(Decimal(now), Decimal(booked))
+            entries.append(LedgerEntry(family, before.labels, further, more))
+        elif now is not None and now < booked:
+            failed.append(("usage_decreased", f"{field.replace('_', ' ')} were {booked}, are now {now}"))
+    return usage

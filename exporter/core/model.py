@@ -108,7 +108,10 @@ class EventAttributes(Struct, frozen=True):
     labels: Labels
     """account, record_type, product, model (`none` unless an LLM turn), then the configured extra labels."""
     input_tokens: int | None = None
+    """Includes the cached ones."""
+    cached_input_tokens: int | None = None
     output_tokens: int | None = None
+    characters: int | None = None
     billed_seconds: Decimal | None = None
     at: float | None = None
     """Time of the event, from its own record."""

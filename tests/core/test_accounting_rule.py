@@ -1,12 +1,15 @@
 """The accounting rule for answers that leave a field out, and for usage."""
 
 from decimal import Decimal
+from typing import Any
+
+import pytest
 
 from exporter.core.costs import BookedEvent, book
 from exporter.core.model import UNKNOWN, EventAttributes, Labels
 
 LABELS: Labels = (("account", "a"), ("record_type", "inference"), ("product", "inference"), ("model", "m"))
-USED = EventAttributes(LABELS, 10, 20, Decimal(30), 1000.0)
+USED = EventAttributes(LABELS, 10, 4, 20, 6, Decimal(30), 1000.0)
 BOOKED = book(None, Decimal("0.5"), "USD", USED).after
 
 
@@ -47,21 +50,33 @@ def test_a_price_that_disappears_stays_booked() -> None:
 
 
 def test_usage_is_booked_by_direction_and_difference() -> None:
-    """Input and output tokens are booked apart, by the difference."""
-    more = book(BOOKED, None, "USD", EventAttributes(LABELS, 13, 25, Decimal("30.5")))
+    """Each kind of usage is booked apart, by the difference."""
+    more = book(BOOKED, None, "USD", EventAttributes(LABELS, 13, 5, 25, 8, Decimal("30.5")))
     assert [(entry.family, entry.further, entry.amount) for entry in more.entries] == [
         ("telnyx_inference_tokens_total", (("token_direction", "input"),), Decimal(3)),
+        ("telnyx_inference_cached_input_tokens_total", (), Decimal(1)),
         ("telnyx_inference_tokens_total", (("token_direction", "output"),), Decimal(5)),
+        ("telnyx_characters_total", (), Decimal(2)),
         ("telnyx_billed_seconds_total", (), Decimal("0.5")),
     ]
-    assert (more.after.input_tokens, more.after.output_tokens, more.after.billed_seconds) == (13, 25, Decimal("30.5"))
+    assert more.after == BookedEvent(LABELS, LABELS, Decimal("0.5"), "USD", 13, 5, 25, 8, Decimal("30.5"), 1000.0)
+
+
+@pytest.mark.parametrize("field", ["input_tokens", "cached_input_tokens", "output_tokens", "characters"])
+def test_usage_that_falls_is_reported_and_kept(field: str) -> None:
+    """The counter stays, and the check usage_decreased fails."""
+    fallen: dict[str, Any] = {field: 3}
+    less = book(BOOKED, None, "USD", EventAttributes(LABELS, **fallen))
+    name, was = field.replace("_", " "), getattr(BOOKED, field)
+    assert less.failed == (("usage_decreased", f"{name} were {was}, are now 3"),)
+    assert (less.entries, less.after) == ((), BOOKED)
 
 
 def test_billed_seconds_that_fall_are_reported_and_kept() -> None:
-    """The counter stays, and the check usage_decreased fails."""
-    less = book(BOOKED, None, "USD", EventAttributes(LABELS, billed_seconds=Decimal(29)))
-    assert [check for check, _ in less.failed] == ["usage_decreased"]
-    assert (less.entries, less.after.billed_seconds) == ((), Decimal(30))
+    """The same for a usage with decimals."""
+    less = book(BOOKED, None, "USD", EventAttributes(LABELS, billed_seconds=Decimal("29.5")))
+    assert less.failed == (("usage_decreased", "billed seconds were 30, are now 29.5"),)
+    assert (less.entries, less.after) == ((), BOOKED)
 
 
 def test_only_inference_is_a_turn() -> None:

@@ -136,13 +136,20 @@ def test_twins_are_booked_as_two_events(ledger: Ledger) -> None:
 # What another answer changes
 
 COST, CREDITS = "telnyx_cost_total", "telnyx_cost_credits_total"
-TOKENS, SECONDS = "telnyx_inference_tokens_total", "telnyx_billed_seconds_total"
-USED = {"input_tokens": 10, "output_tokens": 20, "billed_seconds": Decimal(30)}
+TOKENS, CACHED = "telnyx_inference_tokens_total", "telnyx_inference_cached_input_tokens_total"
+CHARACTERS, SECONDS = "telnyx_characters_total", "telnyx_billed_seconds_total"
+USED = {
+    "input_tokens": 10,
+    "cached_input_tokens": 8,
+    "output_tokens": 20,
+    "characters": 50,
+    "billed_seconds": Decimal(30),
+}
 
 
 def sums(ledger: Ledger) -> dict[str, Decimal]:
     """Return what a turn adds to, each family as one sum."""
-    families = (COST, CREDITS, TOKENS, SECONDS, FAILED)
+    families = (COST, CREDITS, TOKENS, CACHED, CHARACTERS, SECONDS, FAILED)
     return {family: sum(values(ledger, family, "account").values(), Decimal(0)) for family in families}
 
 
@@ -163,10 +170,14 @@ def turn(claim: Claim, at: float, cost: str, currency: str, used: dict[str, Any]
         ("0.4", "USD", {}, {CREDITS: "0.1"}),
         ("0.5", "EUR", {}, {COST: "0.5", CREDITS: "0.5", FAILED: "1"}),
         ("0.5", "USD", {"input_tokens": 11}, {TOKENS: "1"}),
+        ("0.5", "USD", {"cached_input_tokens": 9}, {CACHED: "1"}),
         ("0.5", "USD", {"output_tokens": 22}, {TOKENS: "2"}),
+        ("0.5", "USD", {"characters": 54}, {CHARACTERS: "4"}),
         ("0.5", "USD", {"billed_seconds": Decimal(33)}, {SECONDS: "3"}),
         ("0.5", "USD", {"input_tokens": 9}, {FAILED: "1"}),
+        ("0.5", "USD", {"cached_input_tokens": 7}, {FAILED: "1"}),
         ("0.5", "USD", {"output_tokens": 9}, {FAILED: "1"}),
+        ("0.5", "USD", {"characters": 49}, {FAILED: "1"}),
         ("0.5", "USD", {"billed_seconds": Decimal(9)}, {FAILED: "1"}),
     ],
 )

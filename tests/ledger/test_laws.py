@@ -32,6 +32,7 @@ from tests.support.naive import (
     ROOTS,
     SETTLE_AFTER,
     TWINNABLE,
+    USAGE,
     Answer,
     NaiveLedger,
     RealEvent,
@@ -227,7 +228,7 @@ class Scenario:
 
     def usage_grows(self, which: int, how: int) -> None:
         real = pick(self.telnyx.all(), which)
-        name = pick(("input_tokens", "output_tokens", "billed_sec"), how)
+        name = pick(tuple(USAGE), how)
         real.record[name] = real.record.get(name, 0) + how
 
     def a_record_changes(self, which: int, how: int) -> None:

@@ -50,6 +50,15 @@ TWINNABLE = ("recording", "inference")
 TWIN_PRICE_GAP = 10
 """Larger than the difference of any two prices, so the cheaper twin stays the cheaper one."""
 
+USAGE = {
+    "input_tokens": True,
+    "output_tokens": True,
+    "cached_user_prompt_tokens": True,
+    "number_of_characters": False,
+    "billed_sec": False,
+}
+"""Fields of records with usage; True: only an LLM turn has it."""
+
 SETTLE_AFTER, GIVE_UP_AFTER = 3600, 7200
 
 
@@ -157,8 +166,8 @@ class SeenEvent:
 
     price: Decimal | None
     currency: str
-    usage: tuple[int, int, int]
-    """Input tokens, output tokens and billed seconds."""
+    usage: tuple[int, ...]
+    """As in USAGE."""
     labels: Mapping[str, str]
     in_conversation: bool
     """It is below an assistant, or a voice."""
@@ -198,8 +207,7 @@ def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) 
             "campaign": root.record.get("campaign", "none"),
             "direction": record.get("direction", "none"),
         }
-        tokens = (record.get("input_tokens", 0), record.get("output_tokens", 0)) if turn else (0, 0)
-        usage = (*tokens, record.get("billed_sec", 0))
+        usage = tuple(record.get(name, 0) if turn or not of_turns else 0 for name, of_turns in USAGE.items())
         twins = 2 if shown == "twins" and event.price is not None else 1
         for twin in range(twins):
             price = None if event.price is None else event.price + twin * TWIN_PRICE_GAP
@@ -243,10 +251,9 @@ class NaiveEvent:
         return None if last is None or last.price is None else (last.price, last.currency)
 
     @property
-    def usage(self) -> tuple[int, int, int]:
-        """Return the maximum of input tokens, output tokens and billed seconds."""
-        inputs, outputs, seconds = zip(*(report.usage for report in self.seen_by_claim.values()), strict=True)
-        return max(inputs), max(outputs), max(seconds)
+    def usage(self) -> tuple[int, ...]:
+        """Return the maximum of each kind of usage."""
+        return tuple(map(max, zip(*(report.usage for report in self.seen_by_claim.values()), strict=True)))
 
 
 @dataclass
@@ -396,11 +403,13 @@ class NaiveLedger:
         turn = event.labels["record_type"] == "inference"
         yield "telnyx_ledger_events", {}, Decimal(1)
         yield "telnyx_events_total", of(event.labels, "record_type product team campaign direction"), Decimal(1)
-        *tokens, seconds = event.usage
-        yield "telnyx_billed_seconds_total", of(event.labels, "record_type"), Decimal(seconds)
+        cached, characters, seconds = map(Decimal, event.usage[2:])
+        yield "telnyx_billed_seconds_total", of(event.labels, "record_type"), seconds
+        yield "telnyx_characters_total", of(event.labels, "record_type"), characters
         if turn:
             yield "telnyx_inference_turns_total", of(event.labels, "model team campaign direction"), Decimal(1)
-            for way, tokens_of in zip(("input", "output"), tokens, strict=True):
+            yield "telnyx_inference_cached_input_tokens_total", of(event.labels, "model"), cached
+            for way, tokens_of in zip(("input", "output"), event.usage[:2], strict=True):
                 labels = of(event.labels, "model") | {"token_direction": way}
                 yield "telnyx_inference_tokens_total", labels, Decimal(tokens_of)
         if event.cost is None or event.cost_labels is None:

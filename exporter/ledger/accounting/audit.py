@@ -7,8 +7,9 @@ price changed.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from typing import Any
 
-from exporter.core.costs import AWAITING, COST, CREDITS, EVENTS
+from exporter.core.costs import AWAITING, COST, CREDITS, EVENTS, USAGE
 from exporter.core.model import Labels, Total
 from exporter.core.money import ZERO, add, amount_text, subtract
 from exporter.ledger.accounting.retention import retention_watermark
@@ -21,7 +22,10 @@ from exporter.ledger.views.index import check_index
 Sums = dict[tuple[str, Labels], Decimal]
 
 NET = "net cost"
-_RECOUNTED = {EVENTS, AWAITING, AWAITED, "telnyx_sessions", "telnyx_unsettled_cost", "telnyx_ledger_events"}
+_USAGE = {family for _, family, _ in USAGE}
+_PRUNED = {NET, EVENTS, *_USAGE}
+"""Totals that keep what was pruned, so they may be anything beside what is left."""
+_RECOUNTED = {EVENTS, AWAITING, AWAITED, *_USAGE, "telnyx_sessions", "telnyx_unsettled_cost", "telnyx_ledger_events"}
 _ONE = Decimal(1)
 
 
@@ -33,8 +37,7 @@ def find_differences(connection: Connection, totals: Totals, all_totals: Iterabl
     for key in sorted(booked.keys() | recounted.keys()):
         total, recount = booked.get(key, ZERO), recounted.get(key, ZERO)
         family, labels = key
-        # Totals keep what was pruned, so they may be anything beside what is left.
-        if total == recount or (pruned and family in {NET, EVENTS}):
+        if total == recount or (pruned and family in _PRUNED):
             continue
         named = ", ".join(f"{name}={value}" for name, value in labels)
         yield f"{family} {{{named}}}: the total is {amount_text(total)}, the rows add up to {amount_text(recount)}"
@@ -52,6 +55,13 @@ def _booked(totals: Iterable[Total]) -> Sums:
     return sums
 
 
+def _used(usage: Iterable[Any]) -> Iterator[tuple[str, Labels, Decimal]]:
+    """Yield the family, its further labels and the amount of each kind of usage that an event has."""
+    for (_, family, further), used in zip(USAGE, usage, strict=True):
+        if amount := Decimal(used):
+            yield family, further, amount
+
+
 def _recount(connection: Connection, totals: Totals) -> Sums:
     sums: Sums = defaultdict(lambda: ZERO)
 
@@ -66,11 +76,13 @@ def _recount(connection: Connection, totals: Totals) -> Sums:
         count("telnyx_sessions", (("account", account), ("state", state)))
     for account, record_type in connection.execute("SELECT account, record_type FROM awaited_records"):
         count(AWAITED, (("account", account), ("record_type", record_type)))
-    query = f"SELECT owner, labels, cost_labels, cost, currency, {NOT_BUNDLED} FROM events"  # noqa: S608 - a literal
-    rows = connection.execute(query)
-    for owner, label_set, cost_label_set, cost, currency, awaits in rows:
+    fields = ", ".join(field for field, _, _ in USAGE)
+    rows = connection.execute(f"SELECT owner, labels, cost_labels, cost, currency, {NOT_BUNDLED}, {fields} FROM events")  # noqa: S608 - literals
+    for owner, label_set, cost_label_set, cost, currency, awaits, *usage in rows:
         count("telnyx_ledger_events", ())
         count(EVENTS, totals.project_labels(EVENTS, totals.labels(label_set)))
+        for family, further, used in _used(usage):
+            count(family, totals.project_labels(family, (*totals.labels(label_set), *further)), used)
         if cost is None:
             if awaits:
                 count(AWAITING, totals.project_labels(AWAITING, totals.labels(label_set)))

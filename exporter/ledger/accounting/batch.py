@@ -364,7 +364,9 @@ def _is_unchanged(row: EventRow, event: Event, attributes: EventAttributes) -> b
     return (
         (event.cost is None or (event.cost == row.cost and event.currency in {row.currency, UNKNOWN}))
         and (attributes.input_tokens is None or attributes.input_tokens == row.input_tokens)
+        and (attributes.cached_input_tokens is None or attributes.cached_input_tokens == row.cached_input_tokens)
         and (attributes.output_tokens is None or attributes.output_tokens == row.output_tokens)
+        and (attributes.characters is None or attributes.characters == row.characters)
         and (attributes.billed_seconds is None or attributes.billed_seconds == row.billed_seconds)
         and (attributes.at is None or row.at is not None)
     )

@@ -30,7 +30,9 @@ class EventRow(Struct, frozen=True, gc=False):
     cost: Decimal | None
     currency: str
     input_tokens: int
+    cached_input_tokens: int
     output_tokens: int
+    characters: int
     billed_seconds: Decimal
     at: float | None
     settled_unpriced: bool
@@ -60,7 +62,8 @@ class SessionRow(Struct, frozen=True):
 
 
 _EVENT = (
-    "key, owner, claim, labels, cost_labels, cost, currency, input_tokens, output_tokens, billed_seconds, at, flags"
+    "key, owner, claim, labels, cost_labels, cost, currency, input_tokens, cached_input_tokens, output_tokens,"
+    " characters, billed_seconds, at, flags"
 )
 _SESSION = (
     "id, account, record_type, event_id, date_time, discovered_at, state, configured, interval, first_tree_at,"
@@ -140,7 +143,8 @@ def invalidate_fingerprints(connection: Connection, sessions: Iterable[int]) -> 
 
 
 def _event(row: tuple[Any, ...]) -> EventRow:
-    key, owner, claim, labels, cost_labels, cost, currency, tokens_in, tokens_out, seconds, at, flags = row
+    key, owner, claim, labels, cost_labels, cost, currency = row[:7]
+    tokens_in, cached, tokens_out, characters, seconds, at, flags = row[7:]
     return EventRow(
         key,
         owner,
@@ -150,7 +154,9 @@ def _event(row: tuple[Any, ...]) -> EventRow:
         Decimal(cost) if cost is not None else None,
         currency,
         tokens_in,
+        cached,
         tokens_out,
+        characters,
         Decimal(seconds),
         at,
         bool(flags & _SETTLED_UNPRICED),
@@ -169,7 +175,9 @@ def _event_values(row: EventRow) -> tuple[object, ...]:
         amount_text(row.cost) if row.cost is not None else None,
         row.currency,
         row.input_tokens,
+        row.cached_input_tokens,
         row.output_tokens,
+        row.characters,
         amount_text(row.billed_seconds),
         row.at,
         _SETTLED_UNPRICED * row.settled_unpriced + _BUNDLED * row.bundled + _NESTED * row.nested,
