@@ -403,7 +403,7 @@ def test_counting() -> None:
     metrics.inc("telnyx_poll_failures_total", ("main", "timeout"), 2)
     metrics.set("telnyx_api_up", ("main",), 0)
     metrics.set("telnyx_api_up", ("main",), 1)
-    metrics.set("telnyx_api_throttled_seconds_total", ("main",), 1.5)
+    metrics.set("telnyx_api_throttled_seconds_total", ("main", "session"), 1.5)
     found = samples(metrics)
     assert shown(found, "telnyx_polls_total", account="main") == 0
     assert shown(found, "telnyx_poll_failures_total", reason="timeout") == 3
