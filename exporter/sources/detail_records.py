@@ -199,7 +199,7 @@ class DetailRecordSource:
         except Unauthorized:
             raise
         except PollError as error:
-            log.info("the API lists no fields of detail records", extra=self._fields("", error))
+            log.debug("the API lists no fields of detail records", extra=self._fields("", error))
 
     async def _poll_type(self, kind: RecordKind, state: TypeState, now: float) -> bool:
         """Poll one type; return whether it was read to its end."""

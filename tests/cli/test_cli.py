@@ -112,6 +112,7 @@ def configured(folder: Path, simulated: Running, file: str = "config.yaml") -> N
     settings = {
         "accounts": [{"name": "main", "base_url": simulated.url}],
         "sessions": [{"record_type": "call-session", "event_id": DOCUMENTED_ID}],
+        "discovery": {"detail_records": {"record_types": []}},
         "metrics": {"new_series_zero_seconds": 0},
         "ledger": {"url": "sqlite:///ledger.sqlite"},
     }
