@@ -165,6 +165,28 @@ def test_a_contradiction_is_read_again_and_then_fails(behaviour: Behaviour, expe
     assert result.proven == []
 
 
+def test_a_full_page_proves_nothing() -> None:
+    """Even if the API states just as many records: it may state no more than a page holds."""
+    listed = Listed([NOON + second for second in range(80)], Behaviour(stated=lambda total: min(total, 50)))
+    assert read(listed, [RecordWindow(NOON, NOON + 80)]).found == set(listed.records)
+
+
+def test_one_pass_over_the_pages_of_a_second_proves_nothing() -> None:
+    """A record that vanishes and one that appears between two pages hide a third one, and the number is right."""
+    listed = Listed([NOON] * 60, Behaviour("oldest"))
+    staying = set(listed.records) - {"c0"}
+
+    def change() -> None:
+        if len(listed.asked) == 2:  # the first page of the first pass
+            del listed.records["c0"]
+            listed.records["later"] = NOON
+
+    listed.change = change
+    result = read(listed, [RecordWindow(NOON, NOON + 1)])
+    assert result.failed is None
+    assert staying <= result.found
+
+
 def test_records_outside_the_window_are_not_ingested() -> None:
     """A filter without effect lists history, which must not count."""
     listed = Listed([NOON - 100, NOON + 1], Behaviour(filters=False))

@@ -203,7 +203,7 @@ def test_a_list_that_is_out_of_quota_delays_no_poll() -> None:
             waits = asyncio.Event()
 
             async def sleep(seconds: float) -> None:
-                if seconds > 0.001:
+                if seconds > 5:  # the wait for the slot, not the one before another attempt
                     waits.set()
                     await asyncio.Event().wait()
 
@@ -211,8 +211,9 @@ def test_a_list_that_is_out_of_quota_delays_no_poll() -> None:
             client = bench.client()
             listing = asyncio.ensure_future(client.detail_records({}))
             await waits.wait()
-            for _ in range(2):
-                await client.tree("message", "m", max_depth=5, expand=True, date_time=None)
+            async with asyncio.timeout(10):
+                for _ in range(2):
+                    await client.tree("message", "m", max_depth=5, expand=True, date_time=None)
             waiting = not listing.done()
             listing.cancel()
             await client.aclose()
