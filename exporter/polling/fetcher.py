@@ -5,10 +5,11 @@ raises nothing.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 
-from exporter.core.attributes import AttributeReader
+from exporter.core.attributes import AttributeReader, read_time
 from exporter.core.errors import ConfigError, Denied, NotFound, PollError
 from exporter.core.model import Claim, Poll, Session, SessionRef
 from exporter.core.tree import Subtree, TreeReader
@@ -17,6 +18,9 @@ from exporter.polling.commit_queue import session_fields
 from exporter.telnyx.client import Exchange, TelnyxClient
 
 log = logging.getLogger(__name__)
+
+YOUNG_SECONDS = 7200.0
+"""An event of this age is often not rated yet, so a 404 says nothing about the `date_time` that it was asked with."""
 
 
 class SessionFetcher:
@@ -53,7 +57,7 @@ class SessionFetcher:
         `at` is the time before the first request: the answer is at least as new, so the next poll is never too late.
         """
         try:
-            body = await self._root(claim.ref)
+            body = await self._root(claim.ref, at)
             fingerprint = self._reader().fingerprint(body, self._max_depth)
             if fingerprint == claim.fingerprint:
                 return Poll(claim, at, "same", fingerprint=fingerprint, reread=partial(self._reread, claim, at, body))
@@ -70,7 +74,7 @@ class SessionFetcher:
 
     async def session(self, ref: SessionRef) -> Session:
         """Return the whole session as the API shows it now; raises PollError."""
-        return await self._complete(ref, await self._root(ref))
+        return await self._complete(ref, await self._root(ref, math.inf))
 
     def _reread(self, claim: Claim, at: float, body: bytes) -> Poll:
         """Read an answer that was skipped for its fingerprint; it holds the whole tree, so no request is needed."""
@@ -89,14 +93,15 @@ class SessionFetcher:
         fingerprint = None if session.cuts else fingerprint
         return Poll(claim, at, "tree", "", session, found, session_attributes, fingerprint=fingerprint)
 
-    async def _root(self, ref: SessionRef) -> bytes:
+    async def _root(self, ref: SessionRef, now: float) -> bytes:
         """Return the answer for the session's root, as deep as one answer goes."""
         root = Subtree(ref.record_type, ref.event_id, self._max_depth)
         if ref.date_time is not None:
             try:
                 return await self._request(root, ref.date_time)
             except NotFound:  # also the answer to a wrong date_time, so ask again without it
-                pass
+                if 0 <= now - (read_time(ref.date_time) or -math.inf) < YOUNG_SECONDS:
+                    raise
         return await self._request(root, None)
 
     async def _complete(self, ref: SessionRef, body: bytes) -> Session:

@@ -26,13 +26,13 @@ DEEP = node(
 """Six levels, one more than an answer shows."""
 
 
-def fetched(folder: Path, answers: Mapping[str, Answer], claim: Claim) -> tuple[Poll, list[str]]:
+def fetched(folder: Path, answers: Mapping[str, Answer], claim: Claim, at: float = 5.0) -> tuple[Poll, list[str]]:
     """Return one poll, and the ids that it requested."""
 
     async def act() -> tuple[Poll, list[str]]:
         async with polling(folder, answers) as parts:
             fetcher = parts.accounts(parts.client)["main"].fetcher
-            return await fetcher.poll(claim, 5.0), parts.api.asked
+            return await fetcher.poll(claim, at), parts.api.asked
 
     return asyncio.run(act())
 
@@ -93,3 +93,12 @@ def test_a_date_time_narrows_the_search_and_is_dropped_if_it_is_wrong(tmp_path: 
     assert (poll.outcome, asked) == ("tree", ["s?dated", "s"])
     poll, asked = fetched(tmp_path, {}, dated)
     assert (poll.outcome, asked) == ("gone", ["s?dated", "s"])
+
+
+def test_a_young_session_is_asked_for_once(tmp_path: Path) -> None:
+    """It is probably not rated yet, so a 404 doesn't show that its date_time is wrong; after two hours it may."""
+    began = "2026-03-17T12:00:00Z"
+    dated = replace(CLAIM, ref=SessionRef("main", "call-session", "s", began))
+    for seconds, requests in ((-1, 2), (0, 1), (7199, 1), (7200, 2)):
+        poll, asked = fetched(tmp_path, {}, dated, 1_773_748_800.0 + seconds)
+        assert (poll.outcome, len(asked)) == ("gone", requests)
