@@ -127,9 +127,9 @@ class Exporting:
             await self.app.replicas.expose()
         return not self.app.metrics.exposable(self.app.clock.monotonic())
 
-    async def until(self, condition: Callable[[], Any]) -> None:
+    async def until(self, condition: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> None:
         """Wait until an async condition holds, which other threads make true; no test waits for time to pass."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         while not await condition():
             assert time.monotonic() < deadline, "the condition did not become true in time"
             await asyncio.sleep(0.01)
