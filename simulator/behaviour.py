@@ -23,6 +23,8 @@ class ApiBehaviour(Struct, frozen=True, kw_only=True):
     """A type of which the account has no record: a 200 without records, or a 400."""
     absent_types: tuple[str, ...] = ()
     """Types, by their name in the list, of which no record is ever listed."""
+    untimed_types: tuple[str, ...] = ()
+    """Types, by their name in the list, that have none of the time fields that a filter names."""
     refused_types: Mapping[str, Literal[400, 403]] = {}
     """Types, by their name in the list, that are always refused with this status."""
     total_results: Literal["honest", "too high", "too low", "missing"] = "honest"

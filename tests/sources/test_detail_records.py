@@ -250,6 +250,56 @@ def test_a_refused_type_is_named_and_stops_no_other(tmp_path: Path, caplog: pyte
     assert len(said) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+def test_types_that_cannot_be_read_leave_the_others_complete(tmp_path: Path, world: str) -> None:
+    """Two are refused, one has no time field that works, one has no records: each has its state, and is no other's."""
+    troubled = replace(
+        WORLDS[world],
+        refused_types={"amd": 403, "recording": 400},
+        untimed_types=("verify",),
+        absent_types=("wireless",),
+    )
+    settings = SimulatorSettings(speed=0.0, sessions_per_hour=60, sessions_max=120, api=troubled, quotas=PLENTY)
+
+    async def play() -> None:
+        with running(settings, time.monotonic) as simulated:
+            async with exporting(discovering(simulated, tmp_path), simulated) as exporter:
+                await pass_hours(exporter, 12)
+                samples = await exporter.samples()
+                states = {
+                    dict(labels)["record_type"]: dict(labels)["state"]
+                    for name, labels in samples
+                    if name == "telnyx_detail_record_type_state"
+                }
+                troubles = {"amd": "refused", "recording": "refused", "verify": "unproven", "wireless": "empty"}
+                assert {name: states[name] for name in troubles} == troubles
+                others = {state for name, state in states.items() if name not in troubles}
+                assert others <= {"proven", "empty"}
+                last = "telnyx_detail_record_last_success_timestamp_seconds"
+                for name, state in states.items():
+                    is_read = of_type(samples, last, name).get("") == simulated.clock.now()
+                    assert is_read == (state in {"proven", "empty"}), name
+                source = (("account", "main"), ("source", "detail_records"))
+                assert samples["telnyx_discovery_last_success_timestamp_seconds", source] == simulated.clock.now()
+                truth = (await exporter.http.get(f"{simulated.origin}/_truth")).json()
+                readable = {
+                    KINDS[each["record_type"]].record_type if each["record_type"] in KINDS else each["record_type"]
+                    for each in truth["records"]
+                    if Decimal(each["cost"])
+                }
+                listed = {
+                    dict(labels)["record_type"]: value
+                    for (name, labels), value in samples.items()
+                    if name == COVERAGE and value
+                }
+                assert listed.keys() == readable - {*troubles, "sim_card_usage"}
+                missing = {value for (name, _), value in samples.items() if name == "telnyx_detail_records_missing"}
+                assert missing == {0, *of_type(samples, "telnyx_detail_records_missing", "verify").values()}
+
+    asyncio.run(play())
+
+
 def test_the_cost_of_a_record_counts_once(tmp_path: Path) -> None:
     """A record listed repeatedly counts once, and a later increase of its cost counts too."""
     ref = SessionRef("main", "message", "m")

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.config import DetailRecordSettings, DiscoverySettings, Secret, WebhookSettings
+from exporter.config import DiscoverySettings, Secret, WebhookSettings
 from exporter.core.errors import Rejected
 from exporter.core.model import NoticeKind, SessionNotice, SessionRef
 from exporter.runtime.app import App
@@ -38,7 +38,7 @@ from exporter.sources.webhooks import (
 from exporter.web.webhooks import ANSWERS, REASONS, WebhookRoutes
 from simulator import SimulatorSettings, running
 from tests.ledger.test_durability import busy
-from tests.support.exporting import Exporting, Samples, config, exporting
+from tests.support.exporting import NO_RECORDS, Exporting, Samples, config, exporting
 from tests.support.postgres import Postgres, binaries
 from tests.support.postgres import running as running_postgres
 
@@ -439,7 +439,7 @@ async def listening(
             accounts=accounts,
             discovery=DiscoverySettings(
                 webhooks=WebhookSettings(insecure=insecure),
-                detail_records=DetailRecordSettings(first_lookback_seconds=0.0),
+                detail_records=NO_RECORDS,
             ),
         )
         if ledger_url is not None:
