@@ -141,7 +141,14 @@ def test_no_cell_is_a_formula(text: str) -> None:
 def test_every_rule_stands_in_the_catalogue() -> None:
     """Every family that a session adds to has a rule, which is printed with the family's labels."""
     leaf = node("inference:turn", "0.1") | {
-        "record": {"model": "m", "input_tokens": 3, "billed_sec": 2, "duration_sec": 3}
+        "record": {
+            "model": "m",
+            "input_tokens": 3,
+            "cached_input_tokens": 2,
+            "characters": 9,
+            "billed_sec": 2,
+            "duration_sec": 3,
+        }
     }
     root = node("call-session:root", "0", leaf, node("recording:r", None), node("recording:", "0.1"), cumulative="7")
     explained = story(trees.answer(root, total="9", event_count=77))
