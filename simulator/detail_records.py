@@ -57,9 +57,10 @@ class DetailRecordList:
                 raise ApiError(errors.NO_SUCH_RECORDS, f"filter[record_type]: no record of {asked.record_type!r}")
             return ApiAnswer(None, lambda: self._stated([], 0, asked))
         listable = asked.listable
-        if asked.unknown_fields or (asked.bounds and listable.name in self._api.untimed_types):
+        timeless = asked.bounds and listable.name in self._api.untimed_types
+        if unknown := [*asked.unknown_fields, *(["a time"] if timeless else [])]:
             if self._api.unknown_field == "error":
-                raise ApiError(errors.BAD_PARAMETER, f"{listable.name} has no such field")
+                raise ApiError(errors.BAD_PARAMETER, f"{listable.name} has no field {unknown[0]!r}")
             return ApiAnswer(None, lambda: self._stated([], 0, asked))
         return ApiAnswer(None, lambda: self._page(listable, asked, now))
 

@@ -136,7 +136,7 @@ SENDERS: Mapping[str, Callable[[SimulatedSession, int, ApiBehaviour], Iterator[W
 }
 """The record types of roots that send webhooks."""
 
-NAMED = frozenset({CALL_SESSION, "message", "fax-api"})
+NAMED = frozenset({CALL_SESSION, "message"})
 """Those that their webhooks name by the id of the root. Whether others do is not known."""
 
 

@@ -20,6 +20,7 @@ FIRES = {
     "TelnyxEventsSettledUnpriced": "one event in a thousand never gets a price",
     "TelnyxSessionOverThreshold": "some sessions go over the thresholds of the history",
     "TelnyxDiscoveryStalled": "the history polls detail records every hour and a half",
+    "TelnyxDetailRecordTypeFailing": "the same, for one type after a failed poll",
 }
 MAY_FIRE = {
     "TelnyxSpendAboveLastWeek": "an account with twenty calls a day may well have an expensive hour",

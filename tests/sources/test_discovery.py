@@ -83,7 +83,12 @@ SOURCES = {
     "webhooks and detail records, as measured": (WORLD_A, *EITHER),
     "webhooks and detail records, as documented": (WORLD_B, *EITHER),
     "webhooks and detail records, some of each": (MIXED, *EITHER),
-    "webhooks alone": (WORLD_A, DiscoverySettings(detail_records=NO_RECORDS), lambda ref: ref.webhooks, 800),
+    "webhooks alone": (
+        WORLD_A,
+        DiscoverySettings(detail_records=NO_RECORDS),
+        lambda ref: ref.webhooks or ref.record_type == "fax-api",
+        800,
+    ),
 }
 
 
