@@ -14,6 +14,7 @@ from textwrap import indent
 import yaml
 
 from exporter.core.catalog import FAMILIES, Family
+from exporter.sources.record_kinds import BEGINNINGS, ENDS, KINDS, RecordKind
 from tests.support.promql import families
 from tools import configuration_page
 from tools.dashboards import BOARDS, written
@@ -165,10 +166,38 @@ def pages() -> dict[Path, str]:
     return {
         TOP / "README.md": readme((TOP / "README.md").read_text()),
         TOP / "docs" / "metrics.md": metrics_page(),
+        TOP / "docs" / "contract.md": contract((TOP / "docs" / "contract.md").read_text()),
         TOP / "docs" / "configuration.md": configuration_page.page(),
         TOP / "deploy" / "kubernetes" / "base" / "prometheusrule.yaml": prometheus_rule(),
         **{TOP / "grafana" / "dashboards" / f"{name}.json": written(board) for name, board in BOARDS.items()},
     }
+
+
+def contract(page: str) -> str:
+    """Return the page with the current table of detail record types."""
+    rows = [
+        (
+            f"`{kind.name}`",
+            f"`{kind.record_type}`",
+            ", ".join(f"`{name}`" for name in _known_times(kind)) or "any time that a record has",
+            ", ".join(f"`{name}`" for name in kind.id_fields),
+            ", ".join(f"`{name}`" for name in kind.session_fields) or "itself",
+            f"`{kind.cost_field}`",
+        )
+        for _, kind in sorted(KINDS.items())
+    ]
+    table = _table(("type", "in Session Analysis", "listed by the time", "id", "session", "cost"), rows)
+    begin, end = "<!-- record types -->", "<!-- end of record types -->"
+    return f"{page.partition(begin)[0]}{begin}\n{table}\n{end}{page.partition(end)[2]}"
+
+
+def _known_times(kind: RecordKind) -> list[str]:
+    """Return the time fields that are known of the type, without those that are tried for any type."""
+    general, times = [*ENDS, *BEGINNINGS], list(kind.time_fields)
+    for count in range(len(times)):
+        if times[count:] == [name for name in general if name not in times[:count]]:
+            return times[:count]
+    return times
 
 
 def topics_of(family: Family) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from exporter import config
-from exporter.core.catalog import BY_NAME, FAMILIES, Family
+from exporter.core.catalog import BY_NAME, CHECKS, FAMILIES, Family
 from exporter.sources.entries import json_entries, yaml_entries
 from tools.generate_docs import TOP, pages, topics_of
 
@@ -108,3 +108,11 @@ def test_named_metrics_exist() -> None:
     """Every metric that the README or docs/discovery.md names is in the catalogue."""
     named = set(re.findall(r"\btelnyx_[a-z_]+\b", README + DISCOVERY))
     assert {name for name in named if name not in BY_NAME and SAMPLE_SUFFIX.sub("", name) not in BY_NAME} == set()
+
+
+def test_the_contract_names_what_exists() -> None:
+    """The metrics and checks by which the exporter notices a wrong assumption."""
+    page = (TOP / "docs" / "contract.md").read_text()
+    assert set(re.findall(r"`(telnyx_[a-z_]+)", page)) <= BY_NAME.keys()
+    named = re.findall(r"checks? ((?:`[a-z_]+`(?:, )?)+)", page)
+    assert {check for some in named for check in re.findall(r"[a-z_]+", some)} <= set(CHECKS)
