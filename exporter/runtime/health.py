@@ -48,7 +48,7 @@ class Health:
 
     def status(self) -> HealthStatus:
         # The backfill decides nothing: it waits for the API, which must not keep webhooks from an exporter.
-        note = None if self._discovery is None else self._discovery.backfill_progress
+        note = None if self._discovery is None else self._discovery.note()
         return HealthStatus(self._unhealthy(), self._unready(), note)
 
     def _unhealthy(self) -> str | None:

@@ -25,7 +25,7 @@ from exporter.log import fields
 from exporter.metrics import Metrics
 from exporter.sources.record_kinds import RecordKind
 from exporter.sources.record_options import listed_fields
-from exporter.sources.record_type import DAY_SECONDS, TypeReader, TypeState
+from exporter.sources.record_type import DAY_SECONDS, FAILED_STATES, TypeReader, TypeState
 from exporter.sources.record_windows import RecordList, planned
 from exporter.telnyx.client import TelnyxClient
 
@@ -102,6 +102,12 @@ class DetailRecordSource:
         """Return whether the last poll failed to read some type, and is so long ago."""
         polled_at = self._polled_at
         return not self._finished and polled_at is not None and self._clock.now() - polled_at >= seconds
+
+    def failing_types(self) -> list[str]:
+        """Return the types that can't be read now, with their state; from any thread."""
+        states = self._states or {}
+        known = [(kind.name, states[kind.name].state) for kind in self._kinds if kind.name in states]
+        return [f"{name} ({state})" for name, state in known if state in FAILED_STATES]
 
     def forget_states(self) -> None:
         """Load the states again before the next poll: another replica changes and shows them meanwhile."""

@@ -101,6 +101,14 @@ class Discovery:
             if not _balance_wanted(account):
                 hide_balance(self._metrics, account.name)
 
+    def note(self) -> str | None:
+        """Return what a person should know of the sources, in words; from any thread."""
+        failing = [
+            f"{name}: {', '.join(types)}" for name, each in self._records.items() if (types := each.failing_types())
+        ]
+        unread = f"Detail records that can't be read: {'; '.join(failing)}." if failing else None
+        return " ".join(filter(None, (self.backfill_progress, unread))) or None
+
     @property
     def idle(self) -> bool:
         """No detail records are due or being read, and none that wait."""

@@ -280,6 +280,8 @@ def test_types_that_cannot_be_read_leave_the_others_complete(tmp_path: Path, wor
                 for name, state in states.items():
                     is_read = of_type(samples, last, name).get("") == simulated.clock.now()
                     assert is_read == (state in {"proven", "empty"}), name
+                unread = "main: amd (refused), recording (refused), verify (unproven)."
+                assert unread in (await exporter.get("/")).text
                 source = (("account", "main"), ("source", "detail_records"))
                 assert samples["telnyx_discovery_last_success_timestamp_seconds", source] == simulated.clock.now()
                 truth = (await exporter.http.get(f"{simulated.origin}/_truth")).json()
