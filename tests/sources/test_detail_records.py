@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,33 @@ def test_types_that_cannot_be_read_leave_the_others_complete(tmp_path: Path, wor
                 assert listed.keys() == readable - {*troubles, "sim_card_usage"}
                 missing = {value for (name, _), value in samples.items() if name == "telnyx_detail_records_missing"}
                 assert missing == {0, *of_type(samples, "telnyx_detail_records_missing", "verify").values()}
+
+    asyncio.run(play())
+
+
+def test_cursors_of_an_older_version_are_continued(tmp_path: Path) -> None:
+    """What it has read is read again by the look-back only, and nothing from before its first poll."""
+    settings = SimulatorSettings(speed=0.0, sessions_per_hour=60, quotas=PLENTY)
+
+    async def play() -> None:
+        with running(settings, time.monotonic) as simulated:
+            simulated.clock.step(12 * HOUR)
+            since = simulated.clock.now() - 2 * HOUR
+            plain = discovering(simulated, tmp_path, record_types=("messaging",), lookback_seconds=HOUR)
+            with closing(opened(tmp_path / "ledger.sqlite")) as ledger:
+                ledger.put_meta("cursors:main", f'{{"messaging": {{"since": {since}, "reached": {since + HOUR}}}}}')
+                ledger.put_meta("backfill", "done")
+            async with exporting(plain, simulated) as exporter:
+                await exporter.drained()
+                found = {ref.event_id for ref in simulated.world.refs() if ref.record_type == "message"}
+                recent = {
+                    ref.event_id
+                    for ref in simulated.world.refs(since)
+                    if ref.record_type == "message" and ref.detail_records
+                }
+                known = {event_id for _, event_id in await followed(exporter)}
+                assert known <= recent < found
+                assert len(known) > 5
 
     asyncio.run(play())
 
