@@ -311,7 +311,7 @@ def test_cursors_of_an_older_version_are_continued(tmp_path: Path) -> None:
         with running(settings, time.monotonic) as simulated:
             simulated.clock.step(12 * HOUR)
             since = simulated.clock.now() - 2 * HOUR
-            plain = discovering(simulated, tmp_path, record_types=("messaging",), lookback_seconds=HOUR)
+            plain = discovering(simulated, tmp_path, record_types=("messaging",), lookback_seconds=2 * HOUR)
             with closing(opened(tmp_path / "ledger.sqlite")) as ledger:
                 ledger.put_meta("cursors:main", f'{{"messaging": {{"since": {since}, "reached": {since + HOUR}}}}}')
                 ledger.put_meta("backfill", "done")
