@@ -43,8 +43,15 @@ def turns_of(call: int) -> list[str]:
     return [f"turn-{call}-{turn}" for turn in range(TURNS)]
 
 
+USED = {"user_prompt_tokens": 812, "cached_user_prompt_tokens": 640, "completion_tokens": 57}
+
+
+def turn_node(turn: str, **changed: str) -> dict[str, Any]:
+    return node(f"inference:{turn}", "0.0005", **changed) | {"record": USED}
+
+
 def tree_of(call: int) -> dict[str, Any]:
-    turns = [node(f"inference:{turn}", "0.0005", event_name="inference-event") for turn in turns_of(call)]
+    turns = [turn_node(turn, event_name="inference-event") for turn in turns_of(call)]
     return answer(
         node(f"call-session:call-{call}", "0", node(f"ai-voice-assistant:assistant-{call}", "0.05", *turns)),
     )
@@ -69,7 +76,7 @@ def test_twenty_calls_are_twenty_sessions(tmp_path: Path) -> None:
     """160 turns cost no request; three that are in no tree are polled twice each; each turn and cost counts once."""
     alone = [f"alone-{number}" for number in range(ALONE)]
     answers = {f"call-{call}": tree_of(call) for call in range(CALLS)}
-    answers |= {f"{turn}?dated": answer(node(f"inference:{turn}", "0.0005")) for turn in alone}
+    answers |= {f"{turn}?dated": answer(turn_node(turn)) for turn in alone}
 
     async def scenario() -> None:
         async with polling(tmp_path, answers) as parts:
@@ -99,6 +106,15 @@ def test_twenty_calls_are_twenty_sessions(tmp_path: Path) -> None:
             found = {total.family: total.value for total in totals if total.family.startswith("telnyx_inference")}
             assert found["telnyx_inference_turns_total"] == len(turns) + ALONE
             assert found["telnyx_inference_cost_total"] == (len(turns) + ALONE) * Decimal("0.0005")
+            all_turns = len(turns) + ALONE
+            assert found["telnyx_inference_cached_input_tokens_total"] == all_turns * USED["cached_user_prompt_tokens"]
+            tokens = {
+                dict(total.labels)["token_direction"]: total.value
+                for total in totals
+                if total.family == "telnyx_inference_tokens_total"
+            }
+            used = {"input": USED["user_prompt_tokens"], "output": USED["completion_tokens"]}
+            assert tokens == {direction: all_turns * count for direction, count in used.items()}
             assert await parts.ledger.run(Ledger.check) == []
 
     asyncio.run(scenario())
