@@ -128,11 +128,23 @@ def _from_6(connection: Connection) -> None:
         connection.execute(_translated(statement, connection))
 
 
+def _from_7(connection: Connection) -> None:
+    """Add plans of rechecks, which dates the API has accepted, and the memory of pruned events."""
+    for statement in _MEMORY:
+        connection.execute(_translated(statement, connection))
+
+
 def _translated(statement: str, connection: Connection) -> str:
     """Return a statement in the engine's own types, which PostgreSQL compares by bytes, too."""
     if not connection.shared:
         return statement
-    words = (("INTEGER", "BIGINT"), ("FLOAT", "DOUBLE PRECISION"), ("TEXT", 'TEXT COLLATE "C"'), ("WITHOUT ROWID", ""))
+    words = (
+        ("INTEGER", "BIGINT"),
+        ("FLOAT", "DOUBLE PRECISION"),
+        ("TEXT", 'TEXT COLLATE "C"'),
+        ("BLOB", "BYTEA"),
+        ("WITHOUT ROWID", ""),
+    )
     for word, own in words:
         statement = statement.replace(word, own)
     return statement
@@ -214,6 +226,11 @@ _AWAITED = (
         PRIMARY KEY (record_type, product, event_name)
     ) WITHOUT ROWID""",
 )
+_MEMORY = (
+    "ALTER TABLE sessions ADD COLUMN date_time_accepted INTEGER",
+    "ALTER TABLE sessions ADD COLUMN plan TEXT DEFAULT '' NOT NULL",
+    "CREATE TABLE forgotten_events (first BLOB NOT NULL, entries BLOB NOT NULL, PRIMARY KEY (first))",
+)
 
 _RENAMED_COLUMNS = (
     ("sessions", "hint", "notice"),
@@ -256,6 +273,7 @@ STEPS: Mapping[int, Callable[[Connection], None]] = {
     4: _from_4,
     5: _from_5,
     6: _from_6,
+    7: _from_7,
 }
 OLDEST_SHARED = 5
 """PostgreSQL had ledgers from this version on: this step and later ones must run there too."""

@@ -45,6 +45,8 @@ CREATE TABLE sessions (
     notice_due FLOAT,  -- due at the latest then, by notices that came while it was claimed
     summary TEXT,  -- JSON for the gauges of single sessions; NULL until the first tree
     fingerprint BYTES,  -- of the last answer; NULL if booking the same answer again may change something
+    date_time_accepted INTEGER,  -- 1: the API found the session with date_time, 0: it did not; NULL: not known
+    plan TEXT DEFAULT '' NOT NULL,  -- times of the rechecks that are left
     stated_cost TEXT,  -- total that a webhook stated ('0.0942 USD'), until a tree has confirmed it
     PRIMARY KEY (id),
     UNIQUE (account, record_type, event_id)
@@ -76,6 +78,14 @@ CREATE TABLE events (
     PRIMARY KEY (key)
 ) WITHOUT ROWID;
 CREATE INDEX ix_events_owner ON events (owner);
+
+-- Events that were pruned, so that none of them is booked again: see accounting/forgotten.py. Ordinary rows, since a row of a
+-- table WITHOUT ROWID of this size would need pages of its own.
+CREATE TABLE forgotten_events (
+    first BYTES NOT NULL,  -- no entry of the row is smaller, and those of the next row aren't smaller than its own
+    entries BYTES NOT NULL,  -- sorted: the front of an event's key, and the day of its session
+    PRIMARY KEY (first)
+);
 
 CREATE TABLE label_sets (
     id SERIAL,

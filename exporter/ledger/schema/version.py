@@ -1,6 +1,6 @@
 """Constants of the schema for all modules that write statements."""
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 LIVE_STATES = ("discovered", "active")
 """States of a session whose bill may still change."""
