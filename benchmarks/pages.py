@@ -50,8 +50,8 @@ def fill(path: Path, count: int) -> None:
 
     connection.executemany(
         "INSERT INTO sessions (id, account, record_type, event_id, state, discovered_at, changed_at, summary, source,"
-        " configured, claim, interval, rechecks, observed, owned, failing, polls)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'file', 0, 0, 0, 0, 1, 5, '', '[[1763000000.0, \"changed\", \"\"]]')",
+        " configured, claim, interval, observed, owned, failing, polls)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'file', 0, 0, 0, 1, 5, '', '[[1763000000.0, \"changed\", \"\"]]')",
         rows(),
     )
     connection.commit()

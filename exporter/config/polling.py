@@ -35,7 +35,7 @@ class PollingSettings(Struct, frozen=True, kw_only=True):
         SettingSpec(
             ListOf(number(1), at_most=20, check=ascending),
             "When a settled session is polled again, counted from its settling. The default is a day, a week, and 35 "
-            "days, which includes the corrections at the end of a month. `[]`: never.",
+            "days, which includes the corrections at the end of a month. `[]`: only when it is reported.",
         ),
     ] = (86_400.0, 604_800.0, 3_024_000.0)
     reported_interval_seconds: Annotated[
@@ -54,7 +54,8 @@ class PollingSettings(Struct, frozen=True, kw_only=True):
         SettingSpec(
             number(1),
             "A session that the API doesn't find for this long is `missing`, and only rechecked. The API doesn't find "
-            "a new session until its first record is rated.",
+            "a new session until its first record is rated. It also bounds the retries of a recheck that gets 404 or "
+            "403.",
             formerly="give_up_after_seconds",
             advanced=True,
         ),

@@ -14,10 +14,14 @@ a notice of a source. Both are pure: time and jitter are arguments. The API neve
 #   1000  notice `rated`     due at once
 #   1000  poll: changed      next in 8 * 900 = 7,200 s
 #   8200  poll: unchanged    next in 6 * 7,200 s, but no later than settle_after
-#  22600  poll: unchanged    settled, 6 h after the last change; rechecked after 1, 7 and 35 days
+#  22600  poll: unchanged    settled, 6 h after the last change; the plan is to poll after 1, 7 and 35 days
+#  50000  notice `rated`     due at once; the plan gets 50040, and 57600 for a tree that lags by two hours
+#  50000  poll: unchanged    due at 50040; no planned time has passed, so none is used up
+#  50040  poll: 404          retried after 30 s, 3 min, ... until a good answer uses up the planned time 50040
 #
 # Without notices the interval starts at 30 s and doubles up to an hour: 12 polls after the last change, not 2.
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -29,6 +33,16 @@ from exporter.core.model import NoticeKind
 State = Literal["discovered", "active", "settled", "missing", "denied"]
 Outcome = Literal["changed", "unchanged", "incomplete", "pruned", "gone", "denied", "failed"]
 """`pruned`: unchanged, and the session was booked, counted and pruned before."""
+
+CLOSED = frozenset({"settled", "missing", "denied"})
+"""States in which a session is polled at its planned times only."""
+
+CATCH_UP_SECONDS = 7200.0
+"""How long a tree may lag behind the report of a closed session."""
+CATCH_UP_GRID_SECONDS = 900.0
+"""The times at which trees may have caught up are multiples of this, so many reports add few of them to a plan."""
+RETRY_GROWTH = 6
+"""Factor from one retry of a recheck to the next: where the API has lost a session for good, retries are few."""
 
 JITTER = 0.1
 """Share by which an interval varies, so that sessions that were found together don't stay due together."""
@@ -72,7 +86,8 @@ class SessionState(Struct, frozen=True):
     changed_at: float | None = None
     closed_at: float | None = None
     """Since when the session is settled, missing or denied."""
-    rechecks: int = 0
+    plan: tuple[float, ...] = ()
+    """When a closed session is polled, in order. A time is used up by a good answer after it, and by nothing else."""
 
 
 Transition = tuple[SessionState, float | None]
@@ -137,12 +152,24 @@ def after_notice(
     Notices come twice and out of order: `started` says nothing about a session that has ended, nor `ended` about one
     that is rated. A rating may come again, with another amount. `rating_expected` says that a webhook will report when
     the session is rated; otherwise a listed event is the only sign of that.
+
+    A closed session is polled at once, whatever is reported, and again when its tree must have caught up.
     """
+    if session.state in CLOSED and kind not in {"", "final"}:
+        notice = max(session.notice, remembered_kind(kind), key=_ORDER.index)
+        soon = _next_multiple(now + policy.min_interval, policy.min_interval)
+        caught_up = _next_multiple(now + CATCH_UP_SECONDS, CATCH_UP_GRID_SECONDS)
+        plan = tuple(sorted({*session.plan, soon, caught_up}))
+        return replace(session, notice=notice, interval=0.0, plan=plan), now
     if kind == "listed" and session.notice in _REPORTED and rating_expected:
         return session, now + _LISTED_INTERVALS * policy.reported_interval
     if remembered_kind(kind) != "rated" and _ORDER.index(kind) <= _ORDER.index(session.notice):
         return None
     return replace(session, notice=remembered_kind(kind), interval=0.0), now + first_wait(kind, policy)
+
+
+def _next_multiple(time: float, step: float) -> float:
+    return math.ceil(time / step) * step
 
 
 def first_wait(kind: NoticeKind, policy: PollPolicy) -> float:
@@ -164,19 +191,19 @@ def _changed(session: SessionState, now: float, policy: PollPolicy, factor: floa
         first_tree_at=now if session.first_tree_at is None else session.first_tree_at,
         changed_at=now,
         closed_at=None,
-        rechecks=0,
+        plan=(),
     )
     return active, now + factor * interval
 
 
 def _unchanged(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
     if session.state == "settled":
-        return _recheck(replace(session, rechecks=session.rechecks + 1), now, policy, factor)
+        return _use_up(session, now, policy, factor)
     if session.changed_at is None:  # the first tree, but without any event that can be booked
         return _changed(session, now, policy, factor)
     settles_at = session.changed_at + policy.settle_after
     if now >= settles_at:
-        return _recheck(replace(session, state="settled", closed_at=now, rechecks=0), now, policy, factor)
+        return _close(session, "settled", now, policy, factor)
     interval = _next_interval(session, policy, changed=False)
     return replace(session, state="active", interval=interval), min(now + factor * interval, settles_at)
 
@@ -214,16 +241,18 @@ def _pruned(session: SessionState, now: float, policy: PollPolicy, factor: float
     if session.changed_at is not None:  # it has events beside the pruned ones
         return _unchanged(session, now, policy, factor)
     first_tree_at = now if session.first_tree_at is None else session.first_tree_at
-    closed = replace(session, state="settled", first_tree_at=first_tree_at, closed_at=now)
-    return _recheck(replace(closed, rechecks=len(policy.recheck_after)), now, policy, factor)
+    closed = replace(session, state="settled", first_tree_at=first_tree_at, closed_at=now, interval=0.0, plan=())
+    return closed, _planned(closed, now, policy, factor)
 
 
 def _gone(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
-    if session.state in {"missing", "settled"}:
-        return _recheck(replace(session, rechecks=session.rechecks + 1), now, policy, factor)
+    if session.state == "missing":
+        return _use_up(session, now, policy, factor)
+    if session.state == "settled":
+        return _retry(session, now, policy, factor)
     known_at = session.discovered_at if session.changed_at is None else session.changed_at
     if now - known_at >= policy.not_found_timeout:
-        return _recheck(replace(session, state="missing", closed_at=now, rechecks=0), now, policy, factor)
+        return _close(session, "missing", now, policy, factor)
     interval = _doubled(session, policy)
     if session.notice in _REPORTED:
         interval = min(_next_interval(session, policy, changed=False), max(policy.max_interval, interval))
@@ -233,21 +262,43 @@ def _gone(session: SessionState, now: float, policy: PollPolicy, factor: float) 
 
 
 def _denied(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
-    if session.state in {"denied", "settled"}:
-        return _recheck(replace(session, rechecks=session.rechecks + 1), now, policy, factor)
-    return _recheck(replace(session, state="denied", closed_at=now, rechecks=0), now, policy, factor)
+    if session.state == "denied":
+        return _use_up(session, now, policy, factor)
+    if session.state == "settled":
+        return _retry(session, now, policy, factor)
+    return _close(session, "denied", now, policy, factor)
 
 
-def _recheck(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
-    """Schedule the next recheck of a closed session; after the last one only a configured session is due again."""
+def _close(session: SessionState, state: State, now: float, policy: PollPolicy, factor: float) -> Transition:
+    plan = tuple(sorted(now + seconds for seconds in policy.recheck_after))
+    closed = replace(session, state=state, closed_at=now, interval=0.0, plan=plan)
+    return closed, _planned(closed, now, policy, factor)
+
+
+def _use_up(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    """Return the state after the answer that was expected: the planned times that have passed are used up."""
+    after = replace(session, interval=0.0, plan=tuple(time for time in session.plan if time > now))
+    return after, _planned(after, now, policy, factor)
+
+
+def _retry(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    """Retry a recheck at growing intervals; give it up when one would be longer than `not_found_timeout`."""
+    interval = max(policy.min_interval, RETRY_GROWTH * session.interval)
+    if not session.plan or session.plan[0] > now or interval > policy.not_found_timeout:
+        return _use_up(session, now, policy, factor)
+    after = replace(session, interval=interval)
+    return after, now + factor * interval
+
+
+def _planned(session: SessionState, now: float, policy: PollPolicy, factor: float) -> float | None:
+    """Return when a closed session is due: at its next planned time, and daily while it is configured."""
     due_at: float | None = None
-    if session.rechecks < len(policy.recheck_after):
-        since = session.closed_at if session.closed_at is not None else now
-        due_at = max(since + policy.recheck_after[session.rechecks], now + policy.min_interval)
+    if session.plan:  # it may lie further ahead than `longest` after a reload, or if the clock was set back
+        due_at = min(max(session.plan[0], now + policy.min_interval), now + policy.longest)
     if session.configured:
         configured = now + factor * policy.configured_recheck
         due_at = configured if due_at is None else min(due_at, configured)
-    return session, due_at
+    return due_at
 
 
 _AFTER = {

@@ -237,7 +237,7 @@ def test_a_session_whose_bill_is_final_is_polled_twice_and_settles(settle_after:
     assert due is not None
     assert settle_after <= due <= policy.longest
     state, due = next_state(state, "unchanged", due, policy, jitter)
-    assert (state.state, state.rechecks) == ("settled", 0)
+    assert (state.state, len(state.plan)) == ("settled", len(policy.recheck_after))
 
 
 def test_a_final_session_that_the_api_does_not_know_is_polled_seldom() -> None:

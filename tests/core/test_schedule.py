@@ -1,8 +1,10 @@
-"""The poll schedule: jitter, old sessions that the API loses, and calls in progress."""
+"""The poll schedule: jitter, old sessions that the API loses, calls in progress, and the plans of closed sessions."""
 
 import pytest
+from msgspec.structs import replace
 
-from exporter.core.lifecycle import JITTER, SessionState, next_state
+from exporter.core.lifecycle import JITTER, Outcome, SessionState, State, after_notice, next_state
+from exporter.core.model import NoticeKind
 from tests.core.test_lifecycle import POLICY
 
 DAY = 86_400.0
@@ -34,12 +36,99 @@ def test_a_call_in_progress_is_polled_at_least_every_longest_interval() -> None:
         now = due
 
 
-def test_a_settled_session_that_the_api_loses_stays_settled() -> None:
-    """Its bill stays as it is, and its rechecks continue."""
-    session = SessionState(discovered_at=0.0, state="settled", changed_at=0.0, closed_at=1000.0)
-    for outcome in ("gone", "denied"):
-        after, due = next_state(session, outcome, DAY + 1000, POLICY, 0)
-        assert (after.state, after.rechecks, due) == ("settled", 1, 1000 + 7 * DAY)
+def closed(state: State = "settled", *plan: float, configured: bool = False) -> SessionState:
+    times = plan or (DAY, 7 * DAY)
+    return SessionState(
+        discovered_at=0.0, state=state, changed_at=0.0, closed_at=0.0, plan=times, configured=configured
+    )
+
+
+def test_only_a_planned_time_that_has_passed_is_used_up() -> None:
+    """Polls between the planned times use up none; after a long standstill one poll serves all that have passed."""
+    assert next_state(closed(), "unchanged", DAY - 1, POLICY, 0) == (closed(), DAY + POLICY.min_interval - 1)
+    assert next_state(closed(), "unchanged", 5 * DAY, POLICY, 0) == (closed("settled", 7 * DAY), 7 * DAY)
+    after, due = next_state(closed(), "unchanged", 8 * DAY, POLICY, 0)
+    assert (after.plan, due) == ((), None)
+
+
+def test_the_daily_polls_of_a_configured_session_use_up_nothing_ahead() -> None:
+    """Once it is no longer configured, the planned times that are ahead are still polled."""
+    session, now = closed(configured=True), 0.0
+    while now < 6 * DAY:
+        session, due = next_state(session, "unchanged", now, POLICY, 0)
+        assert due is not None
+        now = due
+    after, due = next_state(replace(session, configured=False), "unchanged", now, POLICY, 0)
+    assert (after.plan, due) == ((7 * DAY,), 7 * DAY)
+
+
+@pytest.mark.parametrize("outcome", ["gone", "denied"])
+def test_a_recheck_that_is_refused_is_retried_and_then_given_up(outcome: Outcome) -> None:
+    """The session stays settled. Within not_found_timeout it costs five retries for each planned time."""
+    session, now, dues = closed(), DAY, [0.0]
+    while len(session.plan) == 2:
+        session, due = next_state(session, outcome, now, POLICY, 0)
+        assert (session.state, due is None) == ("settled", False)
+        now = due or 0.0
+        dues.append(now - DAY)
+    assert dues == [0, 30, 210, 1290, 7770, 46_650, 6 * DAY]
+    after, due = next_state(closed(), outcome, DAY - 1, POLICY, 0)
+    assert (after.plan, due) == ((DAY, 7 * DAY), DAY + 29)
+
+
+def test_a_good_answer_ends_the_retries() -> None:
+    """The next recheck that is refused is retried as soon as the first one."""
+    session, _ = next_state(closed(), "gone", DAY, POLICY, 0)
+    session, due = next_state(session, "unchanged", DAY + 30, POLICY, 0)
+    assert (session.plan, due) == ((7 * DAY,), 7 * DAY)
+    assert next_state(session, "denied", 7 * DAY, POLICY, 0)[1] == 7 * DAY + 30
+
+
+@pytest.mark.parametrize("outcome", ["incomplete", "failed"])
+def test_a_recheck_that_shows_nothing_whole_is_retried_for_ever(outcome: Outcome) -> None:
+    """Up to an hour apart."""
+    session, now = closed(), DAY
+    for _ in range(50):
+        session, due = next_state(session, outcome, now, POLICY, 0)
+        assert (session.plan, due is None) == ((DAY, 7 * DAY), False)
+        now = due or 0.0
+    assert next_state(session, "unchanged", now, POLICY, 0)[0].plan == (7 * DAY,)
+
+
+@pytest.mark.parametrize(("state", "outcome"), [("missing", "gone"), ("denied", "denied")])
+def test_the_answer_that_closed_a_session_uses_up_a_planned_time(state: State, outcome: Outcome) -> None:
+    """A session that the API has never known costs one request for each of them."""
+    assert next_state(closed(state), outcome, DAY, POLICY, 0) == (closed(state, 7 * DAY), 7 * DAY)
+
+
+@pytest.mark.parametrize("state", ["settled", "missing", "denied"])
+@pytest.mark.parametrize("kind", ["started", "ended", "listed", "rated"])
+def test_a_report_of_a_closed_session_adds_two_times(state: State, kind: NoticeKind) -> None:
+    """It is polled at once, soon, and when its tree has caught up, even after its last recheck."""
+    reported = after_notice(replace(closed(state), plan=()), kind, 100 * DAY, POLICY, rating_expected=True)
+    assert reported is not None
+    assert reported[1] == 100 * DAY
+    assert reported[0].plan == (100 * DAY + 30, 100 * DAY + 7200)
+    after, due = next_state(reported[0], "unchanged", 100 * DAY, POLICY, 0)
+    assert (after.plan, due) == (reported[0].plan, 100 * DAY + 30)
+    after, due = next_state(after, "unchanged", 100 * DAY + 30, POLICY, 0)
+    assert (after.plan, due) == ((100 * DAY + 7200,), 100 * DAY + 7200)
+    assert next_state(after, "unchanged", 100 * DAY + 7200, POLICY, 0)[1] is None
+
+
+def test_many_reports_keep_a_plan_short() -> None:
+    """A thousand reports in an hour."""
+    session = closed()
+    for second in range(0, 3600, 4):
+        session, _ = after_notice(session, "rated", 100 * DAY + second, POLICY) or (session, 0.0)
+        session, _ = next_state(session, "unchanged", 100 * DAY + second, POLICY, 0)
+    assert len(session.plan) < 10
+
+
+def test_a_plan_beyond_the_longest_interval_is_polled_earlier() -> None:
+    """Else such a session would be due all the time: after a reload, or because the clock was set back."""
+    after, due = next_state(closed("settled", 1000 * DAY), "unchanged", 0.0, POLICY, 0)
+    assert (after.plan, due) == ((1000 * DAY,), POLICY.longest)
 
 
 def test_each_change_postpones_the_settling() -> None:

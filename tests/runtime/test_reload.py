@@ -366,7 +366,7 @@ def test_a_budget_that_comes_finds_its_window_filled_and_its_counter_at_zero(tmp
 
 
 def test_given_up_sessions_are_tried_again_at_each_reload(tmp_path: Path) -> None:
-    """Reloads, however many, don't change the number of rechecks."""
+    """Reloads, however many, use up no recheck."""
 
     async def scene(hands: Reloaded) -> None:
         async with serving(answer(404), by_id={"denied": answer(400)}) as api:
@@ -385,7 +385,7 @@ def test_given_up_sessions_are_tried_again_at_each_reload(tmp_path: Path) -> Non
             samples = await hands.reload_and_show(accounts=accounts, polling=polling)  # no longer configured
             assert value(samples, "telnyx_sessions", state="missing") == 1
             assert value(samples, "telnyx_sessions", state="denied") == 1
-            before = await rechecks(hands)
+            before = await plans(hands)
             for _ in range(5):
                 asked = len(api.lines)
                 await hands.reload_and_show(accounts=accounts, polling=polling)
@@ -393,15 +393,15 @@ def test_given_up_sessions_are_tried_again_at_each_reload(tmp_path: Path) -> Non
                     "missing",
                     "denied",
                 }
-            assert await rechecks(hands) == before
+            assert await plans(hands) == before
 
     play(tmp_path, scene)
 
 
-async def rechecks(hands: Reloaded) -> list[tuple[str, int]]:
-    def read(ledger: Ledger) -> list[tuple[str, int]]:
+async def plans(hands: Reloaded) -> list[tuple[str, str]]:
+    def read(ledger: Ledger) -> list[tuple[str, str]]:
         with closing(sqlite3.connect(f"file:{ledger.location}?mode=ro", uri=True)) as connection:
-            return connection.execute("SELECT event_id, rechecks FROM sessions ORDER BY 1").fetchall()
+            return connection.execute("SELECT event_id, plan FROM sessions ORDER BY 1").fetchall()
 
     return await hands.exporter.app.ledger.run(read)
 

@@ -59,7 +59,7 @@ USAGE = {
 }
 """Fields of records with usage; True: only an LLM turn has it."""
 
-SETTLE_AFTER, GIVE_UP_AFTER = 3600, 7200
+SETTLE_AFTER, GIVE_UP_AFTER, RECHECK_AFTER = 3600, 7200, 86_400
 
 
 # Telnyx
@@ -264,8 +264,6 @@ class NaiveSession:
     state: str = "discovered"
     changed_at: float | None = None
     settled_at: float = 0.0
-    rechecks: int = 0
-    """Polls since the session settled."""
     seen: bool = False
     counted: bool = False
     claim: int = 0
@@ -275,10 +273,10 @@ class NaiveSession:
         if answer.outcome == "tree" and (changed or (answer.complete and self.changed_at is None)):
             self.state, self.changed_at = "active", now
         elif self.state == "settled":
-            self.rechecks += answer.outcome in {"gone", "denied"} or (answer.outcome == "tree" and answer.complete)
+            return
         elif answer.outcome == "tree" and answer.complete:
             self.state = "settled" if now - known_since >= SETTLE_AFTER else "active"
-            self.settled_at, self.rechecks = now, 0
+            self.settled_at = now
         elif answer.outcome == "denied":
             self.state = "denied"
         elif answer.outcome == "gone" and now - known_since >= GIVE_UP_AFTER:
@@ -348,7 +346,8 @@ class NaiveLedger:
                 how = "bundled" if event.bundled else "settled_unpriced"
                 self._add(f"telnyx_events_{how}_total", event.labels, "account record_type product")
         absorbed = (*answer.ref, 0) in self.nested
-        if absorbed or session.rechecks or not self._may_be_absorbed(account, kind):
+        rechecked = answer.at >= session.settled_at + RECHECK_AFTER
+        if absorbed or rechecked or not self._may_be_absorbed(account, kind):
             session.counted = True
             if not absorbed:
                 self._observe(session, answer, root, kinds)

@@ -70,7 +70,7 @@ class BatchWriter:
         self._policy = policy
         self._names = names
         self._working_set = WorkingSet(connection, totals)
-        self._stats = SessionStats(connection, totals, self._working_set, settings)
+        self._stats = SessionStats(connection, totals, self._working_set, settings, recheck_after=policy.recheck_after)
         self._queue = SessionQueue(connection, totals, policy)
         self._index = SessionIndex(connection)
         self._seeds = account_seeds(connection)

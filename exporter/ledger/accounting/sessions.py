@@ -26,12 +26,20 @@ class SessionStats:
     """Counts the sessions of one batch."""
 
     def __init__(
-        self, connection: Connection, totals: Totals, working_set: WorkingSet, settings: TotalsSettings
+        self,
+        connection: Connection,
+        totals: Totals,
+        working_set: WorkingSet,
+        settings: TotalsSettings,
+        *,
+        recheck_after: tuple[float, ...],
     ) -> None:
+        """`recheck_after` are the seconds from settling to each recheck."""
         self._connection = connection
         self._totals = totals
         self._working_set = working_set
         self._settings = settings
+        self._recheck_after = recheck_after
         self.nested: set[bytes] = set()
         """Events that are not the root of some tree of this batch."""
         self.state_changes: list[StateChange] = []
@@ -62,7 +70,7 @@ class SessionStats:
             if event.bundled:
                 self._totals.add_entries([LedgerEntry(AWAITING, labels, (), -_ONE)])
         part = self._is_part(tree)
-        if part or not self._may_be_part(row, tree):
+        if part or not self._may_be_part(row, poll, tree):
             self._working_set.sessions[row.id] = replace(row, observed=1)
             if not part:
                 self._observe(row, poll, tree)
@@ -89,13 +97,15 @@ class SessionStats:
         event = self._working_set.events.get(tree.root)
         return event is not None and (event.nested or event.key in self.nested)
 
-    def _may_be_part(self, row: SessionRow, tree: KeyedTree) -> bool:
+    def _may_be_part(self, row: SessionRow, poll: Poll, tree: KeyedTree) -> bool:
         """Return whether a live session may turn out to contain this one, and there is a recheck to count it at.
 
         A counter can't be decreased, so a leg that settles before its call is known must not count yet.
         """
         outer = self._settings.above.get(tree.attributes.root_record_type)
-        if not outer or row.standing.rechecks or row.due_at is None:
+        closed_at = row.standing.closed_at
+        rechecked = closed_at is not None and poll.at >= closed_at + min(self._recheck_after, default=0.0)
+        if not outer or rechecked or row.due_at is None:
             return False
         account, sessions = row.ref.account, self._working_set.sessions
         for other in sessions.values():

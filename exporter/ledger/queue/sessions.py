@@ -11,7 +11,7 @@ from exporter.core.catalog import DETAIL_RECORDS
 from exporter.core.lifecycle import JITTER, PollPolicy, after_notice, first_wait, remembered_kind
 from exporter.core.model import SessionNotice, SessionRef, StateChange
 from exporter.ledger.database import Connection, TransactionConflict
-from exporter.ledger.schema.rows import SessionRow, read_sessions
+from exporter.ledger.schema.rows import SessionRow, plan_text, read_sessions
 from exporter.ledger.schema.version import GIVEN_UP, LIVE
 from exporter.ledger.totals.totals import Totals
 from exporter.ledger.views.index import SessionIndex
@@ -78,8 +78,8 @@ class SessionQueue:
         reported = (remembered_kind(notice.kind), _stated(notice))
         cursor = self._connection.execute(
             "INSERT INTO sessions (account, record_type, event_id, date_time, source, configured, due_at, claim,"
-            " state, interval, discovered_at, rechecks, observed, owned, failing, polls, notice, stated_cost)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, 0, '', '[]', ?, ?) ON CONFLICT DO NOTHING"
+            " state, interval, discovered_at, observed, owned, failing, polls, notice, stated_cost)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'discovered', 0, ?, 0, 0, '', '[]', ?, ?) ON CONFLICT DO NOTHING"
             " RETURNING id",
             (*_key(ref), ref.date_time, source, int(source == CONFIGURED), due_at, now, *reported),
         )
@@ -112,9 +112,10 @@ class SessionQueue:
             state, due_at = transition
             # The earlier due time counts: the session may be due sooner for another reason.
             self._connection.write(
-                "UPDATE sessions SET notice = ?, interval = ?, due_at = CASE WHEN due_at < ? THEN due_at ELSE ? END,"
+                "UPDATE sessions SET notice = ?, interval = ?, plan = ?,"
+                " due_at = CASE WHEN due_at < ? THEN due_at ELSE ? END,"
                 " notice_due = CASE WHEN notice_due < ? THEN notice_due ELSE ? END WHERE id = ?",
-                (state.notice, state.interval, due_at, due_at, due_at, due_at, number),
+                (state.notice, state.interval, plan_text(state.plan), due_at, due_at, due_at, due_at, number),
             )
 
     def _rating_expected(self, ref: SessionRef, now: float) -> bool:
@@ -182,9 +183,7 @@ class SessionQueue:
         for condition, values in (("due_at IS NULL", ()), ("due_at > ?", (now,))):
             query = f"SELECT id FROM sessions WHERE {GIVEN_UP} AND {condition} LIMIT ?"  # noqa: S608 - literals
             found = self._connection.execute(query, (*values, PORTION - changed)).fetchall()
-            # The poll will count as a recheck. It is given back, else a few reloads would use up all rechecks.
-            given_back = "rechecks = CASE WHEN rechecks > 0 THEN rechecks - 1 ELSE -1 END"
-            statement = f"UPDATE sessions SET due_at = ?, {given_back} WHERE id = ?"  # noqa: S608 - literals
+            statement = "UPDATE sessions SET due_at = ? WHERE id = ?"
             self._connection.executemany(statement, [(now, number) for (number,) in found])
             changed += len(found)
         return changed == PORTION

@@ -69,7 +69,7 @@ _EVENT = (
 )
 _SESSION = (
     "id, account, record_type, event_id, date_time, discovered_at, state, configured, interval, first_tree_at,"
-    " changed_at, closed_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary,"
+    " changed_at, closed_at, plan, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary,"
     " notice, notice_due, fingerprint, stated_cost, date_time_accepted"
 )
 _INTO_EVENTS = f"INTO events ({_EVENT}) VALUES ({','.join('?' * len(_EVENT.split(',')))})"
@@ -129,11 +129,16 @@ def write_events(connection: Connection, rows: Sequence[EventRow], new: Collecti
 
 def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
     connection.write(
-        "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, closed_at = ?, rechecks = ?,"
+        "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, closed_at = ?, plan = ?,"
         " due_at = ?, claim = ?, observed = ?, owned = ?, latest_at = ?, crossed = ?, failing = ?, polls = ?,"
         " summary = ?, fingerprint = ?, stated_cost = ?, date_time_accepted = ? WHERE id = ?",
         *map(_session_values, rows),
     )
+
+
+def plan_text(plan: Iterable[float]) -> str:
+    """Return planned times as the column `plan` has them; they are read back exactly."""
+    return " ".join(map(repr, plan))
 
 
 def invalidate_fingerprints(connection: Connection, sessions: Iterable[int]) -> None:
@@ -188,9 +193,9 @@ def _event_values(row: EventRow) -> tuple[object, ...]:
 
 def _session(row: tuple[Any, ...]) -> SessionRow:
     number, account, record_type, event_id, date_time, followed_at, state, configured, interval = row[:9]
-    first_tree_at, changed_at, rested_at, rechecks, due_at, claim, observed, owned = row[9:17]
+    first_tree_at, changed_at, rested_at, plan, due_at, claim, observed, owned = row[9:17]
     latest_at, crossed, failing, polls, summary, hint, notice_due, fingerprint, stated, accepted = row[17:]
-    times = (first_tree_at, changed_at, rested_at, rechecks)
+    times = (first_tree_at, changed_at, rested_at, tuple(map(float, plan.split())))
     standing = SessionState(followed_at, state, bool(configured), interval, hint, *times)
     ref = SessionRef(account, record_type, event_id, date_time)
     accepted = None if accepted is None else bool(accepted)
@@ -206,7 +211,7 @@ def _session_values(row: SessionRow) -> tuple[object, ...]:
         standing.first_tree_at,
         standing.changed_at,
         standing.closed_at,
-        standing.rechecks,
+        plan_text(standing.plan),
         row.due_at,
         row.claim,
         row.observed,

@@ -34,7 +34,6 @@ CREATE TABLE sessions (
     first_tree_at FLOAT,
     changed_at FLOAT,
     closed_at FLOAT,  -- since when it is settled, missing or denied
-    rechecks INTEGER NOT NULL,
     observed INTEGER NOT NULL,  -- 1: it has settled once and is counted in the histograms; 2: it was counted and pruned before
     owned INTEGER NOT NULL,  -- how many events this session owns
     latest_at FLOAT,  -- the latest known time of its events
@@ -46,7 +45,7 @@ CREATE TABLE sessions (
     summary TEXT,  -- JSON for the gauges of single sessions; NULL until the first tree
     fingerprint BYTES,  -- of the last answer; NULL if booking the same answer again may change something
     date_time_accepted INTEGER,  -- 1: the API found the session with date_time, 0: it did not; NULL: not known
-    plan TEXT DEFAULT '' NOT NULL,  -- times of the rechecks that are left
+    plan TEXT DEFAULT '' NOT NULL,  -- times at which it is polled after it was closed, joined by spaces
     stated_cost TEXT,  -- total that a webhook stated ('0.0942 USD'), until a tree has confirmed it
     PRIMARY KEY (id),
     UNIQUE (account, record_type, event_id)
