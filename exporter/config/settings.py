@@ -217,6 +217,16 @@ class LedgerSettings(Struct, frozen=True, kw_only=True):
             "until the last recheck, so that a late correction still finds its session.",
         ),
     ] = 90
+    pruned_events_days: Annotated[
+        int,
+        SettingSpec(
+            whole(1, 36_500),
+            "How long after its session an event is recognised that was deleted by `retention_days`, so that it isn't "
+            "booked twice if it is reported again. A recognised event takes about 20 bytes of the ledger. At least "
+            "`retention_days`.",
+            advanced=True,
+        ),
+    ] = 730
 
 
 class WebSettings(Struct, frozen=True, kw_only=True):

@@ -233,6 +233,8 @@ FAMILIES: tuple[Family, ...] = (
     _process("telnyx_ledger_retries_total", "counter", "",
         "Transactions that were retried because other replicas with the same ledger conflicted."),
     Family("telnyx_ledger_events", "gauge", "ledger", (), "Events in the ledger."),
+    Family("telnyx_ledger_pruned_events", "gauge", "ledger", (),
+        "Pruned events that the ledger recognises if they are reported again; each takes about 20 bytes."),
     Family("telnyx_ledger_size_bytes", "gauge", "ledger", (), "Size of the ledger's files."),
     # The exporter itself
     _process("telnyx_exporter_build_info", "gauge", "version python_version",
@@ -290,8 +292,8 @@ CHECKS = (
     "forgotten",
     "stated_cost",
 )
-"""Values of the label `check`. `no_id`: a node without an id, which can't be booked. `forgotten`: an event from before
-the retention watermark. `stated_cost`: a settled session has another total than a webhook stated."""
+"""Values of the label `check`. `no_id`: a node without an id, which can't be booked. `forgotten`: an unknown
+event from before the retention watermark. `stated_cost`: a settled session has another total than a webhook stated."""
 
 
 def labels_of(family: Family, extra: tuple[str, ...]) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ from msgspec.structs import replace
 from exporter.core.model import NoticeKind
 
 State = Literal["discovered", "active", "settled", "missing", "denied"]
-Outcome = Literal["changed", "unchanged", "incomplete", "gone", "denied", "failed"]
+Outcome = Literal["changed", "unchanged", "incomplete", "pruned", "gone", "denied", "failed"]
+"""`pruned`: unchanged, and the session was booked, counted and pruned before."""
 
 JITTER = 0.1
 """Share by which an interval varies, so that sessions that were found together don't stay due together."""
@@ -209,6 +210,14 @@ def _incomplete(session: SessionState, now: float, policy: PollPolicy, factor: f
     return _failed(replace(session, first_tree_at=first_tree_at), now, policy, factor)
 
 
+def _pruned(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
+    if session.changed_at is not None:  # it has events beside the pruned ones
+        return _unchanged(session, now, policy, factor)
+    first_tree_at = now if session.first_tree_at is None else session.first_tree_at
+    closed = replace(session, state="settled", first_tree_at=first_tree_at, closed_at=now)
+    return _recheck(replace(closed, rechecks=len(policy.recheck_after)), now, policy, factor)
+
+
 def _gone(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
     if session.state in {"missing", "settled"}:
         return _recheck(replace(session, rechecks=session.rechecks + 1), now, policy, factor)
@@ -245,6 +254,7 @@ _AFTER = {
     "changed": _changed,
     "unchanged": _unchanged,
     "incomplete": _incomplete,
+    "pruned": _pruned,
     "gone": _gone,
     "denied": _denied,
     "failed": _failed,

@@ -224,5 +224,7 @@ class Poll(Struct, frozen=True):
     """The error message of a failed poll."""
     fingerprint: bytes | None = None
     """Fingerprint of the answer; None if the tree was completed from several answers."""
+    date_time_accepted: bool | None = None
+    """Whether the API found the session with the date of its reference; None if that isn't known."""
     reread: "Callable[[], Poll] | None" = None
     """Reads a `same` answer after all; the ledger calls it if it must book the events again."""

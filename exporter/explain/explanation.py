@@ -21,7 +21,7 @@ from exporter.metrics.projection import Projection
 from exporter.telnyx.client import Exchange
 
 LEDGER_FAMILIES = (
-    *("telnyx_sessions", "telnyx_ledger_events"),
+    *("telnyx_sessions", "telnyx_ledger_events", "telnyx_ledger_pruned_events"),
     *("telnyx_discovered_sessions_total", "telnyx_discovery_last_success_timestamp_seconds"),
 )
 """Families that describe the ledger rather than the session; they are left out."""

@@ -40,6 +40,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "spend": ("quarter", "labels", "currency"),
     "sessions": ("id",),
     "events": ("key",),
+    "pruned_events": ("first",),
     "substitutes": ("session", "record_type", "event_id"),
     "records": ("key",),
     "awaited_records": ("account", "record_type", "event_id"),

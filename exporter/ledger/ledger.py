@@ -5,6 +5,7 @@ transaction more than once, so a transaction changes nothing but the database an
 has loaded again before it retries.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -28,6 +29,7 @@ from exporter.core.model import (
 )
 from exporter.ledger.accounting.audit import find_differences
 from exporter.ledger.accounting.batch import BatchWriter
+from exporter.ledger.accounting.pruned_events import PRUNED
 from exporter.ledger.accounting.retention import prune
 from exporter.ledger.database import Connection, Engine, Reload
 from exporter.ledger.queue import claims
@@ -364,9 +366,14 @@ class Ledger:
 
     # Maintenance
 
-    def prune(self, before: float, limit: int) -> tuple[int, Receipt]:
-        """Delete at most `limit` closed sessions whose latest event is older, with their events; totals stay."""
-        return self._engine.transact(lambda: (prune(self._connection, self._totals, before, limit), self._receipt()))
+    def prune(self, before: float, limit: int, oldest: float = -math.inf) -> tuple[int, Receipt]:
+        """Delete at most `limit` closed sessions whose latest event is older, with their events; totals stay.
+
+        Events are remembered as pruned until their session is older than `oldest`.
+        """
+        return self._engine.transact(
+            lambda: (prune(self._connection, self._totals, before, limit, oldest), self._receipt())
+        )
 
     def rename_account(self, old: str, new: str) -> int:
         """Rename an account with all that it has booked; return how many sessions it has."""
@@ -393,8 +400,7 @@ class Ledger:
     def is_empty(self) -> bool:
         """Return whether no event was ever booked."""
         events = "EXISTS (SELECT 1 FROM events)"
-        pruned = "EXISTS (SELECT 1 FROM meta WHERE key = 'retention_watermark')"
-        return not self._read_value(f"SELECT {events} OR {pruned}")
+        return not self._read_value(f"SELECT {events} OR {PRUNED}")
 
     def write_probe(self, moment: float) -> None:
         """Write a value that nobody reads: raises as long as the ledger can't be written."""

@@ -33,6 +33,7 @@ def configured_sources(config: Config, account: Account) -> Iterator[str]:
 def zero_series(config: Config, record_types: RecordTypes) -> Iterator[Series]:
     """Yield the series of all accounts."""
     yield "telnyx_ledger_events", ()
+    yield "telnyx_ledger_pruned_events", ()
     for account in config.accounts:
         name = ("account", account.name)
         for state in STATES:

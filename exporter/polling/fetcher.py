@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+from msgspec.structs import replace
+
 from exporter.core.attributes import AttributeReader, read_time
 from exporter.core.errors import ConfigError, Denied, NotFound, PollError
 from exporter.core.model import Claim, Poll, Session, SessionRef
@@ -57,10 +59,12 @@ class SessionFetcher:
         `at` is the time before the first request: the answer is at least as new, so the next poll is never too late.
         """
         try:
-            body = await self._root(claim.ref, at)
+            body, accepted = await self._root(claim.ref, at)
             fingerprint = self._reader().fingerprint(body, self._max_depth)
             if fingerprint == claim.fingerprint:
-                return Poll(claim, at, "same", fingerprint=fingerprint, reread=partial(self._reread, claim, at, body))
+                reread = partial(self._reread, claim, at, body)
+                same = Poll(claim, at, "same", fingerprint=fingerprint, date_time_accepted=accepted)
+                return replace(same, reread=lambda: replace(reread(), date_time_accepted=accepted))
             session = await self._complete(claim.ref, body)
         except NotFound:
             return Poll(claim, at, "gone")
@@ -70,11 +74,12 @@ class SessionFetcher:
             reason = error.reason if isinstance(error, PollError) else "key_unusable"
             log.warning("poll failed", extra=fields(**session_fields(claim.ref), reason=reason, error=str(error)))
             return Poll(claim, at, "failed", reason, detail=str(error))
-        return self._read(claim, at, session, fingerprint)
+        return replace(self._read(claim, at, session, fingerprint), date_time_accepted=accepted)
 
     async def session(self, ref: SessionRef) -> Session:
         """Return the whole session as the API shows it now; raises PollError."""
-        return await self._complete(ref, await self._root(ref, math.inf))
+        body, _ = await self._root(ref, math.inf)
+        return await self._complete(ref, body)
 
     def _reread(self, claim: Claim, at: float, body: bytes) -> Poll:
         """Read an answer that was skipped for its fingerprint; it holds the whole tree, so no request is needed."""
@@ -93,16 +98,16 @@ class SessionFetcher:
         fingerprint = None if session.cuts else fingerprint
         return Poll(claim, at, "tree", "", session, found, session_attributes, fingerprint=fingerprint)
 
-    async def _root(self, ref: SessionRef, now: float) -> bytes:
-        """Return the answer for the session's root, as deep as one answer goes."""
+    async def _root(self, ref: SessionRef, now: float) -> tuple[bytes, bool | None]:
+        """Return the answer for the session's root, as deep as one answer goes, and whether its date is right."""
         root = Subtree(ref.record_type, ref.event_id, self._max_depth)
         if ref.date_time is not None:
             try:
-                return await self._request(root, ref.date_time)
+                return await self._request(root, ref.date_time), True
             except NotFound:  # also the answer to a wrong date_time, so ask again without it
                 if 0 <= now - (read_time(ref.date_time) or -math.inf) < YOUNG_SECONDS:
                     raise
-        return await self._request(root, None)
+        return await self._request(root, None), None if ref.date_time is None else False
 
     async def _complete(self, ref: SessionRef, body: bytes) -> Session:
         """Read an answer, and request the subtrees that it lacks; a failed one leaves the session incomplete."""

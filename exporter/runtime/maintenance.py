@@ -172,12 +172,13 @@ class Maintenance:
     async def maintain(self) -> None:
         """Move the budgets' windows on, and prune sessions older than the retention, in small transactions."""
         now = self._clock.now()
-        before = now - DAY_SECONDS * self._current_plan.config.ledger.retention_days
+        settings = self._current_plan.config.ledger
+        before, oldest = (now - DAY_SECONDS * days for days in (settings.retention_days, settings.pruned_events_days))
         try:
             self._commit_queue.show(await self._ledger.run(Ledger.refresh_budgets, now))
             pruned, total = PRUNE_SESSIONS_MAX if self._replicas.holds(PRUNING) else 0, 0
             while pruned == PRUNE_SESSIONS_MAX:
-                pruned, receipt = await self._ledger.run(Ledger.prune, before, PRUNE_SESSIONS_MAX)
+                pruned, receipt = await self._ledger.run(Ledger.prune, before, PRUNE_SESSIONS_MAX, oldest)
                 self._commit_queue.show(receipt)
                 total += pruned
             if total:

@@ -85,25 +85,6 @@ def test_pruning_takes_the_oldest_first_and_no_more_than_asked(ledger: Ledger) -
     assert values(ledger, "telnyx_discovered_sessions_total", "source") == {("file",): Decimal(3)}
 
 
-def test_nothing_is_forgotten_as_long_as_nothing_was_pruned(ledger: Ledger) -> None:
-    """A prune that deletes nothing sets no watermark, so an old event is booked."""
-    assert ledger.prune(NOON, 100)[0] == 0
-    ledger.follow([ref("s")], "file", NOON)
-    book_at(ledger, node("call-session:s", "3"), NOON, NOON - 50 * DAY)
-    assert net(ledger)["call-session", "USD"] == 3
-
-
-def test_events_at_the_watermark_are_booked(ledger_url: str) -> None:
-    """Only events from before the watermark may have been pruned."""
-    ledger = settled(ledger_url)
-    ledger.prune(NOON + 1, 100)
-    ledger.follow([ref("t")], "file", NOON + DAY)
-    book_at(ledger, node("call-session:t", "3", node("call-control:d", "5")), NOON + DAY, NOON + 1, NOON + 0.5)
-    assert net(ledger)["call-session", "USD"] == 3
-    assert net(ledger)["call-control", "USD"] == Decimal("0.0052")
-    ledger.close()
-
-
 def test_an_amendment_of_a_known_event_is_booked_however_old(ledger_url: str) -> None:
     """The watermark refuses unknown events only; a known event still gets its price corrected."""
     ledger = settled(ledger_url)
@@ -112,21 +93,6 @@ def test_an_amendment_of_a_known_event_is_booked_however_old(ledger_url: str) ->
     assert ledger.prune(NOON + 100, 100)[0] == 1
     book_at(ledger, node("call-session:live", "4"), NOON + 3800, NOON + 10)
     assert net(ledger)["call-session", "USD"] == 4
-    ledger.close()
-
-
-def test_the_watermark_never_moves_back(ledger_url: str) -> None:
-    """A clock that was set back prunes with an earlier date; events that were pruned before are still refused."""
-    ledger = settled(ledger_url)
-    ledger.prune(NOON + 1, 100)
-    ledger.follow([ref("older")], "file", NOON + 3700)
-    for at in (NOON + 3700, NOON + 7400):
-        book_at(ledger, node("call-session:older", "1"), at, NOON - 100)
-    assert ledger.prune(NOON - 50, 100)[0] == 1
-    before = net(ledger)
-    ledger.follow([ref("s")], "file", NOON + 7500)
-    book_at(ledger, CALL, NOON + 7500, NOON, NOON, NOON)
-    assert net(ledger) == before
     ledger.close()
 
 

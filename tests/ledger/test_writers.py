@@ -417,19 +417,23 @@ def test_a_detail_record_is_counted_once_by_two_writers(database: str) -> None:
         assert state(ledgers[1]) == {"discovered": rounds}
 
 
-def test_the_retention_watermark_never_moves_back(postgres: Postgres, database: str) -> None:
-    """A writer that prunes less, later or at the same time, doesn't lower it."""
+def test_two_writers_that_prune_at_once_forget_no_event(database: str) -> None:
+    """Both remember their events in the same rows; each event that is reported again is recognised."""
+    names = [f"{number}" for number in range(400)]
+    trees = {name: node(f"call-session:{name}", "1", node(f"call-control:{name}", "2")) for name in names}
     with writers(database, 2) as ledgers:
-        ledgers[0].follow(
-            [replace(ref(str(number)), date_time="2001-01-01T00:00:00Z") for number in range(8)], "file", 0.0
-        )
+        ledgers[0].follow(map(ref, names), "file", 0.0)
         for now in (0.0, 4000.0):
-            claims = ledgers[0].claim(now, ALL)
-            ledgers[0].commit([poll(each, node(f"call-session:{each.ref.event_id}", "1"), now) for each in claims])
-        pruned = together(partial(ledgers[0].prune, 1.9e9, 2), partial(ledgers[1].prune, 1.8e9, 2))
-        assert [count for count, _ in pruned] == [2, 2]
-        ledgers[1].prune(1.7e9, 2)
-        assert postgres.execute(
-            "SELECT value FROM meta WHERE key = 'retention_watermark'", database.rpartition("/")[2]
-        ) == [("1900000000.0",)]
+            claims = ledgers[0].claim(now, {"main": len(names)})
+            ledgers[0].commit([poll(each, trees[each.ref.event_id], now) for each in claims])
+        for _ in range(5):
+            pruned = together(*[partial(ledger.prune, 1.9e9, 40) for ledger in ledgers])
+            assert [count for count, _ in pruned] == [40, 40]
+        before = values(ledgers[0], "telnyx_cost_total", "record_type")
+        assert sum(values(ledgers[0], "telnyx_ledger_pruned_events").values()) == 2 * len(names)
+        ledgers[1].follow(map(ref, names), "file", 5000.0)
+        claims = ledgers[1].claim(5000.0, {"main": len(names)})
+        ledgers[1].commit([poll(each, trees[each.ref.event_id], 5000.0) for each in claims])
+        assert values(ledgers[0], "telnyx_cost_total", "record_type") == before
+        assert state(ledgers[0]) == {"settled": len(names)}
         assert ledgers[0].check() == []

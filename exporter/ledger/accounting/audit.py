@@ -12,7 +12,7 @@ from typing import Any
 from exporter.core.costs import AWAITING, COST, CREDITS, EVENTS, USAGE
 from exporter.core.model import Labels, Total
 from exporter.core.money import ZERO, add, amount_text, subtract
-from exporter.ledger.accounting.retention import retention_watermark
+from exporter.ledger.accounting.pruned_events import PRUNED
 from exporter.ledger.database import Connection
 from exporter.ledger.queue.awaited_records import AWAITED
 from exporter.ledger.schema.rows import NOT_BUNDLED
@@ -32,7 +32,7 @@ _ONE = Decimal(1)
 def find_differences(connection: Connection, totals: Totals, all_totals: Iterable[Total]) -> Iterator[str]:
     """Yield a line for each total that differs from the sum of its events and sessions."""
     yield from check_index(connection)
-    pruned = retention_watermark(connection) > float("-inf")
+    (pruned,) = connection.execute(f"SELECT {PRUNED}").fetchone()
     booked, recounted = _booked(all_totals), _recount(connection, totals)
     for key in sorted(booked.keys() | recounted.keys()):
         total, recount = booked.get(key, ZERO), recounted.get(key, ZERO)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from msgspec import Struct
 from msgspec.json import encode
 from msgspec.structs import replace
 
@@ -17,8 +18,8 @@ from exporter.core.attributes import read_time
 from exporter.core.model import UNKNOWN, Event, EventAttributes, FailedCheck, Poll, Receipt, SessionGauges
 from exporter.core.money import ZERO, add, amount_text, places, subtract
 from exporter.ledger.accounting.keyed_tree import Events, KeyedTree, keyed_tree
-from exporter.ledger.accounting.retention import retention_watermark
-from exporter.ledger.accounting.sessions import SessionStats, cost_by_currency
+from exporter.ledger.accounting.pruned_events import find_pruned, retention_watermark
+from exporter.ledger.accounting.sessions import PRUNED_ROOT, SessionStats, cost_by_currency
 from exporter.ledger.accounting.twins import match_twins, remember_twins, unshown_keys
 from exporter.ledger.accounting.working_set import WorkingSet
 from exporter.ledger.database import Connection, TransactionConflict
@@ -38,6 +39,17 @@ WHOLE_TREE_CHECKS = ("event_sum", "root_cumulative", "node_cumulative", "event_c
 """Checks that need the whole tree: after an incomplete one they keep their last result."""
 STATED_PLACES_MIN = 4
 """Telnyx rounds the total in a webhook to as many places, and leaves out zeros at its end."""
+
+
+class _BookedEvents(Struct, frozen=True):
+    """The result of booking the events of one tree."""
+
+    changed: bool
+    """The bill of at least one event has changed."""
+    overtaken: bool
+    """A later poll has booked a newer state of at least one event."""
+    owned: int
+    """How many events of the tree the session owns."""
 
 
 class BatchWriter:
@@ -64,6 +76,8 @@ class BatchWriter:
         self._index = SessionIndex(connection)
         self._seeds = account_seeds(connection)
         self._watermark = float("-inf")
+        self._pruned: set[bytes] = set()
+        """Events of this batch that were booked once and pruned."""
         self._gauges: list[SessionGauges] = []
         self._failed_checks: list[FailedCheck] = []
 
@@ -98,10 +112,10 @@ class BatchWriter:
         if any(self._must_be_read(poll, before) for poll, _ in valid):
             raise TransactionConflict("something was booked on the events of an answer that wasn't read")
         working_set.lock_events(_keys(valid))
-        working_set.lock_events(
-            unshown_keys(valid, {key: working_set.events[key].further_twins for key in working_set.twinned})
-        )
-        # Read after the events, so an event that another process prunes in between is below this watermark.
+        twinned = {key: working_set.events[key].further_twins for key in working_set.twinned}
+        working_set.lock_events(unshown_keys(valid, twinned))
+        # Read after the events, so an event that another process prunes in between is found here.
+        self._pruned = find_pruned(self._connection, _keys(valid) - working_set.events.keys())
         self._watermark = retention_watermark(self._connection)
         self._stats.nested = {key for _, tree in valid if tree is not None for key in list(tree.events)[1:]}
         for poll, tree in valid:
@@ -163,6 +177,8 @@ class BatchWriter:
 
     def _book_poll(self, poll: Poll, tree: KeyedTree | None) -> None:
         before = row = self._working_set.sessions[poll.claim.session]
+        if poll.date_time_accepted is not None:
+            row = replace(row, date_time_accepted=poll.date_time_accepted)
         outcome: lifecycle.Outcome = (
             "unchanged" if poll.outcome == "tree" or poll.outcome == "same" else poll.outcome  # noqa: PLR1714 - narrows the type
         )
@@ -191,18 +207,44 @@ class BatchWriter:
         failed = [(mismatch.check, mismatch.detail) for mismatch in tree.session.mismatches]
         if any(not event.id for event in tree.session.events):
             failed.append(("no_id", "a node without an id cannot be booked"))
-        times = (row.latest_at, *(attributes.at for _, attributes in tree.events.values()))
-        latest = max((at for at in times if at is not None), default=read_time(row.ref.date_time))
+        latest = _latest_time(row, poll, tree)
         working_set.sessions[row.id] = row = replace(row, latest_at=latest)
-        events = self._bookable(tree.events, latest)
-        pruned = len(tree.events) - len(events)
-        if pruned:
-            failed.append(("forgotten", f"{pruned} events are older than what the ledger remembers"))
+        events, too_old = self._bookable(tree.events, latest)
+        if too_old:
+            failed.append(("forgotten", f"{too_old} events are older than what the ledger remembers"))
 
+        booked = self._book_events(row, poll, tree, events, failed)
+        row = working_set.sessions[row.id]
+        if complete and booked.owned < row.owned:
+            failed.append(("vanished_event", f"{row.owned - booked.owned} booked events are no longer in the tree"))
+        if complete and row.stated_cost is not None:
+            row = self._compare_stated_cost(row, poll, tree, failed, changed=booked.changed)
+        # The same answer may be skipped next time only if booking it again does nothing. A change of currency fails
+        # a check once: when the same answer comes again, the check passes.
+        repeatable = complete and booked.owned == len(tree.events) + len(tree.repeats) and not booked.overtaken
+        repeatable = repeatable and not tree.twins_missing and all(check != "currency" for check, _ in failed)
+        row = replace(row, fingerprint=poll.fingerprint if repeatable else None)
+        row = self._update_checks(row, failed, complete=complete)
+        if tree.root in self._pruned:
+            # Kept as long as a new session: a list may name it every minute, and each time it would be polled.
+            row = replace(row, observed=PRUNED_ROOT, latest_at=max(latest, poll.at))
+        if booked.changed or row.summary is None:
+            row = self._store_tree(row, poll, tree, events)
+            row = self._stats.count_thresholds(row, tree)
+        if booked.changed:
+            return row, "changed"
+        if not complete:
+            return row, "incomplete"
+        return row, "pruned" if row.observed == PRUNED_ROOT else "unchanged"
+
+    def _book_events(
+        self, row: SessionRow, poll: Poll, tree: KeyedTree, events: Events, failed: list[tuple[str, str]]
+    ) -> "_BookedEvents":
+        """Book the events of one tree; add the checks that they fail to `failed`."""
+        working_set = self._working_set
         unknown = [event for key, (event, _) in events.items() if key not in working_set.events]
         for event in unknown:
             self._names.learn(event)
-        new = len(unknown)
         changed, overtaken, owned = False, False, 0
         for key, seen in (*events.items(), *tree.repeats.items()):
             known = working_set.events.get(key)
@@ -210,28 +252,10 @@ class BatchWriter:
             changed |= self._book_event(row, poll, key, seen, failed, nested=key != tree.root)
             owned += working_set.events[key].owner == row.id
         remember_twins(tree, working_set)
-        if new:
-            working_set.change_owned(row.id, new)
-            self._totals.add("telnyx_ledger_events", (), Decimal(new))
-
-        row = working_set.sessions[row.id]
-        if complete and owned < row.owned:
-            failed.append(("vanished_event", f"{row.owned - owned} booked events are no longer in the tree"))
-        if complete and row.stated_cost is not None:
-            row = self._compare_stated_cost(row, poll, tree, failed, changed=changed)
-        # The same answer may be skipped next time only if booking it again does nothing. A change of currency fails
-        # a check once: when the same answer comes again, the check passes.
-        repeatable = complete and owned == len(events) + len(tree.repeats) and not pruned and not overtaken
-        repeatable = repeatable and not tree.twins_missing
-        repeatable = repeatable and all(check != "currency" for check, _ in failed)
-        row = replace(row, fingerprint=poll.fingerprint if repeatable else None)
-        row = self._update_checks(row, failed, complete=complete)
-        if changed or row.summary is None:
-            row = self._store_tree(row, poll, tree, events)
-            row = self._stats.count_thresholds(row, tree)
-        if changed:
-            return row, "changed"
-        return row, "unchanged" if complete else "incomplete"
+        if unknown:
+            working_set.change_owned(row.id, len(unknown))
+            self._totals.add("telnyx_ledger_events", (), Decimal(len(unknown)))
+        return _BookedEvents(changed, overtaken, owned)
 
     # Example: `call.analyzed` states 0.0942 USD, and the events of the tree cost 0.0921 USD, since the recording isn't
     # rated yet. The session is polled again soon, and then as usual. A tree of 0.09415 USD confirms the stated total,
@@ -256,17 +280,19 @@ class BatchWriter:
             failed.append((STATED_COST, f"the events add up to {amount_text(spent)}, {detail}"))
         return row
 
-    def _bookable(self, events: Events, latest: float | None) -> Events:
-        """Return the events without the unknown ones from before the watermark.
+    def _bookable(self, events: Events, latest: float) -> tuple[Events, int]:
+        """Return the events without those that were pruned, and how many may have been.
 
-        They may have been booked and pruned, and are never booked again.
+        A pruned event is never booked again. The memory of pruned events has an end, so an unknown event from before
+        the watermark may be one.
         """
-        pruned = set()
+        refused, too_old = self._pruned.intersection(events), 0
         for key, (_, attributes) in events.items():
             at = latest if attributes.at is None else attributes.at
-            if key not in self._working_set.events and at is not None and at < self._watermark:
-                pruned.add(key)
-        return {key: event for key, event in events.items() if key not in pruned} if pruned else events
+            if at < self._watermark and key not in refused and key not in self._working_set.events:
+                refused.add(key)
+                too_old += 1
+        return {key: event for key, event in events.items() if key not in refused} if refused else events, too_old
 
     # Example: a call c is polled on its own, and as part of the session s, and settles before s is known.
     #
@@ -370,6 +396,20 @@ class BatchWriter:
         write_tree(self._connection, row.id, tree.session)
         self._index.add_root_id(row.id, row.ref, tree.session.events[0].id)
         return replace(row, summary=encode(summary).decode())
+
+
+def _latest_time(row: SessionRow, poll: Poll, tree: KeyedTree) -> float:
+    """Return the latest known time of the session's events.
+
+    Only records state times, and a date with which the API found the session is right; any other may be off by years.
+    Without either it is the time of the first poll.
+    """
+    times = [attributes.at for _, attributes in tree.events.values() if attributes.at is not None]
+    if row.latest_at is not None:
+        times.append(row.latest_at)
+    if not times and row.date_time_accepted:
+        times += filter(None, [read_time(row.ref.date_time)])
+    return max(times, default=poll.at)
 
 
 def _is_unchanged(row: EventRow, event: Event, attributes: EventAttributes) -> bool:

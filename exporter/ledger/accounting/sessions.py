@@ -17,6 +17,8 @@ from exporter.ledger.schema.rows import SessionRow
 from exporter.ledger.schema.version import LIVE, LIVE_STATES
 from exporter.ledger.totals.totals import Totals, TotalsSettings
 
+PRUNED_ROOT = 2
+"""A value of `SessionRow.observed`: the root event was pruned, so the session was counted before, in every family."""
 _ONE = Decimal(1)
 
 
@@ -49,7 +51,8 @@ class SessionStats:
         if tree is None:
             return
         # A root type that may be part of another session counts as started when it settles: see `_may_be_part`.
-        if old.first_tree_at is None and tree.attributes.root_record_type not in self._settings.above:
+        new_root = old.first_tree_at is None and row.observed != PRUNED_ROOT
+        if new_root and tree.attributes.root_record_type not in self._settings.above:
             self._totals.add("telnyx_sessions_started_total", _root_labels(row, tree), _ONE)
         if new.state != "settled" or row.observed or not tree.session.complete:  # the counts of a part would stay wrong
             return
@@ -66,7 +69,8 @@ class SessionStats:
 
     def count_thresholds(self, row: SessionRow, tree: KeyedTree) -> SessionRow:
         """Count the thresholds that a live session exceeds, each once per session."""
-        if not self._settings.thresholds or row.standing.state == "settled" or self._is_part(tree):
+        closed = row.standing.state == "settled" or row.observed == PRUNED_ROOT
+        if not self._settings.thresholds or closed or self._is_part(tree):
             return row
         exceeded = set(filter(None, row.crossed.split(",")))
         spent = cost_by_currency(tree)

@@ -46,8 +46,9 @@ def _find_due(connection: Connection, condition: str, account: str, moment: floa
     order = "due_at, id" if connection.shared else "due_at"  # SQLite's index ends with the id
     for_update = f"{connection.for_update} SKIP LOCKED" if connection.shared else ""
     query = (
-        "SELECT id, record_type, event_id, date_time, due_at, fingerprint FROM sessions"  # noqa: S608 - literals of this module
-        f" WHERE account = ? AND {unclaimed} AND {condition} ORDER BY {order} LIMIT ?{for_update}"
+        "SELECT id, record_type, event_id, CASE WHEN date_time_accepted = 0 THEN NULL ELSE date_time END, due_at,"  # noqa: S608 - literals of this module
+        f" fingerprint FROM sessions WHERE account = ? AND {unclaimed} AND {condition} ORDER BY {order} LIMIT ?"
+        + for_update
     )
     return connection.execute(query, (account, moment, limit)).fetchall()
 

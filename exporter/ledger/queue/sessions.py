@@ -32,6 +32,13 @@ RATING_SECONDS = 7 * 86_400.0
 """How long after a rating by webhook the next one is expected; then `call.cost` was switched off."""
 RATING_NOTED_SECONDS = 3600.0
 
+# All expressions see the date of before. A date that the API refused is tried again only if it is another one.
+_SET_DATE = (
+    "UPDATE sessions SET date_time = coalesce(?, date_time),"
+    " date_time_accepted = CASE WHEN coalesce(?, date_time) = date_time THEN date_time_accepted END"
+    " WHERE account = ? AND record_type = ? AND event_id = ?"
+)
+
 _ONE = Decimal(1)
 
 
@@ -93,8 +100,8 @@ class SessionQueue:
         if not rows:
             raise TransactionConflict("a session was pruned as it was reported again")
         ((number, row),) = rows.items()
-        if notice.ref.date_time is not None and row.ref.date_time is None:
-            self._connection.write("UPDATE sessions SET date_time = ? WHERE id = ?", (notice.ref.date_time, number))
+        if notice.ref.date_time is not None and (row.ref.date_time is None or row.date_time_accepted is False):
+            self._set_dates([notice.ref])
         if notice.stated_cost is not None:
             # Without its fingerprint the next answer is read, and compared, even if it is the same as the last.
             statement = "UPDATE sessions SET stated_cost = ?, fingerprint = NULL WHERE id = ?"
@@ -142,11 +149,17 @@ class SessionQueue:
         self.report(map(SessionNotice, refs), CONFIGURED, now)
         daily = now + self._policy.configured_recheck
         self._connection.executemany(
-            "UPDATE sessions SET configured = 1, date_time = coalesce(?, date_time),"
+            "UPDATE sessions SET configured = 1,"
             " due_at = CASE WHEN due_at IS NULL THEN ? WHEN due_at > ? THEN ? ELSE due_at END"
             " WHERE account = ? AND record_type = ? AND event_id = ?",
-            [(ref.date_time, min(now, daily), daily, daily, *_key(ref)) for ref in refs],
+            [(min(now, daily), daily, daily, *_key(ref)) for ref in refs],
         )
+        self._set_dates(refs)
+
+    def _set_dates(self, refs: Iterable[SessionRef]) -> None:
+        """Store the dates that these references have."""
+        dated = [(ref.date_time, ref.date_time, *_key(ref)) for ref in refs if ref.date_time is not None]
+        self._connection.executemany(_SET_DATE, dated)
 
     def clamp_due(self, now: float, after: QueuePosition) -> QueuePosition | None:
         """Have a portion of the live sessions be due no later than `max_interval` from now.

@@ -132,6 +132,10 @@ def _from_7(connection: Connection) -> None:
     """Add plans of rechecks, which dates the API has accepted, and the memory of pruned events."""
     for statement in _MEMORY:
         connection.execute(_translated(statement, connection))
+    if connection.shared:
+        connection.execute("INSERT INTO leases VALUES ('pruned_events', 0, '-infinity')")
+        scale = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02"
+        connection.execute(f"ALTER TABLE pruned_events SET (fillfactor = 90, {scale})")
 
 
 def _translated(statement: str, connection: Connection) -> str:
@@ -229,7 +233,7 @@ _AWAITED = (
 _MEMORY = (
     "ALTER TABLE sessions ADD COLUMN date_time_accepted INTEGER",
     "ALTER TABLE sessions ADD COLUMN plan TEXT DEFAULT '' NOT NULL",
-    "CREATE TABLE forgotten_events (first BLOB NOT NULL, entries BLOB NOT NULL, PRIMARY KEY (first))",
+    "CREATE TABLE pruned_events (first BLOB NOT NULL, entries BLOB NOT NULL, PRIMARY KEY (first))",
 )
 
 _RENAMED_COLUMNS = (

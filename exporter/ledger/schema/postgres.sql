@@ -19,9 +19,10 @@ CREATE TABLE leases (
     holder BIGINT NOT NULL,  -- writers.id; 0: no writer ever had it
     until TIMESTAMPTZ NOT NULL
 );
--- Tasks of one process at a time: these rows are only locked (`take_turns`).
+-- Tasks of one process at a time: these rows are only locked (`lock_task`).
 INSERT INTO leases VALUES ('budgets', 0, '-infinity');
 INSERT INTO leases VALUES ('folding', 0, '-infinity');
+INSERT INTO leases VALUES ('pruned_events', 0, '-infinity');
 
 -- fillfactor leaves free space in each page, so that the new version of a changed row often fits into the same page.
 -- Vacuum starts early: the usual fifth of a large table would be many dead rows.
@@ -29,6 +30,7 @@ ALTER TABLE sessions SET (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02
 ALTER TABLE totals SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 ALTER TABLE spend SET (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 ALTER TABLE events SET (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+ALTER TABLE pruned_events SET (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 ALTER TABLE trees SET (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 ALTER TABLE session_index SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 ALTER TABLE session_index_costs SET (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);

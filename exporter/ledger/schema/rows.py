@@ -63,6 +63,8 @@ class SessionRow(Struct, frozen=True):
     fingerprint: bytes | None
     stated_cost: str | None
     """A total that a webhook stated ("0.0942 USD"), until a tree has confirmed it."""
+    date_time_accepted: bool | None
+    """Whether the API found the session with the date of `ref`; None if it was not asked, or knew no such session."""
 
 
 _EVENT = (
@@ -72,7 +74,7 @@ _EVENT = (
 _SESSION = (
     "id, account, record_type, event_id, date_time, discovered_at, state, configured, interval, first_tree_at,"
     " changed_at, closed_at, rechecks, due_at, claim, observed, owned, latest_at, crossed, failing, polls, summary,"
-    " notice, notice_due, fingerprint, stated_cost"
+    " notice, notice_due, fingerprint, stated_cost, date_time_accepted"
 )
 _INTO_EVENTS = f"INTO events ({_EVENT}) VALUES ({','.join('?' * len(_EVENT.split(',')))})"
 _EVENT_SET = ", ".join(f"{name} = excluded.{name}" for name in _EVENT.split(", ") if name != "key")
@@ -142,7 +144,7 @@ def write_sessions(connection: Connection, rows: Iterable[SessionRow]) -> None:
     connection.write(
         "UPDATE sessions SET state = ?, interval = ?, first_tree_at = ?, changed_at = ?, closed_at = ?, rechecks = ?,"
         " due_at = ?, claim = ?, observed = ?, owned = ?, latest_at = ?, crossed = ?, failing = ?, polls = ?,"
-        " summary = ?, fingerprint = ?, stated_cost = ? WHERE id = ?",
+        " summary = ?, fingerprint = ?, stated_cost = ?, date_time_accepted = ? WHERE id = ?",
         *map(_session_values, rows),
     )
 
@@ -206,11 +208,12 @@ def _event_values(row: EventRow) -> tuple[object, ...]:
 def _session(row: tuple[Any, ...]) -> SessionRow:
     number, account, record_type, event_id, date_time, followed_at, state, configured, interval = row[:9]
     first_tree_at, changed_at, rested_at, rechecks, due_at, claim, observed, owned = row[9:17]
-    latest_at, crossed, failing, polls, summary, hint, notice_due, fingerprint, stated = row[17:]
+    latest_at, crossed, failing, polls, summary, hint, notice_due, fingerprint, stated, accepted = row[17:]
     times = (first_tree_at, changed_at, rested_at, rechecks)
     standing = SessionState(followed_at, state, bool(configured), interval, hint, *times)
     ref = SessionRef(account, record_type, event_id, date_time)
-    booked = (observed, owned, latest_at, crossed, failing, polls, summary, notice_due, fingerprint, stated)
+    accepted = None if accepted is None else bool(accepted)
+    booked = (observed, owned, latest_at, crossed, failing, polls, summary, notice_due, fingerprint, stated, accepted)
     return SessionRow(number, ref, standing, due_at, claim, *booked)
 
 
@@ -234,5 +237,6 @@ def _session_values(row: SessionRow) -> tuple[object, ...]:
         row.summary,
         row.fingerprint,
         row.stated_cost,
+        None if row.date_time_accepted is None else int(row.date_time_accepted),
         row.id,
     )

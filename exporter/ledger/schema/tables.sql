@@ -35,7 +35,7 @@ CREATE TABLE sessions (
     changed_at FLOAT,
     closed_at FLOAT,  -- since when it is settled, missing or denied
     rechecks INTEGER NOT NULL,
-    observed INTEGER NOT NULL,  -- 1: it has settled once and is counted in the histograms
+    observed INTEGER NOT NULL,  -- 1: it has settled once and is counted in the histograms; 2: it was counted and pruned before
     owned INTEGER NOT NULL,  -- how many events this session owns
     latest_at FLOAT,  -- the latest known time of its events
     crossed TEXT DEFAULT '' NOT NULL,  -- thresholds that it exceeded, joined by commas
@@ -79,9 +79,9 @@ CREATE TABLE events (
 ) WITHOUT ROWID;
 CREATE INDEX ix_events_owner ON events (owner);
 
--- Events that were pruned, so that none of them is booked again: see accounting/forgotten.py. Ordinary rows, since a row of a
+-- Events that were pruned, so that none of them is booked again: see accounting/pruned_events.py. Ordinary rows, since a row of a
 -- table WITHOUT ROWID of this size would need pages of its own.
-CREATE TABLE forgotten_events (
+CREATE TABLE pruned_events (
     first BYTES NOT NULL,  -- no entry of the row is smaller, and those of the next row aren't smaller than its own
     entries BYTES NOT NULL,  -- sorted: the front of an event's key, and the day of its session
     PRIMARY KEY (first)

@@ -35,7 +35,7 @@ CHECKS: Mapping[str, str] = {
     "no_id": "every node has an id; one without can't be booked",
     "vanished_event": "every booked event is still in the tree",
     "usage_decreased": "tokens, characters and billed seconds never fall",
-    "forgotten": "no event is older than the retention watermark",
+    "forgotten": "no unknown event is older than the retention watermark",
     "stated_cost": "a settled session has the total that a webhook stated, rounded as in the webhook",
 }
 """The meaning of each check of a session; docs/accuracy.md has the same words."""
