@@ -96,6 +96,11 @@ class Session(Struct, frozen=True):
     cuts_unresolved: int
     adds_up: bool = False
     """The API states a total, and its events fit every stated sum: those without a cost are no part of it."""
+    gaps: Mapping[int, Decimal] | None = None
+    """By index in `events`: stated cumulative cost less the sum of its events, where they differ at all.
+
+    None if the sums could not be compared: the tree is incomplete, or in several currencies.
+    """
 
 
 Labels = tuple[tuple[str, str], ...]

@@ -25,7 +25,7 @@ report: whatever they find, the events' own costs are booked.
 # places explain 3 * 0.00005 = 0.00015 of rounding, so no reading fits: `duplicate_id` and the sums fail until it does.
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from msgspec import Struct
@@ -53,6 +53,14 @@ class Identified(Struct, frozen=True):
     ordinals: Sequence[int]
     repeats: frozenset[int]
     mismatches: tuple[Mismatch, ...]
+
+
+class Verified(Struct, frozen=True):
+    """The checks that a complete tree fails, each at most once."""
+
+    mismatches: tuple[Mismatch, ...] = ()
+    gaps: Mapping[int, Decimal] | None = None
+    """As `Session.gaps`."""
 
 
 class _Below(Struct, frozen=True):
@@ -164,17 +172,18 @@ def _nested_are_two(upper: int, lower: int, rows: Sequence[Flat], below: _Below)
     return abs(off) <= tolerance and abs(off) <= abs(off_as_one)
 
 
-def verify(rows: Sequence[Flat], identified: Identified, stated: Stated) -> tuple[Mismatch, ...]:
-    """Return the checks that fail on a complete tree, each at most once, with the difference."""
+def verify(rows: Sequence[Flat], identified: Identified, stated: Stated) -> Verified:
+    """Compare a complete tree with the sums that the API states."""
     count: list[Mismatch] = []
     if stated.event_count is not None and stated.event_count != len(rows):
         detail = f"{len(rows)} nodes in the tree, meta.event_count is {stated.event_count}"
         count.append(Mismatch("event_count", detail))
     currencies = {row.currency for row in rows if row.cost}
     if len(currencies) > 1:  # amounts of two currencies don't add up, so no sum can be checked
-        return (Mismatch("currency", f"one session in {', '.join(sorted(currencies))}"), *count)
+        return Verified((Mismatch("currency", f"one session in {', '.join(sorted(currencies))}"), *count))
     totals = [] if stated.total is None else _check_totals(rows, identified, stated.total)
-    return (*totals, *_check_nodes(rows, identified), *count)
+    nodes, gaps = _check_nodes(rows, identified)
+    return Verified((*totals, *nodes, *count), gaps)
 
 
 def _check_totals(rows: Sequence[Flat], identified: Identified, stated: Decimal) -> list[Mismatch]:
@@ -196,23 +205,27 @@ def _check_totals(rows: Sequence[Flat], identified: Identified, stated: Decimal)
     return failed
 
 
-def _check_nodes(rows: Sequence[Flat], identified: Identified) -> list[Mismatch]:
-    """Compare each node's cumulative cost with the sum of the events below it."""
+def _check_nodes(rows: Sequence[Flat], identified: Identified) -> tuple[list[Mismatch], dict[int, Decimal]]:
+    """Compare each node's cumulative cost with the sum of the events below it; return the check and all gaps."""
     sums, sizes = _sums_below(rows, identified)
     # Compare exactly first: few trees have any difference, and rounding needs a second walk.
-    off = [index for index, row in enumerate(rows) if row.cumulative is not None and sums[index] != row.cumulative]
-    most_places = _below(rows).places if off else ()
+    gaps = {
+        index: subtract(row.cumulative, sums[index])
+        for index, row in enumerate(rows)
+        if row.cumulative is not None and row.cumulative != sums[index]
+    }
+    most_places = _below(rows).places if gaps else ()
     failed = []
-    for index in off:
+    for index, gap in gaps.items():
         cumulative = rows[index].cumulative or ZERO
-        tolerance = _tolerance(sizes[index], max(most_places[index], places(cumulative)))
-        if abs(subtract(sums[index], cumulative)) > tolerance:
+        if abs(gap) > _tolerance(sizes[index], max(most_places[index], places(cumulative))):
             failed.append(index)
     if not failed:
-        return []
+        return [], gaps
     row, found = rows[failed[0]], sums[failed[0]]
     detail = _difference(f"below {row.record_type} {row.id} is", found, "its cumulative_cost is", row.cumulative)
-    return [Mismatch("node_cumulative", detail + (f"; {len(failed)} nodes in all" if len(failed) > 1 else ""))]
+    detail += f"; {len(failed)} nodes in all" if len(failed) > 1 else ""
+    return [Mismatch("node_cumulative", detail)], gaps
 
 
 def _sums_below(rows: Sequence[Flat], identified: Identified) -> tuple[list[Decimal], list[int]]:

@@ -32,7 +32,7 @@ from exporter.core.model import Event, Session, SessionRef
 from exporter.core.money import ZERO, read_amount
 from exporter.core.record_types import RecordTypes
 from exporter.core.tree.decode import Decoder, TreeResponse
-from exporter.core.tree.rollup import SUM_CHECKS, Stated, identify, verify
+from exporter.core.tree.rollup import SUM_CHECKS, Stated, Verified, identify, verify
 from exporter.core.tree.walk import Flat, TreeLimits, flatten
 
 
@@ -79,8 +79,8 @@ class TreeReader:
         identified = identify(rows)
         complete = not stitch.unresolved
         stated = Stated(read_amount(answer.cost.total) if answer.cost else None, answer.event_count)
-        failed = verify(rows, identified, stated) if complete else ()
-        mismatches = identified.mismatches + failed
+        verified = verify(rows, identified, stated) if complete else Verified()
+        mismatches = identified.mismatches + verified.mismatches
         record = self.decoder.record
         events = [
             Event(
@@ -105,6 +105,7 @@ class TreeReader:
             cuts=stitch.cuts,
             cuts_unresolved=stitch.unresolved,
             adds_up=complete and stated.total is not None and SUM_CHECKS.isdisjoint(each.check for each in mismatches),
+            gaps=verified.gaps,
         )
 
 

@@ -20,6 +20,7 @@ from exporter.core.money import ZERO, add, amount_text, places, subtract
 from exporter.ledger.accounting.keyed_tree import Events, KeyedTree, keyed_tree
 from exporter.ledger.accounting.pruned_events import find_pruned, retention_watermark
 from exporter.ledger.accounting.sessions import PRUNED_ROOT, SessionStats, cost_by_currency
+from exporter.ledger.accounting.twins import match_twins, remember_twins, unshown_keys
 from exporter.ledger.accounting.working_set import WorkingSet
 from exporter.ledger.database import Connection, TransactionConflict
 from exporter.ledger.queue.event_keys import EventNames
@@ -99,7 +100,8 @@ class BatchWriter:
         """Book the polls whose claim is still valid, in the order of their claims; return what that changed."""
         read = self._read_trees(polls)
         working_set = self._working_set
-        working_set.lock_sessions({poll.claim.session for poll, _ in read}, _keys(read))
+        owners = self._owners(read) if self._connection.shared else set()
+        working_set.lock_sessions({poll.claim.session for poll, _ in read} | owners)
         before = dict(working_set.sessions)
         valid = []
         for poll, tree in read:
@@ -110,12 +112,14 @@ class BatchWriter:
         if any(self._must_be_read(poll, before) for poll, _ in valid):
             raise TransactionConflict("something was booked on the events of an answer that wasn't read")
         working_set.lock_events(_keys(valid))
+        twinned = {key: working_set.events[key].further_twins for key in working_set.twinned}
+        working_set.lock_events(unshown_keys(valid, twinned))
         # Read after the events, so an event that another process prunes in between is found here.
         self._pruned = find_pruned(self._connection, _keys(valid) - working_set.events.keys())
         self._watermark = retention_watermark(self._connection)
         self._stats.nested = {key for _, tree in valid if tree is not None for key in list(tree.events)[1:]}
         for poll, tree in valid:
-            self._book_poll(poll, tree)
+            self._book_poll(poll, tree if tree is None else match_twins(tree, working_set, poll.claim.session))
 
         booked = [poll for poll, _ in valid]
         rows = [working_set.sessions[poll.claim.session] for poll in booked]
@@ -138,12 +142,18 @@ class BatchWriter:
         if not unread:
             return read
         rows = read_sessions(self._connection, unread, lock=False)
-        owners = read_owners(self._connection, _keys(read))
+        owners = self._owners(read)
         for i, (poll, _) in enumerate(read):
             if poll.reread is not None and (poll.claim.session in owners or self._must_be_read(poll, rows)):
                 reread = poll.reread()
                 read[i] = (reread, self._keyed(reread))
         return read
+
+    def _owners(self, read: Iterable[tuple[Poll, KeyedTree | None]]) -> set[int]:
+        """Return the sessions that own the events of these trees, or booked twins of them."""
+        owners, further_twins = read_owners(self._connection, _keys(read))
+        unshown = unshown_keys(read, further_twins)
+        return owners | read_owners(self._connection, unshown)[0] if unshown else owners
 
     def _keyed(self, poll: Poll) -> KeyedTree | None:
         account = poll.claim.ref.account
@@ -211,8 +221,8 @@ class BatchWriter:
             row = self._compare_stated_cost(row, poll, tree, failed, changed=booked.changed)
         # The same answer may be skipped next time only if booking it again does nothing. A change of currency fails
         # a check once: when the same answer comes again, the check passes.
-        repeatable = complete and booked.owned == len(tree.events) and not booked.overtaken
-        repeatable = repeatable and all(check != "currency" for check, _ in failed)
+        repeatable = complete and booked.owned == len(tree.events) + len(tree.repeats) and not booked.overtaken
+        repeatable = repeatable and not tree.twins_missing and all(check != "currency" for check, _ in failed)
         row = replace(row, fingerprint=poll.fingerprint if repeatable else None)
         row = self._update_checks(row, failed, complete=complete)
         if tree.root in self._pruned:
@@ -236,11 +246,12 @@ class BatchWriter:
         for event in unknown:
             self._names.learn(event)
         changed, overtaken, owned = False, False, 0
-        for key, seen in events.items():
+        for key, seen in (*events.items(), *tree.repeats.items()):
             known = working_set.events.get(key)
             overtaken |= known is not None and known.claim > poll.claim.number
             changed |= self._book_event(row, poll, key, seen, failed, nested=key != tree.root)
             owned += working_set.events[key].owner == row.id
+        remember_twins(tree, working_set)
         if unknown:
             working_set.change_owned(row.id, len(unknown))
             self._totals.add("telnyx_ledger_events", (), Decimal(len(unknown)))

@@ -1,6 +1,9 @@
 """A session's tree as booking needs it: each distinct event under its key."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
+from msgspec.structs import replace
 
 from exporter.core.attributes import ASSISTANTS
 from exporter.core.model import Event, EventAttributes, Poll, Session, SessionAttributes
@@ -21,6 +24,16 @@ class KeyedTree(Struct, frozen=True):
     """The key of the root event, which is not among the events if it has no id."""
     events: Events
     """The distinct events by key, in the order of the tree. The first of several nodes of one event counts."""
+    seed: str
+    """That of the account, with which the keys are made."""
+    further_twins: Mapping[bytes, int]
+    """The highest ordinal of each key that has twins, by the key of the ordinal 0."""
+    twins: Mapping[bytes, tuple[int, list[bytes]]] = {}
+    """The highest ordinal, and the keys of those that are shown, by the key of the ordinal 0; once they are matched."""
+    repeats: Events = {}
+    """Booked twins that the API had listed by mistake: they cost nothing, and count as shown."""
+    twins_missing: bool = False
+    """Booked twins are neither shown nor repeats."""
 
 
 def keyed_tree(poll: Poll, seed: str) -> KeyedTree | None:
@@ -28,11 +41,20 @@ def keyed_tree(poll: Poll, seed: str) -> KeyedTree | None:
     if poll.session is None or poll.session_attributes is None:
         return None
     events: Events = {}
+    further_twins: dict[bytes, int] = {}
     for event, attributes in zip(poll.session.events, poll.attributes, strict=True):
         if event.id:
             events.setdefault(event_key(seed, event), (event, attributes))
+            if event.ordinal:
+                first = twin_key(seed, event, 0)
+                further_twins[first] = max(event.ordinal, further_twins.get(first, 0))
     root = event_key(seed, poll.session.events[0])
-    return KeyedTree(poll.session, poll.session_attributes, root, events)
+    return KeyedTree(poll.session, poll.session_attributes, root, events, seed, further_twins)
+
+
+def twin_key(seed: str, event: Event, ordinal: int) -> bytes:
+    """Return the key of the event's twin with this ordinal."""
+    return event_key(seed, replace(event, ordinal=ordinal))
 
 
 # Example: a call of 0.05 USD with an assistant. Its cost.total is 0.05, and every stated sum fits.

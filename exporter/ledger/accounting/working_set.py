@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from msgspec.structs import astuple, replace
 
-from exporter.core.costs import BookedEvent
+from exporter.core.costs import USAGE, BookedEvent
 from exporter.core.money import ZERO, add
 from exporter.ledger.database import Connection, TransactionConflict
 from exporter.ledger.schema.rows import (
@@ -18,7 +18,6 @@ from exporter.ledger.schema.rows import (
     SessionRow,
     invalidate_fingerprints,
     read_events,
-    read_owners,
     read_sessions,
     write_events,
     write_sessions,
@@ -34,6 +33,8 @@ class WorkingSet:
         self._totals = totals
         self.sessions: dict[int, SessionRow] = {}
         self.events: dict[bytes, EventRow] = {}
+        self.twinned: set[bytes] = set()
+        """The events with booked twins: the keys of those with the ordinal 0."""
         self._dirty: set[bytes] = set()
         self._new: set[bytes] = set()
         """Dirty events that the table doesn't have yet."""
@@ -43,24 +44,23 @@ class WorkingSet:
 
     # Reading and writing rows
 
-    def lock_sessions(self, polled: Collection[int], keys: Collection[bytes]) -> None:
-        """Read and lock the polled sessions and the owners of these events.
+    def lock_sessions(self, wanted: Collection[int]) -> None:
+        """Read and lock the polled sessions and, if several processes write, the owners of the events.
 
         Every writer locks sessions first, in the order of their ids, and events after them: so no two writers wait for
         each other, and nobody changes an event whose owner is locked here.
         """
-        wanted = set(polled)
-        if self._connection.shared:
-            wanted |= read_owners(self._connection, keys)
         self.sessions = read_sessions(self._connection, wanted)
 
     def lock_events(self, keys: Collection[bytes]) -> None:
-        """Read and lock these events, and read their owners.
+        """Read and lock these events as well, and read their owners.
 
         Raises TransactionConflict if an event got another owner since `lock_sessions`.
         """
-        self.events = read_events(self._connection, keys)
-        owners = {row.owner for row in self.events.values()} - self.sessions.keys()
+        events = read_events(self._connection, keys)
+        self.events |= events
+        self.twinned |= {key for key, row in events.items() if row.further_twins}
+        owners = {row.owner for row in events.values()} - self.sessions.keys()
         # Among several writers all owners are locked already, but for those that were pruned, which have no row.
         if owners and self._connection.shared and read_sessions(self._connection, owners, lock=False):
             raise TransactionConflict("an event of this batch has got another owner")
@@ -85,13 +85,14 @@ class WorkingSet:
     def booked_event(self, row: EventRow) -> BookedEvent:
         """Return what the row says was booked."""
         # A row has the same fields in the same order, but the ids of the label sets.
-        _, _, _, labels, cost_labels, *rest, _ = astuple(row)
+        _, _, _, labels, cost_labels, *rest, _, _, _ = astuple(row)
         label_sets = self._totals.labels(labels), None if cost_labels is None else self._totals.labels(cost_labels)
         return BookedEvent(*label_sets, *rest)
 
     def store_event(self, key: bytes, booked: BookedEvent, owner: int, claim: int, *, nested: bool) -> None:
         """Insert an event, or update the one with this key."""
-        if key not in self.events:
+        known = self.events.get(key)
+        if known is None:
             self._new.add(key)
         cost_labels = self._totals.intern(booked.cost_labels) if booked.cost_labels is not None else None
         self.events[key] = EventRow(
@@ -111,6 +112,8 @@ class WorkingSet:
             booked.settled_unpriced,
             booked.bundled,
             nested,
+            known is not None and known.alike,
+            0 if known is None else known.further_twins,
         )
         self._dirty.add(key)
 
@@ -119,6 +122,28 @@ class WorkingSet:
         self.events[event.key] = marked = replace(event, nested=True)
         self._dirty.add(event.key)
         return marked
+
+    def mark_twins(self, first: bytes, further: int, shown: Iterable[bytes]) -> None:
+        """Remember what `match_twins` needs of the twins of one key.
+
+        `first` is the key of the ordinal 0, `further` the highest ordinal; `shown` are in the order of their ordinals.
+        """
+        seen = set()
+        for key in shown:
+            event = self.events.get(key)
+            if event is None:  # a pruned one, which isn't booked again
+                continue
+            bill = event.cost, event.currency, *(getattr(event, field) for field, _, _ in USAGE)
+            alike = bill in seen
+            seen.add(bill)
+            if alike != event.alike:
+                self.events[key] = replace(event, alike=alike)
+                self._dirty.add(key)
+        event = self.events.get(first)
+        if event is not None and event.further_twins < further:
+            self.events[first] = replace(event, further_twins=further)
+            self.twinned.add(first)
+            self._dirty.add(first)
 
     def settle_unpriced(self, session: int, bundled: Container[bytes]) -> list[EventRow]:
         """Mark the unpriced events that a session owns as settled without a price; return the newly marked ones.

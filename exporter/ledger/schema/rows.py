@@ -38,6 +38,10 @@ class EventRow(Struct, frozen=True, gc=False):
     settled_unpriced: bool
     bundled: bool
     nested: bool
+    alike: bool = False
+    """When it was last shown, a twin of a lower ordinal had the same cost and usage: it may be listed by mistake."""
+    further_twins: int = 0
+    """Of the row with the ordinal 0: the highest ordinal that was booked for its key."""
 
 
 class SessionRow(Struct, frozen=True):
@@ -74,7 +78,9 @@ _SESSION = (
 )
 _INTO_EVENTS = f"INTO events ({_EVENT}) VALUES ({','.join('?' * len(_EVENT.split(',')))})"
 _EVENT_SET = ", ".join(f"{name} = excluded.{name}" for name in _EVENT.split(", ") if name != "key")
-_SETTLED_UNPRICED, _NESTED, _BUNDLED = 1, 2, 4
+# Example: an event is nested, and two further twins of it are booked. Its flags are 2 + 2 * 256 = 514; those of the
+# twin with the ordinal 2 are 2, or 2 + 8 if it has the same bill as another one. The bits from 16 to 128 are free.
+_SETTLED_UNPRICED, _NESTED, _BUNDLED, _ALIKE, _FURTHER_TWINS = 1, 2, 4, 8, 256
 NOT_BUNDLED = f"(flags & {_BUNDLED}) = 0"
 """A condition of `events`."""
 
@@ -94,9 +100,16 @@ def read_sessions(connection: Connection, ids: Collection[int], *, lock: bool = 
     return {row[0]: _session(row) for row in found}
 
 
-def read_owners(connection: Connection, keys: Collection[bytes]) -> set[int]:
-    """Return the sessions that own these events; without a lock, so another transaction may change that."""
-    return {owner for (owner,) in _select(connection, "SELECT DISTINCT owner FROM events WHERE key", sorted(keys))}
+def read_owners(connection: Connection, keys: Collection[bytes]) -> tuple[set[int], dict[bytes, int]]:
+    """Return the sessions that own these events, and `further_twins` by key of those that have any.
+
+    Without a lock, so another transaction may change that.
+    """
+    twins = f"CASE WHEN flags >= {_FURTHER_TWINS} THEN key END, CASE WHEN flags >= {_FURTHER_TWINS} THEN flags END"
+    query = f"SELECT DISTINCT owner, {twins} FROM events WHERE key"  # noqa: S608 - literals
+    found = list(_select(connection, query, sorted(keys)))
+    further = {key: flags // _FURTHER_TWINS for _, key, flags in found if key is not None}
+    return {owner for owner, _, _ in found}, further
 
 
 def find_events(connection: Connection, keys: Collection[bytes]) -> set[bytes]:
@@ -169,6 +182,8 @@ def _event(row: tuple[Any, ...]) -> EventRow:
         bool(flags & _SETTLED_UNPRICED),
         bool(flags & _BUNDLED),
         bool(flags & _NESTED),
+        bool(flags & _ALIKE),
+        flags // _FURTHER_TWINS,
     )
 
 
@@ -187,7 +202,11 @@ def _event_values(row: EventRow) -> tuple[object, ...]:
         row.characters,
         amount_text(row.billed_seconds),
         row.at,
-        _SETTLED_UNPRICED * row.settled_unpriced + _BUNDLED * row.bundled + _NESTED * row.nested,
+        _SETTLED_UNPRICED * row.settled_unpriced
+        + _BUNDLED * row.bundled
+        + _NESTED * row.nested
+        + _ALIKE * row.alike
+        + _FURTHER_TWINS * row.further_twins,
     )
 
 
