@@ -129,14 +129,18 @@ def next_state(
     jitter: float,
     *,
     lags: bool | None = None,
+    complete: bool = True,
 ) -> Transition:
     """Return the state after a poll and the next due time; `jitter` is a number from -1 to 1.
 
+    A tree that isn't `complete` is read on soon: more of it may be had now, or another subtree may be read.
     `lags` says whether the tree is older than the last rating. None: unknown, then an unchanged tree is taken to be.
     """
     factor = 1 + JITTER * jitter
     state, due_at = _AFTER[outcome](session, now, policy, factor)
     lags = outcome == "unchanged" if lags is None else lags
+    if outcome == "changed" and not complete:
+        return replace(state, interval=policy.min_interval), now + factor * policy.min_interval
     # Poll again soon, once: only the first poll after a notice has no interval yet.
     if lags and session.notice == "rated" and not session.interval and state.state == "active":
         state, soon = replace(state, interval=policy.min_interval), now + factor * policy.min_interval
@@ -270,7 +274,8 @@ def _denied(session: SessionState, now: float, policy: PollPolicy, factor: float
 
 
 def _close(session: SessionState, state: State, now: float, policy: PollPolicy, factor: float) -> Transition:
-    plan = tuple(sorted(now + seconds for seconds in policy.recheck_after))
+    ahead = (time for time in session.plan if time > now)  # it may have been closed for another reason
+    plan = tuple(sorted({*ahead, *(now + seconds for seconds in policy.recheck_after)}))
     closed = replace(session, state=state, closed_at=now, interval=0.0, plan=plan)
     return closed, _planned(closed, now, policy, factor)
 

@@ -17,7 +17,7 @@ CONTEXT = Context(prec=50, traps=[Clamped, DivisionByZero, Inexact, InvalidOpera
 ZERO = Decimal(0)
 
 # Checked before Decimal() reads a text, since that also accepts `1_000` and Arabic digits.
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _TEXT_MAX = 64
 
 

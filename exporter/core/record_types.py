@@ -6,6 +6,7 @@ name, while URLs need the record type. The link that should name it carries the 
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
@@ -22,6 +23,8 @@ GROUP_UNDOCUMENTED: Final = "other"
 """The group of types that only the API's metadata knows: it has no groups."""
 
 _PATH = "session_analysis/"
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+"""A record type that can be requested; a link's path may be anything."""
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 Name = tuple[str, str]
@@ -120,6 +123,15 @@ class RecordTypes:
         if linked and (word != product or not named):
             return linked
         return named or self._by_product.get(product) or product or UNKNOWN
+
+    def address(self, product: str, event_name: str, link: str | None) -> str:
+        """Return the record type for a request for this node; for one of an unknown type it is the link's.
+
+        The product of an unknown type is no address, though `canonical` has no better name for it.
+        """
+        word = _linked(link)
+        known = word in self._by_word or (product, event_name) in self._by_name or not _WORD.fullmatch(word)
+        return self.canonical(product, event_name, link) if known else word
 
     def rolls_up(self, parent: str, child: str) -> bool:
         """Return whether the parent's cumulative cost includes the child's; True for an undescribed edge."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from exporter.core.attributes import AttributeReader, read_time
 from exporter.core.errors import ConfigError, Denied, NotFound, PollError
 from exporter.core.model import Claim, Poll, Session, SessionRef
-from exporter.core.tree import Subtree, TreeReader
+from exporter.core.tree import Subtree, SubtreeParts, TreeReader
 from exporter.log import fields
 from exporter.polling.commit_queue import session_fields
 from exporter.telnyx.client import Exchange, TelnyxClient
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 YOUNG_SECONDS = 7200.0
 """An event of this age is often not rated yet, so a 404 says nothing about the `date_time` that it was asked with."""
+
+
+PARTS_BYTES_MAX = 64 * 2**20
+"""Of subtrees that are kept, over all sessions of an account. A session of 20,000 events has some 40 MB."""
 
 
 class SessionFetcher:
@@ -42,6 +46,8 @@ class SessionFetcher:
         self._attribute_reader = attribute_reader
         self._max_depth = max_depth
         self._expand = expand
+        self._parts: dict[int, SubtreeParts] = {}
+        """By session, polled longest ago first: its subtrees, if it has more cuts than one poll may read."""
 
     def watched(self, watch: Callable[[Exchange], None], until: float) -> "SessionFetcher":
         """Return this fetcher with the client of `TelnyxClient.watched`."""
@@ -65,7 +71,7 @@ class SessionFetcher:
                 reread = partial(self._reread, claim, at, body)
                 same = Poll(claim, at, "same", fingerprint=fingerprint, date_time_accepted=accepted)
                 return replace(same, reread=lambda: replace(reread(), date_time_accepted=accepted))
-            session = await self._complete(claim.ref, body)
+            session = await self._finish(claim, body)
         except NotFound:
             return Poll(claim, at, "gone")
         except Denied as error:
@@ -109,9 +115,19 @@ class SessionFetcher:
                     raise
         return await self._request(root, None), None if ref.date_time is None else False
 
-    async def _complete(self, ref: SessionRef, body: bytes) -> Session:
+    async def _finish(self, claim: Claim, body: bytes) -> Session:
+        """Complete a session, with the subtrees that earlier polls of it have read; keep those until it is complete."""
+        parts = self._parts.pop(claim.session, {})
+        session = await self._complete(claim.ref, body, parts)
+        if session.cuts_unresolved and session.cuts > self._reader().limits.max_subtree_requests:
+            self._parts[claim.session] = parts
+            while sum(map(_size, self._parts.values())) > PARTS_BYTES_MAX:
+                self._parts.pop(next(iter(self._parts)))  # the session that was polled longest ago
+        return session
+
+    async def _complete(self, ref: SessionRef, body: bytes, parts: SubtreeParts | None = None) -> Session:
         """Read an answer, and request the subtrees that it lacks; a failed one leaves the session incomplete."""
-        stitching = self._reader().session(ref, body, self._max_depth)
+        stitching = self._reader().session(ref, body, self._max_depth, parts)
         try:
             subtree = next(stitching)
             while True:
@@ -132,3 +148,7 @@ class SessionFetcher:
             expand=self._expand,
             date_time=date_time,
         )
+
+
+def _size(parts: SubtreeParts) -> int:
+    return sum(map(len, parts.values()))

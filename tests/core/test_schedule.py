@@ -101,7 +101,10 @@ def test_the_answer_that_closed_a_session_uses_up_a_planned_time(state: State, o
     assert next_state(closed(state), outcome, DAY, POLICY, 0) == (closed(state, 7 * DAY), 7 * DAY)
 
 
-@pytest.mark.parametrize("state", ["settled", "missing", "denied"])
+AS_BEFORE: dict[State, Outcome] = {"settled": "unchanged", "missing": "gone", "denied": "denied"}
+
+
+@pytest.mark.parametrize("state", AS_BEFORE)
 @pytest.mark.parametrize("kind", ["started", "ended", "listed", "rated"])
 def test_a_report_of_a_closed_session_adds_two_times(state: State, kind: NoticeKind) -> None:
     """It is polled at once, soon, and when its tree has caught up, even after its last recheck."""
@@ -109,11 +112,20 @@ def test_a_report_of_a_closed_session_adds_two_times(state: State, kind: NoticeK
     assert reported is not None
     assert reported[1] == 100 * DAY
     assert reported[0].plan == (100 * DAY + 30, 100 * DAY + 7200)
-    after, due = next_state(reported[0], "unchanged", 100 * DAY, POLICY, 0)
+    outcome = AS_BEFORE[state]
+    after, due = next_state(reported[0], outcome, 100 * DAY, POLICY, 0)
     assert (after.plan, due) == (reported[0].plan, 100 * DAY + 30)
-    after, due = next_state(after, "unchanged", 100 * DAY + 30, POLICY, 0)
+    after, due = next_state(after, outcome, 100 * DAY + 30, POLICY, 0)
     assert (after.plan, due) == ((100 * DAY + 7200,), 100 * DAY + 7200)
-    assert next_state(after, "unchanged", 100 * DAY + 7200, POLICY, 0)[1] is None
+    assert next_state(after, outcome, 100 * DAY + 7200, POLICY, 0)[1] is None
+
+
+def test_a_session_that_is_found_again_keeps_the_times_of_its_report() -> None:
+    """It was missing; its tree is as it was before, and may lag behind the report."""
+    reported = after_notice(closed("missing"), "rated", 100 * DAY, POLICY) or (closed(), 0.0)
+    after, due = next_state(reported[0], "unchanged", 100 * DAY, POLICY, 0)
+    assert (after.state, due) == ("settled", 100 * DAY + 30)
+    assert after.plan == tuple(100 * DAY + seconds for seconds in (30, 7200, DAY, 7 * DAY))
 
 
 def test_many_reports_keep_a_plan_short() -> None:

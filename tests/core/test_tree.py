@@ -1,5 +1,6 @@
 """Trees are decoded tolerantly, events told apart, sums checked and cuts stitched."""
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -256,6 +257,78 @@ def test_a_boundary_is_requested_only_while_events_are_missing() -> None:
 
 
 # Identity
+
+
+def test_a_subtree_of_an_unknown_type_is_requested_as_its_link_says() -> None:
+    """Its product is no address; a link that could lead elsewhere is no address either."""
+    below = node("of-tomorrow:t", "0.01", node("inference:i", "0.04"))
+    whole = node("call-session:s", "0", below)
+    for link, asked in (
+        ("/v2/session_analysis/of-tomorrow/t", "of-tomorrow"),
+        ("https://api.telnyx.com/v2/session_analysis/of-tomorrow/t?x=1", "of-tomorrow"),
+        ("/v2/session_analysis/..%2Fbalance/t", "tomorrow-cdrs"),
+        ("/v2/session_analysis/../t", "tomorrow-cdrs"),
+        (None, "tomorrow-cdrs"),
+    ):
+        below |= {"product": "tomorrow-cdrs", "event_name": "of-tomorrow", "links": {"self": link}}
+        requests: list[Subtree] = []
+
+        def ask(subtree: Subtree, requests: list[Subtree] = requests) -> bytes | None:
+            requests.append(subtree)
+            return api(whole)(subtree) if subtree.record_type == "of-tomorrow" else None
+
+        session = read(answer(cut(whole, 2), event_count=3), ask, max_depth=2)
+        assert [subtree.record_type for subtree in requests] == [asked]
+        assert session.complete == (asked == "of-tomorrow")
+
+
+@pytest.mark.parametrize("price", ["0", None])
+def test_what_costs_nothing_below_a_cut_is_found_by_the_count(price: str | None) -> None:
+    """An unpriced event, or two that cancel out, below a type that has no children by the metadata."""
+    hidden = [node("inference:i", price)] if price is None else [node("amd:m", "-0.3"), node("inference:i", "0.3")]
+    whole = node("call-session:s", "0", node("sip-trunking:p", "0.1", *hidden))
+    session = read(answer(cut(whole, 2)), api(whole), max_depth=2)
+    assert len(session.events) == 2
+    session = read(answer(cut(whole, 2), event_count=count(whole)), api(whole), max_depth=2)
+    assert (len(session.events), session.complete, session.mismatches) == (count(whole), True, ())
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "/v2/session_analysis/call-session/root",
+        "https://api.telnyx.com/v2/session_analysis/call-session/root",
+        "/v2/session_analysis/siptrunking-cdrs/root",
+        "/v2/sessions/root",
+        "",
+        None,
+    ],
+)
+def test_a_root_is_what_was_requested_whatever_its_link_is(link: str | None) -> None:
+    """Else the session's root would be another event after its link has changed."""
+    root = node("call-session:root", "0", links={"self": link})
+    assert read(answer(root)).events[0].record_type == "call-session"
+
+
+def test_a_cost_that_cannot_be_read_is_said() -> None:
+    """With the event and the value, shortened; words without a digit say that there is no price yet."""
+    for value, said in (("1,50", "'1,50'"), (True, "True"), (1e300, "Decimal('1E+300')"), ("9" * 80, "'" + "9" * 39)):
+        (mismatch,) = read(answer(stating(value), total="0")).mismatches
+        assert mismatch.check == "unreadable_cost"
+        assert mismatch.detail == f"the event_cost of call-session s is {said}"
+    for absent in (None, "pending", ""):
+        assert read(answer(stating(absent), total="0")).mismatches == ()
+
+
+def stating(event_cost: object) -> dict[str, Any]:
+    return node("call-session:s", "0") | {"cost": {"event_cost": event_cost}}
+
+
+def test_scientific_notation_is_read_exactly() -> None:
+    """JSON allows it, and some encoders write small amounts so."""
+    content = json.dumps(answer(node("call-session:s", "0"))).replace('"event_cost": "0"', '"event_cost": 5.2e-05')
+    (event,) = read(content.encode()).events
+    assert event.cost == Decimal("0.000052")
 
 
 def test_twins_are_two_events_if_the_sum_needs_both() -> None:

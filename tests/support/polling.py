@@ -83,8 +83,9 @@ class ScriptedApi(httpx.AsyncBaseTransport):
 class Polling:
     """The parts, wired as in the exporter."""
 
-    def __init__(self, ledger: LedgerWorker, clock: ManualClock, api: ScriptedApi) -> None:
+    def __init__(self, ledger: LedgerWorker, clock: ManualClock, api: ScriptedApi, limits: TreeLimits) -> None:
         self.ledger = ledger
+        self.limits = limits
         self.clock = clock
         self.api = api
         self.metrics = Metrics(MetricsSettings(new_series_zero_seconds=0))
@@ -113,7 +114,7 @@ class Polling:
 
     def accounts(self, client: TelnyxClient) -> dict[str, AccountSlots]:
         attributes = AttributeReader()
-        reader = TreeReader(attributes.record_fields, RECORD_TYPES, TreeLimits())
+        reader = TreeReader(attributes.record_fields, RECORD_TYPES, self.limits)
         fetcher = SessionFetcher(client, lambda: reader, attributes, max_depth=5, expand=True)
         return {"main": AccountSlots(fetcher, self.slots, set())}
 
@@ -158,12 +159,15 @@ def _ignore(_: Answered) -> None:
 
 @asynccontextmanager
 async def polling(
-    folder: Path, answers: Mapping[str, Answer], worker: LedgerWorker | None = None
+    folder: Path,
+    answers: Mapping[str, Answer],
+    worker: LedgerWorker | None = None,
+    limits: TreeLimits = TreeLimits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Polling]:
     """Run the parts: finished polls are committed, and the test calls the ticks."""
     ledger = worker or LedgerWorker()
     await ledger.open(lambda: opened(folder / "ledger.sqlite"))
-    parts = Polling(ledger, ManualClock(), ScriptedApi(answers))
+    parts = Polling(ledger, ManualClock(), ScriptedApi(answers), limits)
     running = asyncio.create_task(parts.commit_queue.run())
     try:
         yield parts

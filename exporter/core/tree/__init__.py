@@ -5,7 +5,7 @@ events apart and checks the stated sums. Nothing here sends a request or books m
 `stitch.TreeReader.session`.
 """
 
-from exporter.core.tree.stitch import Stitching, Subtree, TreeReader
+from exporter.core.tree.stitch import Stitching, Subtree, SubtreeParts, TreeReader
 from exporter.core.tree.walk import TreeLimits, identity
 
-__all__ = ["Stitching", "Subtree", "TreeLimits", "TreeReader", "identity"]
+__all__ = ["Stitching", "Subtree", "SubtreeParts", "TreeLimits", "TreeReader", "identity"]

@@ -25,10 +25,17 @@ CALL_SESSION = "call-session"
 
 _UNPRICED = NodeCost()
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_DIGIT = re.compile("[0-9]")
+
+Requested = tuple[str, str]
+"""The record type and the event id of a request."""
 
 
 class TreeLimits(Struct, frozen=True):
-    """Limits on one session: `max_nodes` and `max_levels` fail the poll, `max_subtree_requests` leaves cuts open."""
+    """Limits on one session: `max_nodes` and `max_levels` fail the poll.
+
+    A poll sends at most `max_subtree_requests`; the next one continues with the cuts that are left.
+    """
 
     max_nodes: int = 20_000
     max_subtree_requests: int = 200
@@ -62,6 +69,18 @@ class Flat(Struct, frozen=True, gc=False):
     key: tuple[str, str, str]
     """As returned by `identity`."""
 
+    @property
+    def link(self) -> str | None:
+        """The path at which the API has the node."""
+        link = self.node.links.own if self.node.links is not None else None
+        return link if isinstance(link, str) else None
+
+    @property
+    def cost_is_unreadable(self) -> bool:
+        """The API states a cost, and it is no amount. A text without a digit, such as `pending`, states none."""
+        stated = None if self.node.cost is None else self.node.cost.event_cost
+        return self.cost is None and stated is not None and (type(stated) is not str or bool(_DIGIT.search(stated)))
+
 
 def identity(record_type: str, product: str, event_name: str, id: str) -> tuple[str, str, str]:  # noqa: A002  # API's word
     """Return the key of an event, the same in every tree that shows it: product, event name and id.
@@ -73,8 +92,13 @@ def identity(record_type: str, product: str, event_name: str, id: str) -> tuple[
     return (CALL_SESSION if record_type == CALL_SESSION else product, event_name, id)
 
 
-def flatten(root: ResponseNode[Any], record_types: RecordTypes, limits: TreeLimits) -> list[Flat]:
+def flatten(
+    root: ResponseNode[Any], record_types: RecordTypes, limits: TreeLimits, requested: Requested | None = None
+) -> list[Flat]:
     """Return all nodes from `root` down in pre-order; `parent` is an index into this list, -1 at the root.
+
+    The root of the answer to a request has the record type that was requested. Its link states it too, in a form that
+    varies, and the key of a call session depends on it.
 
     Raises TreeError if the tree is too deep or too large. A stack replaces recursion, so that a deep tree fails its own
     poll and doesn't hit Python's recursion limit.
@@ -88,6 +112,9 @@ def flatten(root: ResponseNode[Any], record_types: RecordTypes, limits: TreeLimi
         product, event_name, identifier = _name(node.product), _name(node.event_name), _identifier(node.id)
         link = node.links.own if node.links is not None else None
         record_type = record_types.canonical(product, event_name, link if isinstance(link, str) else None)
+        if above is None and requested is not None and identifier == requested[1]:
+            known = record_types.get(requested[0])
+            record_type = record_type if known is None else known.name
         edge_rolls_up = above is None or record_types.rolls_up(above.record_type, record_type)
         depth = 1 if above is None else above.depth + 1
         limits.check(len(rows) + 1, depth)

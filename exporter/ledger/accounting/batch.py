@@ -183,13 +183,16 @@ class BatchWriter:
             "unchanged" if poll.outcome == "tree" or poll.outcome == "same" else poll.outcome  # noqa: PLR1714 - narrows the type
         )
         lags: bool | None = None
+        complete = tree is None or tree.session.complete
         if tree is not None:
             row, outcome = self._book_tree(row, poll, tree)
             if before.stated_cost is not None and tree.session.complete:
                 lags = row.stated_cost is not None
         # Spread evenly from -1 to 1 by Knuth's multiplicative hash, and the same in every run.
         jitter = (poll.claim.number * 2654435761 % 2**32) / 2**31 - 1
-        state, due_at = lifecycle.next_state(row.standing, outcome, poll.at, self._policy, jitter, lags=lags)
+        state, due_at = lifecycle.next_state(
+            row.standing, outcome, poll.at, self._policy, jitter, lags=lags, complete=complete
+        )
         if row.notice_due is not None:  # a notice came while the session was polled; the poll must not postpone it
             due_at = row.notice_due if due_at is None else min(due_at, row.notice_due)
         polls = append_poll(row.polls, poll.at, outcome, poll.reason)
