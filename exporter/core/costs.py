@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from exporter.core.model import UNKNOWN, EventAttributes, Labels
-from exporter.core.money import ZERO, subtract
+from exporter.core.money import ZERO, amount_text, subtract
 
 COST, CREDITS = "telnyx_cost_total", "telnyx_cost_credits_total"
 INFERENCE_COST, INFERENCE_CREDITS = "telnyx_inference_cost_total", "telnyx_inference_cost_credits_total"
@@ -82,7 +82,8 @@ class Booking(Struct, frozen=True, gc=False):
 #     2      0.30 USD   awaiting -1, cost +0.30 USD                  0.30   0         0.30
 #     3      0.10 USD   credits +0.20 USD   (amended down)           0.30   0.20      0.10
 #     4      0.15 USD   cost +0.05 USD      (amended up)             0.35   0.20      0.15
-#     5      none       none: what was booked stays booked           0.35   0.20      0.15
+#     5      none       none: what was booked stays booked, and      0.35   0.20      0.15
+#                       the check `price_withdrawn` fails
 #
 # A change to 0.14 EUR would credit all of the dollars and book all of the euros: credits +0.15 USD, cost +0.14 EUR.
 
@@ -98,6 +99,8 @@ def book(before: BookedEvent | None, cost: Decimal | None, currency: str, attrib
         entries += [LedgerEntry(family, before.labels, (), _ONE) for family in families]
     cost_labels = before.cost_labels
     if cost is None:
+        if before.cost is not None:
+            failed.append(("price_withdrawn", f"cost {amount_text(before.cost)} {before.currency}, now has no price"))
         cost, currency = before.cost, before.currency
     else:
         cost_labels = cost_labels or attributes.labels

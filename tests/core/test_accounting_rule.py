@@ -44,9 +44,10 @@ def test_a_time_that_comes_later_is_taken_and_then_stays() -> None:
 
 
 def test_a_price_that_disappears_stays_booked() -> None:
-    """An answer without a cost changes nothing, and the event doesn't await a price again."""
+    """An answer without a cost books nothing, and fails a check; the event doesn't await a price again."""
     gone = book(BOOKED, None, "EUR", USED)
-    assert (gone.entries, gone.failed, gone.after) == ((), (), BOOKED)
+    assert (gone.entries, gone.after) == ((), BOOKED)
+    assert gone.failed == (("price_withdrawn", "cost 0.5 USD, now has no price"),)
 
 
 def test_usage_is_booked_by_direction_and_difference() -> None:
@@ -66,7 +67,7 @@ def test_usage_is_booked_by_direction_and_difference() -> None:
 def test_usage_that_falls_is_reported_and_kept(field: str) -> None:
     """The counter stays, and the check usage_decreased fails."""
     fallen: dict[str, Any] = {field: 3}
-    less = book(BOOKED, None, "USD", EventAttributes(LABELS, **fallen))
+    less = book(BOOKED, BOOKED.cost, "USD", EventAttributes(LABELS, **fallen))
     name, was = field.replace("_", " "), getattr(BOOKED, field)
     assert less.failed == (("usage_decreased", f"{name} were {was}, are now 3"),)
     assert (less.entries, less.after) == ((), BOOKED)
@@ -74,7 +75,7 @@ def test_usage_that_falls_is_reported_and_kept(field: str) -> None:
 
 def test_billed_seconds_that_fall_are_reported_and_kept() -> None:
     """The same for a usage with decimals."""
-    less = book(BOOKED, None, "USD", EventAttributes(LABELS, billed_seconds=Decimal("29.5")))
+    less = book(BOOKED, BOOKED.cost, "USD", EventAttributes(LABELS, billed_seconds=Decimal("29.5")))
     assert less.failed == (("usage_decreased", "billed seconds were 30, are now 29.5"),)
     assert (less.entries, less.after) == ((), BOOKED)
 

@@ -60,6 +60,20 @@ def test_an_incomplete_tree_keeps_the_verdict_of_the_last_whole_one(ledger: Ledg
     assert values(ledger, FAILED, "check") == {("event_count",): Decimal(1)}
 
 
+def test_an_incomplete_tree_heals_no_event(ledger: Ledger) -> None:
+    """An event that has lost its price may be in the part that is missing, so its check goes on to fail."""
+    ledger.follow([ref("s")], "file", 0.0)
+    book(ledger, CALL, 0.0)
+    unpriced = node("call-session:s", "0", node("call-control:c", None, node("ai-voice-assistant:a", "0.18")))
+    book(ledger, unpriced, 100.0)
+    (claim,) = ledger.claim(800.0, ALL)
+    ledger.commit([in_part(poll(claim, unpriced, 800.0), 1)])
+    assert values(ledger, FAILING, "check")["price_withdrawn",] == 1
+    book(ledger, CALL, 1600.0)
+    assert values(ledger, FAILING, "check")["price_withdrawn",] == 0
+    assert values(ledger, FAILED, "check")["price_withdrawn",] == 1
+
+
 def test_a_node_without_an_id_is_reported_and_not_booked(ledger: Ledger) -> None:
     """It can't be recognised in the next answer, so every poll would book it again."""
     ledger.follow([ref("s")], "file", 0.0)

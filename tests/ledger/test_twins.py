@@ -163,10 +163,13 @@ def test_a_repeat_is_credited_by_the_session_that_owns_it(ledger: Ledger) -> Non
 
 
 def test_the_root_of_a_tree_says_nothing_of_its_twins(ledger: Ledger) -> None:
-    """A recording that is polled by itself is alone there, even if its call has another one of its id."""
+    """A recording that is polled by itself is alone there, even if its call has another one of its id.
+
+    The call has settled before the last poll, so that one may decide about the call's events.
+    """
     book, recording = Book(ledger), SessionRef("main", "recording", "r")
-    for session in (CALL, recording, CALL, recording):
-        claim = book.claim(session)
+    for session, after in ((CALL, 0.0), (recording, 700.0), (CALL, 3700.0), (recording, 0.0)):
+        claim = book.claim(session, after)
         shown = tree("0.25 0.25", None) if session == CALL else node("recording:r", "0.25")
         ledger.commit([poll(claim, shown, book.now)])
         assert book.booked == "0.50"

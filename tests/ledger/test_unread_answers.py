@@ -136,3 +136,21 @@ def test_whoever_reads_otherwise_reads_it_again(other: Callable[[], TreeReader])
     same = TreeReader((), RecordTypes.documented(), TreeLimits())
     assert READER.fingerprint(text, 5) == same.fingerprint(text, 5) != same.fingerprint(text, 4)
     assert READER.fingerprint(text, 5) != other().fingerprint(text, 5)
+
+
+def test_a_withdrawn_price_fails_a_check_until_it_is_back(ledger: Ledger) -> None:
+    """The old price stays booked. The check goes on to fail while the same answer comes again, read or not."""
+    answers, failing = Answers(), []
+    ledger.follow([ref("s")], "file", 0.0)
+    for now, cost in ((0.0, "0.5"), (100.0, None), (300.0, None), (800.0, "?"), (1600.0, "0.5"), (2500.0, None)):
+        tree = node("call-session:s", "0", node("call-control:c", cost, cumulative="0"))
+        receipt = ledger.commit([answers(claim, tree, now) for claim in ledger.claim(now, ALL)])
+        failing.append(int(values(ledger, "telnyx_unreconciled_sessions", "check").get(("price_withdrawn",), 0)))
+        assert net(ledger)["call-control", "USD"] == Decimal("0.5")
+    assert failing == [0, 1, 1, 1, 0, 1]
+    assert answers.read == 5, "that of 300 was the last one again"
+    assert ("price_withdrawn", "call-control c: cost 0.5 USD, now has no price") in [
+        (failed.what, failed.detail) for failed in receipt.failed_checks
+    ]
+    assert values(ledger, "telnyx_reconciliation_failures_total", "check")["price_withdrawn",] == 2
+    assert values(ledger, "telnyx_events_awaiting_price", "record_type").get(("call-control",), 0) == 0

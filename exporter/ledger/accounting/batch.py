@@ -35,8 +35,6 @@ from exporter.ledger.views.trees import write_tree
 
 _ONE = Decimal(1)
 STATED_COST = "stated_cost"
-WHOLE_TREE_CHECKS = ("event_sum", "root_cumulative", "node_cumulative", "event_count", "vanished_event", STATED_COST)
-"""Checks that need the whole tree: after an incomplete one they keep their last result."""
 STATED_PLACES_MIN = 4
 """Telnyx rounds the total in a webhook to as many places, and leaves out zeros at its end."""
 
@@ -225,7 +223,7 @@ class BatchWriter:
         # The same answer may be skipped next time only if booking it again does nothing. A change of currency fails
         # a check once: when the same answer comes again, the check passes.
         repeatable = complete and booked.owned == len(tree.events) + len(tree.repeats) and not booked.overtaken
-        repeatable = repeatable and not tree.twins_missing and all(check != "currency" for check, _ in failed)
+        repeatable = repeatable and all(check != "currency" for check, _ in failed)
         row = replace(row, fingerprint=poll.fingerprint if repeatable else None)
         row = self._update_checks(row, failed, complete=complete)
         if tree.root in self._pruned:
@@ -373,8 +371,8 @@ class BatchWriter:
         """Count the checks that begin to fail, and keep the gauge of sessions that fail each check."""
         before = set(filter(None, row.failing.split(",")))
         now = {check for check, _ in failed}
-        if not complete:
-            now |= before.intersection(WHOLE_TREE_CHECKS)
+        if not complete:  # what failed may be in the part that could not be read
+            now |= before
         account = row.ref.account
         for check in sorted(now - before):
             self._totals.add("telnyx_reconciliation_failures_total", (("account", account), ("check", check)), _ONE)
@@ -418,7 +416,8 @@ def _latest_time(row: SessionRow, poll: Poll, tree: KeyedTree) -> float:
 def _is_unchanged(row: EventRow, event: Event, attributes: EventAttributes) -> bool:
     """Return whether `costs.book` would change nothing: most polls see what they saw before, and this is quicker."""
     return (
-        (event.cost is None or (event.cost == row.cost and event.currency in {row.currency, UNKNOWN}))
+        event.cost == row.cost
+        and (row.cost is None or event.currency in {row.currency, UNKNOWN})
         and (attributes.input_tokens is None or attributes.input_tokens == row.input_tokens)
         and (attributes.cached_input_tokens is None or attributes.cached_input_tokens == row.cached_input_tokens)
         and (attributes.output_tokens is None or attributes.output_tokens == row.output_tokens)

@@ -32,8 +32,6 @@ class KeyedTree(Struct, frozen=True):
     """The highest ordinal, and the keys of those that are shown, by the key of the ordinal 0; once they are matched."""
     repeats: Events = {}
     """Booked twins that the API had listed by mistake: they cost nothing, and count as shown."""
-    twins_missing: bool = False
-    """Booked twins are neither shown nor repeats."""
 
 
 def keyed_tree(poll: Poll, seed: str) -> KeyedTree | None:

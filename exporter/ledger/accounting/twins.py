@@ -85,7 +85,6 @@ class _Matching:
         self._names: dict[bytes, bytes] = {}
         self._twins: dict[bytes, tuple[int, list[bytes]]] = {}
         self._repeats: Events = {}
-        self._missing = False
 
     def match(self, first: bytes) -> None:
         """Match the nodes with the key whose ordinal 0 is `first`."""
@@ -109,12 +108,11 @@ class _Matching:
         """Note whether a booked twin that isn't shown is a repeat; `event` is one of those that are shown."""
         settled, credited = self._working_set.settled, row.alike and not row.cost and row.cost is not None
         if not credited and (self._in_the_bill(row, event) or not row.alike):
-            self._missing = True
-        elif row.owner == self._session or (settled(row.owner) and not settled(self._session)):
+            return
+        # Else a poll of the session that owns it decides: its tree is the one that has shown the twin.
+        if row.owner == self._session or (settled(row.owner) and not settled(self._session)):
             free = replace(event, cost=ZERO, currency=row.currency or event.currency)
             self._repeats[row.key] = free, EventAttributes(attributes.labels)
-        else:  # a poll of the session that owns it decides
-            self._missing |= not credited
 
     def _in_the_bill(self, row: EventRow, event: Event) -> bool:
         """Return whether the sum above the twins is as near to one with this twin, or says nothing of it."""
@@ -137,7 +135,6 @@ class _Matching:
             events={names.get(key, key): seen for key, seen in tree.events.items()},
             twins=self._twins,
             repeats=self._repeats,
-            twins_missing=self._missing,
         )
 
 

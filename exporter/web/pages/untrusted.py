@@ -34,6 +34,7 @@ CHECKS: Mapping[str, str] = {
     "duplicate_id": "nodes of the same id can be distinguished, or are identical",
     "no_id": "every node has an id; one without can't be booked",
     "vanished_event": "every booked event is still in the tree",
+    "price_withdrawn": "every event that had a readable cost still has one",
     "usage_decreased": "tokens, characters and billed seconds never fall",
     "forgotten": "no unknown event is older than the retention watermark",
     "stated_cost": "a settled session has the total that a webhook stated, rounded as in the webhook",
