@@ -125,7 +125,7 @@ class TreeSettings(Struct, frozen=True, kw_only=True):
         int,
         SettingSpec(
             whole(1, 10_000),
-            "The most further requests in one poll to complete a tree that the API has cut.",
+            "The most further requests in one poll to complete a tree that the API has cut. The next poll continues.",
             formerly="subtrees_max",
             advanced=True,
         ),

@@ -289,6 +289,7 @@ CHECKS = (
     "duplicate_id",
     "no_id",
     "price_withdrawn",
+    "unreadable_cost",
     "usage_decreased",
     "forgotten",
     "stated_cost",

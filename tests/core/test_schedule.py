@@ -143,6 +143,14 @@ def test_a_plan_beyond_the_longest_interval_is_polled_earlier() -> None:
     assert (after.plan, due) == ((1000 * DAY,), POLICY.longest)
 
 
+def test_an_unfinished_reading_goes_on_soon() -> None:
+    """A tree that changed and isn't complete is polled again after the shortest interval, whatever was reported."""
+    rated = SessionState(discovered_at=0.0, state="active", notice="rated", changed_at=0.0, interval=7200.0)
+    after, due = next_state(rated, "changed", 1000.0, POLICY, 0, complete=False)
+    assert (after.state, due) == ("active", 1000 + 30)
+    assert next_state(rated, "changed", 1000.0, POLICY, 0)[1] == 1000 + 7200
+
+
 def test_each_change_postpones_the_settling() -> None:
     """The six hours without a change count from the last change."""
     hour = 3600.0

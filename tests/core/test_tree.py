@@ -293,6 +293,20 @@ def test_what_costs_nothing_below_a_cut_is_found_by_the_count(price: str | None)
     assert (len(session.events), session.complete, session.mismatches) == (count(whole), True, ())
 
 
+def test_types_without_children_are_requested_last() -> None:
+    """Two leaves may hide the missing event; the one of a type with children is asked for, and has it."""
+    legs = node("sip-trunking:p", "0.1"), node("call-control:c", "0.1", node("amd:m", None))
+    whole = node("call-session:s", "0", *legs)
+    requests: list[str] = []
+
+    def ask(subtree: Subtree) -> bytes | None:
+        requests.append(subtree.event_id)
+        return api(whole)(subtree)
+
+    assert read(answer(cut(whole, 2), event_count=4), ask, max_depth=2).complete
+    assert requests == ["c"]
+
+
 @pytest.mark.parametrize(
     "link",
     [
@@ -306,7 +320,7 @@ def test_what_costs_nothing_below_a_cut_is_found_by_the_count(price: str | None)
 )
 def test_a_root_is_what_was_requested_whatever_its_link_is(link: str | None) -> None:
     """Else the session's root would be another event after its link has changed."""
-    root = node("call-session:root", "0", links={"self": link})
+    root = node("call-session:root", "0", links={"self": link}, event_name="siptrunking-cdrs")  # the name of a leg
     assert read(answer(root)).events[0].record_type == "call-session"
 
 

@@ -35,6 +35,7 @@ CHECKS: Mapping[str, str] = {
     "no_id": "every node has an id; one without can't be booked",
     "vanished_event": "every booked event is still in the tree",
     "price_withdrawn": "every event that had a readable cost still has one",
+    "unreadable_cost": "every cost that the API states is a readable amount",
     "usage_decreased": "tokens, characters and billed seconds never fall",
     "forgotten": "no unknown event is older than the retention watermark",
     "stated_cost": "a settled session has the total that a webhook stated, rounded as in the webhook",
