@@ -42,3 +42,10 @@ def test_a_sum_that_counts_a_shared_event_once_is_right() -> None:
     legs = [node("call-control:a", "0.1000", shared), node("call-control:b", "0.1000", shared)]
     session = read(answer(node("call-session:s", "0.0000", *legs, cumulative="0.4000")))
     assert (len(session.events), session.mismatches) == (5, ())
+
+
+def test_a_number_is_the_same_id_in_whatever_answer() -> None:
+    """A part of a wrong type has the answer decoded tolerantly, which must not change the ids of its events."""
+    plain = answer(node("call-session:s", "0", node("recording:r", "0.2") | {"id": 10**20}))
+    for content in (plain, plain | {"meta": "of a wrong type"}):
+        assert [event.id for event in read(content).events] == ["s", "1" + "0" * 20]

@@ -139,6 +139,16 @@ def test_an_event_that_is_listed_twice_costs_its_session_once(ledger: Ledger) ->
     assert cost.value == Decimal("0.4")
 
 
+def test_the_order_of_an_answer_decides_no_cost(ledger: Ledger) -> None:
+    """An event that is listed with two costs has one for as long as both are listed, in whatever order."""
+    legs = [node(f"call-control:{cost}", "0", node("recording:r", cost)) for cost in (None, "0.1", "0.3")]
+    ledger.follow([ref("s")], "file", 0.0)
+    for at, order in ((0.0, legs), (100.0, legs[::-1]), (400.0, legs[1:] + legs[:1])):
+        book(ledger, node("call-session:s", "0", *order), at)
+        assert net(ledger)["recording", "USD"] == Decimal("0.3")
+    assert values(ledger, CREDITS, "record_type")["recording",] == 0
+
+
 def test_twins_are_booked_as_two_events(ledger: Ledger) -> None:
     """Two turns under one id, which the sum above them needs both: each has its cost."""
     ledger.follow([ref("s")], "file", 0.0)

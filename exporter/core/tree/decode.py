@@ -17,8 +17,11 @@ from msgspec.structs import astuple
 from exporter.core.errors import TreeError
 from exporter.core.money import read_decimal
 
-INT_DIGITS_MAX = 18
-"""A longer integer becomes a Decimal: Python refuses to read an int of some thousand digits."""
+INT_DIGITS_MAX = 640
+"""A longer integer becomes a Decimal: Python refuses to read an int of some thousand digits.
+
+Ids are shorter, and may be numbers. They must be read alike by both decoders.
+"""
 
 _NO_RECORD: Mapping[str, object] = MappingProxyType({})
 _Record = TypeVar("_Record")

@@ -23,7 +23,10 @@ class KeyedTree(Struct, frozen=True):
     root: bytes
     """The key of the root event, which is not among the events if it has no id."""
     events: Events
-    """The distinct events by key, in the order of the tree. The first of several nodes of one event counts."""
+    """The distinct events by key, in the order of the tree.
+
+    Of several nodes of one event the dearest counts, so the booked cost doesn't hang on the order of the answer.
+    """
     seed: str
     """That of the account, with which the keys are made."""
     further_twins: Mapping[bytes, int]
@@ -42,12 +45,18 @@ def keyed_tree(poll: Poll, seed: str) -> KeyedTree | None:
     further_twins: dict[bytes, int] = {}
     for event, attributes in zip(poll.session.events, poll.attributes, strict=True):
         if event.id:
-            events.setdefault(event_key(seed, event), (event, attributes))
+            key = event_key(seed, event)
+            if key not in events or _is_dearer(event, events[key][0]):
+                events[key] = event, attributes
             if event.ordinal:
                 first = twin_key(seed, event, 0)
                 further_twins[first] = max(event.ordinal, further_twins.get(first, 0))
     root = event_key(seed, poll.session.events[0])
     return KeyedTree(poll.session, poll.session_attributes, root, events, seed, further_twins)
+
+
+def _is_dearer(event: Event, other: Event) -> bool:
+    return event.cost is not None and (other.cost is None or event.cost > other.cost)
 
 
 def twin_key(seed: str, event: Event, ordinal: int) -> bytes:
