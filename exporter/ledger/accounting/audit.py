@@ -5,11 +5,12 @@ price changed.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from exporter.core.costs import AWAITING, COST, CREDITS, EVENTS, USAGE
+from exporter.core.catalog import BY_NAME
+from exporter.core.costs import AWAITING, COST, CREDITS, EVENTS, TURNS, USAGE, is_inference
 from exporter.core.model import Labels, Total
 from exporter.core.money import ZERO, add, amount_text, subtract
 from exporter.ledger.accounting.pruned_events import PRUNED
@@ -23,9 +24,18 @@ Sums = dict[tuple[str, Labels], Decimal]
 
 NET = "net cost"
 _USAGE = {family for _, family, _ in USAGE}
-_PRUNED = {NET, EVENTS, *_USAGE}
+_PRUNED = {NET, EVENTS, TURNS, *_USAGE}
 """Totals that keep what was pruned, so they may be anything beside what is left."""
-_RECOUNTED = {EVENTS, AWAITING, AWAITED, *_USAGE, "telnyx_sessions", "telnyx_unsettled_cost", "telnyx_ledger_events"}
+_RECOUNTED = {
+    EVENTS,
+    TURNS,
+    AWAITING,
+    AWAITED,
+    *_USAGE,
+    "telnyx_sessions",
+    "telnyx_unsettled_cost",
+    "telnyx_ledger_events",
+}
 _ONE = Decimal(1)
 
 
@@ -34,6 +44,8 @@ def find_differences(connection: Connection, totals: Totals, all_totals: Iterabl
     yield from check_index(connection)
     (pruned,) = connection.execute(f"SELECT {PRUNED}").fetchone()
     booked, recounted = _booked(all_totals), _recount(connection, totals)
+    relabelled = {family for family, labels in booked if _has_other_labels(family, labels, totals)}
+    booked, recounted = _without_own_labels(booked, relabelled), _without_own_labels(recounted, relabelled)
     for key in sorted(booked.keys() | recounted.keys()):
         total, recount = booked.get(key, ZERO), recounted.get(key, ZERO)
         family, labels = key
@@ -55,11 +67,35 @@ def _booked(totals: Iterable[Total]) -> Sums:
     return sums
 
 
-def _used(usage: Iterable[Any]) -> Iterator[tuple[str, Labels, Decimal]]:
-    """Yield the family, its further labels and the amount of each kind of usage that an event has."""
+# Example: an event cost 0.30 USD and was booked with `metrics.labels: [team]`, as {team=red}. Then the configuration
+# named `campaign` instead, and the price fell to 0.20: the credit of 0.10 went to {campaign=none}. The net cost under
+# each label set is that of no event. Their sum, without the labels of `metrics.labels`, is the event's 0.20.
+
+
+def _has_other_labels(family: str, labels: Labels, totals: Totals) -> bool:
+    """Return whether a series was booked under other labels than the configuration has now."""
+    present = totals.project_labels(COST if family == NET else family, ())
+    return [name for name, _ in labels] != [name for name, _ in present]
+
+
+def _without_own_labels(sums: Sums, families: Container[str]) -> Sums:
+    """Add up these families' sums over the labels that `metrics.labels` configures."""
+    reduced: Sums = defaultdict(lambda: ZERO)
+    for (family, labels), amount in sums.items():
+        names = BY_NAME[COST if family == NET else family].labels
+        kept = tuple(label for label in labels if label[0] in names) if family in families else labels
+        reduced[family, kept] = add(reduced[family, kept], amount)
+    return reduced
+
+
+def _counted(labels: Labels, usage: Iterable[Any]) -> Iterator[tuple[str, Labels, Decimal]]:
+    """Yield the family, its labels and the amount of each counter that an event adds to, but for its cost."""
+    yield EVENTS, labels, _ONE
+    if is_inference(labels):
+        yield TURNS, labels, _ONE
     for (_, family, further), used in zip(USAGE, usage, strict=True):
         if amount := Decimal(used):
-            yield family, further, amount
+            yield family, labels + further, amount
 
 
 def _recount(connection: Connection, totals: Totals) -> Sums:
@@ -80,15 +116,15 @@ def _recount(connection: Connection, totals: Totals) -> Sums:
     rows = connection.execute(f"SELECT owner, labels, cost_labels, cost, currency, {NOT_BUNDLED}, {fields} FROM events")  # noqa: S608 - literals
     for owner, label_set, cost_label_set, cost, currency, awaits, *usage in rows:
         count("telnyx_ledger_events", ())
-        count(EVENTS, totals.project_labels(EVENTS, totals.labels(label_set)))
-        for family, further, used in _used(usage):
-            count(family, totals.project_labels(family, (*totals.labels(label_set), *further)), used)
+        labels = totals.labels(label_set)
+        for family, its_labels, amount in _counted(labels, usage):
+            count(family, totals.project_labels(family, its_labels), amount)
         if cost is None:
             if awaits:
-                count(AWAITING, totals.project_labels(AWAITING, totals.labels(label_set)))
+                count(AWAITING, totals.project_labels(AWAITING, labels))
             continue
-        labels = totals.project_labels(COST, (*totals.labels(cost_label_set), ("currency", currency)))
-        count(NET, labels, Decimal(cost))
+        cost_labels = (*totals.labels(cost_label_set), ("currency", currency))
+        count(NET, totals.project_labels(COST, cost_labels), Decimal(cost))
         if owner in unsettled:
             count("telnyx_unsettled_cost", (("account", accounts[owner]), ("currency", currency)), Decimal(cost))
     return sums
