@@ -67,9 +67,9 @@ def identity(record_type: str, product: str, event_name: str, id: str) -> tuple[
     """Return the key of an event, the same in every tree that shows it: product, event name and id.
 
     For a `call-session` the record type replaces both names. A call session has no product of its own and states that
-    of one of its legs, which may be another leg in another answer. If its names were those of the leg, with the same id,
-    the leg would be the first event of its key in its own tree and the second one in the session's tree, and its cost
-    would be booked twice.
+    of one of its legs, which may be another leg in another answer. The leg may even have the same id. It would then be
+    the first event of its key in its own tree and the second one in the session's tree, and its cost would be booked
+    twice.
     """
     return (CALL_SESSION, CALL_SESSION, id) if record_type == CALL_SESSION else (product, event_name, id)
 
