@@ -17,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from simulator.errors import SERVER_ERROR, TOO_MANY_REQUESTS, ApiError
+from simulator.errors import FORBIDDEN, NOT_FOUND, SERVER_ERROR, TOO_MANY_REQUESTS, ApiError, ErrorKind
 from simulator.settings import FaultKind, Faults
 from simulator.tree import BASE_PATH
 
@@ -114,8 +114,8 @@ class _Exchange(Struct, frozen=True):
 _Fault = Callable[[_Exchange], Awaitable[None]]
 
 
-async def _server_error(exchange: _Exchange) -> None:
-    error = ApiError(SERVER_ERROR, "the simulator was asked to fail")
+async def _error(kind: ErrorKind, exchange: _Exchange) -> None:
+    error = ApiError(kind, "the simulator was asked to fail")
     await exchange.answer(Response(error.body, error.status, media_type="application/json"))
 
 
@@ -184,7 +184,7 @@ async def _redirect(exchange: _Exchange) -> None:
 
 
 _FAULTS: Mapping[FaultKind, _Fault] = {
-    "500": _server_error,
+    "500": partial(_error, SERVER_ERROR),
     "502": partial(_gateway_error, 502),
     "503": partial(_gateway_error, 503),
     "429": _throttled,
@@ -195,4 +195,6 @@ _FAULTS: Mapping[FaultKind, _Fault] = {
     "content_type": _content_type,
     "empty_body": _empty_body,
     "redirect": _redirect,
+    "403": partial(_error, FORBIDDEN),
+    "404": partial(_error, NOT_FOUND),
 }

@@ -26,8 +26,11 @@ FaultKind = Literal[
     "content_type",
     "empty_body",
     "redirect",
+    "403",
+    "404",
 ]
-FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+FAULT_KINDS: tuple[FaultKind, ...] = tuple(kind for kind in get_args(FaultKind) if kind not in {"403", "404"})
+"""The faults that a client can recognise; a 403 or 404 by mistake looks like a true one."""
 
 START = 1_773_748_800.0
 """2026-03-17T12:00:00Z, two hours after the documented example's call."""
