@@ -56,7 +56,7 @@ async def settled(parts: Polling, answers: Mapping[str, Answer]) -> list[int]:
 async def net(parts: Polling, product: str = "") -> Decimal:
     """Return the booked cost of all products, or of one."""
     totals = await parts.ledger.run(Ledger.totals)
-    totals = [total for total in totals if not product or ("product", product) in total.labels]
+    totals = tuple(total for total in totals if not product or ("product", product) in total.labels)
     sign = {"telnyx_cost_total": 1, "telnyx_cost_credits_total": -1}
     return sum((sign.get(total.family, 0) * total.value for total in totals), Decimal(0))
 
@@ -104,7 +104,7 @@ def test_a_cut_that_stays_open_keeps_no_part_for_ever(tmp_path: Path) -> None:
     async def act() -> None:
         chains = [chain(number) for number in range(CHAINS)]
         whole = script(*chains)
-        refused = {event: 404 for event in whole if event.startswith("29-")}
+        refused: dict[str, Answer] = {event: 404 for event in whole if event.startswith("29-")}
         async with polling(tmp_path, whole | refused, limits=TreeLimits(max_subtree_requests=LIMIT)) as parts:
             await parts.follow("s")
             requests = await polled(parts, 20)
