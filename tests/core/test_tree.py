@@ -399,6 +399,14 @@ def test_a_root_may_share_its_key_with_its_leg() -> None:
     assert checks(session) == []
 
 
+def test_a_call_is_the_same_event_whichever_leg_it_is_named_after() -> None:
+    """The order of its legs may change, and with it the names that the root borrows."""
+    legs = [node("sip-trunking:a", "0.1"), node("call-control:b", "0.2")]
+    root = node("call-session:s", "0", *legs)
+    named = [root, *(root | {name: leg[name] for name in ("product", "event_name")} for leg in legs)]
+    assert len({identified(read(answer(each)).events[0]) for each in named}) == 1
+
+
 def identified(event: Event) -> tuple[object, ...]:
     return (*identity(event.record_type, event.product, event.event_name, event.id), event.ordinal)
 

@@ -1,10 +1,15 @@
 """Nodes of one key in one answer: a booked twin is recognised in later answers, and a repeat by mistake is credited."""
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exporter.core.model import Claim, Poll, SessionRef
@@ -130,6 +135,7 @@ class Book:
             [("0.10 -", None, "0.10"), ("0.05 0.10", None, "0.15"), ("0.10", None, "0.15 vanished")],
             id="one gets its price later",
         ),
+        pytest.param([("0.10 0.20", None, "0.30"), ("0 0", None, "0.00")], id="both become free"),
         pytest.param([("0.10 0.20", None, "0.30"), ("0.20 -", None, "0.30")], id="one loses its price"),
     ],
 )
@@ -142,6 +148,19 @@ def test_twins_are_recognised_and_repeats_are_credited(
         book.poll(CALL, costs, stated)
         booked.append(book.booked)
     assert booked == [expected for _, _, expected in answers]
+
+
+prices = st.sampled_from(["0", "0.10", "0.20", "0.30"])
+
+
+@given(st.lists(st.tuples(prices, prices, st.integers(1, 3)), min_size=2, max_size=6))
+def test_what_is_shown_is_booked_while_no_event_is_missing(answers: list[tuple[str, str, int]]) -> None:
+    """Two events of one id, amended at any time, one listed up to three times: the net cost is what is shown."""
+    with tempfile.TemporaryDirectory() as folder, closing(opened(Path(folder) / "ledger.sqlite")) as ledger:
+        book = Book(ledger)
+        for one, other, times in answers:
+            book.poll(CALL, " ".join([*[one] * times, other]))
+            assert book.booked == f"{Decimal(one) * times + Decimal(other):.2f}"
 
 
 def test_a_repeat_is_credited_by_the_session_that_owns_it(ledger: Ledger) -> None:

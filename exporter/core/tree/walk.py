@@ -85,11 +85,12 @@ class Flat(Struct, frozen=True, gc=False):
 def identity(record_type: str, product: str, event_name: str, id: str) -> tuple[str, str, str]:  # noqa: A002  # API's word
     """Return the key of an event, the same in every tree that shows it: product, event name and id.
 
-    For a `call-session` the record type replaces the product. A call session has no product of its own and states that
-    of one of its legs, so both could state the same three values. The leg would then be the first event of its key in
-    its own tree and the second one in the session's tree, and its cost would be booked twice.
+    For a `call-session` the record type replaces both names. A call session has no product of its own and states that
+    of one of its legs, which may be another leg in another answer. The leg may even have the same id. It would then be
+    the first event of its key in its own tree and the second one in the session's tree, and its cost would be booked
+    twice.
     """
-    return (CALL_SESSION if record_type == CALL_SESSION else product, event_name, id)
+    return (CALL_SESSION, CALL_SESSION, id) if record_type == CALL_SESSION else (product, event_name, id)
 
 
 def flatten(

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from exporter.core.attributes import ASSISTANTS
 from exporter.core.model import Event, EventAttributes, Poll, Session, SessionAttributes
+from exporter.core.money import ZERO
 from exporter.ledger.queue.event_keys import event_key
 
 _VOICES = frozenset({"text-to-speech", "speech-to-text"})
@@ -31,6 +32,8 @@ class KeyedTree(Struct, frozen=True):
     """That of the account, with which the keys are made."""
     further_twins: Mapping[bytes, int]
     """The highest ordinal of each key that has twins, by the key of the ordinal 0."""
+    free_repeats: Mapping[bytes, list[tuple[Event, EventAttributes]]]
+    """Further nodes that are free, and below the same parent as the first: no sum says whether they are twins."""
     twins: Mapping[bytes, tuple[int, list[bytes]]] = {}
     """The highest ordinal, and the keys of those that are shown, by the key of the ordinal 0; once they are matched."""
     repeats: Events = {}
@@ -43,16 +46,20 @@ def keyed_tree(poll: Poll, seed: str) -> KeyedTree | None:
         return None
     events: Events = {}
     further_twins: dict[bytes, int] = {}
+    free_repeats: dict[bytes, list[tuple[Event, EventAttributes]]] = {}
     for event, attributes in zip(poll.session.events, poll.attributes, strict=True):
         if event.id:
             key = event_key(seed, event)
-            if key not in events or _is_dearer(event, events[key][0]):
+            known, _ = events.setdefault(key, (event, attributes))
+            if known is not event and _is_dearer(event, known):
                 events[key] = event, attributes
+            elif known is not event and event.cost == known.cost == ZERO and event.parent == known.parent:
+                free_repeats.setdefault(key, []).append((event, attributes))
             if event.ordinal:
                 first = twin_key(seed, event, 0)
                 further_twins[first] = max(event.ordinal, further_twins.get(first, 0))
     root = event_key(seed, poll.session.events[0])
-    return KeyedTree(poll.session, poll.session_attributes, root, events, seed, further_twins)
+    return KeyedTree(poll.session, poll.session_attributes, root, events, seed, further_twins, free_repeats)
 
 
 def _is_dearer(event: Event, other: Event) -> bool:

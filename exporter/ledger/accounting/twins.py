@@ -83,6 +83,7 @@ class _Matching:
         self._gaps = None if tree.session.gaps is None else dict(tree.session.gaps)
         """Less those twins that a sum has though they are not shown."""
         self._names: dict[bytes, bytes] = {}
+        self._free: Events = {}
         self._twins: dict[bytes, tuple[int, list[bytes]]] = {}
         self._repeats: Events = {}
 
@@ -94,9 +95,12 @@ class _Matching:
         shown = [key for key in keys if key in tree.events]
         nodes = [tree.events[key] for key in shown]
         booked = [rows[key] for key in keys if key in rows]
+        # Twins that are all free now can't be told from one event. The booked ones say how many there are.
+        nodes += tree.free_repeats.get(first, [])[: max(len(booked) - len(shown), 0)]
         free = (key for key in keys if key not in rows)
         matched = [next(free) if row is None else row.key for row in _match([event for event, _ in nodes], booked)]
-        self._names |= zip(shown, matched, strict=True)
+        self._names |= zip(shown, matched, strict=False)
+        self._free |= zip(matched[len(shown) :], nodes[len(shown) :], strict=True)
         taken = set(matched)
         ordinals = [ordinal for ordinal, key in enumerate(keys) if key in taken]
         self._twins[first] = max(booked_twins, *ordinals), [keys[ordinal] for ordinal in ordinals]
@@ -132,7 +136,7 @@ class _Matching:
         return replace(
             tree,
             root=names.get(tree.root, tree.root),
-            events={names.get(key, key): seen for key, seen in tree.events.items()},
+            events={names.get(key, key): seen for key, seen in tree.events.items()} | self._free,
             twins=self._twins,
             repeats=self._repeats,
         )
