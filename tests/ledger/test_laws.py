@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from msgspec.json import encode
 from msgspec.structs import replace
 
-from exporter.config import Config, Label
+from exporter.config import Budget, Config, Label
 from exporter.core.attributes import AttributeReader
 from exporter.core.catalog import BY_NAME
 from exporter.core.lifecycle import PollPolicy
@@ -41,6 +41,7 @@ from tests.support.naive import (
     Telnyx,
     outermost,
     seen_at_depth,
+    time_text,
 )
 from tests.support.postgres import Postgres
 from tests.support.trees import RECORD_TYPES
@@ -55,7 +56,11 @@ LABELS = (
 )
 ATTRIBUTE_READER = AttributeReader(LABELS)
 READER = TreeReader(ATTRIBUTE_READER.record_fields, RECORD_TYPES, TreeLimits())
-SETTINGS = replace(TotalsSettings.of(Config()), extra=tuple(label.name for label in LABELS))
+BUDGETS = (
+    Budget(name="today", amount=Decimal(10), window="day"),
+    Budget(name="red", amount=Decimal(10), window=5000, match=(("team", "red"),)),
+)
+SETTINGS = replace(TotalsSettings.of(Config(budgets=BUDGETS)), extra=tuple(label.name for label in LABELS))
 POLICY = PollPolicy(
     min_interval=30,
     max_interval=600,
@@ -104,6 +109,8 @@ NETS = {
     "telnyx_cost_credits_total": ("net", -1),
     "telnyx_inference_cost_total": ("inference net", 1),
     "telnyx_inference_cost_credits_total": ("inference net", -1),
+    "telnyx_budget_cost_total": ("budget net", 1),
+    "telnyx_budget_cost_credits_total": ("budget net", -1),
 }
 NOT_MODELLED = ("telnyx_discover", "telnyx_reconciliation_failures_total", "telnyx_unreconciled_sessions")
 """Prefixes of families that the naive ledger lacks: sources, and wrong sums of the API (tests/core/test_tree.py)."""
@@ -185,17 +192,19 @@ class Scenario:
 
     def __init__(self, locations: Locations, writers: int = 1) -> None:
         self.location = locations()
+        self.now = START
+        self.naive = NaiveLedger(SETTINGS.bounds, BUDGETS, self.now)
         self.ledgers = [self.opened() for _ in range(writers)]
         self.turn = 0
-        self.telnyx = Telnyx(ACCOUNTS)
-        self.naive = NaiveLedger(SETTINGS.bounds)
-        self.now = START
+        self.telnyx = Telnyx(ACCOUNTS, START)
         self.open_polls: list[tuple[Poll, Answer]] = []
         self.done: list[tuple[Poll, Answer]] = []
         self.before: dict[tuple[Row, int], Decimal] = {}
 
     def opened(self) -> Ledger:
-        return open_ledger(self.location.url, POLICY, SETTINGS)
+        ledger = open_ledger(self.location.url, POLICY, SETTINGS)
+        ledger.refresh_budgets(self.naive.budgets_at)
+        return ledger
 
     @property
     def ledger(self) -> Ledger:
@@ -215,7 +224,12 @@ class Scenario:
         above = pick([event for event in self.telnyx.all() if event.kind in CHILDREN], which)
         name = pick(CHILDREN[above.kind], how)
         comparable = pick(("once", "twice", "twins"), how // 5) if name in TWINNABLE else "once"
-        self.telnyx.add(RealEvent(above.account, name, str(1 + how % 2)), above, comparable)
+        record = {"started_at": self.a_time(how)} if which % 2 else {}
+        self.telnyx.add(RealEvent(above.account, name, str(1 + how % 2), record), above, comparable)
+
+    def a_time(self, how: int) -> str:
+        """Return a time as in records; some are of the day before, and some are ahead."""
+        return time_text(self.now + pick((-60, -1800, -4000, -6000, -DAY, DAY), how // 2))
 
     def a_price_changes(self, which: int, how: int) -> None:
         """Also its currency, now and then."""
@@ -232,8 +246,9 @@ class Scenario:
         real.record[name] = real.record.get(name, 0) + how
 
     def a_record_changes(self, which: int, how: int) -> None:
-        name = pick(("team", "campaign", "direction", "model"), how)
-        pick(self.telnyx.all(), which).record[name] = pick("xyz", how)
+        name = pick(("team", "campaign", "direction", "model", "started_at"), how)
+        value = self.a_time(which) if name == "started_at" else pick("xyz", how)
+        pick(self.telnyx.all(), which).record[name] = value
 
     def an_event_vanishes_or_returns(self, which: int, _: int) -> None:
         real = pick(self.telnyx.all(), which)
@@ -255,6 +270,12 @@ class Scenario:
 
     def time_passes(self, which: int, _: int) -> None:
         self.now += pick((1, 40, 700, SETTLE_AFTER, 2 * GIVE_UP_AFTER, DAY + 1), which)
+
+    def budgets_are_refreshed(self, _: int, __: int) -> None:
+        """The windows of the budgets move on to the present, in all processes."""
+        self.naive.budgets_at = self.now
+        for ledger in self.ledgers:
+            ledger.refresh_budgets(self.now)
 
     def some_sessions_are_polled(self, which: int, how: int) -> None:
         """A few due sessions are polled; their answers are not booked yet."""
@@ -367,6 +388,7 @@ STEPS: tuple[Step, ...] = (
     *(Scenario.an_event_vanishes_or_returns, Scenario.a_session_is_unknown_for_a_while, Scenario.the_exporter_restarts),
     *(Scenario.a_subtree_cannot_be_had_for_a_while,) * 2,
     *(Scenario.a_session_is_followed,) * 3,
+    *(Scenario.budgets_are_refreshed,) * 2,
     *(Scenario.some_sessions_are_polled,) * 5,
     *(Scenario.answers_are_booked,) * 4,
     *(Scenario.all_is_polled,) * 3,

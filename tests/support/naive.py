@@ -8,10 +8,12 @@ never equal to a newer one.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
+from exporter.config import Budget
 from tests.support import trees
 
 Key = tuple[str, str, str, int]
@@ -60,6 +62,13 @@ USAGE = {
 """Fields of records with usage; True: only an LLM turn has it."""
 
 SETTLE_AFTER, GIVE_UP_AFTER, RECHECK_AFTER = 3600, 7200, 86_400
+QUARTER, DAY = 900, 86_400
+"""Seconds. A sliding window begins with a quarter of an hour."""
+
+
+def time_text(at: float) -> str:
+    """Return a time as a record states it."""
+    return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 # Telnyx
@@ -113,13 +122,14 @@ class RealEvent:
 class Telnyx:
     """All events. The API answers 404 for roots in `hidden`, and fails for subtrees of events in `down`."""
 
-    def __init__(self, accounts: Iterable[str]) -> None:
+    def __init__(self, accounts: Iterable[str], start: float) -> None:
         self.events: dict[Ref, RealEvent] = {}
         self.hidden: set[Ref] = set()
         self.down: set[Ref] = set()
         self._prices = count(1)
+        dated = {"started_at": time_text(start - 600)}
         for account in accounts:
-            call = self.add(RealEvent(account, "call-session", "1", {"team": "red"}, self.fresh(0)))
+            call = self.add(RealEvent(account, "call-session", "1", {"team": "red"} | dated, self.fresh(0)))
             other = self.add(RealEvent(account, "call-session", "2", {"campaign": "autumn"}, self.fresh(0)))
             leg = self.add(RealEvent(account, "call-control", "1", {"campaign": "spring", "duration_sec": 70}), call)
             self.add(RealEvent(account, "sip-trunking", "1", {"duration_sec": 60}), call)
@@ -130,7 +140,7 @@ class Telnyx:
             conference = self.add(RealEvent(account, "conference", "1", {"campaign": "summer"}))
             participant = self.add(RealEvent(account, "conference-participant", "1"), conference)
             self.add(participant, other)
-            self.add(RealEvent(account, "message", "1", {"duration_sec": 5}))
+            self.add(RealEvent(account, "message", "1", {"duration_sec": 5, "started_at": time_text(start - DAY)}))
 
     def all(self) -> list[RealEvent]:
         return list(self.events.values())
@@ -171,6 +181,8 @@ class SeenEvent:
     labels: Mapping[str, str]
     in_conversation: bool
     """It is below an assistant, or a voice."""
+    time: float | None = None
+    """When it happened, as its record states it."""
 
 
 @dataclass(frozen=True)
@@ -208,10 +220,11 @@ def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) 
             "direction": record.get("direction", "none"),
         }
         usage = tuple(record.get(name, 0) if turn or not of_turns else 0 for name, of_turns in USAGE.items())
+        time = datetime.fromisoformat(record["started_at"]).timestamp() if "started_at" in record else None
         twins = 2 if shown == "twins" and event.price is not None else 1
         for twin in range(twins):
             price = None if event.price is None else event.price + twin * TWIN_PRICE_GAP
-            seen.setdefault((*event.ref, twin), SeenEvent(price, event.currency, usage, labels, assisted))
+            seen.setdefault((*event.ref, twin), SeenEvent(price, event.currency, usage, labels, assisted, time))
         durations.extend(filter(None, [record.get("duration_sec")]))
         children_shown = event.children_shown()
         if left == 1 and children_shown:
@@ -237,6 +250,8 @@ class NaiveEvent:
 
     owner: Ref
     labels: Mapping[str, str]
+    time: float
+    """Never changes: its money counts as spent then."""
     cost_labels: Mapping[str, str] | None = None
     seen_by_claim: dict[int, SeenEvent] = field(default_factory=dict)
     changed_by: int = 0
@@ -267,6 +282,8 @@ class NaiveSession:
     seen: bool = False
     counted: bool = False
     claim: int = 0
+    latest_at: float | None = None
+    """The latest time that a record of its answers stated; without any, the time of its first tree."""
 
     def move(self, answer: Answer, *, changed: bool) -> None:
         now, known_since = answer.at, self.discovered_at if self.changed_at is None else self.changed_at
@@ -286,7 +303,10 @@ class NaiveSession:
 class NaiveLedger:
     """A ledger that keeps every booked answer and computes all totals from these."""
 
-    def __init__(self, bounds: Mapping[str, Iterable[float]]) -> None:
+    def __init__(self, bounds: Mapping[str, Iterable[float]], budgets: Iterable[Budget], now: float) -> None:
+        self.budgets = tuple(budgets)
+        self.budgets_at = now
+        """The windows of the budgets are those of this moment."""
         self.sessions: dict[Ref, NaiveSession] = {}
         self.events: dict[Key, NaiveEvent] = {}
         self.nested: set[Key] = set()
@@ -307,13 +327,17 @@ class NaiveLedger:
         for answer in current:
             session = self.sessions[answer.ref]
             session.claim = 0
+            if answer.outcome == "tree":
+                times = [session.latest_at, *(report.time for report in answer.events.values())]
+                session.latest_at = max((time for time in times if time is not None), default=answer.at)
             changed = [key for key, report in answer.events.items() if self._book_event(key, report, answer, session)]
             session.move(answer, changed=bool(changed))
             if answer.outcome == "tree":
                 self._count_session(session, answer)
 
     def _book_event(self, key: Key, report: SeenEvent, answer: Answer, session: NaiveSession) -> bool:
-        event = self.events.setdefault(key, NaiveEvent(answer.ref, report.labels))
+        time = report.time if report.time is not None else session.latest_at
+        event = self.events.setdefault(key, NaiveEvent(answer.ref, report.labels, time or answer.at))
         before = (event.cost, event.usage) if event.seen_by_claim else None
         event.seen_by_claim[answer.number] = report
         if event.cost is not None:
@@ -393,6 +417,12 @@ class NaiveLedger:
                 found[family, frozenset(labels.items())] += amount
         for (account, *_), session in self.sessions.items():
             found["telnyx_sessions", frozenset({("account", account), ("state", session.state)})] += 1
+        for budget in self.budgets:
+            row = frozenset({("budget", budget.name), ("currency", budget.currency)})
+            first, end = self._window(budget)
+            for time, cost in self._costs_of(budget):
+                found["budget net", row] += cost
+                found["telnyx_budget_spent", row] += cost if first <= time < end else 0
         return {row: amount for row, amount in found.items() if amount}
 
     def _shares(self, account: str, event: NaiveEvent) -> Iterator[tuple[str, dict[str, str], Decimal]]:
@@ -422,6 +452,20 @@ class NaiveLedger:
             yield "inference net", of(event.cost_labels, "model team campaign direction") | in_currency, cost
         if self.sessions[event.owner].state != "settled":
             yield "telnyx_unsettled_cost", {"account": account} | in_currency, cost
+
+    def _window(self, budget: Budget) -> tuple[float, float]:
+        if budget.window == "day":
+            midnight = self.budgets_at - self.budgets_at % DAY
+            return midnight, midnight + DAY
+        first = self.budgets_at - float(budget.window)
+        return first - first % QUARTER, float("inf")
+
+    def _costs_of(self, budget: Budget) -> Iterator[tuple[float, Decimal]]:
+        """Return the time and the cost of each event that counts for a budget."""
+        for event in self.events.values():
+            cost, labels = event.cost, event.cost_labels or {}
+            if cost is not None and cost[1] == budget.currency and dict(budget.match).items() <= labels.items():
+                yield event.time, cost[0]
 
     def histograms(self) -> dict[Row, tuple[list[int], Decimal]]:
         """Return the cumulative buckets and the sum of each histogram."""
