@@ -121,7 +121,8 @@ class Life:
             "polling": {"scheduler_interval_seconds": 0.05, "timeout_seconds": 5, "max_attempts": 1},
             "tree": {"expand": expand},
             "metrics": {"new_series_zero_seconds": 0, "labels": self.chance.choice(LABELS)},
-            "ledger": {"url": self.url},
+            # On a server the claims of a killed process end with their leases, by real time.
+            "ledger": {"url": self.url, "lease_seconds": 5, "exposition_handover_seconds": 0},
         }
         self.config.write_text(yaml.safe_dump(config))
 
@@ -196,7 +197,9 @@ class Life:
         again = self.chance.sample(self.named, min(2, len(self.named)))
         entries = [self.entry(ref) for ref in (*due, *again)]
         if entries:
-            answer = await http.post(f"{self.origin}/api/v1/sessions", json=[entry | {"account": "main"} for entry in entries])
+            answer = await http.post(
+                f"{self.origin}/api/v1/sessions", json=[entry | {"account": "main"} for entry in entries]
+            )
             assert answer.is_success, answer.text
         self.named += due
 

@@ -118,3 +118,21 @@ def test_the_contract_names_what_exists() -> None:
     assert set(re.findall(r"`(telnyx_[a-z_]+)", page)) - fields <= BY_NAME.keys()
     named = re.findall(r"checks? ((?:`[a-z_]+`(?:, )?)+)", page)
     assert {check for some in named for check in re.findall(r"[a-z_]+", some)} <= set(CHECKS)
+
+
+ACCURACY = (TOP / "docs" / "accuracy.md").read_text()
+
+
+def test_each_rule_of_accuracy_has_a_test() -> None:
+    """Each bold rule, each check, and no other has a row; each test that a row names is there."""
+    rules, _, rest = ACCURACY.partition("## Checks")
+    named = {rule.rstrip(".") for rule in re.findall(r"(?m)^- \*\*(.+?)\*\*", rules)}
+    rows = dict(re.findall(r"(?m)^\| (.+?) \| (`tests/.+?) \|$", rest))
+    sections = {"Which amounts are readable", "Overlapping sessions", "All of them together"}
+    checks = {f"`{check}`" for check in CHECKS}
+    assert {rule for row in rows for rule in (row.split(", ") if row.startswith("`") else [row])} == (
+        named | sections | checks
+    )
+    tests = {tuple(test.split("::")) for row in rows.values() for test in re.findall(r"`(.+?)`", row)}
+    missing = [(path, test) for path, test in tests if f"def {test}(" not in (TOP / path).read_text()]
+    assert missing == []
