@@ -37,6 +37,8 @@ pytestmark = pytest.mark.slow
 FULL = os.environ.get("FULL") == "1"
 SEEDS = range(20261201, 20261201 + (20 if FULL else 1))
 DAYS, QUIET_DAYS, PER_DAY = 400, 60, 3.0 if FULL else 0.6
+ENGINES = ("sqlite", "postgresql") if FULL else ("sqlite",)
+"""A life takes ten times as long on a server, mostly in waiting for the leases of killed processes."""
 HOURS = (0.5, 3, 12, 24, 72)
 """How far time moves in one step."""
 LIFE_DAYS = (1, 40)
@@ -251,8 +253,9 @@ def shown(simulated: Running) -> tuple[int, int, int]:
     return sessions, events, turns
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("ledger_url", ENGINES, indirect=True)
 def test_400_days_are_counted_exactly(ledger_url: str, tmp_path: Path, free_port: int, seed: int) -> None:
     """Money, events, turns, sessions and histograms are those of the world, however its sessions were named."""
 
