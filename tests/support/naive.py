@@ -200,8 +200,12 @@ class Answer:
     """All stated sums fit; tests/core/test_tree.py says when."""
 
 
-def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer:
-    """Return the result of a poll now: below the depth, it contains only subtrees that can be read."""
+def seen_at_depth(telnyx: Telnyx, ref: Ref, claim: tuple[int, float], depth: int, names: Iterable[str]) -> Answer:
+    """Return the result of a poll now: below the depth, it contains only subtrees that can be read.
+
+    `claim` is its number and time; `names` are the labels that are configured.
+    """
+    number, at = claim
     root = telnyx.events[ref]
     seen: dict[Key, SeenEvent] = {}
     durations: list[int] = []
@@ -215,10 +219,9 @@ def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) 
             "record_type": event.kind,
             "product": event.product,
             "model": record.get("model", "unknown") if turn else "none",
-            "team": team,
-            "campaign": root.record.get("campaign", "none"),
-            "direction": record.get("direction", "none"),
         }
+        own = {"team": team, "campaign": root.record.get("campaign", "none"), "direction": record.get("direction")}
+        labels |= {name: own[name] or "none" for name in names}
         usage = tuple(record.get(name, 0) if turn or not of_turns else 0 for name, of_turns in USAGE.items())
         time = datetime.fromisoformat(record["started_at"]).timestamp() if "started_at" in record else None
         twins = 2 if shown == "twins" and event.price is not None else 1
@@ -303,7 +306,11 @@ class NaiveSession:
 class NaiveLedger:
     """A ledger that keeps every booked answer and computes all totals from these."""
 
-    def __init__(self, bounds: Mapping[str, Iterable[float]], budgets: Iterable[Budget], now: float) -> None:
+    def __init__(
+        self, bounds: Mapping[str, Iterable[float]], names: Iterable[str], budgets: Iterable[Budget], now: float
+    ) -> None:
+        self.names = tuple(names)
+        """The labels that are configured."""
         self.budgets = tuple(budgets)
         self.budgets_at = now
         """The windows of the budgets are those of this moment."""
@@ -313,10 +320,21 @@ class NaiveLedger:
         """Events that were below the root in at least one booked answer."""
         self.bounds = bounds
         self.counters: dict[Row, Decimal] = defaultdict(Decimal)
+        self.kept: dict[Row, Decimal] = defaultdict(Decimal)
+        """What earlier configurations booked, less what today's would have booked of the same."""
         self.observed: dict[Row, list[Decimal]] = defaultdict(list)
 
     def follow(self, ref: Ref, now: float) -> None:
         self.sessions.setdefault(ref, NaiveSession(now))
+
+    def reload(self, names: Iterable[str], budgets: Iterable[Budget], now: float) -> None:
+        """Use other labels and budgets from now on: totals stay, and only changes get today's labels."""
+        before = self._computed()
+        self.names, self.budgets, self.budgets_at = tuple(names), tuple(budgets), now
+        after = self._computed()
+        for row in before.keys() | after.keys():
+            if row[0] != "telnyx_budget_spent":
+                self.kept[row] += before.get(row, Decimal(0)) - after.get(row, Decimal(0))
 
     def book(self, answers: Iterable[Answer]) -> None:
         """Book a batch: each claim counts once, the earlier claim first."""
@@ -412,6 +430,14 @@ class NaiveLedger:
     def values(self) -> dict[Row, Decimal]:
         """Return every total but histograms and zeros; `net` and `inference net` are costs minus credits."""
         found: dict[Row, Decimal] = defaultdict(Decimal, self.counters)
+        for rows in (self.kept, self._computed()):
+            for row, amount in rows.items():
+                found[row] += amount
+        return {row: amount for row, amount in found.items() if amount}
+
+    def _computed(self) -> dict[Row, Decimal]:
+        """Return all that follows from the booked events and the configuration."""
+        found: dict[Row, Decimal] = defaultdict(Decimal)
         for (account, *_), event in self.events.items():
             for family, labels, amount in self._shares(account, event):
                 found[family, frozenset(labels.items())] += amount
@@ -423,20 +449,23 @@ class NaiveLedger:
             for time, cost in self._costs_of(budget):
                 found["budget net", row] += cost
                 found["telnyx_budget_spent", row] += cost if first <= time < end else 0
-        return {row: amount for row, amount in found.items() if amount}
+        return found
 
     def _shares(self, account: str, event: NaiveEvent) -> Iterator[tuple[str, dict[str, str], Decimal]]:
         def of(labels: Mapping[str, str], names: str) -> dict[str, str]:
             return {name: labels[name] for name in ("account", *names.split())}
 
+        def with_own(labels: Mapping[str, str], names: str) -> dict[str, str]:
+            return of(labels, names) | {name: labels.get(name, "none") for name in self.names}
+
         turn = event.labels["record_type"] == "inference"
         yield "telnyx_ledger_events", {}, Decimal(1)
-        yield "telnyx_events_total", of(event.labels, "record_type product team campaign direction"), Decimal(1)
+        yield "telnyx_events_total", with_own(event.labels, "record_type product"), Decimal(1)
         cached, characters, seconds = map(Decimal, event.usage[2:])
         yield "telnyx_billed_seconds_total", of(event.labels, "record_type"), seconds
         yield "telnyx_characters_total", of(event.labels, "record_type"), characters
         if turn:
-            yield "telnyx_inference_turns_total", of(event.labels, "model team campaign direction"), Decimal(1)
+            yield "telnyx_inference_turns_total", with_own(event.labels, "model"), Decimal(1)
             yield "telnyx_inference_cached_input_tokens_total", of(event.labels, "model"), cached
             for way, tokens_of in zip(("input", "output"), event.usage[:2], strict=True):
                 labels = of(event.labels, "model") | {"token_direction": way}
@@ -447,9 +476,9 @@ class NaiveLedger:
             return
         cost, currency = event.cost
         in_currency = {"currency": currency}
-        yield "net", of(event.cost_labels, "record_type product team campaign direction") | in_currency, cost
+        yield "net", with_own(event.cost_labels, "record_type product") | in_currency, cost
         if turn:
-            yield "inference net", of(event.cost_labels, "model team campaign direction") | in_currency, cost
+            yield "inference net", with_own(event.cost_labels, "model") | in_currency, cost
         if self.sessions[event.owner].state != "settled":
             yield "telnyx_unsettled_cost", {"account": account} | in_currency, cost
 
