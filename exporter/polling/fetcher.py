@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 YOUNG_SECONDS = 7200.0
 """An event of this age is often not rated yet, so a 404 says nothing about the `date_time` that it was asked with."""
 
-
 PARTS_BYTES_MAX = 64 * 2**20
 """Of subtrees that are kept, over all sessions of an account. A session of 20,000 events has some 40 MB."""
 
@@ -116,10 +115,16 @@ class SessionFetcher:
         return await self._request(root, None), None if ref.date_time is None else False
 
     async def _finish(self, claim: Claim, body: bytes) -> Session:
-        """Complete a session, with the subtrees that earlier polls of it have read; keep those until it is complete."""
+        """Complete a session, with the subtrees that earlier polls of it have read.
+
+        Keep those until it is complete, or until a poll reads no new one. If a cut stays open for long, the session is
+        then read afresh: an amendment below a kept subtree may show in no leaf's figures.
+        """
         parts = self._parts.pop(claim.session, {})
+        before = len(parts)
         session = await self._complete(claim.ref, body, parts)
-        if session.cuts_unresolved and session.cuts > self._reader().limits.max_subtree_requests:
+        over_limit = session.cuts > self._reader().limits.max_subtree_requests
+        if session.cuts_unresolved and over_limit and len(parts) > before:
             self._parts[claim.session] = parts
             while sum(map(_size, self._parts.values())) > PARTS_BYTES_MAX:
                 self._parts.pop(next(iter(self._parts)))  # the session that was polled longest ago

@@ -53,8 +53,10 @@ async def settled(parts: Polling, answers: Mapping[str, Answer]) -> list[int]:
     return requests
 
 
-async def net(parts: Polling) -> Decimal:
+async def net(parts: Polling, product: str = "") -> Decimal:
+    """Return the booked cost of all products, or of one."""
     totals = await parts.ledger.run(Ledger.totals)
+    totals = tuple(total for total in totals if not product or ("product", product) in total.labels)
     sign = {"telnyx_cost_total": 1, "telnyx_cost_credits_total": -1}
     return sum((sign.get(total.family, 0) * total.value for total in totals), Decimal(0))
 
@@ -89,3 +91,38 @@ def test_a_part_that_has_changed_is_requested_again(tmp_path: Path, polls: int) 
             assert await net(parts) == CHAINS * Decimal("0.016") + Decimal("0.49")
 
     asyncio.run(act())
+
+
+def test_a_cut_that_stays_open_keeps_no_part_for_ever(tmp_path: Path) -> None:
+    """One subtree is never answered; an amendment elsewhere, which no leaf's figures show, is booked all the same."""
+    amended = chain(0)
+    below = amended
+    while below["children"]:
+        last, below = below, below["children"][0]
+    last["cost"]["event_cost"], below["cost"]["event_cost"] = "0.009", "0.002"
+
+    async def act() -> None:
+        chains = [chain(number) for number in range(CHAINS)]
+        whole = script(*chains)
+        refused: dict[str, Answer] = {event: 404 for event in whole if event.startswith("29-")}
+        async with polling(tmp_path, whole | refused, limits=TreeLimits(max_subtree_requests=LIMIT)) as parts:
+            await parts.follow("s")
+            requests = await polled(parts, 20)
+            assert max(requests) == LIMIT + 1
+            assert await net(parts, "inference") == (CHAINS - 1) * Decimal("0.01")
+            parts.api.answers = script(amended, *chains[1:]) | refused
+            await polled(parts, 20)
+            assert await net(parts, "inference") == (CHAINS - 1) * Decimal("0.01") - Decimal("0.008")
+
+    asyncio.run(act())
+
+
+async def polled(parts: Polling, times: int) -> list[int]:
+    """Poll so many times, ten hours apart; return the requests of each poll."""
+    requests = []
+    for _ in range(times):
+        before = len(parts.api.asked)
+        await parts.poll()
+        requests.append(len(parts.api.asked) - before)
+        parts.clock.step(36_000)
+    return requests

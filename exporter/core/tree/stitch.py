@@ -128,7 +128,9 @@ def _unreadable(rows: Iterable[Flat]) -> tuple[Mismatch, ...]:
     found = [row for row in rows if row.cost_is_unreadable]
     if not found:
         return ()
-    stated = repr(found[0].node.cost.event_cost if found[0].node.cost is not None else None)[:VALUE_SHOWN_MAX]
+    value = found[0].node.cost.event_cost if found[0].node.cost is not None else None
+    # An object or a list may hold a caller's data, so only its type is shown.
+    stated = f"of type {type(value).__name__}" if isinstance(value, (dict, list)) else ascii(value)[:VALUE_SHOWN_MAX]
     more = f"; {len(found)} nodes in all" if len(found) > 1 else ""
     return (Mismatch("unreadable_cost", f"the event_cost of {found[0].record_type} {found[0].id} is {stated}{more}"),)
 
