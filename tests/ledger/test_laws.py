@@ -1,7 +1,8 @@
 """From the API's bytes to the totals: in every scenario the ledger agrees with the naive one, to the last digit.
 
 Answers are cut, stitched, late, committed twice, in batches of any order, or fail; trees overlap, grow, are amended and
-lose events; the ledger is closed and opened. `tests/support/naive.py` says what must come out.
+lose events; the ledger is closed and opened, its configuration changes, and sessions are pruned.
+`tests/support/naive.py` says what must come out.
 """
 
 import dataclasses
@@ -272,8 +273,9 @@ class Scenario:
 
     def a_session_is_followed(self, which: int, how: int) -> Ref:
         root = pick([event for event in self.telnyx.all() if event.kind in ROOTS], which)
-        self.naive.follow(root.ref, self.now)
-        self.ledger.follow([SessionRef(*root.ref)], pick(("config", "file"), how), self.now)
+        source = pick(("config", "file"), how)
+        self.naive.follow(root.ref, self.now, configured=source == "config")
+        self.ledger.follow([SessionRef(*root.ref)], source, self.now)
         return root.ref
 
     def time_passes(self, which: int, _: int) -> None:
@@ -297,8 +299,16 @@ class Scenario:
         self.attribute_reader = AttributeReader(labels)
         self.naive.reload(names, budgets, self.now)
         configured = [SessionRef(*ref) for ref in self.naive.sessions] if how % 2 else []
+        for session in self.naive.sessions.values():
+            session.configured = bool(configured)
         for ledger in self.ledgers:
             ledger.reconfigure(POLICY, self.settings, configured, (), self.now)
+
+    def old_sessions_are_pruned(self, which: int, _: int) -> None:
+        """Later answers and other sessions show some of their events again."""
+        before = self.now - pick((0, 700, SETTLE_AFTER, DAY), which)
+        pruned, _receipt = self.ledger.prune(before, 100)
+        assert pruned == self.naive.prune(before)
 
     def some_sessions_are_polled(self, which: int, how: int) -> None:
         """A few due sessions are polled; their answers are not booked yet."""
@@ -398,8 +408,8 @@ class Scenario:
             hidden = ref in self.telnyx.hidden
             assert session.state == "settled" or (hidden and session.state == "missing")
             for key, report in () if hidden else seen_at_depth(self.telnyx, ref, (0, 0.0), 9, ()).events.items():
-                known = self.naive.events[key].cost
-                assert known == (None if report.price is None else (report.price, report.currency))
+                known = self.naive.events[key]
+                assert known.pruned or known.cost == (None if report.price is None else (report.price, report.currency))
 
 
 Step = Callable[[Scenario, int, int], object]
@@ -411,7 +421,7 @@ STEPS: tuple[Step, ...] = (
     *(Scenario.an_event_vanishes_or_returns, Scenario.a_session_is_unknown_for_a_while, Scenario.the_exporter_restarts),
     *(Scenario.a_subtree_cannot_be_had_for_a_while,) * 2,
     *(Scenario.a_session_is_followed,) * 3,
-    *(Scenario.budgets_are_refreshed, Scenario.the_configuration_is_reloaded),
+    *(Scenario.budgets_are_refreshed, Scenario.the_configuration_is_reloaded, Scenario.old_sessions_are_pruned),
     *(Scenario.some_sessions_are_polled,) * 5,
     *(Scenario.answers_are_booked,) * 4,
     *(Scenario.all_is_polled,) * 3,
