@@ -1,7 +1,8 @@
 """From the API's bytes to the totals: in every scenario the ledger agrees with the naive one, to the last digit.
 
 Answers are cut, stitched, late, committed twice, in batches of any order, or fail; trees overlap, grow, are amended and
-lose events; the ledger is closed and opened. `tests/support/naive.py` says what must come out.
+lose events; the ledger is closed and opened, its configuration changes, and sessions are pruned.
+`tests/support/naive.py` says what must come out.
 """
 
 import dataclasses
@@ -54,13 +55,19 @@ LABELS = (
     Label(name="campaign", field="campaign", from_="session"),
     Label(name="direction", field="direction", from_="event"),
 )
+NAMES = tuple(label.name for label in LABELS)
 ATTRIBUTE_READER = AttributeReader(LABELS)
 READER = TreeReader(ATTRIBUTE_READER.record_fields, RECORD_TYPES, TreeLimits())
 BUDGETS = (
     Budget(name="today", amount=Decimal(10), window="day"),
     Budget(name="red", amount=Decimal(10), window=5000, match=(("team", "red"),)),
 )
-SETTINGS = replace(TotalsSettings.of(Config(budgets=BUDGETS)), extra=tuple(label.name for label in LABELS))
+OTHER_BUDGETS = (
+    Budget(name="today", amount=Decimal(10), window=DAY, currency="EUR"),
+    Budget(name="red", amount=Decimal(10), window="day", match=(("campaign", "x"), ("direction", "none"))),
+    Budget(name="legs", amount=Decimal(10), window=1800, match=(("record_type", "call-control"),)),
+)
+SETTINGS = replace(TotalsSettings.of(Config(budgets=BUDGETS)), extra=NAMES)
 POLICY = PollPolicy(
     min_interval=30,
     max_interval=600,
@@ -193,7 +200,9 @@ class Scenario:
     def __init__(self, locations: Locations, writers: int = 1) -> None:
         self.location = locations()
         self.now = START
-        self.naive = NaiveLedger(SETTINGS.bounds, BUDGETS, self.now)
+        self.settings = SETTINGS
+        self.attribute_reader = ATTRIBUTE_READER
+        self.naive = NaiveLedger(SETTINGS.bounds, NAMES, BUDGETS, self.now)
         self.ledgers = [self.opened() for _ in range(writers)]
         self.turn = 0
         self.telnyx = Telnyx(ACCOUNTS, START)
@@ -202,7 +211,7 @@ class Scenario:
         self.before: dict[tuple[Row, int], Decimal] = {}
 
     def opened(self) -> Ledger:
-        ledger = open_ledger(self.location.url, POLICY, SETTINGS)
+        ledger = open_ledger(self.location.url, POLICY, self.settings)
         ledger.refresh_budgets(self.naive.budgets_at)
         return ledger
 
@@ -264,8 +273,9 @@ class Scenario:
 
     def a_session_is_followed(self, which: int, how: int) -> Ref:
         root = pick([event for event in self.telnyx.all() if event.kind in ROOTS], which)
-        self.naive.follow(root.ref, self.now)
-        self.ledger.follow([SessionRef(*root.ref)], pick(("config", "file"), how), self.now)
+        source = pick(("config", "file"), how)
+        self.naive.follow(root.ref, self.now, configured=source == "config")
+        self.ledger.follow([SessionRef(*root.ref)], source, self.now)
         return root.ref
 
     def time_passes(self, which: int, _: int) -> None:
@@ -276,6 +286,29 @@ class Scenario:
         self.naive.budgets_at = self.now
         for ledger in self.ledgers:
             ledger.refresh_budgets(self.now)
+
+    def the_configuration_is_reloaded(self, which: int, how: int) -> None:
+        """Labels are added or removed, budgets change, and other sessions are configured."""
+        labels = tuple(label for place, label in enumerate(LABELS) if which >> place & 1)
+        budgets = tuple(
+            pick(pair, how >> place) for place, pair in enumerate(zip(BUDGETS, OTHER_BUDGETS, strict=False))
+        )
+        budgets += OTHER_BUDGETS[2:] if how % 3 else ()
+        names = tuple(label.name for label in labels)
+        self.settings = replace(SETTINGS, extra=names, budgets=budgets)
+        self.attribute_reader = AttributeReader(labels)
+        self.naive.reload(names, budgets, self.now)
+        configured = [SessionRef(*ref) for ref in self.naive.sessions] if how % 2 else []
+        for session in self.naive.sessions.values():
+            session.configured = bool(configured)
+        for ledger in self.ledgers:
+            ledger.reconfigure(POLICY, self.settings, configured, (), self.now)
+
+    def old_sessions_are_pruned(self, which: int, _: int) -> None:
+        """Later answers and other sessions show some of their events again."""
+        before = self.now - pick((0, 700, SETTLE_AFTER, DAY), which)
+        pruned, _receipt = self.ledger.prune(before, 100)
+        assert pruned == self.naive.prune(before)
 
     def some_sessions_are_polled(self, which: int, how: int) -> None:
         """A few due sessions are polled; their answers are not booked yet."""
@@ -294,7 +327,7 @@ class Scenario:
         if outcome != "tree":
             return Poll(claim, self.now, outcome), Answer(ref, claim.number, self.now, outcome)
         session = read_session(self.telnyx, claim.ref, depth)
-        attributes = ATTRIBUTE_READER.event_attributes(session)
+        attributes = self.attribute_reader.event_attributes(session)
         fingerprint = None if session.cuts else READER.fingerprint(encode(session), depth)
         poll = Poll(
             claim,
@@ -303,12 +336,12 @@ class Scenario:
             "",
             session,
             attributes,
-            ATTRIBUTE_READER.session_attributes(session, attributes),
+            self.attribute_reader.session_attributes(session, attributes),
             fingerprint=fingerprint,
         )
         if fingerprint is not None and fingerprint == claim.fingerprint:
             poll = Poll(claim, self.now, "same", fingerprint=fingerprint, reread=partial(replace, poll))
-        answer = seen_at_depth(self.telnyx, ref, claim.number, self.now, depth)
+        answer = seen_at_depth(self.telnyx, ref, (claim.number, self.now), depth, self.naive.names)
         return poll, dataclasses.replace(answer, adds_up=session.adds_up)
 
     def answers_are_booked(self, which: int, how: int) -> None:
@@ -374,9 +407,9 @@ class Scenario:
         for ref, session in self.naive.sessions.items():
             hidden = ref in self.telnyx.hidden
             assert session.state == "settled" or (hidden and session.state == "missing")
-            for key, report in () if hidden else seen_at_depth(self.telnyx, ref, 0, 0.0, 9).events.items():
-                known = self.naive.events[key].cost
-                assert known == (None if report.price is None else (report.price, report.currency))
+            for key, report in () if hidden else seen_at_depth(self.telnyx, ref, (0, 0.0), 9, ()).events.items():
+                known = self.naive.events[key]
+                assert known.pruned or known.cost == (None if report.price is None else (report.price, report.currency))
 
 
 Step = Callable[[Scenario, int, int], object]
@@ -388,7 +421,7 @@ STEPS: tuple[Step, ...] = (
     *(Scenario.an_event_vanishes_or_returns, Scenario.a_session_is_unknown_for_a_while, Scenario.the_exporter_restarts),
     *(Scenario.a_subtree_cannot_be_had_for_a_while,) * 2,
     *(Scenario.a_session_is_followed,) * 3,
-    *(Scenario.budgets_are_refreshed,) * 2,
+    *(Scenario.budgets_are_refreshed, Scenario.the_configuration_is_reloaded, Scenario.old_sessions_are_pruned),
     *(Scenario.some_sessions_are_polled,) * 5,
     *(Scenario.answers_are_booked,) * 4,
     *(Scenario.all_is_polled,) * 3,

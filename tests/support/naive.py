@@ -200,8 +200,12 @@ class Answer:
     """All stated sums fit; tests/core/test_tree.py says when."""
 
 
-def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) -> Answer:
-    """Return the result of a poll now: below the depth, it contains only subtrees that can be read."""
+def seen_at_depth(telnyx: Telnyx, ref: Ref, claim: tuple[int, float], depth: int, names: Iterable[str]) -> Answer:
+    """Return the result of a poll now: below the depth, it contains only subtrees that can be read.
+
+    `claim` is its number and time; `names` are the labels that are configured.
+    """
+    number, at = claim
     root = telnyx.events[ref]
     seen: dict[Key, SeenEvent] = {}
     durations: list[int] = []
@@ -215,10 +219,9 @@ def seen_at_depth(telnyx: Telnyx, ref: Ref, number: int, at: float, depth: int) 
             "record_type": event.kind,
             "product": event.product,
             "model": record.get("model", "unknown") if turn else "none",
-            "team": team,
-            "campaign": root.record.get("campaign", "none"),
-            "direction": record.get("direction", "none"),
         }
+        own = {"team": team, "campaign": root.record.get("campaign", "none"), "direction": record.get("direction")}
+        labels |= {name: own[name] or "none" for name in names}
         usage = tuple(record.get(name, 0) if turn or not of_turns else 0 for name, of_turns in USAGE.items())
         time = datetime.fromisoformat(record["started_at"]).timestamp() if "started_at" in record else None
         twins = 2 if shown == "twins" and event.price is not None else 1
@@ -257,6 +260,8 @@ class NaiveEvent:
     changed_by: int = 0
     settled_unpriced: bool = False
     bundled: bool = False
+    pruned: bool = False
+    """It stays as it is for ever, and only the totals still show it."""
 
     @property
     def cost(self) -> tuple[Decimal, str] | None:
@@ -284,10 +289,14 @@ class NaiveSession:
     claim: int = 0
     latest_at: float | None = None
     """The latest time that a record of its answers stated; without any, the time of its first tree."""
+    configured: bool = False
 
-    def move(self, answer: Answer, *, changed: bool) -> None:
+    def move(self, answer: Answer, *, changed: bool, pruned: bool) -> None:
+        """`pruned` says that the root was pruned: with nothing new beside it, the session settles at once."""
         now, known_since = answer.at, self.discovered_at if self.changed_at is None else self.changed_at
-        if answer.outcome == "tree" and (changed or (answer.complete and self.changed_at is None)):
+        if pruned and answer.complete and not changed and self.changed_at is None:
+            self.state, self.settled_at = "settled", now
+        elif answer.outcome == "tree" and (changed or (answer.complete and self.changed_at is None)):
             self.state, self.changed_at = "active", now
         elif self.state == "settled":
             return
@@ -303,7 +312,11 @@ class NaiveSession:
 class NaiveLedger:
     """A ledger that keeps every booked answer and computes all totals from these."""
 
-    def __init__(self, bounds: Mapping[str, Iterable[float]], budgets: Iterable[Budget], now: float) -> None:
+    def __init__(
+        self, bounds: Mapping[str, Iterable[float]], names: Iterable[str], budgets: Iterable[Budget], now: float
+    ) -> None:
+        self.names = tuple(names)
+        """The labels that are configured."""
         self.budgets = tuple(budgets)
         self.budgets_at = now
         """The windows of the budgets are those of this moment."""
@@ -313,14 +326,39 @@ class NaiveLedger:
         """Events that were below the root in at least one booked answer."""
         self.bounds = bounds
         self.counters: dict[Row, Decimal] = defaultdict(Decimal)
+        self.kept: dict[Row, Decimal] = defaultdict(Decimal)
+        """What earlier configurations booked, less what today's would have booked of the same."""
         self.observed: dict[Row, list[Decimal]] = defaultdict(list)
 
-    def follow(self, ref: Ref, now: float) -> None:
-        self.sessions.setdefault(ref, NaiveSession(now))
+    def follow(self, ref: Ref, now: float, *, configured: bool) -> None:
+        self.sessions.setdefault(ref, NaiveSession(now, configured=configured))
+
+    def reload(self, names: Iterable[str], budgets: Iterable[Budget], now: float) -> None:
+        """Use other labels and budgets from now on: totals stay, and only changes get today's labels."""
+        before = self._computed()
+        self.names, self.budgets, self.budgets_at = tuple(names), tuple(budgets), now
+        after = self._computed()
+        for row in before.keys() | after.keys():
+            if row[0] != "telnyx_budget_spent":
+                self.kept[row] += before.get(row, Decimal(0)) - after.get(row, Decimal(0))
+
+    def prune(self, before: float) -> int:
+        """Forget closed sessions whose latest event is older; return how many."""
+        old = {
+            ref
+            for ref, session in self.sessions.items()
+            if session.state in {"settled", "missing", "denied"} and not session.configured and not session.claim
+            if (session.discovered_at if session.latest_at is None else session.latest_at) < before
+        }
+        for event in self.events.values():
+            event.pruned |= event.owner in old
+        for ref in old:
+            del self.sessions[ref]
+        return len(old)
 
     def book(self, answers: Iterable[Answer]) -> None:
         """Book a batch: each claim counts once, the earlier claim first."""
-        held = {a.number: a for a in answers if self.sessions[a.ref].claim == a.number}
+        held = {a.number: a for a in answers if a.ref in self.sessions and self.sessions[a.ref].claim == a.number}
         current = [answer for _, answer in sorted(held.items())]
         for answer in current:
             self.nested |= set(list(answer.events)[1:])
@@ -331,13 +369,18 @@ class NaiveLedger:
                 times = [session.latest_at, *(report.time for report in answer.events.values())]
                 session.latest_at = max((time for time in times if time is not None), default=answer.at)
             changed = [key for key, report in answer.events.items() if self._book_event(key, report, answer, session)]
-            session.move(answer, changed=bool(changed))
+            pruned = answer.outcome == "tree" and self._root_was_pruned(answer.ref)
+            if pruned:
+                session.counted, session.latest_at = True, max(session.latest_at or answer.at, answer.at)
+            session.move(answer, changed=bool(changed), pruned=pruned)
             if answer.outcome == "tree":
                 self._count_session(session, answer)
 
     def _book_event(self, key: Key, report: SeenEvent, answer: Answer, session: NaiveSession) -> bool:
         time = report.time if report.time is not None else session.latest_at
         event = self.events.setdefault(key, NaiveEvent(answer.ref, report.labels, time or answer.at))
+        if event.pruned:
+            return False
         before = (event.cost, event.usage) if event.seen_by_claim else None
         event.seen_by_claim[answer.number] = report
         if event.cost is not None:
@@ -357,13 +400,14 @@ class NaiveLedger:
         account, kind, _ = answer.ref
         kinds = [key[1] for key in answer.events]
         root = {"account": account, "root_record_type": kind, "session_kind": session_kind(kind, kinds)}
-        if not session.seen and kind not in ABOVE:
+        if not session.seen and kind not in ABOVE and not self._root_was_pruned(answer.ref):
             self._add("telnyx_sessions_started_total", root)
         session.seen = True
         if session.state != "settled" or session.counted or not answer.complete:
             return
         for key, event in self.events.items():
-            if event.owner == answer.ref and event.cost is None and not event.settled_unpriced:
+            open_price = event.cost is None and not event.settled_unpriced and not event.pruned
+            if event.owner == answer.ref and open_price:
                 event.settled_unpriced, report = True, answer.events.get(key)
                 conversation = "ai-voice-assistant" in kinds and report is not None and report.in_conversation
                 event.bundled = answer.adds_up and conversation and report is not None and report.price is None
@@ -375,6 +419,10 @@ class NaiveLedger:
             session.counted = True
             if not absorbed:
                 self._observe(session, answer, root, kinds)
+
+    def _root_was_pruned(self, ref: Ref) -> bool:
+        root = self.events.get((*ref, 0))
+        return root is not None and root.pruned
 
     def _may_be_absorbed(self, account: str, kind: str) -> bool:
         live = {ref[1] for ref, s in self.sessions.items() if ref[0] == account and s.state in {"discovered", "active"}}
@@ -412,6 +460,14 @@ class NaiveLedger:
     def values(self) -> dict[Row, Decimal]:
         """Return every total but histograms and zeros; `net` and `inference net` are costs minus credits."""
         found: dict[Row, Decimal] = defaultdict(Decimal, self.counters)
+        for rows in (self.kept, self._computed()):
+            for row, amount in rows.items():
+                found[row] += amount
+        return {row: amount for row, amount in found.items() if amount}
+
+    def _computed(self) -> dict[Row, Decimal]:
+        """Return all that follows from the booked events and the configuration."""
+        found: dict[Row, Decimal] = defaultdict(Decimal)
         for (account, *_), event in self.events.items():
             for family, labels, amount in self._shares(account, event):
                 found[family, frozenset(labels.items())] += amount
@@ -423,34 +479,37 @@ class NaiveLedger:
             for time, cost in self._costs_of(budget):
                 found["budget net", row] += cost
                 found["telnyx_budget_spent", row] += cost if first <= time < end else 0
-        return {row: amount for row, amount in found.items() if amount}
+        return found
 
     def _shares(self, account: str, event: NaiveEvent) -> Iterator[tuple[str, dict[str, str], Decimal]]:
         def of(labels: Mapping[str, str], names: str) -> dict[str, str]:
             return {name: labels[name] for name in ("account", *names.split())}
 
+        def with_own(labels: Mapping[str, str], names: str) -> dict[str, str]:
+            return of(labels, names) | {name: labels.get(name, "none") for name in self.names}
+
         turn = event.labels["record_type"] == "inference"
-        yield "telnyx_ledger_events", {}, Decimal(1)
-        yield "telnyx_events_total", of(event.labels, "record_type product team campaign direction"), Decimal(1)
+        yield "telnyx_ledger_pruned_events" if event.pruned else "telnyx_ledger_events", {}, Decimal(1)
+        yield "telnyx_events_total", with_own(event.labels, "record_type product"), Decimal(1)
         cached, characters, seconds = map(Decimal, event.usage[2:])
         yield "telnyx_billed_seconds_total", of(event.labels, "record_type"), seconds
         yield "telnyx_characters_total", of(event.labels, "record_type"), characters
         if turn:
-            yield "telnyx_inference_turns_total", of(event.labels, "model team campaign direction"), Decimal(1)
+            yield "telnyx_inference_turns_total", with_own(event.labels, "model"), Decimal(1)
             yield "telnyx_inference_cached_input_tokens_total", of(event.labels, "model"), cached
             for way, tokens_of in zip(("input", "output"), event.usage[:2], strict=True):
                 labels = of(event.labels, "model") | {"token_direction": way}
                 yield "telnyx_inference_tokens_total", labels, Decimal(tokens_of)
         if event.cost is None or event.cost_labels is None:
-            awaits = Decimal(0 if event.bundled else 1)
+            awaits = Decimal(0 if event.bundled or event.pruned else 1)
             yield "telnyx_events_awaiting_price", of(event.labels, "record_type product"), awaits
             return
         cost, currency = event.cost
         in_currency = {"currency": currency}
-        yield "net", of(event.cost_labels, "record_type product team campaign direction") | in_currency, cost
+        yield "net", with_own(event.cost_labels, "record_type product") | in_currency, cost
         if turn:
-            yield "inference net", of(event.cost_labels, "model team campaign direction") | in_currency, cost
-        if self.sessions[event.owner].state != "settled":
+            yield "inference net", with_own(event.cost_labels, "model") | in_currency, cost
+        if not event.pruned and self.sessions[event.owner].state != "settled":
             yield "telnyx_unsettled_cost", {"account": account} | in_currency, cost
 
     def _window(self, budget: Budget) -> tuple[float, float]:
