@@ -138,6 +138,15 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that the test may stop."""
+    if binaries() is None:
+        _absent("postgres", "postgresql")
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
 def database(postgres: Postgres) -> Iterator[str]:
     """The URL of an empty database that is the test's own."""
     name = postgres.create_database()

@@ -24,7 +24,7 @@ class SessionRef(Struct, frozen=True, order=True):
 
 
 NoticeKind = Literal["", "final", "started", "ended", "listed", "rated"]
-"""What happened to a session, as a source reports it.
+"""The kind of a source's report about a session.
 
 Empty: it exists. `listed`: one of its events has its price. `final`: it was rated hours ago, and nothing else is known.
 """

@@ -6,7 +6,7 @@ has loaded again before it retries.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -37,7 +37,7 @@ from exporter.ledger.queue.awaited_records import AWAIT_SECONDS, AwaitedRecords,
 from exporter.ledger.queue.detail_records import DetailRecordTable
 from exporter.ledger.queue.event_keys import EventNames
 from exporter.ledger.queue.sessions import START, QueuePosition, SessionQueue
-from exporter.ledger.schema.version import COPYING, UNPOLLED
+from exporter.ledger.schema.version import COPYING, UNANSWERED
 from exporter.ledger.sharing.leases import LeaseAnswer, acquire
 from exporter.ledger.sharing.writers import count_alive, fold_dead
 from exporter.ledger.totals.accounts import rename_account
@@ -47,6 +47,9 @@ from exporter.ledger.totals.totals import Totals, TotalsSettings, change_generat
 from exporter.ledger.views.index import recent_sessions
 
 LAST_SUCCESS = "telnyx_discovery_last_success_timestamp_seconds"
+
+FINAL_ANSWERS = ("gone", "not_json", "malformed", "too_deep", "too_many_nodes", "body_too_large", "internal")
+"""Outcomes and reasons of polls that tell the initial backfill that it needn't wait for the session."""
 
 LEASE_SECONDS = 60.0
 """How long a claim is valid where other processes may poll; the poller renews it."""
@@ -285,15 +288,19 @@ class Ledger:
         """Return the id of the session that was discovered last; 0 if there is none."""
         return int(self._read_value("SELECT coalesce(max(id), 0) FROM sessions"))
 
-    def count_sessions(self) -> tuple[int, int]:
-        """Return how many sessions there are, and how many of them were never polled."""
-        unpolled = f"SELECT count(*) FROM sessions WHERE {UNPOLLED}"  # noqa: S608 - a literal
-        return int(self._read_value("SELECT count(*) FROM sessions")), int(self._read_value(unpolled))
+    def count_unanswered(self, accounts: Collection[str], up_to: int | None = None) -> int:
+        """Return how many sessions of these accounts may have history that the API hasn't shown yet.
 
-    def all_polled_up_to(self, session: int) -> bool:
-        """Return whether all sessions up to this id were polled at least once."""
-        query = f"SELECT NOT EXISTS (SELECT 1 FROM sessions WHERE {UNPOLLED} AND id <= ?)"  # noqa: S608 - a literal
-        return bool(self._read_value(query, session))
+        With `up_to` only those up to this id. A poll that failed is no answer, unless it would fail again: the session
+        has no tree that can be read.
+        """
+        marks, unlike = ",".join("?" * len(accounts)), " AND polls NOT LIKE ?" * len(FINAL_ANSWERS)
+        condition = f"{UNANSWERED} AND account IN ({marks}) AND id <= ?{unlike}"
+        values = (*accounts, 2**62 if up_to is None else up_to, *(f'%"{answer}"%' for answer in FINAL_ANSWERS))
+        return int(self._read_value(f"SELECT count(*) FROM sessions WHERE {condition}", *values))  # noqa: S608 - literals
+
+    def count_sessions(self) -> int:
+        return int(self._read_value("SELECT count(*) FROM sessions"))
 
     # Totals
 

@@ -122,6 +122,7 @@ class DetailRecordSource:
         first = now - self._settings.first_lookback_seconds
         new = {kind.name: TypeState(first, now, first) for kind in self._kinds if kind.name not in states}
         self._states = states = states | new
+        self._retry_all()  # whoever restarts or reloads may have cured what was refused
         if new:
             await self._store()
         self._show_states()
@@ -275,7 +276,7 @@ class DetailRecordSource:
         if state.state in {"refused", "unproven"}:
             state.tried_at = self._clock.now()
         self._count_failure(kind)
-        self._report_problem(kind.name, state.state or error.reason, error)
+        self._report_problem(kind.name, f"{state.state} {error.reason}", error)
 
     def _count_failure(self, kind: RecordKind) -> None:
         self._metrics.inc(FAILURES, (self._account, kind.name))

@@ -33,7 +33,7 @@ BACKFILL_CHECK_SECONDS = 0.2
 BACKFILL_RETRY_SECONDS = 30.0
 """How soon a failed read of detail records is retried while the backfill waits for it."""
 BACKFILL_STALLED_SECONDS = 3600.0
-"""The backfill ends without the types that have made no progress for so long, so that they don't hide all money."""
+"""The backfill ends without what has made no progress for so long, so that it doesn't hide all money."""
 PROGRESS_SECONDS = 5.0
 """How often the progress is counted."""
 PROGRESS_LOG_SECONDS = 60.0
@@ -165,15 +165,15 @@ class Discovery:
         progress = _Progress(self._clock)
         unread = await self._read_all(progress)
         if not await self._backfilled():
-            await self._poll_all(progress)
+            unanswered = await self._poll_all(progress)
             for account in list(self._records):
                 while not await self._follow_at_once(account):
                     await self._report(progress, 1.0)
-            await self._poll_all(progress)
-            if unread:
+            unanswered = max(unanswered, await self._poll_all(progress))
+            if unread or unanswered:
                 log.warning(
-                    "initial backfill finished without some detail records; later costs of them count as new",
-                    extra=fields(types=", ".join(unread)),
+                    "initial backfill finished without some records or sessions; their later costs count as new",
+                    extra=fields(types=", ".join(unread) or None, sessions=unanswered or None),
                 )
                 self._metrics.inc("telnyx_exporter_task_failures_total", ("backfill",))
             self._commit_queue.show(await self._ledger.run(Ledger.expose_all))
@@ -204,19 +204,26 @@ class Discovery:
             await self._report(progress, share)
         return []
 
-    async def _poll_all(self, progress: "_Progress") -> None:
-        """Wait until all sessions that are known by now were polled."""
+    async def _poll_all(self, progress: "_Progress") -> int:
+        """Wait until the API has answered for all sessions that are known by now; return how many are given up."""
         last = await self._ledger.run(Ledger.last_session_id)
-        while not await self._ledger.run(Ledger.all_polled_up_to, last):
+        before, moved_at = -1, self._clock.monotonic()
+        while left := await self._ledger.run(Ledger.count_unanswered, list(self._records), last):
+            if left != before:
+                before, moved_at = left, self._clock.monotonic()
+            if self._clock.monotonic() - moved_at > BACKFILL_STALLED_SECONDS:
+                return left
             await self._report(progress, 1.0)
+        return 0
 
     async def _report(self, progress: "_Progress", share: float) -> None:
         """Report the progress if it is time, and wait for the next check."""
         if progress.is_due():
-            found, unpolled = await self._ledger.run(Ledger.count_sessions)
+            found = await self._ledger.run(Ledger.count_sessions)
+            polled = found - await self._ledger.run(Ledger.count_unanswered, list(self._records))
             self._metrics.set("telnyx_backfill_sessions", ("found",), found)
-            self._metrics.set("telnyx_backfill_sessions", ("polled",), found - unpolled)
-            words = f"records {100 * share:.0f} %, sessions {found - unpolled} of {found}"
+            self._metrics.set("telnyx_backfill_sessions", ("polled",), polled)
+            words = f"records {100 * share:.0f} %, sessions {polled} of {found}"
             self.backfill_progress = f"Initial backfill: {words}. /metrics shows totals when it is finished."
             if progress.log_is_due():
                 log.info("initial backfill", extra=fields(progress=words))

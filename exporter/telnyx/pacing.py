@@ -133,7 +133,8 @@ class Pacer:
         if status == 429:  # noqa: PLR2004 - the status that means it
             stop = retry_after_seconds(headers)
             if stop is None:
-                stop = reset or self._minute_left(headers)
+                # A reset of 0 says that the window is over already, so it says nothing of this refusal.
+                stop = self._minute_left(headers) if reset is None else reset or HOLD_SECONDS_DEFAULT
             self._held_until = max(self._held_until, now + min(stop, HOLD_SECONDS_MAX))
 
     def _minute_left(self, headers: Mapping[str, str]) -> float:

@@ -98,6 +98,7 @@ DOINGS: dict[str, Callable[[Ledger], object]] = {
     "starting": lambda ledger: (
         ledger.is_empty(),
         ledger.last_session_id(),
+        ledger.count_unanswered([ledgers.ACCOUNT], 10),
         ledger.recent_sessions(NOW - 3600, 100),
         ledger.get_meta("x"),
     ),

@@ -52,7 +52,7 @@ COUNTED = {
     "poll failed by a defect of the exporter": ["telnyx_poll_failures_total"],
     "session denied: polled again at its rechecks and after a reload": ["telnyx_poll_failures_total"],
     "the clock was set back": ["telnyx_exporter_clock_steps_total"],
-    "initial backfill finished without some detail records; later costs of them count as new": [
+    "initial backfill finished without some records or sessions; their later costs count as new": [
         "telnyx_exporter_task_failures_total"
     ],
     "throttled: requests to an endpoint wait": ["telnyx_api_requests_total", "telnyx_api_throttled_seconds_total"],

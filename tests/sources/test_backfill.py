@@ -6,17 +6,23 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 from msgspec import Struct
+from msgspec.structs import replace
 
-from simulator import Running, SimulatorSettings, running
-from tests.sources.test_detail_records import totals
+from exporter.core.model import SessionNotice, SessionRef
+from exporter.ledger.sharing.leases import BACKFILL
+from exporter.sources.discovery import PENDING
+from simulator import Faults, Running, SimulatorSettings, running
+from tests.ledger.test_ledger import opened
+from tests.sources.test_detail_records import discovering, totals
 from tests.support.clocks import ScaledClock
-from tests.support.exporting import SCRAPER, Samples, net, read, same, visible
+from tests.support.exporting import PLENTY, SCRAPER, Samples, exporting, net, read, same, visible
 
 HOUR = 3600.0
 FULL = os.environ.get("FULL") == "1"
@@ -131,3 +137,53 @@ def test_a_killed_backfill_resumes_and_is_history(
     lists, trees = simulated.quotas["detail_records"], simulated.quotas["session"]
     assert (lists.refused, lists.busiest_minute <= LISTS) == (0, True)
     assert trees.refused <= len(roots) / 100  # polls leave at the very rate of the quota
+
+
+def pending(folder: Path, *notices: SessionNotice) -> None:
+    """Make a ledger whose backfill is not finished, with these sessions."""
+    with closing(opened(folder / "ledger.sqlite")) as ledger:
+        ledger.put_meta(BACKFILL, PENDING)
+        ledger.report(notices, "webhooks", WORLD.start)
+
+
+HELD_BY_NOBODY = {
+    "a call in progress, which is due in a quarter of an hour": SessionRef("main", "call-session", "live"),
+    "a session of an account that is no longer configured": SessionRef("removed", "message", "m"),
+}
+
+
+@pytest.mark.parametrize("session", HELD_BY_NOBODY)
+def test_what_is_no_history_of_an_account_holds_no_backfill(tmp_path: Path, session: str) -> None:
+    """The totals are shown although this session was never polled, and time stands still."""
+    pending(tmp_path, SessionNotice(HELD_BY_NOBODY[session], "started"))
+
+    async def play() -> None:
+        with running(SimulatorSettings(speed=0.0, sessions_max=0, quotas=PLENTY), time.monotonic) as simulated:
+            async with exporting(discovering(simulated, tmp_path), simulated) as exporter:
+                assert totals(await exporter.samples())
+
+    asyncio.run(play())
+
+
+@pytest.mark.slow
+def test_a_poll_that_fails_is_no_answer(tmp_path: Path) -> None:
+    """While the API answers every second request with an error, the backfill waits for each session's first answer."""
+    world = replace(
+        WORLD,
+        speed=3600.0,
+        sessions_per_hour=5,
+        sessions_max=40,
+        quotas=PLENTY,
+        faults=Faults(error_share=0.5, kinds=("500",)),
+    )
+
+    async def play() -> None:
+        with running(world, time.monotonic) as simulated:
+            settings = discovering(simulated, tmp_path, first_lookback_seconds=24 * HOUR)
+            async with exporting(settings, simulated) as exporter:
+                first = await exporter.samples()
+                _, sums = visible(simulated, lambda ref: ref.detail_records)
+                assert same(net(first), sums)
+                assert sum(value for (name, _), value in first.items() if name == "telnyx_poll_failures_total") > 5
+
+    asyncio.run(play())

@@ -39,8 +39,7 @@ from exporter.web.webhooks import ANSWERS, REASONS, WebhookRoutes
 from simulator import SimulatorSettings, running
 from tests.ledger.test_durability import busy
 from tests.support.exporting import NO_RECORDS, Exporting, Samples, config, exporting
-from tests.support.postgres import Postgres, binaries
-from tests.support.postgres import running as running_postgres
+from tests.support.postgres import Postgres
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -632,7 +631,9 @@ def stopped(server: Postgres) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-def test_a_ledger_that_blocks_gets_an_answer_in_time(tmp_path: Path, engine: str) -> None:
+def test_a_ledger_that_blocks_gets_an_answer_in_time(
+    tmp_path: Path, engine: str, request: pytest.FixtureRequest
+) -> None:
     """While the ledger blocks the answer is 503 within 2 s, for duplicates too; a retry is accepted later, once."""
 
     async def scene(url: str | None, blocking: Callable[[], AbstractContextManager[None]]) -> None:
@@ -656,10 +657,8 @@ def test_a_ledger_that_blocks_gets_an_answer_in_time(tmp_path: Path, engine: str
     if engine == "sqlite":
         asyncio.run(scene(None, lambda: busy(tmp_path)))
         return
-    if binaries() is None:
-        pytest.skip("needs PostgreSQL")
-    with running_postgres() as server:
-        asyncio.run(scene(server.url(), lambda: stopped(server)))
+    server: Postgres = request.getfixturevalue("own_postgres")
+    asyncio.run(scene(server.url(), lambda: stopped(server)))
 
 
 def test_a_sender_that_goes_away_was_heard(tmp_path: Path) -> None:

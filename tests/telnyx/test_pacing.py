@@ -287,3 +287,11 @@ def test_no_place_in_flight() -> None:
     """Zero requests in flight are refused, as the first would wait forever."""
     with pytest.raises(ValueError, match="max_in_flight must be at least 1"):
         Pacer(1, 0)
+
+
+def test_a_refusal_at_the_end_of_its_window_holds_a_second() -> None:
+    """A reset of 0 is not an absent one: the minute of the answer's date says nothing then."""
+    pacer = Pacer.of_quota(40, 60)
+    headers = {"x-ratelimit-limit": "40, 40;w=60", "x-ratelimit-reset": "0", "date": "Tue, 17 Mar 2026 12:00:01 GMT"}
+    pacer.learn(headers, 429, now=0.0)
+    assert (pacer.held(0.5), pacer.held(HOLD_SECONDS_DEFAULT)) == (True, False)
