@@ -153,6 +153,11 @@ class Life:
         assert await self._process.wait() == (0 if how == signal.SIGTERM else -how), self._log.read_text()[-3000:]
         assert await asyncio.to_thread(main, ["ledger", "check", "--config.file", str(self.config)]) == 0
 
+    def kill(self) -> None:
+        """End the process of a test that has failed."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     async def scrape(self, http: httpx.AsyncClient) -> bool:
         """Return whether the exporter shows its totals; no counter falls."""
         try:
@@ -262,9 +267,12 @@ def test_400_days_are_counted_exactly(ledger_url: str, tmp_path: Path, free_port
     async def play(simulated: Running) -> None:
         life = Life(simulated, ledger_url, tmp_path, free_port, seed=seed)
         async with httpx.AsyncClient(timeout=30) as http:
-            await life.live(http)
-            truth = (await http.get(f"{simulated.origin}/_truth")).json()
-            await life.stop(signal.SIGTERM)
+            try:
+                await life.live(http)
+                truth = (await http.get(f"{simulated.origin}/_truth")).json()
+                await life.stop(signal.SIGTERM)
+            finally:
+                life.kill()
         assert same(net(life.last), stated(truth)), f"{net(life.last)} is not {stated(truth)}"
         sessions, events, turns = shown(simulated)
         expected = {
