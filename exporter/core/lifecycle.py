@@ -245,8 +245,8 @@ def _pruned(session: SessionState, now: float, policy: PollPolicy, factor: float
     if session.changed_at is not None:  # it has events beside the pruned ones
         return _unchanged(session, now, policy, factor)
     first_tree_at = now if session.first_tree_at is None else session.first_tree_at
-    closed = replace(session, state="settled", first_tree_at=first_tree_at, closed_at=now, interval=0.0, plan=())
-    return closed, _planned(closed, now, policy, factor)
+    # A report of it may have planned a poll for when its tree has caught up: it may have a new event by then.
+    return _use_up(replace(session, state="settled", first_tree_at=first_tree_at, closed_at=now), now, policy, factor)
 
 
 def _gone(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:

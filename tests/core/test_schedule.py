@@ -161,3 +161,13 @@ def test_each_change_postpones_the_settling() -> None:
     assert due is not None
     assert due <= 9 * hour
     assert next_state(session, "unchanged", 9 * hour, POLICY, 0)[0].state == "settled"
+
+
+def test_a_pruned_session_keeps_the_poll_for_a_tree_that_lags() -> None:
+    """A report of a session that was pruned before: the poll at once shows nothing new, the one in two hours may."""
+    settled = SessionState(0.0, "settled", first_tree_at=0.0, closed_at=0.0)
+    reported = after_notice(settled, "rated", 1e6, POLICY)
+    assert reported is not None
+    state, due_at = next_state(reported[0], "pruned", 1e6, POLICY, 0.0)
+    assert state.plan == reported[0].plan != ()
+    assert due_at == state.plan[0]

@@ -120,3 +120,14 @@ def test_a_session_that_is_gone_for_good_costs_few_requests(life: Life) -> None:
     assert len(life.polls) - settled == 15
     assert state(life.ledger) == {"settled": 1}
     assert life.cost == Decimal("0.1")
+
+
+def test_a_date_that_came_during_a_poll_is_not_judged_by_it(ledger: Ledger) -> None:
+    """The API refused the old date; the next poll asks with the new one."""
+    old, new = replace(ref("s"), date_time="2025-01-01T00:00:00Z"), replace(ref("s"), date_time="2026-03-20T00:00:00Z")
+    ledger.configure([old], SHIFT)
+    (claim,) = ledger.claim(SHIFT, ALL)
+    ledger.configure([new], SHIFT)
+    ledger.commit([replace(poll(claim, FIRST, SHIFT), date_time_accepted=False)])
+    (claim,) = ledger.claim(SHIFT + DAY, ALL)
+    assert claim.ref.date_time == new.date_time

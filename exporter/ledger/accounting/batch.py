@@ -175,7 +175,8 @@ class BatchWriter:
 
     def _book_poll(self, poll: Poll, tree: KeyedTree | None) -> None:
         before = row = self._working_set.sessions[poll.claim.session]
-        if poll.date_time_accepted is not None:
+        # The session may have got another date while it was polled.
+        if poll.date_time_accepted is not None and poll.claim.ref.date_time == row.ref.date_time:
             row = replace(row, date_time_accepted=poll.date_time_accepted)
         outcome: lifecycle.Outcome = (
             "unchanged" if poll.outcome == "tree" or poll.outcome == "same" else poll.outcome  # noqa: PLR1714 - narrows the type
