@@ -161,15 +161,19 @@ def after_notice(
     """
     if session.state in CLOSED and kind not in {"", "final"}:
         notice = max(session.notice, remembered_kind(kind), key=_ORDER.index)
-        soon = _next_multiple(now + policy.min_interval, policy.min_interval)
-        caught_up = _next_multiple(now + CATCH_UP_SECONDS, CATCH_UP_GRID_SECONDS)
-        plan = tuple(sorted({*session.plan, soon, caught_up}))
+        plan = tuple(sorted({*session.plan, *_catch_up(now, policy)}))
         return replace(session, notice=notice, interval=0.0, plan=plan), now
     if kind == "listed" and session.notice in _REPORTED and rating_expected:
         return session, now + _LISTED_INTERVALS * policy.reported_interval
     if remembered_kind(kind) != "rated" and _ORDER.index(kind) <= _ORDER.index(session.notice):
         return None
     return replace(session, notice=remembered_kind(kind), interval=0.0), now + first_wait(kind, policy)
+
+
+def _catch_up(now: float, policy: PollPolicy) -> tuple[float, float]:
+    """Return when the tree of a session that was reported now is polled: soon, and when it must have caught up."""
+    soon = _next_multiple(now + policy.min_interval, policy.min_interval)
+    return soon, _next_multiple(now + CATCH_UP_SECONDS, CATCH_UP_GRID_SECONDS)
 
 
 def _next_multiple(time: float, step: float) -> float:
@@ -206,10 +210,13 @@ def _unchanged(session: SessionState, now: float, policy: PollPolicy, factor: fl
     if session.changed_at is None:  # the first tree, but without any event that can be booked
         return _changed(session, now, policy, factor)
     settles_at = session.changed_at + policy.settle_after
-    if now >= settles_at:
+    # A tree may lag behind a rating that came just before this: it settles only after a whole first wait.
+    lags = session.notice == "rated" and session.interval < NOTICE_SCHEDULES["rated"].first * policy.reported_interval
+    if now >= settles_at and not lags:
         return _close(session, "settled", now, policy, factor)
     interval = _next_interval(session, policy, changed=False)
-    return replace(session, state="active", interval=interval), min(now + factor * interval, settles_at)
+    due_at = now + factor * interval
+    return replace(session, state="active", interval=interval), due_at if lags else min(due_at, settles_at)
 
 
 def _next_interval(session: SessionState, policy: PollPolicy, *, changed: bool) -> float:
@@ -233,6 +240,8 @@ def _doubled(session: SessionState, policy: PollPolicy) -> float:
 
 def _failed(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
     interval = _doubled(session, policy)
+    if session.state in CLOSED:  # else one 404 after a long outage would give up the recheck, see `_retry`
+        interval = min(interval, max(policy.min_interval, policy.not_found_timeout / RETRY_GROWTH))
     return replace(session, interval=interval), now + factor * interval
 
 
@@ -245,8 +254,11 @@ def _pruned(session: SessionState, now: float, policy: PollPolicy, factor: float
     if session.changed_at is not None:  # it has events beside the pruned ones
         return _unchanged(session, now, policy, factor)
     first_tree_at = now if session.first_tree_at is None else session.first_tree_at
-    # A report of it may have planned a poll for when its tree has caught up: it may have a new event by then.
-    return _use_up(replace(session, state="settled", first_tree_at=first_tree_at, closed_at=now), now, policy, factor)
+    # It may have a new event when its tree has caught up with the report; a list that names it reports nothing.
+    reported = session.state not in CLOSED and session.notice not in {"", "final"}
+    plan = tuple(sorted({*session.plan, *(_catch_up(now, policy) if reported else ())}))
+    closed = replace(session, state="settled", first_tree_at=first_tree_at, closed_at=now, plan=plan)
+    return _use_up(closed, now, policy, factor)
 
 
 def _gone(session: SessionState, now: float, policy: PollPolicy, factor: float) -> Transition:
@@ -274,7 +286,9 @@ def _denied(session: SessionState, now: float, policy: PollPolicy, factor: float
 
 
 def _close(session: SessionState, state: State, now: float, policy: PollPolicy, factor: float) -> Transition:
-    ahead = (time for time in session.plan if time > now)  # it may have been closed for another reason
+    if session.state in CLOSED and state != "settled":  # 403 after 404: its plan goes on
+        return _use_up(replace(session, state=state), now, policy, factor)
+    ahead = (time for time in session.plan if time > now)  # it may have been missing
     plan = tuple(sorted({*ahead, *(now + seconds for seconds in policy.recheck_after)}))
     closed = replace(session, state=state, closed_at=now, interval=0.0, plan=plan)
     return closed, _planned(closed, now, policy, factor)

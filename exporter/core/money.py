@@ -16,8 +16,9 @@ CONTEXT = Context(prec=50, traps=[Clamped, DivisionByZero, Inexact, InvalidOpera
 
 ZERO = Decimal(0)
 
-# Checked before Decimal() reads a text, since that also accepts `1_000` and Arabic digits.
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
+# Checked before Decimal() reads a text, since that also accepts `1_000` and Arabic digits. A plus sign before seven
+# digits or more is a phone number.
+_NUMBER = re.compile(r"(-|\+(?![0-9]{7}))?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _TEXT_MAX = 64
 
 

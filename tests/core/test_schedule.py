@@ -1,5 +1,7 @@
 """The poll schedule: jitter, old sessions that the API loses, calls in progress, and the plans of closed sessions."""
 
+from typing import cast
+
 import pytest
 from msgspec.structs import replace
 
@@ -122,10 +124,47 @@ def test_a_report_of_a_closed_session_adds_two_times(state: State, kind: NoticeK
 
 def test_a_session_that_is_found_again_keeps_the_times_of_its_report() -> None:
     """It was missing; its tree is as it was before, and may lag behind the report."""
-    reported = after_notice(closed("missing"), "rated", 100 * DAY, POLICY) or (closed(), 0.0)
+    reported = after_notice(closed("missing"), "ended", 100 * DAY, POLICY) or (closed(), 0.0)
     after, due = next_state(reported[0], "unchanged", 100 * DAY, POLICY, 0)
     assert (after.state, due) == ("settled", 100 * DAY + 30)
     assert after.plan == tuple(100 * DAY + seconds for seconds in (30, 7200, DAY, 7 * DAY))
+
+
+def test_a_pruned_session_that_is_reported_is_polled_again_when_its_tree_has_caught_up() -> None:
+    """A list that names it costs one poll."""
+    for notice, plan in (("rated", (60, 8100)), ("", ())):
+        new = SessionState(discovered_at=0.0, notice=cast("NoticeKind", notice))
+        assert next_state(new, "pruned", 5.0, POLICY, 0)[0].plan == plan
+
+
+def test_an_outage_before_a_404_gives_up_no_recheck() -> None:
+    """The retries after errors grow up to an hour; that after a 404 is still one."""
+    policy = replace(POLICY, not_found_timeout=7200)
+    session, now = closed("settled", DAY), DAY
+    for outcome in cast("list[Outcome]", [*["failed"] * 20, "gone"]):
+        session, due = next_state(session, outcome, now, policy, 0)
+        assert (session.plan, due is None) == ((DAY,), False)
+        now = due or 0.0
+
+
+def test_a_403_after_a_404_starts_no_new_plan() -> None:
+    """Nor does a 404 after it."""
+    session = closed("missing")
+    for outcome in cast("list[Outcome]", ["denied", "gone"] * 3):
+        session, _ = next_state(session, outcome, DAY / 2, POLICY, 0)
+    assert (session.plan, session.closed_at) == ((DAY, 7 * DAY), 0.0)
+
+
+def test_a_session_does_not_settle_right_after_a_rating() -> None:
+    """The rating comes a minute before the session would settle: its tree gets two hours to show it."""
+    active = SessionState(discovered_at=0.0, state="active", changed_at=0.0, interval=7200.0, notice="ended")
+    reported = after_notice(active, "rated", POLICY.settle_after - 60, POLICY)
+    assert reported is not None
+    state, due = next_state(reported[0], "unchanged", POLICY.settle_after - 60, POLICY, 0)
+    assert due == POLICY.settle_after - 30
+    state, due = next_state(state, "unchanged", POLICY.settle_after - 30, POLICY, 0)
+    assert (state.state, due) == ("active", POLICY.settle_after - 30 + 7200)
+    assert next_state(state, "unchanged", due or 0.0, POLICY, 0)[0].state == "settled"
 
 
 def test_many_reports_keep_a_plan_short() -> None:

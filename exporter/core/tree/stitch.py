@@ -24,6 +24,7 @@ a count of events that the nodes don't reach, is the only sign. A cut that stays
 # the session is incomplete: its events are booked, but no event counts as vanished and no sum is checked.
 
 import hashlib
+import re
 from collections.abc import Callable, Generator, Iterable
 from decimal import Decimal
 from typing import Any
@@ -40,7 +41,7 @@ from exporter.core.tree.rollup import SUM_CHECKS, Stated, Verified, identify, ve
 from exporter.core.tree.walk import Flat, TreeLimits, flatten
 
 VALUE_SHOWN_MAX = 40
-"""Characters of an unreadable cost in the detail of its check."""
+"""Characters of an unreadable cost's form in the detail of its check."""
 
 
 class Subtree(Struct, frozen=True):
@@ -129,8 +130,9 @@ def _unreadable(rows: Iterable[Flat]) -> tuple[Mismatch, ...]:
     if not found:
         return ()
     value = found[0].node.cost.event_cost if found[0].node.cost is not None else None
-    # An object or a list may hold a caller's data, so only its type is shown.
-    stated = f"of type {type(value).__name__}" if isinstance(value, (dict, list)) else ascii(value)[:VALUE_SHOWN_MAX]
+    # What is no amount may be a caller's data, such as a phone number, so only its form is shown.
+    form = re.sub("[0-9]", "0", re.sub(r"[^\W\d_]", "x", str(value)))
+    stated = f"of type {type(value).__name__}" if isinstance(value, (dict, list)) else ascii(form)[:VALUE_SHOWN_MAX]
     more = f"; {len(found)} nodes in all" if len(found) > 1 else ""
     return (Mismatch("unreadable_cost", f"the event_cost of {found[0].record_type} {found[0].id} is {stated}{more}"),)
 

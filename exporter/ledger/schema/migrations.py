@@ -235,9 +235,9 @@ _MEMORY = (
     "ALTER TABLE sessions ADD COLUMN plan TEXT DEFAULT '' NOT NULL",
     # The default times, of which `rechecks` were used up; a session without a due time has none left.
     """UPDATE sessions SET plan = trim(
-        CASE WHEN rechecks < 1 THEN CAST(closed_at + 86400 AS TEXT) ELSE '' END || ' '
-        || CASE WHEN rechecks < 2 THEN CAST(closed_at + 604800 AS TEXT) ELSE '' END || ' '
-        || CASE WHEN rechecks < 3 THEN CAST(closed_at + 3024000 AS TEXT) ELSE '' END
+        CASE WHEN rechecks < 1 THEN (closed_at + 86400) || ' ' ELSE '' END
+        || CASE WHEN rechecks < 2 THEN (closed_at + 604800) || ' ' ELSE '' END
+        || CASE WHEN rechecks < 3 THEN (closed_at + 3024000) || '' ELSE '' END
     ) WHERE closed_at IS NOT NULL AND due_at IS NOT NULL""",
     "ALTER TABLE sessions DROP COLUMN rechecks",
     "CREATE TABLE pruned_events (first BLOB NOT NULL, entries BLOB NOT NULL, PRIMARY KEY (first))",
