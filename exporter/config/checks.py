@@ -109,9 +109,6 @@ def _retention(config: Config) -> Iterator[Problem]:
             f"expected more than {watched:.15g}, the days until the last of polling.recheck_after_seconds, got {days}"
         )
         yield "ledger.retention_days", problem
-    if config.ledger.pruned_events_days < days:
-        problem = f"expected at least ledger.retention_days ({days}), got {config.ledger.pruned_events_days}"
-        yield "ledger.pruned_events_days", problem
 
 
 def _password(config: Config) -> Iterator[Problem]:

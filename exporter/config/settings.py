@@ -222,8 +222,8 @@ class LedgerSettings(Struct, frozen=True, kw_only=True):
         SettingSpec(
             whole(1, 36_500),
             "How long after its session an event is recognised that was deleted by `retention_days`, so that it isn't "
-            "booked twice if it is reported again. A recognised event takes about 20 bytes of the ledger. At least "
-            "`retention_days`.",
+            "booked twice if it is reported again. It takes about 20 bytes of the ledger. Less than "
+            "`retention_days` counts as that.",
             advanced=True,
         ),
     ] = 730

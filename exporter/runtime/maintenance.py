@@ -173,7 +173,8 @@ class Maintenance:
         """Move the budgets' windows on, and prune sessions older than the retention, in small transactions."""
         now = self._clock.now()
         settings = self._current_plan.config.ledger
-        before, oldest = (now - DAY_SECONDS * days for days in (settings.retention_days, settings.pruned_events_days))
+        remembered_days = max(settings.retention_days, settings.pruned_events_days)
+        before, oldest = now - DAY_SECONDS * settings.retention_days, now - DAY_SECONDS * remembered_days
         try:
             self._commit_queue.show(await self._ledger.run(Ledger.refresh_budgets, now))
             pruned, total = PRUNE_SESSIONS_MAX if self._replicas.holds(PRUNING) else 0, 0
