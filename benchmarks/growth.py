@@ -62,6 +62,8 @@ def costs(sizes: Sequence[int], polls: int, repetitions: int) -> list[float]:
 def _costs(running: Sequence[Exporter], polls: int) -> list[float]:
     before = [(each.sample("telnyx_polls_total{"), each.cpu_seconds()) for each in running]
     running[0].wait_for_polls(polls)
+    for other in running[1:]:  # on a busy machine one may have had no poll yet
+        other.wait_for_polls(1)
     after = [(each.sample("telnyx_polls_total{"), each.cpu_seconds()) for each in running]
     return [(used - began) / (ended - first) for (first, began), (ended, used) in zip(before, after, strict=True)]
 

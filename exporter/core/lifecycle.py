@@ -210,13 +210,10 @@ def _unchanged(session: SessionState, now: float, policy: PollPolicy, factor: fl
     if session.changed_at is None:  # the first tree, but without any event that can be booked
         return _changed(session, now, policy, factor)
     settles_at = session.changed_at + policy.settle_after
-    # A tree may lag behind a rating that came just before this: it settles only after a whole first wait.
-    lags = session.notice == "rated" and session.interval < NOTICE_SCHEDULES["rated"].first * policy.reported_interval
-    if now >= settles_at and not lags:
+    if now >= settles_at:
         return _close(session, "settled", now, policy, factor)
     interval = _next_interval(session, policy, changed=False)
-    due_at = now + factor * interval
-    return replace(session, state="active", interval=interval), due_at if lags else min(due_at, settles_at)
+    return replace(session, state="active", interval=interval), min(now + factor * interval, settles_at)
 
 
 def _next_interval(session: SessionState, policy: PollPolicy, *, changed: bool) -> float:

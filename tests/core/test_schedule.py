@@ -155,18 +155,6 @@ def test_a_403_after_a_404_starts_no_new_plan() -> None:
     assert (session.plan, session.closed_at) == ((DAY, 7 * DAY), 0.0)
 
 
-def test_a_session_does_not_settle_right_after_a_rating() -> None:
-    """The rating comes a minute before the session would settle: its tree gets two hours to show it."""
-    active = SessionState(discovered_at=0.0, state="active", changed_at=0.0, interval=7200.0, notice="ended")
-    reported = after_notice(active, "rated", POLICY.settle_after - 60, POLICY)
-    assert reported is not None
-    state, due = next_state(reported[0], "unchanged", POLICY.settle_after - 60, POLICY, 0)
-    assert due == POLICY.settle_after - 30
-    state, due = next_state(state, "unchanged", POLICY.settle_after - 30, POLICY, 0)
-    assert (state.state, due) == ("active", POLICY.settle_after - 30 + 7200)
-    assert next_state(state, "unchanged", due or 0.0, POLICY, 0)[0].state == "settled"
-
-
 def test_many_reports_keep_a_plan_short() -> None:
     """A thousand reports in an hour."""
     session = closed()

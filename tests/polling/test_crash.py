@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 KILLS = 1000 if os.environ.get("FULL") == "1" else 15
 SEED = 20261123
 SPEED = 1200.0
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 COUNTERS = tuple(
     suffix
     for family in FAMILIES
