@@ -39,7 +39,7 @@ SEEDS = range(20261201, 20261201 + (20 if FULL else 1))
 DAYS, QUIET_DAYS, PER_DAY = 400, 60, 3.0 if FULL else 0.6
 ENGINES = ("sqlite", "postgresql") if FULL else ("sqlite",)
 """A life takes ten times as long on a server, mostly in waiting for the leases of killed processes."""
-HOURS = (0.5, 3, 12, 24, 72)
+HOURS = (0.5, 12, 24, 120)
 """How far time moves in one step."""
 LIFE_DAYS = (1, 40)
 """How long one process lives."""
