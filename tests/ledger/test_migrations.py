@@ -107,6 +107,29 @@ def test_a_ledger_of_version_5_is_migrated(v5: str) -> None:
         assert [failure.reason for failure in view.failures(10)] == ["timeout"]
 
 
+@pytest.mark.parametrize(
+    ("rechecks", "due", "left"),
+    [(1, True, [7, 35]), (2, True, [35]), (3, False, []), (1, False, [])],
+)
+def test_a_migrated_ledger_makes_the_rechecks_that_were_left(
+    v5: str, request: pytest.FixtureRequest, rechecks: int, due: bool, left: list[int]
+) -> None:
+    """Those that were made before aren't planned again, nor is any for a session that wasn't due again."""
+    change = f"UPDATE sessions SET rechecks = {rechecks}, due_at = {'due_at' if due else 'NULL'}"
+    change += " WHERE account = 'other' AND event_id = 'old'"
+    if v5.startswith("sqlite"):
+        with closing(sqlite3.connect(v5.removeprefix("sqlite:///"))) as connection:
+            connection.execute(change)
+            connection.commit()
+    else:
+        request.getfixturevalue("postgres").execute(change, v5.rpartition("/")[2])
+    opened(v5).close()
+    with open_original(v5) as connection:
+        query = "SELECT id FROM sessions WHERE account = 'other' AND event_id = 'old'"
+        (row,) = read_sessions(connection, connection.execute(query).fetchone(), lock=False).values()
+    assert [(at - 202_000) / 86_400 for at in row.standing.plan] == left
+
+
 def shape_of_file(path: Path) -> object:
     with closing(sqlite3.connect(path)) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

@@ -69,7 +69,7 @@ def life(ledger: Ledger) -> Life:
 
 def test_reports_without_news_use_up_no_recheck(life: Life) -> None:
     """Three webhooks show nothing new; an amendment of day 20 is found at the last recheck."""
-    for day, kind in ((0.5, "rated"), (2, "listed"), (3, "ended")):
+    for day, kind in ((0.5, "rated"), (2, "listed"), (3, "rated")):
         life.until(day)
         life.report(kind)
     life.until(20)
